@@ -1,0 +1,147 @@
+//! From bytes to values: where a text stops being JSON, which field has the wrong type, and keys
+//! whose case is not the one written here.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
+
+use crate::Error;
+use crate::error::Broken;
+
+/// Reads a document called `origin`. The fields on the way to an error are only looked for once
+/// there is one: tracking them would double the time that a large range file takes.
+pub(crate) fn from_bytes<T: DeserializeOwned>(origin: &str, bytes: &[u8]) -> Result<T, Error> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if !error.is_data() {
+        return Err(Error::Decode { origin: origin.to_owned(), reason: error.to_string() });
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let broken = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) => tracked(&error),
+        Ok(_) => Broken::new(error.to_string()),
+    };
+    Err(broken.in_document(origin))
+}
+
+/// Reads a part of a document that is already JSON.
+pub(crate) fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Broken> {
+    object_from_value(value).map_err(|(_, broken)| broken)
+}
+
+/// The same, and says which key of the object the error is under.
+pub(crate) fn object_from_value<T: DeserializeOwned>(
+    value: &Value,
+) -> Result<T, (Option<String>, Broken)> {
+    serde_path_to_error::deserialize(value).map(|object: Object<T>| object.0).map_err(|error| {
+        let key = match error.path().iter().next() {
+            Some(Segment::Map { key }) => Some(key.clone()),
+            _ => None,
+        };
+        (key, tracked(&error))
+    })
+}
+
+fn tracked(error: &serde_path_to_error::Error<serde_json::Error>) -> Broken {
+    // The types of this program mean nothing to whoever wrote the document.
+    let reason = error.inner().to_string();
+    let number = ["u8", "u32", "u64", "usize"]
+        .iter()
+        .find_map(|name| reason.split_once(&format!("expected {name}")));
+    let problem = Broken::new(match number {
+        Some((before, after)) => format!("{before}expected a whole number{after}"),
+        None => reason,
+    });
+    match error.path().to_string().as_str() {
+        // What serde_path_to_error calls the document itself.
+        "." => problem,
+        path => problem.under(path),
+    }
+}
+
+/// An object, and nothing but: what serde derives would also take a list of the fields' values.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+/// The keys of an object, each with those of the object (or of each object of the list) that is
+/// its value.
+pub(crate) struct Keys(pub(crate) &'static [(&'static str, Keys)]);
+
+/// No keys: the value's own are left as they are.
+pub(crate) const LEAF: Keys = Keys(&[]);
+
+/// Renames keys that differ from known ones only in case: runtimes written in Go, whose JSON
+/// reader does not care, send `RuntimeConfig` and `IPMasq`. The exact spelling wins.
+pub(crate) fn fold_case(value: &mut Value, keys: &Keys) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| fold_case(item, keys)),
+        Value::Object(object) => {
+            for (key, inner) in keys.0 {
+                adopt(object, key);
+                if let Some(value) = object.get_mut(*key) {
+                    fold_case(value, inner);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn adopt(object: &mut Map<String, Value>, key: &str) {
+    if object.contains_key(key) {
+        return;
+    }
+    let variant = object.keys().find(|variant| variant.eq_ignore_ascii_case(key)).cloned();
+    if let Some(value) = variant.and_then(|variant| object.remove(&variant)) {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn case_is_folded_where_keys_are_known() {
+        const KEYS: Keys =
+            Keys(&[("ipMasq", LEAF), ("routes", Keys(&[("dst", LEAF)])), ("args", LEAF)]);
+        let mut value = json!({
+            "IPMasq": true, "ROUTES": [{"Dst": "a"}, 7, {"dst": "b", "DST": "c"}],
+            "args": 1, "Args": 2, "Other": {"Dst": 3}
+        });
+        fold_case(&mut value, &KEYS);
+        let expected = json!({
+            "ipMasq": true, "routes": [{"dst": "a"}, 7, {"dst": "b", "DST": "c"}],
+            "args": 1, "Args": 2, "Other": {"Dst": 3}
+        });
+        assert_eq!(value, expected);
+    }
+}

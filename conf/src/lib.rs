@@ -1,0 +1,38 @@
+//! What flatnet reads and writes, without touching the system: the network configuration, the
+//! range file, the CNI environment, and results and errors in every version of the protocol.
+//!
+//! What was said (`raw`) is turned once into what it means; the types made here cannot hold a
+//! broken rule, so nothing downstream checks again. Everything but [`RangeFile::load`] is a pure
+//! function of its arguments.
+
+mod address;
+mod args;
+mod error;
+mod invocation;
+mod json;
+mod mac;
+mod name;
+mod network;
+mod range;
+mod range_file;
+mod raw;
+mod reply;
+mod result;
+mod span;
+mod version;
+mod whoami;
+
+pub use args::CniArgs;
+pub use error::{Code, Error};
+pub use invocation::{Command, Invocation};
+pub use mac::Mac;
+pub use network::{LogLevel, NetworkConf};
+pub use range::Range;
+pub use range_file::{Node, RangeFile};
+pub use reply::{error_json, reply_version, versions_json};
+pub use result::{AddResult, Dns, Interface, IpConfig, Route};
+pub use version::Version;
+pub use whoami::find_node;
+
+#[cfg(feature = "schema")]
+pub mod schema;

@@ -1,0 +1,177 @@
+//! The network configuration that comes on standard input, validated.
+
+mod fields;
+
+pub(crate) use fields::version;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde_json::Value;
+
+use crate::error::Broken;
+use crate::json::{self, Keys, LEAF};
+use crate::{AddResult, Command, Dns, Error, Invocation, Mac, Version, raw};
+
+/// How much is logged.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum LogLevel {
+    /// What made a command fail.
+    Error,
+    /// And what an operator should look at.
+    #[default]
+    Warn,
+    /// And what was done.
+    Info,
+    /// And why.
+    Debug,
+}
+
+/// What one network is to be, for one invocation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NetworkConf {
+    /// `cniVersion`: the version that the answer is given in.
+    pub cni_version: Version,
+    /// `name`: letters, digits, `_`, `.` and `-`; any length.
+    pub name: String,
+    /// `rangeFile`, absolute; use [`NetworkConf::range_file`]. Present for all but DEL and GC.
+    pub range_file: Option<PathBuf>,
+    /// `node`: this node's name in the range file, where it is not to be found out.
+    pub node: Option<String>,
+    /// `mtu` in bytes, 68 to 65535; `None` derives it from the underlay.
+    pub mtu: Option<u32>,
+    /// `ipMasq`: masquerade what leaves the cluster's networks.
+    pub ip_masq: bool,
+    /// `routes`: destinations to route; `None` means a default route per family.
+    pub routes: Option<Vec<IpNetwork>>,
+    /// `stateDir`, absolute: where leases and locks are kept.
+    pub state_dir: PathBuf,
+    /// `logLevel`.
+    pub log_level: LogLevel,
+    /// `logFile`, absolute; `None` is standard error.
+    pub log_file: Option<PathBuf>,
+    /// `dns`, as it is to appear in the result.
+    pub dns: Dns,
+    /// `prevResult`: what the plugins before this one in the chain made.
+    pub prev_result: Option<AddResult>,
+    /// Addresses asked for: `runtimeConfig.ips`, else `args.cni.ips`, else `IP` of `CNI_ARGS`.
+    pub requested_ips: Vec<IpAddr>,
+    /// MAC asked for: `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
+    pub mac: Option<Mac>,
+}
+
+const ORIGIN: &str = "network configuration";
+
+/// Where a DEL looks for leases if it is not told, and everything else if nothing is said.
+const DEFAULT_STATE_DIR: &str = "/run/flatnet";
+
+/// All that an error's answer needs of a configuration.
+pub(crate) const VERSION_KEY: Keys = Keys(&[("cniVersion", LEAF)]);
+
+const REQUESTS: Keys = Keys(&[("ips", LEAF), ("mac", LEAF)]);
+
+/// Every key that is read here. `prevResult` has its own, see `result`.
+const KEYS: Keys = Keys(&[
+    ("cniVersion", LEAF),
+    ("name", LEAF),
+    ("type", LEAF),
+    ("rangeFile", LEAF),
+    ("node", LEAF),
+    ("mtu", LEAF),
+    ("ipMasq", LEAF),
+    ("routes", Keys(&[("dst", LEAF), ("gw", LEAF)])),
+    ("stateDir", LEAF),
+    ("logLevel", LEAF),
+    ("logFile", LEAF),
+    ("ipam", Keys(&[("type", LEAF)])),
+    ("dns", Keys(&[("nameservers", LEAF), ("domain", LEAF), ("search", LEAF), ("options", LEAF)])),
+    ("prevResult", LEAF),
+    ("runtimeConfig", REQUESTS),
+    ("args", Keys(&[("cni", REQUESTS)])),
+]);
+
+impl NetworkConf {
+    /// Reads the configuration from the bytes of standard input. For DEL and GC everything but
+    /// the JSON itself, `name` and `cniVersion` may be missing or wrong: cleaning up must not
+    /// need what setting up needs.
+    pub fn parse(stdin: &[u8], invocation: &Invocation) -> Result<NetworkConf, Error> {
+        let object: json::Object<_> = json::from_bytes(ORIGIN, stdin)?;
+        let mut value = Value::Object(object.0);
+        json::fold_case(&mut value, &KEYS);
+        let cni_version = fields::version(value.get("cniVersion"))?;
+        allows(cni_version, invocation.command)?;
+        let lenient = matches!(invocation.command, Command::Del | Command::Gc);
+        let raw = read(value, lenient).map_err(invalid)?;
+        let name = fields::name(raw.name.as_deref()).map_err(invalid)?;
+
+        let fields = fields::Fields { lenient };
+        fields.get(fields::kind(raw.kind.as_deref()))?;
+        fields.get(fields::ipam(raw.ipam.as_ref()))?;
+        let range_file = fields::absolute_path(raw.range_file.as_deref(), "rangeFile");
+        let range_file = fields.get(range_file.and_then(fields::required_range_file))?;
+        let state_dir = fields.get(fields::absolute_path(raw.state_dir.as_deref(), "stateDir"))?;
+        let prev_result = raw.prev_result.as_ref();
+        let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));
+        let requests = fields::Requests::new(raw.runtime_config, raw.args, &invocation.args);
+        Ok(NetworkConf {
+            cni_version,
+            name,
+            range_file,
+            node: fields.get(fields::node(raw.node))?,
+            mtu: fields.get(fields::mtu(raw.mtu))?,
+            ip_masq: raw.ip_masq.unwrap_or(false),
+            routes: fields.get(raw.routes.as_deref().map(fields::routes).transpose())?,
+            state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            log_level: fields.get(fields::log_level(raw.log_level.as_deref()))?,
+            log_file: fields.get(fields::absolute_path(raw.log_file.as_deref(), "logFile"))?,
+            dns: raw.dns.map(Dns::from).unwrap_or_default(),
+            prev_result: fields.get(prev_result.transpose())?,
+            requested_ips: fields.get(requests.ips())?,
+            mac: fields.get(requests.mac())?,
+        })
+    }
+
+    /// The range file's path; an error with code 7 where a lenient command came without one.
+    pub fn range_file(&self) -> Result<&Path, Error> {
+        self.range_file.as_deref().ok_or_else(|| invalid(fields::range_file_missing()))
+    }
+}
+
+fn invalid(broken: Broken) -> Error {
+    broken.in_document(ORIGIN)
+}
+
+/// CHECK came with 0.4.0, GC and STATUS with 1.1.0.
+fn allows(version: Version, command: Command) -> Result<(), Error> {
+    let since = match command {
+        Command::Add | Command::Del | Command::Version => Version::V0_1_0,
+        Command::Check => Version::V0_4_0,
+        Command::Gc | Command::Status => Version::V1_1_0,
+    };
+    if version < since {
+        // The reference library's words, which callers look for.
+        let command = command.as_str();
+        return Err(Error::Version(format!("config version does not allow {command}")));
+    }
+    Ok(())
+}
+
+/// Reads the types. A lenient reader drops what has the wrong one, key by key.
+fn read(mut value: Value, lenient: bool) -> Result<raw::Network, Broken> {
+    loop {
+        let (key, broken) = match json::object_from_value(&value) {
+            Ok(raw) => return Ok(raw),
+            Err(error) => error,
+        };
+        let droppable = key.filter(|key| lenient && key != "name");
+        let object = value.as_object_mut();
+        let dropped = droppable.zip(object).and_then(|(key, object)| object.remove(&key));
+        if dropped.is_none() {
+            return Err(broken);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

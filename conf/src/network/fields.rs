@@ -1,0 +1,198 @@
+//! The rule of each field of the network configuration.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde_json::Value;
+
+use super::{LogLevel, ORIGIN, invalid};
+use crate::address::{parse_canonical, parse_requested};
+use crate::error::Broken;
+use crate::name::{is_identifier, node_name_problem};
+use crate::{AddResult, CniArgs, Error, Mac, Version, raw};
+
+/// What becomes of a field that breaks its rule.
+pub(super) struct Fields {
+    /// It counts as absent.
+    pub(super) lenient: bool,
+}
+
+impl Fields {
+    pub(super) fn get<T: Default, E: Into<Error>>(&self, field: Result<T, E>) -> Result<T, Error> {
+        match field {
+            Err(_) if self.lenient => Ok(T::default()),
+            field => field.map_err(Into::into),
+        }
+    }
+}
+
+/// Fields are all of one document, so a broken rule needs no more to become an error.
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Error {
+        invalid(broken)
+    }
+}
+
+/// Absent or empty is the oldest.
+pub(crate) fn version(value: Option<&Value>) -> Result<Version, Error> {
+    match value {
+        None | Some(Value::Null) => Ok(Version::V0_1_0),
+        Some(Value::String(text)) if text.is_empty() => Ok(Version::V0_1_0),
+        Some(Value::String(text)) => Version::parse(text),
+        Some(other) => {
+            Err(invalid(Broken::new(format!("{other} is not a string")).under("cniVersion")))
+        }
+    }
+}
+
+pub(super) fn name(text: Option<&str>) -> Result<String, Broken> {
+    let problem = match text {
+        Some(text) if is_identifier(text) => return Ok(text.to_owned()),
+        Some(text) => format!(
+            "{text:?} must begin with a letter or digit and hold only letters, digits, _, . and -"
+        ),
+        None => "is missing; give the network a name".to_owned(),
+    };
+    Err(Broken::new(problem).under("name"))
+}
+
+/// Whatever the executable is called: the runtime has found it by this.
+pub(super) fn kind(text: Option<&str>) -> Result<(), Broken> {
+    match text {
+        Some(text) if !text.is_empty() => Ok(()),
+        _ => Err(Broken::new("is missing; write the plugin's name, \"flatnet\"").under("type")),
+    }
+}
+
+/// Only the built-in IPAM is served.
+pub(super) fn ipam(ipam: Option<&raw::Ipam>) -> Result<(), Error> {
+    match ipam.and_then(|ipam| ipam.kind.as_deref()) {
+        None | Some("" | "flatnet-ipam") => Ok(()),
+        Some(other) => Err(Error::Unsupported {
+            origin: ORIGIN.to_owned(),
+            path: "ipam.type".to_owned(),
+            problem: format!(
+                "{other:?} is not supported; leave ipam out, or set its type to \"flatnet-ipam\""
+            ),
+        }),
+    }
+}
+
+pub(super) fn absolute_path(text: Option<&str>, field: &str) -> Result<Option<PathBuf>, Broken> {
+    let Some(text) = text else { return Ok(None) };
+    if Path::new(text).is_absolute() && !text.contains('\0') {
+        return Ok(Some(text.into()));
+    }
+    Err(Broken::new(format!("{text:?} is not an absolute path")).under(field))
+}
+
+pub(super) fn required_range_file(path: Option<PathBuf>) -> Result<Option<PathBuf>, Broken> {
+    path.map(Some).ok_or_else(range_file_missing)
+}
+
+pub(super) fn range_file_missing() -> Broken {
+    Broken::new("is missing; give the absolute path of the range file").under("rangeFile")
+}
+
+pub(super) fn node(name: Option<String>) -> Result<Option<String>, Broken> {
+    match name.as_deref().and_then(node_name_problem) {
+        Some(problem) => {
+            let name = name.unwrap_or_default();
+            Err(Broken::new(format!("{name:?} {problem}")).under("node"))
+        }
+        None => Ok(name),
+    }
+}
+
+/// The kernel's least for IPv4 (`ETH_MIN_MTU`) and the most that an IP header can say.
+pub(super) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
+    let Some(value) = value else { return Ok(None) };
+    match u32::try_from(value) {
+        Ok(mtu @ 68..=65_535) => Ok(Some(mtu)),
+        _ => Err(Broken::new(format!("{value} is out of range; use 68 to 65535")).under("mtu")),
+    }
+}
+
+pub(super) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
+    match text {
+        None => Ok(LogLevel::default()),
+        Some("error") => Ok(LogLevel::Error),
+        Some("warn") => Ok(LogLevel::Warn),
+        Some("info") => Ok(LogLevel::Info),
+        Some("debug") => Ok(LogLevel::Debug),
+        Some(text) => {
+            let problem = format!("{text:?} is unknown; use error, warn, info or debug");
+            Err(Broken::new(problem).under("logLevel"))
+        }
+    }
+}
+
+pub(super) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
+    let mut routes = Vec::with_capacity(raw.len());
+    for (index, route) in raw.iter().enumerate() {
+        let at = |problem: String, field: &str| {
+            Broken::new(problem).under(format_args!("routes[{index}].{field}"))
+        };
+        let dst = parse_canonical(&route.dst).map_err(|problem| at(problem, "dst"))?;
+        if let Some(other) = routes.iter().position(|other| *other == dst) {
+            return Err(at(format!("\"{dst}\" is also routes[{other}].dst; name it once"), "dst"));
+        }
+        if let Some(gateway) = &route.gw {
+            let problem = format!("{gateway:?} cannot be: the node is the gateway; leave gw out");
+            return Err(at(problem, "gw"));
+        }
+        routes.push(dst);
+    }
+    Ok(routes)
+}
+
+pub(super) fn prev_result(value: &Value, version: Version) -> Result<AddResult, Broken> {
+    crate::result::read(value, version).map_err(|broken| broken.under("prevResult"))
+}
+
+/// What is asked for one attachment, by those who may ask, the first before the others.
+pub(super) struct Requests<'a> {
+    runtime_config: Option<raw::RuntimeConfig>,
+    args: Option<raw::CniArgs>,
+    environment: &'a CniArgs,
+}
+
+impl<'a> Requests<'a> {
+    pub(super) fn new(
+        runtime_config: Option<raw::RuntimeConfig>,
+        args: Option<raw::Args>,
+        environment: &'a CniArgs,
+    ) -> Requests<'a> {
+        Requests { runtime_config, args: args.and_then(|args| args.cni), environment }
+    }
+
+    /// An empty list asks for nothing, and leaves it to the next who may ask.
+    pub(super) fn ips(&self) -> Result<Vec<IpAddr>, Broken> {
+        let runtime = self.runtime_config.as_ref().and_then(|config| config.ips.as_ref());
+        let args = self.args.as_ref().and_then(|args| args.ips.as_ref());
+        for (texts, field) in [(runtime, "runtimeConfig.ips"), (args, "args.cni.ips")] {
+            let Some(texts) = texts.filter(|texts| !texts.is_empty()) else { continue };
+            let address = |(index, text): (usize, &String)| {
+                parse_requested(text)
+                    .map_err(|problem| Broken::new(problem).under(format_args!("{field}[{index}]")))
+            };
+            return texts.iter().enumerate().map(address).collect();
+        }
+        Ok(self.environment.ip.clone())
+    }
+
+    /// An empty text asks for nothing.
+    pub(super) fn mac(&self) -> Result<Option<Mac>, Broken> {
+        let runtime = self.runtime_config.as_ref().and_then(|config| config.mac.as_ref());
+        let args = self.args.as_ref().and_then(|args| args.mac.as_ref());
+        for (text, field) in [(runtime, "runtimeConfig.mac"), (args, "args.cni.mac")] {
+            let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
+            return text
+                .parse()
+                .map(Some)
+                .map_err(|problem: String| Broken::new(problem).under(field));
+        }
+        Ok(self.environment.mac)
+    }
+}

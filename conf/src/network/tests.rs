@@ -1,0 +1,184 @@
+//! Good configurations, and what a command or the environment changes. Wrong ones are in the
+//! crate's `tests`.
+
+use serde_json::json;
+
+use super::*;
+use crate::{CniArgs, Interface, IpConfig};
+
+fn invocation(command: Command) -> Invocation {
+    Invocation {
+        command,
+        container_id: "c1".to_owned(),
+        netns: Some("/run/netns/c1".into()),
+        ifname: "eth0".to_owned(),
+        path: vec!["/opt/cni/bin".into()],
+        args: CniArgs::default(),
+        netns_override: false,
+    }
+}
+
+fn parse(text: &str) -> NetworkConf {
+    NetworkConf::parse(text.as_bytes(), &invocation(Command::Add)).unwrap()
+}
+
+fn minimal() -> NetworkConf {
+    NetworkConf {
+        cni_version: Version::V0_1_0,
+        name: "pods".to_owned(),
+        range_file: Some("/etc/flatnet/pods.json".into()),
+        node: None,
+        mtu: None,
+        ip_masq: false,
+        routes: None,
+        state_dir: "/run/flatnet".into(),
+        log_level: LogLevel::Warn,
+        log_file: None,
+        dns: Dns::default(),
+        prev_result: None,
+        requested_ips: Vec::new(),
+        mac: None,
+    }
+}
+
+#[test]
+fn defaults() {
+    let conf = parse(include_str!("../../testdata/good/network-minimal.json"));
+    assert_eq!(conf, minimal());
+    assert_eq!(conf.range_file().unwrap(), Path::new("/etc/flatnet/pods.json"));
+}
+
+#[test]
+fn every_field() {
+    let loopback = AddResult {
+        interfaces: vec![Interface {
+            name: "lo".to_owned(),
+            mac: "00:00:00:00:00:00".to_owned(),
+            sandbox: Some("/run/netns/c1".to_owned()),
+            ..Interface::default()
+        }],
+        ips: vec![IpConfig {
+            interface: Some(0),
+            address: "127.0.0.1/8".parse().unwrap(),
+            gateway: None,
+        }],
+        ..AddResult::default()
+    };
+    let expected = NetworkConf {
+        cni_version: Version::V1_1_0,
+        node: Some("node-a".to_owned()),
+        mtu: Some(1400),
+        ip_masq: true,
+        routes: Some(vec!["10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()]),
+        state_dir: "/var/lib/flatnet".into(),
+        log_level: LogLevel::Debug,
+        log_file: Some("/var/log/flatnet.log".into()),
+        dns: Dns {
+            nameservers: vec!["10.96.0.10".to_owned()],
+            domain: Some("cluster.local".to_owned()),
+            search: vec!["svc.cluster.local".to_owned()],
+            options: vec!["ndots:5".to_owned()],
+        },
+        prev_result: Some(loopback),
+        requested_ips: vec!["10.244.1.9".parse().unwrap(), "fd00:10:244:1::9".parse().unwrap()],
+        mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+        ..minimal()
+    };
+    let full = include_str!("../../testdata/good/network-full.json");
+    assert_eq!(parse(full), expected);
+    // What cleans up reads the same from a configuration with nothing wrong in it.
+    for command in [Command::Del, Command::Gc] {
+        let conf = NetworkConf::parse(full.as_bytes(), &invocation(command)).unwrap();
+        assert_eq!(conf, expected);
+    }
+}
+
+#[test]
+fn keys_in_capitals() {
+    let expected = NetworkConf {
+        cni_version: Version::V0_4_0,
+        mtu: Some(1400),
+        ip_masq: true,
+        routes: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+        dns: Dns { nameservers: vec!["10.96.0.10".to_owned()], ..Dns::default() },
+        prev_result: Some(AddResult {
+            ips: vec![IpConfig {
+                interface: None,
+                address: "10.0.0.1/24".parse().unwrap(),
+                gateway: None,
+            }],
+            ..AddResult::default()
+        }),
+        requested_ips: vec!["10.244.1.9".parse().unwrap()],
+        mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+        ..minimal()
+    };
+    let conf = parse(include_str!("../../testdata/good/network-capitals.json"));
+    assert_eq!(conf, expected);
+}
+
+#[test]
+fn who_may_ask_for_addresses() {
+    let environment = CniArgs {
+        ip: vec!["10.0.0.3".parse().unwrap()],
+        mac: Some(Mac([2, 0, 0, 0, 0, 3])),
+        ..CniArgs::default()
+    };
+    let invocation = Invocation { args: environment, ..invocation(Command::Add) };
+    let runtime = json!({"ips": ["10.0.0.1"], "mac": "02:00:00:00:00:01"});
+    let args = json!({"cni": {"ips": ["10.0.0.2/24"], "mac": "02:00:00:00:00:02"}});
+    let nothing = json!({"ips": [], "mac": ""});
+    let cases = [
+        (json!(runtime), json!(args), 1),
+        (json!(nothing), json!(args), 2),
+        (json!(null), json!(args), 2),
+        (json!(nothing), json!({"cni": nothing}), 3),
+        (json!(null), json!({"cni": null}), 3),
+        (json!(null), json!(null), 3),
+    ];
+    for (runtime, args, expected) in cases {
+        let conf = json!({
+            "name": "pods", "type": "flatnet", "rangeFile": "/etc/flatnet/pods.json",
+            "runtimeConfig": runtime, "args": args
+        });
+        let conf = NetworkConf::parse(conf.to_string().as_bytes(), &invocation).unwrap();
+        assert_eq!(conf.requested_ips, [IpAddr::from([10, 0, 0, expected])]);
+        assert_eq!(conf.mac, Some(Mac([2, 0, 0, 0, 0, expected])));
+    }
+}
+
+#[test]
+fn commands_and_versions() {
+    let since = [
+        (Command::Add, Version::V0_1_0),
+        (Command::Del, Version::V0_1_0),
+        (Command::Check, Version::V0_4_0),
+        (Command::Gc, Version::V1_1_0),
+        (Command::Status, Version::V1_1_0),
+    ];
+    for (command, since) in since {
+        for version in Version::ALL {
+            let text = format!(
+                "{{\"cniVersion\": \"{version}\", \"name\": \"pods\", \"type\": \"flatnet\",
+                  \"rangeFile\": \"/etc/flatnet/pods.json\"}}"
+            );
+            let parsed = NetworkConf::parse(text.as_bytes(), &invocation(command));
+            if version >= since {
+                assert_eq!(parsed.unwrap().cni_version, version);
+                continue;
+            }
+            let error = parsed.unwrap_err();
+            let message = format!("config version does not allow {}", command.as_str());
+            assert_eq!((error.to_string(), error.code()), (message, 1));
+        }
+    }
+}
+
+#[test]
+fn empty_says_nothing() {
+    let conf = parse(
+        r#"{"cniVersion": "", "name": "pods", "type": "flatnet", "ipam": {}, "routes": [],
+            "rangeFile": "/etc/flatnet/pods.json", "dns": {"domain": ""}, "prevResult": null}"#,
+    );
+    assert_eq!(conf, NetworkConf { routes: Some(Vec::new()), ..minimal() });
+}

@@ -1,0 +1,197 @@
+//! One range of pod addresses: a subnet, and which part of it is given out.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::address::{bits, canonical, parse_address, parse_canonical, special_use, successor};
+use crate::error::Broken;
+use crate::{Error, raw};
+
+/// A range of pod addresses that keeps every rule of the range file that concerns it alone. As
+/// JSON it is what the range file has: a CIDR string, or an object where only a part is given.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "raw::Range", into = "raw::Range")]
+pub struct Range {
+    subnet: IpNetwork,
+    start: IpAddr,
+    end: IpAddr,
+    /// Sorted by first address, larger networks first, which `next_after` relies on.
+    exclude: Vec<IpNetwork>,
+}
+
+impl Range {
+    /// The range that gives the addresses of `subnet` from `start` to `end` (the subnet's first
+    /// and last where absent), less those in `exclude`. A broken rule is an error with code 7.
+    pub fn new(
+        subnet: IpNetwork,
+        start: Option<IpAddr>,
+        end: Option<IpAddr>,
+        exclude: Vec<IpNetwork>,
+    ) -> Result<Range, Error> {
+        build(subnet, start, end, exclude).map_err(|broken| broken.in_document("range"))
+    }
+
+    /// Reads `10.244.1.0/24`: a range that gives all of a subnet.
+    pub fn parse(text: &str) -> Result<Range, Error> {
+        Range::from_raw(&raw::Range::Subnet(text.to_owned()))
+            .map_err(|broken| broken.in_document("range"))
+    }
+
+    pub(crate) fn from_raw(raw: &raw::Range) -> Result<Range, Broken> {
+        let object = match raw {
+            raw::Range::Subnet(subnet) => {
+                return build(parse_canonical(subnet)?, None, None, Vec::new());
+            }
+            raw::Range::Object(object) => object,
+        };
+        let address = |text: &Option<String>, field| {
+            let address = text.as_deref().map(parse_address).transpose();
+            address.map_err(|problem| Broken::new(problem).under(field))
+        };
+        let subnet = parse_canonical(&object.subnet);
+        let subnet = subnet.map_err(|problem| Broken::new(problem).under("subnet"))?;
+        let start = address(&object.range_start, "rangeStart")?;
+        let end = address(&object.range_end, "rangeEnd")?;
+        let exclude = object.exclude.iter().enumerate().map(|(index, text)| {
+            parse_canonical(text)
+                .map_err(|problem| Broken::new(problem).under(format_args!("exclude[{index}]")))
+        });
+        build(subnet, start, end, exclude.collect::<Result<_, _>>()?)
+    }
+
+    /// The subnet, canonical (no host bits).
+    pub fn subnet(&self) -> IpNetwork {
+        self.subnet
+    }
+
+    /// `rangeStart`, or the subnet's first address.
+    pub fn start(&self) -> IpAddr {
+        self.start
+    }
+
+    /// `rangeEnd`, or the subnet's last address.
+    pub fn end(&self) -> IpAddr {
+        self.end
+    }
+
+    /// What is left out between start and end, sorted.
+    pub fn exclude(&self) -> &[IpNetwork] {
+        &self.exclude
+    }
+
+    /// Whether the address lies in the subnet, given out or not.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.subnet.contains(address)
+    }
+
+    /// Whether a pod may get this address: from start to end, not excluded, neither the subnet's
+    /// first address (the VTEP address) nor the IPv4 broadcast address.
+    pub fn gives(&self, address: IpAddr) -> bool {
+        self.lowest() <= Some(address)
+            && address <= self.end
+            && self.contains(address)
+            && !self.is_broadcast(address)
+            && !self.exclude.iter().any(|excluded| excluded.contains(address))
+    }
+
+    /// The next address the range gives after this one, or its first for `None`; `None` at the
+    /// end, and after an address of the other family. Costs a step per exclude, not per address.
+    pub fn next_after(&self, address: Option<IpAddr>) -> Option<IpAddr> {
+        let lowest = self.lowest()?;
+        let mut next = match address {
+            Some(address) if address.is_ipv4() != lowest.is_ipv4() => return None,
+            Some(address) => successor(address)?.max(lowest),
+            None => lowest,
+        };
+        // One pass will do: an earlier exclude that held the new candidate would also hold this
+        // later one, as networks are nested or apart, and would have been jumped over with it.
+        for excluded in &self.exclude {
+            if excluded.contains(next) {
+                next = successor(excluded.broadcast())?;
+            }
+        }
+        (next <= self.end && !self.is_broadcast(next)).then_some(next)
+    }
+
+    /// The first address between start and end that is not the VTEP address.
+    fn lowest(&self) -> Option<IpAddr> {
+        successor(self.subnet.network()).map(|second| second.max(self.start))
+    }
+
+    fn is_broadcast(&self, address: IpAddr) -> bool {
+        self.subnet.is_ipv4() && address == self.subnet.broadcast()
+    }
+}
+
+fn build(
+    subnet: IpNetwork,
+    start: Option<IpAddr>,
+    end: Option<IpAddr>,
+    mut exclude: Vec<IpNetwork>,
+) -> Result<Range, Broken> {
+    let subnet = canonical(subnet)?;
+    if let Some(special) = special_use(subnet) {
+        return Err(Broken::new(format!("\"{subnet}\" overlaps the {special}")));
+    }
+    let inside = |address: Option<IpAddr>, default, field| match address {
+        Some(address) if !subnet.contains(address) => {
+            Err(Broken::new(format!("\"{address}\" is not inside {subnet}")).under(field))
+        }
+        address => Ok(address.unwrap_or(default)),
+    };
+    let start = inside(start, subnet.network(), "rangeStart")?;
+    let end = inside(end, subnet.broadcast(), "rangeEnd")?;
+    if start > end {
+        return Err(
+            Broken::new(format!("\"{start}\" is above rangeEnd, \"{end}\"")).under("rangeStart")
+        );
+    }
+    for (index, excluded) in exclude.iter_mut().enumerate() {
+        let field = format_args!("exclude[{index}]");
+        *excluded = canonical(*excluded).map_err(|problem| Broken::new(problem).under(field))?;
+        if !subnet.contains(excluded.network()) || excluded.prefix() < subnet.prefix() {
+            let problem = format!("\"{excluded}\" is not inside {subnet}");
+            return Err(Broken::new(problem).under(format_args!("exclude[{index}]")));
+        }
+    }
+    exclude.sort_by_key(|excluded| (bits(excluded.network()), excluded.prefix()));
+    let range = Range { subnet, start, end, exclude };
+    if range.next_after(None).is_none() {
+        return Err(Broken::new(format!(
+            "\"{subnet}\" has no address for a pod: its first address is the node's own, and \
+             broadcast and excluded ones are not given; use a larger subnet or exclude less"
+        )));
+    }
+    Ok(range)
+}
+
+impl TryFrom<raw::Range> for Range {
+    type Error = Broken;
+
+    fn try_from(raw: raw::Range) -> Result<Range, Broken> {
+        Range::from_raw(&raw)
+    }
+}
+
+impl From<Range> for raw::Range {
+    fn from(range: Range) -> raw::Range {
+        let differs = |address: IpAddr, default| (address != default).then(|| address.to_string());
+        let object = raw::RangeObject {
+            subnet: range.subnet.to_string(),
+            range_start: differs(range.start, range.subnet.network()),
+            range_end: differs(range.end, range.subnet.broadcast()),
+            exclude: range.exclude.iter().map(ToString::to_string).collect(),
+        };
+        let whole = object.range_start.is_none() && object.range_end.is_none();
+        if whole && object.exclude.is_empty() {
+            raw::Range::Subnet(object.subnet)
+        } else {
+            raw::Range::Object(object)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The rules of the range file, in the order in which they are checked: each field by itself,
+//! then each node against those before it, then all ranges against one another.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::{Node, RangeFile};
+use crate::address::{family, parse_address, parse_canonical, special_use};
+use crate::error::Broken;
+use crate::name::node_name_problem;
+use crate::span::Spans;
+use crate::{Range, raw};
+
+const DEFAULT_VNI: u64 = 4096;
+/// IANA's port for VXLAN; the kernel's own default is another, for historical reasons.
+const DEFAULT_PORT: u64 = 4789;
+
+/// Turns what the file says into what it means, or names the first rule that it breaks.
+pub(super) fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
+    if raw.version != 1 {
+        let problem = format!("{} is not supported; this flatnet reads version 1", raw.version);
+        return Err(Broken::new(problem).under("version"));
+    }
+    let vni = number(raw.vni, DEFAULT_VNI, 0x00ff_ffff, "vni")?;
+    let port = number(raw.port, DEFAULT_PORT, u16::MAX, "port")?;
+    let declared = raw.cluster_cidrs.as_deref().map(cluster_cidrs).transpose()?;
+    let nodes = nodes(&raw.nodes)?;
+    let mut file = RangeFile { vni, port, cluster_cidrs: Vec::new(), nodes };
+    ranges_are_apart(&file)?;
+    file.cluster_cidrs = match declared {
+        Some(declared) => declared,
+        None => file.subnets().collect(),
+    };
+    cluster_holds_ranges_only(&file)?;
+    Ok(file)
+}
+
+fn number<T>(value: Option<u64>, default: u64, max: T, field: &str) -> Result<T, Broken>
+where
+    T: Copy + Into<u64> + TryFrom<u64>,
+{
+    let value = value.unwrap_or(default);
+    let max = max.into();
+    let number = T::try_from(value).ok().filter(|_| (1..=max).contains(&value));
+    number
+        .ok_or_else(|| Broken::new(format!("{value} is out of range; use 1 to {max}")).under(field))
+}
+
+fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> {
+    if texts.is_empty() {
+        let problem = "is empty; list the pod network, or leave it out to take all ranges";
+        return Err(Broken::new(problem).under("clusterCIDRs"));
+    }
+    let mut networks = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let network = parse_canonical(text).and_then(|network| match special_use(network) {
+            Some(special) => Err(format!("{text:?} overlaps the {special}")),
+            None => Ok(network),
+        });
+        networks.push(network.map_err(|problem| {
+            Broken::new(problem).under(format_args!("clusterCIDRs[{index}]"))
+        })?);
+    }
+    let spans = Spans::new(networks.iter().copied().zip(0usize..));
+    if let Some([(first, i), (second, j)]) = spans.overlap() {
+        let problem = format!("\"{second}\" overlaps clusterCIDRs[{i}], \"{first}\"");
+        return Err(Broken::new(problem).under(format_args!("clusterCIDRs[{j}]")));
+    }
+    Ok(networks)
+}
+
+fn nodes(raw: &[raw::Node]) -> Result<Vec<Node>, Broken> {
+    if raw.is_empty() {
+        return Err(Broken::new("is empty; list at least one node").under("nodes"));
+    }
+    let mut names = HashMap::with_capacity(raw.len());
+    let mut vteps = HashMap::with_capacity(raw.len());
+    let mut nodes: Vec<Node> = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.iter().enumerate() {
+        let at = |broken: Broken| broken.under(format_args!("nodes[{index}]"));
+        let node = node(raw).map_err(at)?;
+        if let Some(other) = names.insert(raw.name.as_str(), index) {
+            let problem = format!("{:?} is also nodes[{other}].name; names are unique", raw.name);
+            return Err(at(Broken::new(problem).under("name")));
+        }
+        if let Some(other) = vteps.insert(node.vtep, index) {
+            let problem = format!("{:?} is also nodes[{other}].vtep; VTEPs are unique", raw.vtep);
+            return Err(at(Broken::new(problem).under("vtep")));
+        }
+        if let Some(first) = nodes.first().filter(|first| family(first.vtep) != family(node.vtep)) {
+            let problem = format!(
+                "{:?} is {}, nodes[0].vtep is {}; all VTEPs are of one family",
+                raw.vtep,
+                family(node.vtep),
+                family(first.vtep)
+            );
+            return Err(at(Broken::new(problem).under("vtep")));
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn node(raw: &raw::Node) -> Result<Node, Broken> {
+    if let Some(problem) = node_name_problem(&raw.name) {
+        return Err(Broken::new(format!("{:?} {problem}", raw.name)).under("name"));
+    }
+    let vtep = vtep(&raw.vtep).map_err(|problem| Broken::new(problem).under("vtep"))?;
+    if raw.ranges.is_empty() {
+        return Err(Broken::new("is empty; give the node at least one range").under("ranges"));
+    }
+    let ranges = raw.ranges.iter().enumerate().map(|(index, range)| {
+        Range::from_raw(range).map_err(|broken| broken.under(format_args!("ranges[{index}]")))
+    });
+    Ok(Node { name: raw.name.clone(), vtep, ranges: ranges.collect::<Result<_, _>>()? })
+}
+
+fn vtep(text: &str) -> Result<IpAddr, String> {
+    let address = parse_address(text)?;
+    match special_use(address.into()) {
+        Some(special) => {
+            Err(format!("{text:?} is among the {special}; use the node's address on the underlay"))
+        }
+        None => Ok(address),
+    }
+}
+
+fn ranges_are_apart(file: &RangeFile) -> Result<(), Broken> {
+    let tagged = file.nodes.iter().enumerate().flat_map(|(i, node)| {
+        node.ranges.iter().enumerate().map(move |(j, range)| (range.subnet(), (i, j)))
+    });
+    match Spans::new(tagged).overlap() {
+        Some([(first, (i, j)), (second, (k, l))]) => {
+            let problem = format!("\"{second}\" overlaps nodes[{i}].ranges[{j}], \"{first}\"");
+            Err(Broken::new(problem).under(format_args!("nodes[{k}].ranges[{l}]")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Ranges lie in the pod network, VTEPs do not: the overlay would route its own packets into
+/// itself.
+fn cluster_holds_ranges_only(file: &RangeFile) -> Result<(), Broken> {
+    let cluster = Spans::new(file.cluster_cidrs.iter().map(|network| (*network, ())));
+    for (i, node) in file.nodes.iter().enumerate() {
+        if let Some(network) = cluster.covering(node.vtep.into()) {
+            let problem = format!(
+                "\"{}\" is inside the pod network {network}; use an address of the underlay",
+                node.vtep
+            );
+            return Err(Broken::new(problem).under(format_args!("nodes[{i}].vtep")));
+        }
+        for (j, range) in node.ranges.iter().enumerate() {
+            if cluster.covering(range.subnet()).is_none() {
+                let problem = format!("\"{}\" is not inside any of clusterCIDRs", range.subnet());
+                return Err(Broken::new(problem).under(format_args!("nodes[{i}].ranges[{j}]")));
+            }
+        }
+    }
+    Ok(())
+}

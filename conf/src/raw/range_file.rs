@@ -1,0 +1,111 @@
+//! The range file as written.
+
+use std::fmt;
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::json::Object;
+
+/// The nodes of a flatnet cluster and the addresses of their pods; the same file on every node.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(title = "flatnet range file"))]
+pub(crate) struct RangeFile {
+    /// The version of this format.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
+    pub(crate) version: u64,
+    /// The VXLAN network identifier; 4096 where absent.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 16_777_215)))]
+    pub(crate) vni: Option<u64>,
+    /// The UDP port of the overlay; 4789 where absent.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_535)))]
+    pub(crate) port: Option<u64>,
+    /// The pod network in CIDR notation, disjoint: what goes to it is never masqueraded. All
+    /// ranges lie in it. Where absent, it is the ranges themselves.
+    #[serde(rename = "clusterCIDRs")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub(crate) cluster_cidrs: Option<Vec<String>>,
+    /// The nodes. Their ranges do not overlap.
+    #[serde(deserialize_with = "objects")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// One node of the cluster.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub(crate) struct Node {
+    /// Unique name, a DNS-1123 subdomain.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub(crate) name: String,
+    /// The node's unique address on the underlay; of the same family on every node.
+    pub(crate) vtep: String,
+    /// Where the node's pods get their addresses, in order of use. The first address of the
+    /// first range of a family is the node's own on the overlay.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub(crate) ranges: Vec<Range>,
+}
+
+/// A range of pod addresses: a subnet in CIDR notation, or an object that gives out a part of it.
+#[derive(Serialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub(crate) enum Range {
+    /// All of a subnet, in CIDR notation.
+    Subnet(String),
+    /// A part of a subnet.
+    Object(RangeObject),
+}
+
+/// A part of a subnet.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub(crate) struct RangeObject {
+    /// The subnet in CIDR notation.
+    pub(crate) subnet: String,
+    /// The first address given to a pod; the subnet's first where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) range_start: Option<String>,
+    /// The last address given to a pod; the subnet's last where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) range_end: Option<String>,
+    /// Networks in CIDR notation inside the subnet whose addresses are not given to pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exclude: Vec<String>,
+}
+
+fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {
+    let nodes: Vec<Object<Node>> = Vec::deserialize(deserializer)?;
+    Ok(nodes.into_iter().map(|node| node.0).collect())
+}
+
+/// By hand, because an untagged enum would forget where in the object an error is.
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range, D::Error> {
+        deserializer.deserialize_any(RangeVisitor)
+    }
+}
+
+struct RangeVisitor;
+
+impl<'de> Visitor<'de> for RangeVisitor {
+    type Value = Range;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a CIDR string, or an object with the key subnet")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Range, E> {
+        Ok(Range::Subnet(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Range, A::Error> {
+        RangeObject::deserialize(MapAccessDeserializer::new(map)).map(Range::Object)
+    }
+}
