@@ -1,0 +1,205 @@
+//! The leases of one node in one network: what the verbs call.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use flatnet_conf::Range;
+
+use crate::allocator::Refusal;
+use crate::decision;
+use crate::disk::{self, Disk, Locked};
+use crate::error::{Error, Result};
+use crate::key::{self, Key};
+use crate::lease::{Attachment, Record};
+use crate::lock::{self, LeaseFile};
+use crate::reclaim::{self, Candidate, Listing, Reclaimed};
+
+/// The leases of one node in one network, in `<stateDir>/<network>/<node>/`.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    disk: Disk,
+    node: String,
+}
+
+/// What an ADD asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who will hold the addresses.
+    pub attachment: &'a Attachment,
+    /// The node's ranges, in the order of the range file: one address of each family among them.
+    pub ranges: &'a [Range],
+    /// The addresses the runtime asks for, at most one of each family.
+    pub requested: &'a [IpAddr],
+}
+
+/// The addresses of one attachment, while its ADD is under way.
+///
+/// As long as this lives, the lease's file is locked: `reclaim` passes it by, and a DEL of the same
+/// attachment waits. Dropped without [`Lease::commit`], it gives back what the ADD took, unless
+/// the attachment had a lease before (a repeated ADD): a pod may be living on that one. A verb that
+/// knows better, because it saw no interface in the pod, calls [`Lease::release`]. A process that
+/// is killed frees the lock and leaves the lease to the next ADD, DEL or GC.
+///
+/// Do not call [`Leases::release`] for the same attachment while this lives: it would wait for
+/// ever. Use [`Lease::release`].
+#[derive(Debug)]
+pub struct Lease {
+    disk: Disk,
+    key: Key,
+    file: LeaseFile,
+    record: Record,
+    stays: bool,
+}
+
+impl Leases {
+    /// The leases of a node, for ADD: makes the folders that are missing, readable by their owner
+    /// alone. `network` and `node` are validated names; a network's may be of any length.
+    pub fn create(state_dir: &Path, network: &str, node: &str) -> Result<Leases> {
+        let disk = Disk::create(state_dir, network, node)?;
+        Ok(Leases { disk, node: node.to_owned() })
+    }
+
+    /// The leases of a node, for every other verb: `None` if the node never had any.
+    pub fn existing(state_dir: &Path, network: &str, node: &str) -> Result<Option<Leases>> {
+        let disk = Disk::existing(state_dir, network, node)?;
+        Ok(disk.map(|disk| Leases { disk, node: node.to_owned() }))
+    }
+
+    /// Takes one address of each family that the ranges have, IPv4 first. The same attachment gets
+    /// the same addresses again, as far as ranges and request allow; where they do not, it loses the
+    /// old ones, so look first that the pod has no such interface yet.
+    ///
+    /// If no address is left, or the requested one is taken, whatever `alive` disowns is reclaimed
+    /// first; see [`Leases::reclaim`]. Then code 100 or 101; code 7 for a request that the ranges
+    /// cannot meet; code 5 if the state cannot be read or written.
+    pub fn allocate(
+        &self,
+        key: &Key,
+        request: &Request<'_>,
+        alive: &mut dyn FnMut(&Candidate) -> bool,
+    ) -> Result<Lease> {
+        let (earlier, mut locked) = self.disk.lock_with_lease(key)?;
+        let Request { attachment, ranges, requested } = *request;
+        let mut choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
+        if let Err(Refusal::Taken(_) | Refusal::Exhausted { .. }) = choice {
+            reclaim::run(&mut locked, alive)?;
+            choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
+        }
+        let choice = choice.map_err(|refusal| self.explain(refusal, ranges))?;
+        let stays = earlier.is_some();
+        let (file, record) = decision::take(&mut locked, key, attachment, choice, earlier)?;
+        Ok(Lease { disk: self.disk.clone(), key: key.clone(), file, record, stays })
+    }
+
+    /// Gives back what an attachment holds, and returns its lease if it was legible. None there is
+    /// fine. Waits for an ADD of the same attachment that is under way.
+    ///
+    /// With `netns`, only a lease made in the node's network namespace of that inode: for a DEL
+    /// that cannot tell which node it is on.
+    pub fn release(&self, key: &Key, netns: Option<u64>) -> Result<Option<Record>> {
+        let (lease, mut locked) = self.disk.lock_with_lease(key)?;
+        let Some(lease) = lease else {
+            return Ok(None);
+        };
+        let record = lease.record().ok();
+        let made_in = record.as_ref().map(|record| record.attachment.netns);
+        if netns.is_some() && made_in != netns {
+            return Ok(None);
+        }
+        decision::give_back(&mut locked, key, &lease)?;
+        Ok(record)
+    }
+
+    /// Removes every lease, and every address without one, that `alive` says no pod lives on.
+    /// Those of an ADD or DEL under way are passed by without asking, and a file that fails is
+    /// reported and does not keep the others from being reclaimed.
+    ///
+    /// `alive` is asked once for each and must look at the kernel: does the veth exist, does a host
+    /// route to an address? It runs with the folder locked, so it must not call these leases.
+    pub fn reclaim(&self, alive: &mut dyn FnMut(&Candidate) -> bool) -> Result<Reclaimed> {
+        reclaim::run(&mut self.disk.lock()?, alive)
+    }
+
+    /// All leases, and what is wrong with the files that are none.
+    pub fn list(&self) -> Result<Listing> {
+        reclaim::list(&self.disk.lock()?)
+    }
+
+    fn explain(&self, refusal: Refusal, ranges: &[Range]) -> Error {
+        let node = self.node.clone();
+        match refusal {
+            Refusal::SeveralOfFamily(first, second) => Error::SeveralOfFamily { first, second },
+            Refusal::OutOfRanges(address) => {
+                Error::OutOfRanges { address, node, ranges: describe(ranges.iter()) }
+            }
+            Refusal::Taken(address) => Error::Taken { address, holder: self.holder(address) },
+            Refusal::Exhausted { v4 } => {
+                let full = ranges.iter().filter(|range| range.subnet().is_ipv4() == v4);
+                Error::Exhausted { node, ranges: describe(full) }
+            }
+            Refusal::Unknown(error) => error,
+        }
+    }
+
+    fn holder(&self, address: IpAddr) -> String {
+        let path = self.disk.address(address);
+        match lock::read(&path) {
+            Ok(Some(record)) => record.attachment.to_string(),
+            _ => format!("{}, which is no legible lease", path.display()),
+        }
+    }
+}
+
+impl Lease {
+    /// The addresses taken, IPv4 first.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.record.addresses
+    }
+
+    /// Keeps the lease: the attachment stands.
+    pub fn commit(mut self) {
+        self.stays = true;
+    }
+
+    /// Gives the addresses back, even those of a lease that stood before.
+    pub fn release(mut self) -> Result<()> {
+        self.stays = true;
+        self.give_back()
+    }
+
+    fn give_back(&self) -> Result<()> {
+        let mut locked: Locked<'_> = self.disk.lock()?;
+        if disk::inode(&self.disk.lease(&self.key))? == Some(self.file.inode()) {
+            decision::give_back(&mut locked, &self.key, &self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.stays {
+            // Nobody is left to tell; what could not be removed is reclaimed later.
+            let _ = self.give_back();
+        }
+    }
+}
+
+/// The nodes of a network that have a folder in this state folder, sorted: where a DEL looks that
+/// cannot read the range file.
+pub fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
+    let folder = key::network_folder(state_dir, network);
+    let mut nodes = disk::names(&folder)?;
+    nodes.retain(|name| fs::symlink_metadata(folder.join(name)).is_ok_and(|found| found.is_dir()));
+    Ok(nodes)
+}
+
+fn describe<'a>(ranges: impl Iterator<Item = &'a Range>) -> String {
+    let text = |range: &Range| format!("{} ({} to {})", range.subnet(), range.start(), range.end());
+    let all: Vec<String> = ranges.map(text).collect();
+    if all.is_empty() { "no range at all".to_owned() } else { all.join(", ") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The verbs' view: leases come, stay, come again, go; alone and side by side.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::fixture::{Fixture, NETNS, NETWORK, NODE, addresses, attachment, key, parse};
+
+#[test]
+fn a_lease_comes_and_goes() {
+    let fixture = Fixture::new(&["10.1.0.0/29", "fd00::/64"]);
+    assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.1", "fd00::1"]));
+    assert_eq!(fixture.add("b", &["fd00::9"]).unwrap(), addresses(&["10.1.0.2", "fd00::9"]));
+    let record = fixture.leases.release(&key("a"), None).unwrap().unwrap();
+    assert_eq!(record.attachment, attachment("a"));
+    assert_eq!(record.addresses, addresses(&["10.1.0.1", "fd00::1"]));
+    assert_eq!(fixture.leases.release(&key("a"), None).unwrap(), None);
+    assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), ["b"]);
+    // Not the one that was just freed.
+    assert_eq!(fixture.add("c", &[]).unwrap(), addresses(&["10.1.0.3", "fd00::2"]));
+}
+
+#[test]
+fn an_add_that_fails_leaves_nothing() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    drop(fixture.begin("a", &[]).unwrap());
+    assert!(fixture.audit().is_empty());
+    fixture.begin("a", &[]).unwrap().release().unwrap();
+    assert!(fixture.audit().is_empty());
+}
+
+#[test]
+fn a_repeated_add_gets_the_same_and_never_loses_it() {
+    let fixture = Fixture::new(&["10.1.0.0/29", "fd00::/64"]);
+    let first = fixture.add("a", &[]).unwrap();
+    let inode = fs::metadata(fixture.lease_path("a")).unwrap().ino();
+    assert_eq!(fixture.add("a", &[]).unwrap(), first);
+    assert_eq!(fs::metadata(fixture.lease_path("a")).unwrap().ino(), inode);
+    // It fails: the lease was there before, a pod may live on it.
+    drop(fixture.begin("a", &[]).unwrap());
+    assert_eq!(fixture.audit()["a"], first);
+    let text = fs::read_to_string(fixture.lease_path("a")).unwrap();
+    fs::write(fixture.lease_path("a"), text.replace(&NETNS.to_string(), "1")).unwrap();
+    drop(fixture.begin("a", &[]).unwrap());
+    assert_eq!(fixture.audit()["a"], first);
+    fixture.begin("a", &[]).unwrap().release().unwrap();
+    assert!(fixture.audit().is_empty());
+}
+
+#[test]
+fn a_repeated_add_repairs_its_lease() {
+    type Wreck = fn(&Fixture);
+    let wrecks: [(&str, Wreck); 4] = [
+        ("an address lost", |f| fs::remove_file(f.address_path("10.1.0.1")).unwrap()),
+        ("all addresses lost", |f| {
+            fs::remove_file(f.address_path("10.1.0.1")).unwrap();
+            fs::remove_file(f.address_path("fd00::1")).unwrap();
+        }),
+        ("made in another namespace", |f| {
+            let text = fs::read_to_string(f.lease_path("a")).unwrap();
+            fs::write(f.lease_path("a"), text.replace(&NETNS.to_string(), "1")).unwrap();
+        }),
+        ("intact", |_| {}),
+    ];
+    for (what, wreck) in wrecks {
+        let fixture = Fixture::new(&["10.1.0.0/29", "fd00::/64"]);
+        let first = fixture.add("a", &[]).unwrap();
+        fixture.add("b", &[]).unwrap();
+        wreck(&fixture);
+        assert_eq!(fixture.add("a", &[]).unwrap(), first, "{what}");
+        assert_eq!(fixture.audit().len(), 2, "{what}");
+        assert_eq!(fixture.leases.list().unwrap().leases[0].attachment.netns, NETNS);
+    }
+}
+
+#[test]
+fn a_repeated_add_follows_ranges_and_request() {
+    let mut fixture = Fixture::new(&["10.1.0.0/29"]);
+    fixture.add("a", &[]).unwrap();
+    assert_eq!(fixture.add("a", &["10.1.0.5"]).unwrap(), addresses(&["10.1.0.5"]));
+    // Without a request, what it has is as good as any.
+    assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.5"]));
+    fixture.ranges = parse(&["10.2.0.0/29", "fd00::/64"]);
+    assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.2.0.1", "fd00::1"]));
+    assert_eq!(fixture.audit().len(), 1);
+}
+
+#[test]
+fn an_address_lost_to_another_is_replaced() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    fixture.add("a", &[]).unwrap();
+    fs::remove_file(fixture.address_path("10.1.0.1")).unwrap();
+    fixture.add("b", &["10.1.0.1"]).unwrap();
+    assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.2"]));
+    assert_eq!(fixture.audit()["b"], addresses(&["10.1.0.1"]));
+}
+
+#[test]
+fn refusals_say_why_and_change_nothing() {
+    let fixture = Fixture::new(&["10.1.0.0/30"]);
+    fixture.add("a", &[]).unwrap();
+    let range = describe(fixture.ranges.iter());
+    assert!(range.starts_with("10.1.0.0/30 (10.1.0."), "{range}");
+    let cases: [(&[&str], u32, String); 3] = [
+        (
+            &["10.1.0.1"],
+            101,
+            "the requested address 10.1.0.1 is taken by interface eth0 of container a: request \
+             another, or delete that one"
+                .to_owned(),
+        ),
+        (
+            &["10.9.0.1"],
+            7,
+            format!(
+                "the requested address 10.9.0.1 is not one that node node-a gives to pods: choose \
+                 one of {range}"
+            ),
+        ),
+        (
+            &["10.1.0.2", "10.1.0.1"],
+            7,
+            "cannot give both requested addresses 10.1.0.2 and 10.1.0.1: request one address of \
+             each family"
+                .to_owned(),
+        ),
+    ];
+    for (requested, code, text) in cases {
+        let error = fixture.begin("b", requested).unwrap_err();
+        assert_eq!((error.code(), error.to_string()), (code, text));
+    }
+    fixture.add("b", &[]).unwrap();
+    let error = fixture.begin("c", &[]).unwrap_err();
+    let text =
+        format!("no address left for a pod on node node-a in {range}: add a range to this node");
+    assert_eq!((error.code(), error.to_string()), (100, text));
+    assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn a_full_range_and_a_requested_address_reclaim_the_dead_first() {
+    let fixture = Fixture::new(&["10.1.0.0/30"]);
+    fixture.add("dead", &[]).unwrap();
+    fixture.add("living", &[]).unwrap();
+    let mut alive = |candidate: &Candidate| candidate.key != Some(key("dead"));
+    let lease = fixture.begin_among("c", &[], &mut alive).unwrap();
+    assert_eq!(lease.addresses(), addresses(&["10.1.0.1"]));
+    drop(lease);
+    fixture.add("dead", &["10.1.0.1"]).unwrap();
+    let lease = fixture.begin_among("c", &["10.1.0.1"], &mut alive).unwrap();
+    assert_eq!(lease.addresses(), addresses(&["10.1.0.1"]));
+    lease.commit();
+    assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), ["c", "living"]);
+}
+
+#[test]
+fn del_gives_back_a_damaged_lease_with_all_its_addresses() {
+    for damage in ["", "\0\0", "{}", "not a lease at all"] {
+        let fixture = Fixture::new(&["10.1.0.0/29", "fd00::/64"]);
+        fixture.add("a", &[]).unwrap();
+        fixture.add("b", &[]).unwrap();
+        fs::write(fixture.lease_path("a"), damage).unwrap();
+        assert_eq!(fixture.leases.release(&key("a"), None).unwrap(), None);
+        assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), ["b"], "{damage:?}");
+    }
+}
+
+#[test]
+fn del_that_does_not_know_its_node_keeps_to_its_namespace() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    fixture.add("a", &[]).unwrap();
+    assert_eq!(fixture.leases.release(&key("a"), Some(NETNS + 1)).unwrap(), None);
+    assert_eq!(fixture.audit().len(), 1);
+    assert!(fixture.leases.release(&key("a"), Some(NETNS)).unwrap().is_some());
+    // Whose a damaged one is cannot be told: it waits for GC.
+    fixture.add("a", &[]).unwrap();
+    fs::write(fixture.lease_path("a"), "").unwrap();
+    assert_eq!(fixture.leases.release(&key("a"), Some(NETNS)).unwrap(), None);
+    assert!(fixture.lease_path("a").exists());
+}
+
+#[test]
+fn nodes_are_found_without_a_range_file() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    Leases::create(fixture.state.path(), NETWORK, "node-b").unwrap();
+    Leases::create(fixture.state.path(), "another", "node-c").unwrap();
+    fs::write(fixture.state.path().join("pods/file"), "").unwrap();
+    let nodes = |network: &str| nodes_of(fixture.state.path(), network).unwrap();
+    assert_eq!(nodes(NETWORK), [NODE, "node-b"]);
+    assert_eq!(nodes("none"), Vec::<String>::new());
+    assert_eq!(nodes_of(Path::new("/nowhere/at/all"), NETWORK).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn networks_with_names_of_any_length_have_folders() {
+    let state = tempfile::tempdir().unwrap();
+    let long = "n".repeat(3000);
+    Leases::create(state.path(), &long, NODE).unwrap();
+    assert_eq!(nodes_of(state.path(), &long).unwrap(), [NODE]);
+    assert!(Leases::existing(state.path(), &long, NODE).unwrap().is_some());
+}
+
+#[test]
+fn del_waits_for_the_add_of_the_same_attachment_alone() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    fixture.add("b", &[]).unwrap();
+    let lease = fixture.begin("a", &[]).unwrap();
+    // Another attachment's verbs do not wait.
+    assert!(fixture.leases.release(&key("b"), None).unwrap().is_some());
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| sender.send(fixture.leases.release(&key("a"), None)).unwrap());
+        let early = receiver.recv_timeout(Duration::from_millis(100));
+        assert!(early.is_err(), "DEL ran inside its ADD: {early:?}");
+        lease.commit();
+        let late = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(late.unwrap().is_some());
+    });
+    assert!(fixture.audit().is_empty());
+}
+
+#[test]
+fn side_by_side_no_address_is_given_twice_and_none_is_lost() {
+    let fixture = Fixture::new(&["10.1.0.0/27"]);
+    // Ten of thirty are left for eight at a time.
+    for n in 0..20 {
+        fixture.add(&format!("settled-{n}"), &[]).unwrap();
+    }
+    let before = fixture.audit();
+    let in_use = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let (fixture, in_use) = (&fixture, &in_use);
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let container = format!("c-{worker}-{}", round % 3);
+                    let lease = fixture.begin(&container, &[]).unwrap();
+                    let address = lease.addresses()[0];
+                    assert!(in_use.lock().unwrap().insert(address), "{address} given twice");
+                    thread::yield_now();
+                    assert!(in_use.lock().unwrap().remove(&address));
+                    match round % 3 {
+                        0 => drop(lease),
+                        1 => lease.release().unwrap(),
+                        _ => {
+                            // Out of `in_use` first: the next may get it as soon as it is free.
+                            lease.commit();
+                            fixture.leases.release(&key(&container), None).unwrap().unwrap();
+                        }
+                    }
+                }
+            });
+        }
+        // And somebody who reclaims whatever is not under way or settled.
+        let fixture = &fixture;
+        scope.spawn(move || {
+            for _ in 0..50 {
+                let mut alive = |_: &Candidate| true;
+                assert!(fixture.leases.reclaim(&mut alive).unwrap().errors.is_empty());
+            }
+        });
+    });
+    assert_eq!(fixture.audit(), before);
+}
+
+#[test]
+fn the_same_attachment_side_by_side_ends_with_one_lease_or_none() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let fixture = &fixture;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    if worker % 2 == 0 {
+                        fixture.add("a", &[]).unwrap();
+                    } else {
+                        fixture.leases.release(&key("a"), None).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert!(fixture.audit().len() <= 1);
+    fixture.leases.release(&key("a"), None).unwrap();
+    assert!(fixture.audit().is_empty());
+}

@@ -1,0 +1,40 @@
+//! Leases of pod addresses in one node's ranges.
+//!
+//! The promise:
+//! - An address is held by at most one attachment, whatever runs side by side and whatever is
+//!   killed: holding it is one link(2), which the kernel grants once.
+//! - The lease is on disk before anybody else hears of the address.
+//! - What a killed ADD or DEL leaves behind keeps nothing from the next ADD, DEL or GC: the same
+//!   attachment finds it by its key, and [`Leases::reclaim`] finds all of it.
+//! - A lease whose pod lives, or is in the making, is never reclaimed; nor does one damaged file
+//!   stop the others.
+//! - An address just freed is given again last: round robin.
+//! - The cost of a lease does not grow with the number of leases.
+//!
+//! ```text
+//! <stateDir>/<network>/<node>/lock             locked for each decision; holds the last addresses given
+//!                             leases/<key>     the lease of one attachment, as JSON
+//!                             addresses/<ip>   the same file: this is what makes the address taken
+//! ```
+//!
+//! Who decides what: `allocator` which address (pure), `decision` the order of the steps on disk,
+//! `disk` what each step is, `lock` who waits for whom, `reclaim` what is left over.
+
+mod allocator;
+mod decision;
+mod disk;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod key;
+mod lease;
+mod leases;
+mod lock;
+mod reclaim;
+mod store;
+
+pub use error::{Error, Result};
+pub use key::{Key, network_folder, node_folder};
+pub use lease::{Attachment, Pod, Record};
+pub use leases::{Lease, Leases, Request, nodes_of};
+pub use reclaim::{Candidate, Listing, Reclaimed};

@@ -1,0 +1,43 @@
+//! What the lease decisions need of a node's folder, while its lock is held.
+//!
+//! Each method is one change that is on disk as a whole or not at all, so that the state between
+//! any two of them is one that a crash can leave; the tests stop after each.
+
+use std::net::IpAddr;
+
+use crate::allocator::Cursor;
+use crate::error::Result;
+use crate::key::Key;
+use crate::lease::Record;
+use crate::lock::LeaseFile;
+
+/// Device and inode number of a lease file: `leases/<key>` and `addresses/<ip>` belong together
+/// if they have the same.
+pub(crate) type Inode = (u64, u64);
+
+/// The state of one node of one network, locked.
+pub(crate) trait Store {
+    /// The last addresses given; none if nothing legible is there.
+    fn cursor(&self) -> Cursor;
+
+    /// Remembers the last addresses given.
+    fn set_cursor(&mut self, cursor: &Cursor) -> Result<()>;
+
+    /// The lease file that holds an address.
+    fn holder(&self, address: IpAddr) -> Result<Option<Inode>>;
+
+    /// Every address that is held.
+    fn held(&self) -> Result<Vec<IpAddr>>;
+
+    /// Writes an attachment's lease, in place of the one it had, and locks it.
+    fn put(&mut self, key: &Key, record: &Record) -> Result<LeaseFile>;
+
+    /// Makes an attachment's lease hold an address. That another holds it is an error.
+    fn claim(&mut self, key: &Key, address: IpAddr) -> Result<()>;
+
+    /// Frees an address, whoever holds it. A free one is fine.
+    fn free(&mut self, address: IpAddr) -> Result<()>;
+
+    /// Removes an attachment's lease. A missing one is fine.
+    fn remove(&mut self, key: &Key) -> Result<()>;
+}
