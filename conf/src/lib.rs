@@ -26,7 +26,7 @@ pub use args::CniArgs;
 pub use error::{Code, Error};
 pub use invocation::{Command, Invocation};
 pub use mac::Mac;
-pub use network::{LogLevel, NetworkConf};
+pub use network::{AttachmentId, LogLevel, NetworkConf};
 pub use range::Range;
 pub use range_file::{Node, RangeFile};
 pub use reply::{error_json, reply_version, versions_json};

@@ -59,6 +59,18 @@ pub struct NetworkConf {
     pub requested_ips: Vec<IpAddr>,
     /// MAC asked for: `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
     pub mac: Option<Mac>,
+    /// For GC: the attachments that the runtime knows, `cni.dev/valid-attachments`. An empty list
+    /// (or null) says that there is none; `None` that the runtime did not say.
+    pub valid_attachments: Option<Vec<AttachmentId>>,
+}
+
+/// What names an attachment within a network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttachmentId {
+    /// `containerID`.
+    pub container_id: String,
+    /// `ifname`.
+    pub ifname: String,
 }
 
 const ORIGIN: &str = "network configuration";
@@ -70,6 +82,11 @@ const DEFAULT_STATE_DIR: &str = "/run/flatnet";
 pub(crate) const VERSION_KEY: Keys = Keys(&[("cniVersion", LEAF)]);
 
 const REQUESTS: Keys = Keys(&[("ips", LEAF), ("mac", LEAF)]);
+
+/// The key of the specification (section 4, GC), and the one that has been seen in its place.
+const VALID_ATTACHMENTS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+
+const ATTACHMENT: Keys = Keys(&[("containerID", LEAF), ("ifname", LEAF)]);
 
 /// Every key that is read here. `prevResult` has its own, see `result`.
 const KEYS: Keys = Keys(&[
@@ -89,6 +106,8 @@ const KEYS: Keys = Keys(&[
     ("prevResult", LEAF),
     ("runtimeConfig", REQUESTS),
     ("args", Keys(&[("cni", REQUESTS)])),
+    (VALID_ATTACHMENTS[0], ATTACHMENT),
+    (VALID_ATTACHMENTS[1], ATTACHMENT),
 ]);
 
 impl NetworkConf {
@@ -102,6 +121,8 @@ impl NetworkConf {
         let cni_version = fields::version(value.get("cniVersion"))?;
         allows(cni_version, invocation.command)?;
         let lenient = matches!(invocation.command, Command::Del | Command::Gc);
+        let attachments = VALID_ATTACHMENTS.iter().find_map(|key| value.get(*key));
+        let valid_attachments = attachments.map(fields::attachments).transpose();
         let raw = read(value, lenient).map_err(invalid)?;
         let name = fields::name(raw.name.as_deref()).map_err(invalid)?;
 
@@ -129,6 +150,8 @@ impl NetworkConf {
             prev_result: fields.get(prev_result.transpose())?,
             requested_ips: fields.get(requests.ips())?,
             mac: fields.get(requests.mac())?,
+            // A list that cannot be read is no list: nothing is taken for stale by it.
+            valid_attachments: fields.get(valid_attachments)?,
         })
     }
 

@@ -121,6 +121,11 @@ impl Leases {
         reclaim::run(&mut self.disk.lock()?, alive)
     }
 
+    /// The lease of an attachment; `None` if there is none.
+    pub fn get(&self, key: &Key) -> Result<Option<Record>> {
+        lock::read(&self.disk.lease(key))
+    }
+
     /// All leases, and what is wrong with the files that are none.
     pub fn list(&self) -> Result<Listing> {
         reclaim::list(&self.disk.lock()?)

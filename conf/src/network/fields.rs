@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use super::{LogLevel, ORIGIN, invalid};
+use super::{AttachmentId, LogLevel, ORIGIN, VALID_ATTACHMENTS, invalid};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
@@ -149,6 +149,23 @@ pub(super) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
 
 pub(super) fn prev_result(value: &Value, version: Version) -> Result<AddResult, Broken> {
     crate::result::read(value, version).map_err(|broken| broken.under("prevResult"))
+}
+
+pub(super) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {
+    let broken = |problem: String| Broken::new(problem).under(VALID_ATTACHMENTS[0]);
+    let Some(list) = value.as_array() else {
+        let none = value.is_null();
+        return if none { Ok(Vec::new()) } else { Err(broken(format!("{value} is not a list"))) };
+    };
+    list.iter()
+        .map(|item| {
+            let text = |key| item.get(key).and_then(Value::as_str).map(str::to_owned);
+            let (container_id, ifname) = text("containerID").zip(text("ifname")).ok_or_else(|| {
+                broken(format!("{item} must have containerID and ifname, both strings"))
+            })?;
+            Ok(AttachmentId { container_id, ifname })
+        })
+        .collect()
 }
 
 /// What is asked for one attachment, by those who may ask, the first before the others.

@@ -38,6 +38,7 @@ fn minimal() -> NetworkConf {
         prev_result: None,
         requested_ips: Vec::new(),
         mac: None,
+        valid_attachments: None,
     }
 }
 
@@ -181,4 +182,34 @@ fn empty_says_nothing() {
             "rangeFile": "/etc/flatnet/pods.json", "dns": {"domain": ""}, "prevResult": null}"#,
     );
     assert_eq!(conf, NetworkConf { routes: Some(Vec::new()), ..minimal() });
+}
+
+#[test]
+fn attachments_that_the_runtime_knows() {
+    let known = |container_id: &str| AttachmentId {
+        container_id: container_id.to_owned(),
+        ifname: "eth0".to_owned(),
+    };
+    let cases = [
+        (json!({}), None),
+        (json!({"cni.dev/valid-attachments": null}), Some(vec![])),
+        (json!({"cni.dev/valid-attachments": []}), Some(vec![])),
+        (
+            json!({"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}),
+            Some(vec![known("a")]),
+        ),
+        (
+            json!({"cni.dev/attachments": [{"ContainerID": "b", "IfName": "eth0"}]}),
+            Some(vec![known("b")]),
+        ),
+        // What cannot be read makes nothing stale.
+        (json!({"cni.dev/valid-attachments": "all"}), None),
+        (json!({"cni.dev/valid-attachments": [{"containerID": "a"}]}), None),
+    ];
+    for (more, expected) in cases {
+        let mut conf = json!({"cniVersion": "1.1.0", "name": "pods", "type": "flatnet"});
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let conf = NetworkConf::parse(conf.to_string().as_bytes(), &invocation(Command::Gc));
+        assert_eq!(conf.unwrap().valid_attachments, expected, "{more}");
+    }
 }
