@@ -1,0 +1,189 @@
+//! What can be changed about one device, each with its `ip` equivalent as its text.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use flatnet_conf::Mac;
+use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+
+use super::{FdbEntry, Neighbour, Route};
+
+/// One change to a device or to what hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Switches the device on.
+    Up,
+    /// Sets the MTU, in bytes.
+    Mtu(u32),
+    /// Sets the MAC.
+    Mac(Mac),
+    /// Sets the alias: free text for people (`ifalias`).
+    Alias(String),
+    /// Makes the device a port of a bridge, by the bridge's index.
+    Port(u32),
+    /// IPv4 settings of the device: forwarding of what comes in, and strict reverse-path filter.
+    Forward {
+        /// `rp_filter = 1`: a source address must be routed back to this device.
+        strict_rp_filter: bool,
+    },
+    /// No automatic link-local address: nobody speaks to the node's end by one, and making it
+    /// costs a fifth of an ADD. A kernel without IPv6 has nothing to switch off.
+    NoLinkLocal,
+    /// Adds an address; an IPv6 one is usable at once (no duplicate address detection).
+    AddAddress(IpNetwork),
+    /// Removes an address.
+    DelAddress(IpNetwork),
+    /// Adds a route; one with the same destination and metric is an error.
+    AddRoute(Route),
+    /// Puts a route in the place of ours with the same destination and metric.
+    ReplaceRoute(Route),
+    /// Removes a route.
+    DelRoute(Route),
+    /// Adds or replaces a permanent neighbour entry.
+    PutNeighbour(Neighbour),
+    /// Removes a neighbour entry.
+    DelNeighbour(IpAddr),
+    /// Adds or replaces a FDB entry.
+    PutFdb(FdbEntry),
+    /// Removes a FDB entry.
+    DelFdb(FdbEntry),
+}
+
+impl Change {
+    /// The change in the words of ip(8), for logs, errors and dry runs.
+    pub fn command(&self, dev: &str) -> String {
+        ForDevice { change: self, dev }.to_string()
+    }
+
+    /// Whether this refusal leaves things as they were wanted: what is to be removed is gone
+    /// already, or what is to be switched off does not exist in this kernel.
+    pub(super) fn tolerates(&self, errno: Errno) -> bool {
+        match self {
+            Change::NoLinkLocal => matches!(errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP),
+            Change::DelAddress(_) => errno == Errno::EADDRNOTAVAIL,
+            Change::DelRoute(_) => errno == Errno::ESRCH,
+            Change::DelNeighbour(_) | Change::DelFdb(_) => errno == Errno::ENOENT,
+            _ => false,
+        }
+    }
+}
+
+struct ForDevice<'a> {
+    change: &'a Change,
+    dev: &'a str,
+}
+
+impl fmt::Display for ForDevice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dev = self.dev;
+        match self.change {
+            Change::Up => write!(f, "ip link set {dev} up"),
+            Change::Mtu(mtu) => write!(f, "ip link set {dev} mtu {mtu}"),
+            Change::Mac(mac) => write!(f, "ip link set {dev} address {mac}"),
+            Change::Alias(alias) => write!(f, "ip link set {dev} alias {alias:?}"),
+            Change::Port(bridge) => write!(f, "ip link set {dev} master (index {bridge})"),
+            Change::Forward { strict_rp_filter } => {
+                write!(f, "sysctl -w net.ipv4.conf.{dev}.forwarding=1")?;
+                if *strict_rp_filter {
+                    write!(f, " net.ipv4.conf.{dev}.rp_filter=1")?;
+                }
+                Ok(())
+            }
+            Change::NoLinkLocal => write!(f, "ip link set {dev} addrgenmode none"),
+            Change::AddAddress(address) => write!(f, "ip addr add {address} dev {dev}"),
+            Change::DelAddress(address) => write!(f, "ip addr delete {address} dev {dev}"),
+            Change::AddRoute(route) => write!(f, "ip route add {}", RouteWords { route, dev }),
+            Change::ReplaceRoute(route) => {
+                write!(f, "ip route replace {}", RouteWords { route, dev })
+            }
+            Change::DelRoute(route) => write!(f, "ip route delete {}", RouteWords { route, dev }),
+            Change::PutNeighbour(Neighbour { address, mac }) => {
+                write!(f, "ip neigh replace {address} lladdr {mac} dev {dev} nud permanent")
+            }
+            Change::DelNeighbour(address) => write!(f, "ip neigh delete {address} dev {dev}"),
+            Change::PutFdb(FdbEntry { mac, vtep }) => {
+                write!(f, "bridge fdb replace {mac} dev {dev} dst {vtep} self permanent")
+            }
+            Change::DelFdb(FdbEntry { mac, vtep }) => {
+                write!(f, "bridge fdb delete {mac} dev {dev} dst {vtep} self")
+            }
+        }
+    }
+}
+
+struct RouteWords<'a> {
+    route: &'a Route,
+    dev: &'a str,
+}
+
+impl fmt::Display for RouteWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { dst, gateway, onlink, source, metric } = self.route;
+        match dst.prefix() {
+            0 => write!(f, "default")?,
+            _ => write!(f, "{dst}")?,
+        }
+        if let Some(gateway) = gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " dev {}", self.dev)?;
+        if *onlink {
+            write!(f, " onlink")?;
+        }
+        write!(f, " proto {}", super::PROTOCOL)?;
+        if let Some(source) = source {
+            write!(f, " src {source}")?;
+        }
+        if let Some(metric) = metric {
+            write!(f, " metric {metric}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_like_ip() {
+        let route = Route {
+            dst: "10.244.2.0/24".parse().unwrap(),
+            gateway: Some("10.244.2.0".parse().unwrap()),
+            onlink: true,
+            source: Some("10.244.1.0".parse().unwrap()),
+            metric: Some(7),
+        };
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let default = Route {
+            dst: "::/0".parse().unwrap(),
+            gateway: Some("fe80::1".parse().unwrap()),
+            onlink: false,
+            source: None,
+            metric: None,
+        };
+        let table = [
+            (
+                Change::AddRoute(route),
+                "ip route add 10.244.2.0/24 via 10.244.2.0 dev d onlink proto 102 src 10.244.1.0 metric 7",
+            ),
+            (Change::DelRoute(default), "ip route delete default via fe80::1 dev d proto 102"),
+            (
+                Change::PutNeighbour(Neighbour { address: "fd00::".parse().unwrap(), mac }),
+                "ip neigh replace fd00:: lladdr 02:00:00:00:00:01 dev d nud permanent",
+            ),
+            (
+                Change::DelFdb(FdbEntry { mac, vtep: "192.0.2.1".parse().unwrap() }),
+                "bridge fdb delete 02:00:00:00:00:01 dev d dst 192.0.2.1 self",
+            ),
+            (
+                Change::Forward { strict_rp_filter: true },
+                "sysctl -w net.ipv4.conf.d.forwarding=1 net.ipv4.conf.d.rp_filter=1",
+            ),
+        ];
+        for (change, words) in table {
+            assert_eq!(change.command("d"), words);
+        }
+    }
+}

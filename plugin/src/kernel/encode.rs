@@ -1,0 +1,327 @@
+//! From our nouns to rtnetlink messages. rtnetlink's builders write the attributes.
+
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use flatnet_conf::Mac;
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkMessage,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{
+    LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+};
+
+use super::socket::Request;
+use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Table, Veth, VxlanLink};
+
+const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+
+/// `ip link show dev NAME`, without counters.
+pub fn get_link(name: &str) -> RouteNetlinkMessage {
+    let mut message = LinkUnspec::new_with_name(name).build();
+    message.attributes.push(skip_stats());
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// The same by index.
+pub fn get_link_by_index(index: u32) -> RouteNetlinkMessage {
+    let mut message = LinkUnspec::new_with_index(index).build();
+    message.attributes.push(skip_stats());
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// `ip link show`, without counters.
+pub fn get_links() -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(skip_stats());
+    RouteNetlinkMessage::GetLink(message)
+}
+
+fn skip_stats() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+/// `ip addr show`
+pub fn get_addresses() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetAddress(AddressMessage::default())
+}
+
+/// `ip route show proto 102 dev DEV table main|all`; the kernel filters.
+pub fn get_routes(family: AddressFamily, dev: u32, table: Table) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family,
+        table: match table {
+            Table::Main => RouteHeader::RT_TABLE_MAIN,
+            Table::Any => RouteHeader::RT_TABLE_UNSPEC,
+        },
+        protocol: RouteProtocol::Other(PROTOCOL),
+        ..RouteHeader::default()
+    };
+    message.attributes.push(RouteAttribute::Oif(dev));
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// `ip route get TO`
+pub fn get_path(to: IpAddr) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetRoute(lookup(to))
+}
+
+/// `ip route get fibmatch TO`: the entry of the table, not the way of a packet.
+pub fn get_matching_route(to: IpAddr) -> RouteNetlinkMessage {
+    let mut message = lookup(to);
+    message.header.flags = RouteFlags::FibMatch;
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+fn lookup(to: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let (family, length) = family_and_length(to);
+    message.header.address_family = family;
+    message.header.destination_prefix_length = length;
+    message.attributes.push(RouteAttribute::Destination(match to {
+        IpAddr::V4(to) => RouteAddress::Inet(to),
+        IpAddr::V6(to) => RouteAddress::Inet6(to),
+    }));
+    message
+}
+
+/// `ip neigh show dev DEV` or, with the bridge family, `bridge fdb show dev DEV`; the kernel filters.
+pub fn get_neighbours(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family;
+    if family == AddressFamily::Bridge {
+        message.header.ifindex = dev;
+    } else {
+        message.attributes.push(NeighbourAttribute::IfIndex(dev));
+    }
+    RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// `ip link add NAME address MAC mtu MTU type vxlan …`
+pub fn create_vxlan(link: &VxlanLink) -> Request {
+    let vxlan = &link.vxlan;
+    let mut builder = LinkVxlan::new(&link.name, vxlan.vni)
+        .port(vxlan.port)
+        .port_range(vxlan.source_ports.0, vxlan.source_ports.1)
+        .learning(vxlan.learning)
+        .address(link.mac.0.to_vec())
+        .mtu(link.mtu);
+    builder = match vxlan.local {
+        Some(IpAddr::V4(local)) => builder.local(local),
+        Some(IpAddr::V6(local)) => builder.local6(local),
+        None => builder,
+    };
+    new_link(builder.build())
+}
+
+/// `ip link add NAME address MAC mtu MTU group G type veth peer name PEER address MAC netns FD`
+///
+/// One queue each way: more would cost grace periods at creation and gain a veth nothing.
+pub fn create_veth(veth: &Veth<'_>) -> Request {
+    let peer = one_queue(
+        LinkUnspec::new_with_name(veth.peer_name)
+            .address(veth.peer_mac.0.to_vec())
+            .mtu(veth.mtu)
+            .setns_by_fd(veth.peer_netns.as_raw_fd()),
+    );
+    let pair = LinkMessageBuilder::<LinkVeth>::new(veth.name, veth.peer_name)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+        .address(veth.mac.0.to_vec())
+        .mtu(veth.mtu)
+        .link_group(veth.group);
+    new_link(one_queue(pair).build())
+}
+
+fn one_queue<T>(builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    builder
+        .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(1))
+}
+
+/// `ip link add NAME type bridge`
+pub fn create_bridge(name: &str) -> Request {
+    new_link(LinkBridge::new(name).build())
+}
+
+/// `ip link delete NAME`
+pub fn delete_link(name: &str) -> Request {
+    let message = LinkUnspec::new_with_name(name).build();
+    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
+}
+
+fn new_link(message: LinkMessage) -> Request {
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE }
+}
+
+/// The message that makes one change to the device with this index.
+pub fn change(dev: u32, change: &Change) -> Request {
+    let link = || LinkUnspec::new_with_index(dev);
+    match change {
+        Change::Up => set_link(link().up().build()),
+        Change::Mtu(mtu) => set_link(link().mtu(*mtu).build()),
+        Change::Mac(mac) => set_link(link().address(mac.0.to_vec()).build()),
+        Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
+        Change::Port(bridge) => set_link(link().controller(*bridge).build()),
+        Change::Forward { strict_rp_filter } => {
+            let mut conf = InetDevConf::default();
+            conf.forwarding = 1;
+            conf.rp_filter = i32::from(*strict_rp_filter);
+            // Zero values are left out of the message, so a filter that is on stays on.
+            let inet = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
+            set_link(link().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet])).build())
+        }
+        Change::NoLinkLocal => {
+            let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+            let inet6 = AfSpecUnspec::Inet6(vec![none]);
+            set_link(
+                link().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet6])).build(),
+            )
+        }
+        Change::AddAddress(network) => {
+            let message = RouteNetlinkMessage::NewAddress(address(dev, *network));
+            Request { message, flags: CREATE }
+        }
+        Change::DelAddress(network) => {
+            let message = RouteNetlinkMessage::DelAddress(address(dev, *network));
+            Request { message, flags: 0 }
+        }
+        Change::AddRoute(wanted) => {
+            Request { message: RouteNetlinkMessage::NewRoute(route(dev, wanted)), flags: CREATE }
+        }
+        Change::ReplaceRoute(wanted) => {
+            Request { message: RouteNetlinkMessage::NewRoute(route(dev, wanted)), flags: PUT }
+        }
+        Change::DelRoute(unwanted) => {
+            Request { message: RouteNetlinkMessage::DelRoute(route(dev, unwanted)), flags: 0 }
+        }
+        Change::PutNeighbour(entry) => Request {
+            message: RouteNetlinkMessage::NewNeighbour(neighbour(dev, entry.address, Some(entry))),
+            flags: PUT,
+        },
+        Change::DelNeighbour(address) => Request {
+            message: RouteNetlinkMessage::DelNeighbour(neighbour(dev, *address, None)),
+            flags: 0,
+        },
+        Change::PutFdb(entry) => {
+            Request { message: RouteNetlinkMessage::NewNeighbour(fdb(dev, entry)), flags: PUT }
+        }
+        Change::DelFdb(entry) => {
+            Request { message: RouteNetlinkMessage::DelNeighbour(fdb(dev, entry)), flags: 0 }
+        }
+    }
+}
+
+fn set_link(message: LinkMessage) -> Request {
+    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
+fn address(dev: u32, network: IpNetwork) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family_and_length(network.ip()).0;
+    message.header.prefix_len = network.prefix();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = dev;
+    message.attributes.push(AddressAttribute::Local(network.ip()));
+    message.attributes.push(AddressAttribute::Address(network.ip()));
+    if network.is_ipv6() {
+        // Our addresses are unique by their lease: usable at once, no second of DAD.
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    message
+}
+
+fn route(dev: u32, route: &Route) -> RouteMessage {
+    let direct = route.gateway.is_none() && route.dst.is_ipv4();
+    let scope = if direct { RouteScope::Link } else { RouteScope::Universe };
+    let mut message = match (route.dst, route.gateway) {
+        (IpNetwork::V4(dst), gateway) => {
+            let mut builder = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .destination_prefix(dst.network(), dst.prefix());
+            if let Some(IpAddr::V4(gateway)) = gateway {
+                builder = builder.gateway(gateway);
+            }
+            if let Some(IpAddr::V4(source)) = route.source {
+                builder = builder.pref_source(source);
+            }
+            builder.build()
+        }
+        (IpNetwork::V6(dst), gateway) => {
+            let mut builder = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .destination_prefix(dst.network(), dst.prefix());
+            if let Some(IpAddr::V6(gateway)) = gateway {
+                builder = builder.gateway(gateway);
+            }
+            if let Some(IpAddr::V6(source)) = route.source {
+                builder = builder.pref_source(source);
+            }
+            builder.build()
+        }
+    };
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.scope = scope;
+    if route.onlink {
+        message.header.flags |= RouteFlags::Onlink;
+    }
+    message.attributes.push(RouteAttribute::Oif(dev));
+    if let Some(metric) = route.metric {
+        message.attributes.push(RouteAttribute::Priority(metric));
+    }
+    message
+}
+
+fn neighbour(dev: u32, address: IpAddr, entry: Option<&Neighbour>) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family_and_length(address).0;
+    message.header.ifindex = dev;
+    message.header.state = NeighbourState::Permanent;
+    let destination = match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes.push(NeighbourAttribute::Destination(destination));
+    if let Some(entry) = entry {
+        message.attributes.push(link_layer(entry.mac));
+        message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+    }
+    message
+}
+
+fn fdb(dev: u32, entry: &FdbEntry) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = dev;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes.push(link_layer(entry.mac));
+    let vtep = match entry.vtep {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes.push(NeighbourAttribute::Destination(vtep));
+    message
+}
+
+fn link_layer(mac: Mac) -> NeighbourAttribute {
+    NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())
+}
+
+fn family_and_length(address: IpAddr) -> (AddressFamily, u8) {
+    match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    }
+}

@@ -1,0 +1,248 @@
+//! A kernel that lives in a struct: it keeps state and refuses what the real one refuses, so that
+//! unit tests can compare what stands afterwards instead of counting calls.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+
+use super::{
+    Change, Dev, FdbEntry, Kernel, KernelError, Link, LinkKind, Neighbour, Path, Route, RuleSet,
+    Table, Veth, VxlanLink,
+};
+
+/// One device and all that hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeLink {
+    pub link: Link,
+    pub addresses: Vec<IpNetwork>,
+    pub routes: Vec<Route>,
+    pub neighbours: BTreeMap<IpAddr, Neighbour>,
+    pub fdb: Vec<FdbEntry>,
+}
+
+/// One network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fake {
+    pub links: BTreeMap<String, FakeLink>,
+    pub sysctls: BTreeMap<String, String>,
+    /// The answers of `paths`.
+    pub paths: BTreeMap<IpAddr, Path>,
+    /// Packet filter rules, by VNI.
+    pub rules: BTreeMap<u32, RuleSet>,
+    /// Every change made, in the words of ip(8).
+    pub log: Vec<String>,
+    next_index: u32,
+}
+
+impl Fake {
+    /// Adds a device of any kind, up.
+    pub fn add(&mut self, name: &str, mtu: u32, addresses: &[&str], kind: LinkKind) -> u32 {
+        self.next_index += 1;
+        let dev = Dev { index: self.next_index, name: name.into() };
+        let link = Link { dev, mac: None, mtu, up: true, alias: None, kind };
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        self.insert(link, addresses)
+    }
+
+    fn insert(&mut self, link: Link, addresses: Vec<IpNetwork>) -> u32 {
+        let index = link.dev.index;
+        let name = link.dev.name.clone();
+        let (routes, neighbours, fdb) = (Vec::new(), BTreeMap::new(), Vec::new());
+        self.links.insert(name, FakeLink { link, addresses, routes, neighbours, fdb });
+        index
+    }
+
+    fn by_index(&mut self, index: u32) -> Option<&mut FakeLink> {
+        self.links.values_mut().find(|link| link.link.dev.index == index)
+    }
+
+    fn make(&mut self, mut link: Link) -> Result<Dev, KernelError> {
+        if self.links.contains_key(&link.dev.name) {
+            return Err(refused(&format!("ip link add {}", link.dev.name), Errno::EEXIST));
+        }
+        self.next_index += 1;
+        link.dev.index = self.next_index;
+        let dev = link.dev.clone();
+        self.log.push(format!("ip link add {}", dev.name));
+        self.insert(link, Vec::new());
+        Ok(dev)
+    }
+}
+
+fn refused(request: &str, errno: Errno) -> KernelError {
+    KernelError::Refused { request: request.into(), errno, extended: None }
+}
+
+impl Kernel for Fake {
+    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
+        Ok(self.links.get(name).map(|link| link.link.clone()))
+    }
+
+    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
+        Ok(self.by_index(index).map(|link| link.link.clone()))
+    }
+
+    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
+        Ok(self.links.values().map(|link| link.link.clone()).collect())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
+        let all = self.links.values();
+        Ok(all
+            .flat_map(|link| link.addresses.iter().map(|ip| (link.link.dev.index, *ip)))
+            .collect())
+    }
+
+    fn routes(&mut self, dev: u32, _: Table) -> Result<Vec<Route>, KernelError> {
+        Ok(self.by_index(dev).map(|link| link.routes.clone()).unwrap_or_default())
+    }
+
+    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
+        Ok(self.by_index(dev).map(|l| l.neighbours.values().cloned().collect()).unwrap_or_default())
+    }
+
+    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
+        Ok(self.by_index(dev).map(|link| link.fdb.clone()).unwrap_or_default())
+    }
+
+    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
+        Ok(to.iter().map(|to| self.paths.get(to).copied()).collect())
+    }
+
+    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError> {
+        let host = IpNetwork::from(address);
+        let has = |link: &&FakeLink| link.routes.iter().any(|route| route.dst == host);
+        Ok(self.links.values().find(has).map(|link| link.link.dev.index))
+    }
+
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
+        self.make(Link {
+            dev: Dev { index: 0, name: link.name.clone() },
+            mac: Some(link.mac),
+            mtu: link.mtu,
+            up: false,
+            alias: None,
+            kind: LinkKind::Vxlan(link.vxlan.clone()),
+        })
+    }
+
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
+        self.make(Link {
+            dev: Dev { index: 0, name: veth.name.into() },
+            mac: Some(veth.mac),
+            mtu: veth.mtu,
+            up: false,
+            alias: None,
+            kind: LinkKind::Veth,
+        })
+    }
+
+    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
+        self.make(Link {
+            dev: Dev { index: 0, name: name.into() },
+            mac: None,
+            mtu: 1500,
+            up: false,
+            alias: None,
+            kind: LinkKind::Other("bridge".into()),
+        })
+    }
+
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
+        let found = self.links.remove(name).is_some();
+        if found {
+            self.log.push(format!("ip link delete {name}"));
+        }
+        Ok(found)
+    }
+
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        let mut first = Ok(());
+        for change in changes {
+            let command = change.command(&dev.name);
+            let Some(link) = self.by_index(dev.index) else {
+                return Err(refused(&command, Errno::ENODEV));
+            };
+            match make_change(link, change) {
+                Err(errno) if !change.tolerates(errno) && first.is_ok() => {
+                    first = Err(refused(&command, errno));
+                }
+                _ => self.log.push(command),
+            }
+        }
+        first
+    }
+
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError> {
+        if self.rules.insert(rules.vni, rules.clone()).as_ref() != Some(rules) {
+            self.log.push(format!("nft rules of {}", rules.vni));
+        }
+        Ok(())
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError> {
+        if self.rules.remove(&vni).is_some() {
+            self.log.push(format!("nft delete rules of {vni}"));
+        }
+        Ok(())
+    }
+
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
+        Ok(self.sysctls.get(key).cloned())
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        if self.sysctls.insert(key.into(), value.into()).as_deref() != Some(value) {
+            self.log.push(format!("sysctl -w {key}={value}"));
+        }
+        Ok(true)
+    }
+}
+
+fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
+    fn remove<T: PartialEq>(from: &mut Vec<T>, what: &T, missing: Errno) -> Result<(), Errno> {
+        let position = from.iter().position(|item| item == what).ok_or(missing)?;
+        from.remove(position);
+        Ok(())
+    }
+    match change {
+        Change::Up => link.link.up = true,
+        Change::Mtu(mtu) => link.link.mtu = *mtu,
+        Change::Mac(mac) => link.link.mac = Some(*mac),
+        Change::Alias(alias) => link.link.alias = Some(alias.clone()),
+        Change::Port(_) | Change::Forward { .. } | Change::NoLinkLocal => {}
+        Change::AddAddress(address) if link.addresses.contains(address) => {
+            return Err(Errno::EEXIST);
+        }
+        Change::AddAddress(address) => link.addresses.push(*address),
+        Change::DelAddress(address) => {
+            remove(&mut link.addresses, address, Errno::EADDRNOTAVAIL)?;
+        }
+        Change::AddRoute(route) => {
+            if link.routes.iter().any(|r| r.dst == route.dst && r.metric == route.metric) {
+                return Err(Errno::EEXIST);
+            }
+            link.routes.push(route.clone());
+        }
+        Change::ReplaceRoute(route) => {
+            link.routes.retain(|r| r.dst != route.dst || r.metric != route.metric);
+            link.routes.push(route.clone());
+        }
+        Change::DelRoute(route) => remove(&mut link.routes, route, Errno::ESRCH)?,
+        Change::PutNeighbour(entry) => {
+            link.neighbours.insert(entry.address, entry.clone());
+        }
+        Change::DelNeighbour(address) => {
+            link.neighbours.remove(address).ok_or(Errno::ENOENT)?;
+        }
+        // One destination a MAC: replacing an entry moves it.
+        Change::PutFdb(entry) => {
+            link.fdb.retain(|other| other.mac != entry.mac);
+            link.fdb.push(entry.clone());
+        }
+        Change::DelFdb(entry) => remove(&mut link.fdb, entry, Errno::ENOENT)?,
+    }
+    Ok(())
+}

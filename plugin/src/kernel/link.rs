@@ -1,0 +1,83 @@
+//! Devices: what we read of any, and what we ask for when we make one of ours.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use flatnet_conf::Mac;
+
+use super::Dev;
+
+/// What we read of a device. `ip -d link show`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index and name.
+    pub dev: Dev,
+    /// Link-layer address, where it is an Ethernet one.
+    pub mac: Option<Mac>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// `IFF_UP`: switched on by the administrator.
+    pub up: bool,
+    /// `IFLA_IFALIAS`.
+    pub alias: Option<String>,
+    /// What it is.
+    pub kind: LinkKind,
+}
+
+/// The kind of a device (`IFLA_INFO_KIND`), as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// One end of a veth pair.
+    Veth,
+    /// A VXLAN device and its parameters.
+    Vxlan(Vxlan),
+    /// Anything else, by the kernel's word; empty for hardware.
+    Other(String),
+}
+
+/// Parameters of a VXLAN device that cannot be changed while it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// VXLAN network identifier, RFC 7348.
+    pub vni: u32,
+    /// Source address of the outer packets: this node's VTEP. `local`
+    pub local: Option<IpAddr>,
+    /// UDP destination port. `dstport`
+    pub port: u16,
+    /// UDP source ports, inclusive; one per flow, so that the underlay can spread. `srcport`
+    pub source_ports: (u16, u16),
+    /// Whether it learns MACs from packets. `learning`
+    pub learning: bool,
+}
+
+/// A VXLAN device to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VxlanLink {
+    /// Device name.
+    pub name: String,
+    /// MAC address, set at creation so that udev never invents another.
+    pub mac: Mac,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Its fixed parameters.
+    pub vxlan: Vxlan,
+}
+
+/// A veth pair to be made: one end here, one in another namespace.
+#[derive(Clone, Debug)]
+pub struct Veth<'a> {
+    /// Name of the end in this namespace.
+    pub name: &'a str,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its `IFLA_GROUP`; 0 is the default group.
+    pub group: u32,
+    /// Name of the other end.
+    pub peer_name: &'a str,
+    /// The other end's MAC. It must differ: the kernel drops frames from its own address.
+    pub peer_mac: Mac,
+    /// Where the other end goes.
+    pub peer_netns: BorrowedFd<'a>,
+    /// MTU of both ends in bytes.
+    pub mtu: u32,
+}

@@ -1,0 +1,139 @@
+//! The one place that talks to the kernel.
+//!
+//! The rest of the plugin speaks of links, addresses, routes, neighbours and FDB entries; what a
+//! netlink library calls them, and in which release, stays behind this door. [`Kernel`] has two
+//! implementations: [`Netlink`], a socket in one network namespace, and a stateful fake that the
+//! unit tests of decisions use.
+
+mod change;
+mod decode;
+mod encode;
+mod error;
+#[cfg(test)]
+pub mod fake;
+mod link;
+mod netlink;
+pub mod netns;
+mod nft;
+mod socket;
+
+use std::net::IpAddr;
+
+use flatnet_conf::Mac;
+use ipnetwork::IpNetwork;
+
+pub use change::Change;
+pub use error::KernelError;
+pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
+pub use netlink::Netlink;
+pub use nft::RuleSet;
+
+/// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
+/// or neighbour table: `ip route show proto 102`. What carries another number is not ours.
+pub const PROTOCOL: u8 = 102;
+
+/// A network device, by the two names the kernel has for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dev {
+    /// `ifindex`: what messages carry.
+    pub index: u32,
+    /// `IFLA_IFNAME`: what people read.
+    pub name: String,
+}
+
+/// A route on one device, in the main table. `ip route`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Route {
+    /// Destination prefix; a length of 0 is the default route.
+    pub dst: IpNetwork,
+    /// Next hop; `None` for a destination on the link itself (scope link).
+    pub gateway: Option<IpAddr>,
+    /// The next hop is reached on this link whatever the routing table says. `onlink`
+    pub onlink: bool,
+    /// Preferred source address of packets that this node sends. `src`
+    pub source: Option<IpAddr>,
+    /// Priority; lower wins. `None` leaves the kernel's default (0 for IPv4, 1024 for IPv6).
+    pub metric: Option<u32>,
+}
+
+/// Which routing tables to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The main table, where all of ours are made.
+    Main,
+    /// Every table: source-based routing moves a pod's routes to tables of its own.
+    Any,
+}
+
+/// A permanent entry of the neighbour table of one device. `ip neigh`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Neighbour {
+    /// Protocol address.
+    pub address: IpAddr,
+    /// Link-layer address.
+    pub mac: Mac,
+}
+
+/// An entry of a VXLAN device's forwarding database: frames for `mac` go to `vtep`. `bridge fdb`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FdbEntry {
+    /// Inner destination MAC.
+    pub mac: Mac,
+    /// Outer destination address.
+    pub vtep: IpAddr,
+}
+
+/// How the kernel would send to a destination now. `ip route get`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Index of the output device.
+    pub dev: u32,
+    /// The route's own MTU in bytes (`RTAX_MTU`), where it has one.
+    pub mtu: Option<u32>,
+}
+
+/// What flatnet asks of one network namespace.
+///
+/// Errors name the equivalent `ip` command, the errno and the kernel's own words.
+pub trait Kernel {
+    /// The device of that name; `None` if there is none. `ip -d link show dev NAME`
+    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError>;
+    /// The device of that index; `None` if there is none.
+    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError>;
+    /// Every device. `ip -d link`
+    fn links(&mut self) -> Result<Vec<Link>, KernelError>;
+    /// Every address, with the index of its device. `ip addr`
+    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
+    /// Our routes on one device. `ip route show proto 102 dev DEV table main|all`
+    fn routes(&mut self, dev: u32, table: Table) -> Result<Vec<Route>, KernelError>;
+    /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
+    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
+    /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
+    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
+    /// The path to each destination; `None` where there is no route. `ip route get`
+    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
+    /// The device to which our host route of an address leads; `None` if there is no such route.
+    /// `ip route get fibmatch ADDRESS`
+    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError>;
+    /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError>;
+    /// Makes a veth pair with one message, each end where it belongs, both down.
+    /// `ip link add NAME type veth peer name PEER netns FD`
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;
+    /// Makes a bridge, down. `ip link add NAME type bridge`
+    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError>;
+    /// Removes a device; `false` if there was none. `ip link delete NAME`
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
+    /// Makes changes to one device's objects, in order, in batches. All are tried; the first
+    /// failure is returned.
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
+    /// Makes a network's packet filter rules exactly these. `nft list table inet flatnet`
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError>;
+    /// Removes the rules of the network with this VNI, if there are any.
+    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError>;
+    /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
+    /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.
+    /// `false` if the kernel has no such setting (IPv6 switched off). `sysctl -w KEY=VALUE`
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError>;
+}

@@ -1,0 +1,287 @@
+//! The real kernel: one rtnetlink socket in one network namespace.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+
+use super::netns::Netns;
+use super::nft::{Firewall, RuleSet};
+use super::socket::{Answer, Request, Socket};
+use super::{
+    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, Table, Veth,
+    VxlanLink, decode, encode,
+};
+
+/// A network namespace as the kernel has it.
+pub struct Netlink {
+    socket: Socket,
+    netns: Netns,
+}
+
+impl Netlink {
+    /// The calling thread's own namespace.
+    ///
+    /// # Errors
+    /// No socket can be had.
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self { socket: Socket::open()?, netns: Netns::own()? })
+    }
+
+    /// Another namespace. The thread is back in its own when this returns.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or no socket can be had.
+    pub fn open_in(netns: Netns) -> Result<Self, KernelError> {
+        let socket = netns.run(Socket::open)??;
+        Ok(Self { socket, netns })
+    }
+
+    /// The namespace that this speaks to.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// One request that is answered by an acknowledgement or by one message.
+    fn ask(
+        &mut self,
+        command: &str,
+        request: Request,
+    ) -> Result<Option<RouteNetlinkMessage>, KernelError> {
+        let mut result = Ok(None);
+        self.socket.exchange([request], |_, answer| match answer {
+            Answer::Message(message) => result = Ok(Some(*message)),
+            Answer::Refused { errno, extended } => {
+                result = Err(KernelError::Refused { request: command.into(), errno, extended });
+            }
+        })?;
+        log::debug!("{command}");
+        result
+    }
+
+    fn look_up(
+        &mut self,
+        command: String,
+        message: RouteNetlinkMessage,
+    ) -> Result<Option<Link>, KernelError> {
+        match self.ask(&command, Request { message, flags: 0 }) {
+            Ok(Some(RouteNetlinkMessage::NewLink(message))) => Ok(Some(decode::link(&message))),
+            Ok(_) => Err(KernelError::Answer { request: command, reason: "no link in it".into() }),
+            Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes a device and tells its index. Asking afterwards costs microseconds; choosing the index
+    /// ourselves would leave numbers that nobody can read.
+    fn create(&mut self, command: &str, name: &str, request: Request) -> Result<Dev, KernelError> {
+        self.ask(command, request)?;
+        match self.link(name)? {
+            Some(link) => Ok(link.dev),
+            None => Err(KernelError::Answer {
+                request: command.into(),
+                reason: format!("{name} is gone again; something else removes our devices"),
+            }),
+        }
+    }
+}
+
+impl Kernel for Netlink {
+    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
+        self.look_up(format!("ip link show dev {name}"), encode::get_link(name))
+    }
+
+    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
+        let command = format!("ip link show (index {index})");
+        self.look_up(command, encode::get_link_by_index(index))
+    }
+
+    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
+        let rows = self.socket.dump("ip link show", encode::get_links())?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| match row {
+                RouteNetlinkMessage::NewLink(message) => Some(decode::link(message)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
+        let rows = self.socket.dump("ip addr show", encode::get_addresses())?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| match row {
+                RouteNetlinkMessage::NewAddress(message) => decode::address(message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    fn routes(&mut self, dev: u32, table: Table) -> Result<Vec<Route>, KernelError> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let request = encode::get_routes(family, dev, table);
+            let rows = match self.socket.dump("ip route show", request) {
+                // A kernel without IPv6 has no such table.
+                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {
+                    continue;
+                }
+                rows => rows?,
+            };
+            routes.extend(rows.iter().filter_map(|row| match row {
+                RouteNetlinkMessage::NewRoute(message) => decode::route(message),
+                _ => None,
+            }));
+        }
+        let here = routes.into_iter().filter(|(on, _)| *on == dev);
+        Ok(here.map(|(_, route)| route).collect())
+    }
+
+    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
+        let request = encode::get_neighbours(AddressFamily::Unspec, dev);
+        let rows = self.socket.dump("ip neigh show", request)?;
+        Ok(on_device(&rows, dev).filter_map(decode::neighbour).collect())
+    }
+
+    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
+        let request = encode::get_neighbours(AddressFamily::Bridge, dev);
+        let rows = self.socket.dump("bridge fdb show", request)?;
+        Ok(on_device(&rows, dev).filter_map(decode::fdb).collect())
+    }
+
+    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
+        let requests = to.iter().map(|to| Request { message: encode::get_path(*to), flags: 0 });
+        let mut paths = vec![None; to.len()];
+        self.socket.exchange(requests, |index, answer| {
+            // A refusal means that there is no route now, which is what None says.
+            if let (Some(path), Answer::Message(message)) = (paths.get_mut(index), answer) {
+                if let RouteNetlinkMessage::NewRoute(message) = *message {
+                    *path = decode::path(&message);
+                }
+            }
+        })?;
+        Ok(paths)
+    }
+
+    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError> {
+        let command = format!("ip route get fibmatch {address}");
+        let request = Request { message: encode::get_matching_route(address), flags: 0 };
+        match self.ask(&command, request) {
+            Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(decode::route(&message)
+                .filter(|(_, route)| route.dst == IpNetwork::from(address))
+                .map(|(dev, _)| dev)),
+            Ok(_) => Err(KernelError::Answer { request: command, reason: "no route in it".into() }),
+            Err(e) if matches!(e.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
+        let vxlan = &link.vxlan;
+        let command = format!(
+            "ip link add {} address {} mtu {} type vxlan id {}{} dstport {} srcport {} {} nolearning",
+            link.name,
+            link.mac,
+            link.mtu,
+            vxlan.vni,
+            vxlan.local.map(|local| format!(" local {local}")).unwrap_or_default(),
+            vxlan.port,
+            vxlan.source_ports.0,
+            vxlan.source_ports.1,
+        );
+        self.create(&command, &link.name, encode::create_vxlan(link))
+    }
+
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
+        let command = format!(
+            "ip link add {} address {} mtu {} group {} type veth peer name {} address {} netns (fd)",
+            veth.name, veth.mac, veth.mtu, veth.group, veth.peer_name, veth.peer_mac,
+        );
+        self.create(&command, veth.name, encode::create_veth(veth))
+    }
+
+    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
+        let command = format!("ip link add {name} type bridge");
+        self.create(&command, name, encode::create_bridge(name))
+    }
+
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
+        let command = format!("ip link delete {name}");
+        match self.ask(&command, encode::delete_link(name)) {
+            Ok(_) => Ok(true),
+            Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        let requests = changes.iter().map(|change| encode::change(dev.index, change));
+        let mut failures = HashMap::new();
+        self.socket.exchange(requests, |index, answer| {
+            if let Answer::Refused { errno, extended } = answer {
+                failures.insert(index, (errno, extended));
+            }
+        })?;
+        let mut first = Ok(());
+        for (index, change) in changes.iter().enumerate() {
+            let failure = failures.remove(&index).filter(|(errno, _)| !change.tolerates(*errno));
+            if log::log_enabled!(log::Level::Debug) || failure.is_some() {
+                let command = change.command(&dev.name);
+                log::debug!("{command}");
+                if let (Some((errno, extended)), true) = (failure, first.is_ok()) {
+                    first = Err(KernelError::Refused { request: command, errno, extended });
+                }
+            }
+        }
+        first
+    }
+
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError> {
+        Ok(self.netns.run(Firewall::open)??.replace(rules)?)
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError> {
+        Ok(self.netns.run(Firewall::open)??.remove(vni)?)
+    }
+
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
+        // /proc/sys/net shows the namespace of whoever opens it.
+        match self.netns.run(|| fs::read_to_string(format!("/proc/sys/{key}")))? {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
+        }
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        // Writing forwarding settings walks over all devices even if nothing changes: look first.
+        match self.sysctl(key)? {
+            None => return Ok(false),
+            Some(now) if now == value => return Ok(true),
+            Some(_) => log::debug!("sysctl -w {key}={value}"),
+        }
+        self.netns.run(|| fs::write(format!("/proc/sys/{key}"), value))?.map_err(|source| {
+            KernelError::Sysctl { action: "write", key: format!("{key}={value}"), source }
+        })?;
+        Ok(true)
+    }
+}
+
+fn on_device(
+    rows: &[RouteNetlinkMessage],
+    dev: u32,
+) -> impl Iterator<Item = &netlink_packet_route::neighbour::NeighbourMessage> {
+    rows.iter().filter_map(move |row| match row {
+        RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == dev => {
+            Some(message)
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,127 @@
+//! Network namespaces: telling them apart, entering them, and always coming back.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+
+use super::KernelError;
+
+/// The calling thread's own namespace. Threads may differ, so it is the thread's, not the process's.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// An open network namespace. It lives at least as long as this does.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    path: PathBuf,
+}
+
+impl Netns {
+    /// The calling thread's namespace.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn own() -> Result<Self, KernelError> {
+        Self::open_any(Path::new(OWN))
+    }
+
+    /// Opens the namespace that a file stands for; `None` if there is no such file or it is no
+    /// namespace (a runtime's bind mount that is gone leaves an empty file behind).
+    ///
+    /// # Errors
+    /// The file is there and cannot be opened.
+    pub fn open(path: &Path) -> Result<Option<Self>, KernelError> {
+        let netns = match Self::open_any(path) {
+            Ok(netns) => netns,
+            Err(KernelError::Netns { source, .. }) if absent(&source) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let kind = fstatfs(&netns.file)
+            .map_err(|e| netns_error("examine", path, std::io::Error::from(e)))?;
+        Ok((kind.filesystem_type() == NSFS_MAGIC).then_some(netns))
+    }
+
+    fn open_any(path: &Path) -> Result<Self, KernelError> {
+        let file = File::open(path).map_err(|source| netns_error("open", path, source))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// The inode number, which no other living namespace has: `ls -iL`, `lsns -t net`.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn inode(&self) -> Result<u64, KernelError> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(|source| netns_error("examine", &self.path, source))?.ino())
+    }
+
+    /// Runs `inside` in this namespace and comes back, whatever happens in between.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub fn run<T>(&self, inside: impl FnOnce() -> T) -> Result<T, KernelError> {
+        let _back = Entered::enter(self)?;
+        Ok(inside())
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// While this lives the thread is in another namespace. Bound to its thread, as namespaces are.
+struct Entered {
+    home: Netns,
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Entered {
+    fn enter(target: &Netns) -> Result<Self, KernelError> {
+        let home = Netns::own()?;
+        setns(&target.file, CloneFlags::CLONE_NEWNET)
+            .map_err(|e| netns_error("enter", &target.path, e.into()))?;
+        Ok(Self { home, _not_send: std::marker::PhantomData })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Err(e) = setns(&self.home.file, CloneFlags::CLONE_NEWNET) {
+            // Going on in a pod's namespace would change the wrong machine.
+            log::error!("cannot return to fd {}: {e}; giving up", self.home.file.as_raw_fd());
+            std::process::abort();
+        }
+    }
+}
+
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR))
+}
+
+fn netns_error(action: &'static str, path: &Path, source: std::io::Error) -> KernelError {
+    KernelError::Netns { action, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_namespace_counts_as_gone() {
+        assert!(Netns::open(Path::new("/nonexistent/netns")).unwrap().is_none());
+        assert!(Netns::open(Path::new("/proc/self/status")).unwrap().is_none());
+    }
+
+    #[test]
+    fn own_namespace_is_the_one_proc_names() {
+        let own = Netns::own().unwrap().inode().unwrap();
+        let link = std::fs::read_link("/proc/self/ns/net").unwrap();
+        assert_eq!(link.to_str().unwrap(), format!("net:[{own}]"));
+    }
+}
