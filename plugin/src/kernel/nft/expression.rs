@@ -1,0 +1,172 @@
+//! The expressions our rules are made of, one function each. A rule is a row of them: loads put
+//! something of the packet in register 1, a comparison or lookup ends the rule when it fails, the
+//! last one acts. Show those of a rule with `nft --debug=netlink list table inet flatnet`; numbers
+//! are those of `linux/netfilter/nf_tables.h`.
+
+use super::attribute::Attribute;
+
+/// `NFT_REG_1`: no rule of ours needs two at once.
+const REGISTER: u32 = 1;
+/// `NFT_REG_VERDICT`.
+const VERDICT_REGISTER: u32 = 0;
+
+/// What `meta` loads (`enum nft_meta_keys`).
+#[derive(Clone, Copy)]
+pub(super) enum Meta {
+    /// Name of the device the packet leaves by, 16 bytes.
+    OutputName = 7,
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
+    Family = 15,
+    /// Transport protocol, one byte, behind any IPv6 extension headers.
+    Transport = 16,
+    /// `IFLA_GROUP` of the device the packet came by, four bytes in host order.
+    InputGroup = 21,
+}
+
+/// Where `payload` counts from (`enum nft_payload_bases`).
+#[derive(Clone, Copy)]
+pub(super) enum Header {
+    /// The IP header.
+    Network = 1,
+    /// The UDP header; in a fragment that is not the first the rule ends here.
+    Transport = 2,
+}
+
+/// How to compare (`enum nft_cmp_ops`).
+#[derive(Clone, Copy)]
+pub(super) enum Is {
+    /// The rule goes on if equal.
+    Equal = 0,
+    /// The rule goes on if different.
+    Different = 1,
+}
+
+/// Whether to be in a set (`NFT_LOOKUP_F_INV`).
+#[derive(Clone, Copy)]
+pub(super) enum Member {
+    /// The rule goes on for members.
+    In,
+    /// The rule goes on for all others.
+    NotIn,
+}
+
+/// What becomes of the packet: the codes of `linux/netfilter.h`.
+#[derive(Clone, Copy)]
+pub(super) enum Verdict {
+    /// Thrown away.
+    Drop = 0,
+    /// Done with this chain; others are still asked.
+    Accept = 1,
+}
+
+/// `NFTA_LIST_ELEM` with `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`.
+fn expression(name: &str, data: Vec<Attribute>) -> Attribute {
+    Attribute::Nest(1, vec![Attribute::text(1, name), Attribute::Nest(2, data)])
+}
+
+/// `NFTA_DATA_VALUE` in a container of the given type.
+fn value(kind: u16, bytes: &[u8]) -> Attribute {
+    Attribute::Nest(kind, vec![Attribute::Value(1, bytes.to_vec())])
+}
+
+/// Loads a fact about the packet that is not in it.
+pub(super) fn meta(key: Meta) -> Attribute {
+    let (key, dreg) = (Attribute::number(2, key as u32), Attribute::number(1, REGISTER));
+    expression("meta", vec![key, dreg])
+}
+
+/// Loads bytes of the packet; beyond its end the rule ends.
+pub(super) fn payload(header: Header, offset: u32, length: u32) -> Attribute {
+    expression(
+        "payload",
+        vec![
+            Attribute::number(1, REGISTER),
+            Attribute::number(2, header as u32),
+            Attribute::number(3, offset),
+            Attribute::number(4, length),
+        ],
+    )
+}
+
+/// Keeps the bits of `bits`, as many bytes as were loaded.
+pub(super) fn mask(bits: &[u8]) -> Attribute {
+    expression(
+        "bitwise",
+        vec![
+            Attribute::number(1, REGISTER),
+            Attribute::number(2, REGISTER),
+            Attribute::number(3, bits.len() as u32),
+            value(4, bits),
+            value(5, &vec![0; bits.len()]),
+        ],
+    )
+}
+
+/// Goes on if what is loaded is, or is not, `bytes`.
+pub(super) fn compare(is: Is, bytes: &[u8]) -> Attribute {
+    expression(
+        "cmp",
+        vec![Attribute::number(1, REGISTER), Attribute::number(2, is as u32), value(3, bytes)],
+    )
+}
+
+/// Goes on if what is loaded is, or is not, in the set of this name.
+pub(super) fn lookup(member: Member, set: &str) -> Attribute {
+    let mut data = vec![Attribute::number(2, REGISTER), Attribute::text(1, set)];
+    if let Member::NotIn = member {
+        data.push(Attribute::number(5, 1));
+    }
+    expression("lookup", data)
+}
+
+/// Loads whether the way back to the packet's source leads through the device that it came by:
+/// one byte in a word. `fib saddr . iif oif exists`
+pub(super) fn reverse_path() -> Attribute {
+    // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF, NFTA_FIB_F_PRESENT
+    let flags = 1 | 1 << 3 | 1 << 5;
+    expression(
+        "fib",
+        // NFT_FIB_RESULT_OIF
+        vec![Attribute::number(3, flags), Attribute::number(2, 1), Attribute::number(1, REGISTER)],
+    )
+}
+
+/// Loads one byte, 1 if the IPv6 packet is a fragment. `exthdr frag`
+pub(super) fn fragment() -> Attribute {
+    const NEXTHDR_FRAGMENT: u8 = 44;
+    expression(
+        "exthdr",
+        vec![
+            Attribute::number(1, REGISTER),
+            Attribute::Value(2, vec![NEXTHDR_FRAGMENT]),
+            Attribute::number(3, 0),
+            Attribute::number(4, 1),
+            Attribute::number(5, 1), // NFT_EXTHDR_F_PRESENT
+        ],
+    )
+}
+
+/// Ends the rule with a verdict.
+pub(super) fn verdict(verdict: Verdict) -> Attribute {
+    let code = Attribute::Nest(2, vec![Attribute::number(1, verdict as u32)]);
+    expression(
+        "immediate",
+        vec![Attribute::number(1, VERDICT_REGISTER), Attribute::Nest(2, vec![code])],
+    )
+}
+
+/// Keeps the packet out of conntrack; only before conntrack sees it (priority raw).
+pub(super) fn notrack() -> Attribute {
+    Attribute::Nest(1, vec![Attribute::text(1, "notrack")])
+}
+
+/// Gives the packet's connection the address of the device it leaves by, and a random port: two
+/// connections made at the same instant otherwise race for one port, and one loses its packet.
+pub(super) fn masquerade() -> Attribute {
+    const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
+    expression("masq", vec![Attribute::number(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY)])
+}
+
+#[cfg(test)]
+#[path = "expression/tests.rs"]
+mod tests;

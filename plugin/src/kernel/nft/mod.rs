@@ -1,0 +1,106 @@
+//! Packet filtering of the overlay: one nftables table of our own, `inet flatnet`.
+//!
+//! It keeps strangers out of the overlay and pods from pretending to be someone else, keeps
+//! conntrack away from outer packets, and masquerades what leaves the pod network. Spoken to
+//! nf_tables by netlink: nothing needs to be installed on a node.
+//!
+//! `rules` says what a network wants, `observed` what is there, `plan` what makes the one of the
+//! other; `wire` sends it in one transaction that the kernel refuses if anybody changed nftables
+//! since we looked. Nothing outside the network's own names is touched.
+//!
+//! Our chains only drop or let pass: an accept here cannot override a drop of another table.
+
+mod attribute;
+mod error;
+mod expression;
+mod intervals;
+mod names;
+mod objects;
+mod observed;
+mod plan;
+mod rules;
+mod wire;
+
+pub use error::NftError;
+pub use rules::RuleSet;
+
+use attribute::Attribute;
+use names::Names;
+use objects::{Message, Request, TABLE};
+use observed::{Observed, Table};
+use wire::{Generation, Outcome, Wire};
+
+/// How often to start again when other programs change nftables between our reading and writing.
+const ATTEMPTS: usize = 16;
+
+/// nftables of one network namespace.
+pub struct Firewall {
+    wire: Wire,
+}
+
+impl Firewall {
+    /// Opens nftables of the calling thread's network namespace; the thread may leave it after.
+    pub fn open() -> Result<Self, NftError> {
+        Ok(Firewall { wire: Wire::open()? })
+    }
+
+    /// Makes the network's chains and sets exactly these, in one transaction of the differences;
+    /// sends none if there are none.
+    pub fn replace(&mut self, want: &RuleSet) -> Result<(), NftError> {
+        let (sets, chains) = (want.sets(), want.chains());
+        self.change(want.vni, |observed| plan::replace(observed, &sets, &chains))
+    }
+
+    /// Removes the network's chains and sets, and the table with the last of them. Nothing there
+    /// is fine.
+    pub fn remove(&mut self, vni: u32) -> Result<(), NftError> {
+        self.change(vni, plan::remove)
+    }
+
+    fn change(
+        &mut self,
+        vni: u32,
+        plan: impl Fn(&Observed) -> Vec<Message>,
+    ) -> Result<(), NftError> {
+        for _ in 0..ATTEMPTS {
+            let (generation, observed) = self.observe(vni)?;
+            let messages = plan(&observed);
+            if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {
+                return Ok(());
+            }
+        }
+        Err(NftError::Unstable { action: "change", attempts: ATTEMPTS })
+    }
+
+    /// What stands of the network, all of one generation.
+    fn observe(&mut self, vni: u32) -> Result<(Generation, Observed), NftError> {
+        for _ in 0..ATTEMPTS {
+            let generation = self.wire.generation()?;
+            let observed = self.read(&Names::of(vni));
+            // Also when reading failed: a set may be gone since the dump that listed it.
+            if self.wire.generation()? == generation {
+                return Ok((generation, observed?));
+            }
+        }
+        Err(NftError::Unstable { action: "read", attempts: ATTEMPTS })
+    }
+
+    fn read(&mut self, names: &Names) -> Result<Observed, NftError> {
+        let table = [Attribute::text(1, TABLE)];
+        let Some(answer) = self.wire.get("the table", Request::GetTable, &table)? else {
+            return Ok(Observed::default());
+        };
+        let chains = self.wire.dump("the chains", Request::GetChain, &[])?;
+        let rules = self.wire.dump("the rules", Request::GetRule, &table)?;
+        let sets = self.wire.dump("the sets", Request::GetSet, &table)?;
+        let mut sets = observed::sets(names, &sets);
+        for set in &mut sets {
+            let of = [Attribute::text(1, TABLE), Attribute::text(2, &set.name)];
+            let object = format!("the elements of set {}", set.name);
+            let dump = self.wire.dump(&object, Request::GetElements, &of)?;
+            set.elements = observed::elements(&dump);
+        }
+        let chains = observed::chains(names, chains, rules);
+        Ok(Observed { table: Some(Table::decode(&answer)), sets, chains })
+    }
+}

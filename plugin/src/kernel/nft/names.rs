@@ -1,0 +1,35 @@
+//! The names by which a network's chains and sets are known in our table. Only what bears one of
+//! them is ours to change: another network has another VNI, a stranger another word.
+
+/// A network's names, whether they are in use or not.
+pub(super) struct Names {
+    pub(super) prerouting: String,
+    pub(super) input: String,
+    pub(super) output: String,
+    pub(super) postrouting: String,
+    pub(super) vteps: String,
+    pub(super) cluster4: String,
+    pub(super) cluster6: String,
+}
+
+impl Names {
+    pub(super) fn of(vni: u32) -> Self {
+        Names {
+            prerouting: format!("prerouting-{vni}"),
+            input: format!("input-{vni}"),
+            output: format!("output-{vni}"),
+            postrouting: format!("postrouting-{vni}"),
+            vteps: format!("vteps-{vni}"),
+            cluster4: format!("cluster4-{vni}"),
+            cluster6: format!("cluster6-{vni}"),
+        }
+    }
+
+    pub(super) fn chains(&self) -> [&str; 4] {
+        [&self.prerouting, &self.input, &self.output, &self.postrouting]
+    }
+
+    pub(super) fn sets(&self) -> [&str; 3] {
+        [&self.vteps, &self.cluster4, &self.cluster6]
+    }
+}

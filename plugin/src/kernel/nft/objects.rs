@@ -1,0 +1,273 @@
+//! The objects of our nft table as plain data, and the netlink messages that make or remove them.
+//! No socket here: what is sent for a rule set can be tested without privilege.
+
+use super::attribute::Attribute;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The table that is ours, of family inet: both IP families in one.
+pub(super) const TABLE: &str = "flatnet";
+
+/// At most this many elements in a message: an attribute's length has 16 bits, and an IPv6 element
+/// of an interval takes 36 bytes.
+const ELEMENTS_PER_MESSAGE: usize = 1000;
+
+/// `NFT_MSG_*`, the requests we make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    NewTable = 0,
+    GetTable = 1,
+    DelTable = 2,
+    NewChain = 3,
+    GetChain = 4,
+    DelChain = 5,
+    NewRule = 6,
+    GetRule = 7,
+    NewSet = 9,
+    GetSet = 10,
+    DelSet = 11,
+    NewElements = 12,
+    GetElements = 13,
+    DelElements = 14,
+    GetGeneration = 16,
+}
+
+/// One message of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// What is done to what, for errors: `add chain input-4096`.
+    pub(super) action: String,
+    pub(super) request: Request,
+    pub(super) attributes: Vec<Attribute>,
+}
+
+/// The two IP families of a table of family inet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(address: &IpAddr) -> Self {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// Bytes of an address.
+    pub(super) fn length(self) -> u32 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        }
+    }
+
+    /// The number by which nft shows elements as addresses (`ipv4_addr`, `ipv6_addr`).
+    fn key_type(self) -> u32 {
+        match self {
+            Family::V4 => 7,
+            Family::V6 => 8,
+        }
+    }
+}
+
+/// An element of a set. An interval is two: its first address, and the one after its last with
+/// `end`; one that reaches the top of the address space has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Element {
+    pub(super) key: IpAddr,
+    pub(super) end: bool,
+}
+
+impl Element {
+    fn attribute(self) -> Attribute {
+        let key = match self.key {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let mut inner = vec![Attribute::Nest(1, vec![Attribute::Value(1, key)])];
+        if self.end {
+            inner.push(Attribute::number(3, 1)); // NFT_SET_ELEM_INTERVAL_END
+        }
+        Attribute::Nest(1, inner)
+    }
+}
+
+/// A set of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) name: String,
+    pub(super) family: Family,
+    pub(super) interval: bool,
+    pub(super) elements: BTreeSet<Element>,
+}
+
+impl Set {
+    /// `NFT_SET_INTERVAL`, or none.
+    pub(super) fn flags(&self) -> u32 {
+        if self.interval { 4 } else { 0 }
+    }
+
+    /// `nft add set inet flatnet ...` and `nft add element ...`; `id` is the set's alone in its
+    /// transaction.
+    pub(super) fn add(&self, id: u32) -> Vec<Message> {
+        let set = Message {
+            action: format!("add set {}", self.name),
+            request: Request::NewSet,
+            attributes: vec![
+                Attribute::text(1, TABLE),
+                Attribute::text(2, &self.name),
+                Attribute::number(3, self.flags()),
+                Attribute::number(4, self.family.key_type()),
+                Attribute::number(5, self.family.length()),
+                Attribute::number(10, id),
+            ],
+        };
+        let elements = self.elements.iter().copied();
+        std::iter::once(set)
+            .chain(change_elements(Request::NewElements, &self.name, elements))
+            .collect()
+    }
+}
+
+/// `nft add element` or `nft delete element`, in as many messages as it takes.
+pub(super) fn change_elements(
+    request: Request,
+    set: &str,
+    elements: impl Iterator<Item = Element>,
+) -> Vec<Message> {
+    let verb = if request == Request::DelElements { "delete" } else { "add" };
+    let elements: Vec<Attribute> = elements.map(Element::attribute).collect();
+    elements
+        .chunks(ELEMENTS_PER_MESSAGE)
+        .map(|chunk| Message {
+            action: format!("{verb} elements of set {set}"),
+            request,
+            attributes: vec![
+                Attribute::text(1, TABLE),
+                Attribute::text(2, set),
+                Attribute::Nest(3, chunk.to_vec()),
+            ],
+        })
+        .collect()
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) comment: String,
+    pub(super) expressions: Vec<Attribute>,
+}
+
+impl Rule {
+    /// What makes the rule this one, wherever it stands.
+    pub(super) fn attributes(&self) -> Vec<Attribute> {
+        vec![Attribute::Nest(4, self.expressions.clone()), Attribute::Value(7, self.user_data())]
+    }
+
+    /// The comment as nft stores it: type 0, length, text and NUL. nft takes 128 bytes with the
+    /// NUL; a network's name, which is ASCII, may be longer.
+    fn user_data(&self) -> Vec<u8> {
+        let text: String = self.comment.chars().take(127).collect();
+        [&[0, text.len() as u8 + 1], text.as_bytes(), &[0]].concat()
+    }
+}
+
+/// `type` of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChainType {
+    Filter,
+    Nat,
+}
+
+/// Where in a packet's way a chain stands (`enum nf_inet_hooks`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    Prerouting = 0,
+    Input = 1,
+    Output = 3,
+    Postrouting = 4,
+}
+
+/// A base chain with its rules; its policy is accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) name: String,
+    pub(super) kind: ChainType,
+    pub(super) hook: Hook,
+    pub(super) priority: i32,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// What makes the chain this one, its rules aside.
+    pub(super) fn attributes(&self) -> Vec<Attribute> {
+        const NF_ACCEPT: u32 = 1;
+        let kind = match self.kind {
+            ChainType::Filter => "filter",
+            ChainType::Nat => "nat",
+        };
+        let hook = [(1, self.hook as u32), (2, self.priority as u32)]; // as two's complement
+        vec![
+            Attribute::text(1, TABLE),
+            Attribute::text(3, &self.name),
+            Attribute::Nest(4, hook.map(|(kind, n)| Attribute::number(kind, n)).to_vec()),
+            Attribute::number(5, NF_ACCEPT),
+            Attribute::text(7, kind),
+        ]
+    }
+
+    /// `nft add chain inet flatnet ...` and `nft add rule ...`
+    pub(super) fn add(&self) -> Vec<Message> {
+        let chain = Message {
+            action: format!("add chain {}", self.name),
+            request: Request::NewChain,
+            attributes: self.attributes(),
+        };
+        let rules = self.rules.iter().map(|rule| Message {
+            action: format!("add rule \"{}\" to chain {}", rule.comment, self.name),
+            request: Request::NewRule,
+            attributes: [
+                vec![Attribute::text(1, TABLE), Attribute::text(2, &self.name)],
+                rule.attributes(),
+            ]
+            .concat(),
+        });
+        std::iter::once(chain).chain(rules).collect()
+    }
+}
+
+/// `nft add table inet flatnet`, awake if it was put to sleep.
+pub(super) fn add_table() -> Message {
+    Message {
+        action: "add the table".into(),
+        request: Request::NewTable,
+        attributes: vec![Attribute::text(1, TABLE), Attribute::number(2, 0)],
+    }
+}
+
+/// `nft delete table inet flatnet`
+pub(super) fn delete_table() -> Message {
+    Message {
+        action: "delete the table".into(),
+        request: Request::DelTable,
+        attributes: vec![Attribute::text(1, TABLE)],
+    }
+}
+
+/// `nft delete chain inet flatnet NAME`, its rules included.
+pub(super) fn delete_chain(name: &str) -> Message {
+    Message {
+        action: format!("delete chain {name}"),
+        request: Request::DelChain,
+        attributes: vec![Attribute::text(1, TABLE), Attribute::text(3, name)],
+    }
+}
+
+/// `nft delete set inet flatnet NAME`
+pub(super) fn delete_set(name: &str) -> Message {
+    Message {
+        action: format!("delete set {name}"),
+        request: Request::DelSet,
+        attributes: vec![Attribute::text(1, TABLE), Attribute::text(2, name)],
+    }
+}

@@ -1,0 +1,106 @@
+//! What of one network stands in the kernel's nft table, read from its dumps.
+
+use super::attribute::{decode, find, find_number, find_text};
+use super::names::Names;
+use super::objects::{Element, TABLE};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The table, and in it the chains and sets that bear the network's names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Observed {
+    /// Absent if there is no table.
+    pub(super) table: Option<Table>,
+    pub(super) sets: Vec<ObservedSet>,
+    pub(super) chains: Vec<ObservedChain>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    /// `NFT_TABLE_F_*`; dormant is 1.
+    pub(super) flags: u32,
+    /// How many chains, sets and other objects are in it, of all networks and of strangers.
+    pub(super) uses: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ObservedSet {
+    pub(super) name: String,
+    pub(super) flags: u32,
+    pub(super) key_length: u32,
+    pub(super) elements: BTreeSet<Element>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ObservedChain {
+    pub(super) name: String,
+    /// As dumped.
+    pub(super) attributes: Vec<u8>,
+    /// Each as dumped, in order.
+    pub(super) rules: Vec<Vec<u8>>,
+}
+
+impl Table {
+    /// Reads the answer to `NFT_MSG_GETTABLE`.
+    pub(super) fn decode(answer: &[u8]) -> Self {
+        Table {
+            flags: find_number(answer, 2).unwrap_or(0),
+            uses: find_number(answer, 3).unwrap_or(0),
+        }
+    }
+}
+
+/// The network's chains: `chains` and `rules` are dumps, the former of all tables.
+pub(super) fn chains(
+    names: &Names,
+    chains: Vec<Vec<u8>>,
+    rules: Vec<Vec<u8>>,
+) -> Vec<ObservedChain> {
+    let mut observed: Vec<ObservedChain> = Vec::new();
+    for attributes in chains {
+        let name = find_text(&attributes, 3).unwrap_or_default().to_owned();
+        if find_text(&attributes, 1) == Some(TABLE) && names.chains().contains(&name.as_str()) {
+            observed.push(ObservedChain { name, attributes, rules: Vec::new() });
+        }
+    }
+    for rule in rules {
+        let name = find_text(&rule, 2);
+        if let Some(chain) = observed.iter_mut().find(|chain| Some(chain.name.as_str()) == name) {
+            chain.rules.push(rule);
+        }
+    }
+    observed
+}
+
+/// The network's sets without their elements, which take a dump each.
+pub(super) fn sets(names: &Names, sets: &[Vec<u8>]) -> Vec<ObservedSet> {
+    sets.iter()
+        .filter_map(|set| {
+            let name = find_text(set, 2).filter(|name| names.sets().contains(name))?;
+            Some(ObservedSet {
+                name: name.to_owned(),
+                flags: find_number(set, 3).unwrap_or(0),
+                key_length: find_number(set, 5).unwrap_or(0),
+                elements: BTreeSet::new(),
+            })
+        })
+        .collect()
+}
+
+/// The elements in the messages of a dump; what is no address is not of our making, and makes
+/// the set differ by its type.
+pub(super) fn elements(dump: &[Vec<u8>]) -> BTreeSet<Element> {
+    dump.iter()
+        .filter_map(|message| find(message, 3))
+        .flat_map(decode)
+        .filter_map(|(_, element)| {
+            let key = find(find(element, 1)?, 1)?;
+            let key = <[u8; 4]>::try_from(key)
+                .map(IpAddr::from)
+                .or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from))
+                .ok()?;
+            let end = find_number(element, 3).unwrap_or(0) & 1 != 0; // NFT_SET_ELEM_INTERVAL_END
+            Some(Element { key, end })
+        })
+        .collect()
+}

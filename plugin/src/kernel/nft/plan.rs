@@ -1,0 +1,87 @@
+//! The difference between what stands in the kernel and what a network wants, as messages for one
+//! transaction. No message: nothing is to be done.
+//!
+//! A node that joins or leaves is one element of one set. A chain that is not as it should be is
+//! made anew; a set that is of another kind, or with other intervals, takes all chains with it,
+//! for their rules refer to it. nf_tables switches from the old to the new between two packets.
+
+use super::attribute::includes;
+use super::objects::{
+    Chain, Message, Request, Set, add_table, change_elements, delete_chain, delete_set,
+    delete_table,
+};
+use super::observed::{Observed, ObservedChain, ObservedSet, Table};
+
+/// What makes `observed` into `sets` and `chains`.
+pub(super) fn replace(observed: &Observed, sets: &[Set], chains: &[Chain]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    if observed.table.as_ref().is_none_or(|table| table.flags != 0) {
+        messages.push(add_table());
+    }
+    let pairs: Vec<(&ObservedSet, &Set)> = observed
+        .sets
+        .iter()
+        .filter_map(|have| sets.iter().find(|set| same_set(have, set)).map(|set| (have, set)))
+        .collect();
+    if pairs.len() == sets.len() && pairs.len() == observed.sets.len() {
+        for (have, set) in pairs {
+            let (gone, new) =
+                (have.elements.difference(&set.elements), set.elements.difference(&have.elements));
+            messages.extend(change_elements(Request::DelElements, &set.name, gone.copied()));
+            messages.extend(change_elements(Request::NewElements, &set.name, new.copied()));
+        }
+        let stale = observed
+            .chains
+            .iter()
+            .filter(|have| !chains.iter().any(|chain| same_chain(have, chain)));
+        messages.extend(stale.map(|chain| delete_chain(&chain.name)));
+        let missing = chains
+            .iter()
+            .filter(|chain| !observed.chains.iter().any(|have| same_chain(have, chain)));
+        messages.extend(missing.flat_map(Chain::add));
+    } else {
+        messages.extend(clear(observed));
+        messages.extend((1..).zip(sets).flat_map(|(id, set)| set.add(id)));
+        messages.extend(chains.iter().flat_map(Chain::add));
+    }
+    messages
+}
+
+/// What removes all of the network, and the table when nothing else is in it.
+pub(super) fn remove(observed: &Observed) -> Vec<Message> {
+    let ours = observed.sets.len() + observed.chains.len();
+    match observed.table {
+        None => Vec::new(),
+        Some(Table { uses, .. }) if uses as usize == ours => vec![delete_table()],
+        Some(_) => clear(observed).collect(),
+    }
+}
+
+/// Chains first: their rules hold the sets.
+fn clear(observed: &Observed) -> impl Iterator<Item = Message> {
+    let chains = observed.chains.iter().map(|chain| delete_chain(&chain.name));
+    chains.chain(observed.sets.iter().map(|set| delete_set(&set.name)))
+}
+
+/// Elements of an interval set count as its kind: an end means nothing without its start.
+fn same_set(have: &ObservedSet, set: &Set) -> bool {
+    have.name == set.name
+        && have.flags == set.flags()
+        && have.key_length == set.family.length()
+        && (!set.interval || have.elements == set.elements)
+}
+
+fn same_chain(have: &ObservedChain, chain: &Chain) -> bool {
+    have.name == chain.name
+        && includes(&have.attributes, &chain.attributes())
+        && have.rules.len() == chain.rules.len()
+        && have
+            .rules
+            .iter()
+            .zip(&chain.rules)
+            .all(|(have, rule)| includes(have, &rule.attributes()))
+}
+
+#[cfg(test)]
+#[path = "plan/tests.rs"]
+mod tests;

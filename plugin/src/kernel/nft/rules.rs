@@ -1,0 +1,294 @@
+//! What one network wants of nftables on this node, in our nouns and then as nft objects.
+//!
+//! As nft would print it for network `pods`, VNI 4096, with an IPv4 underlay:
+//!
+//! ```text
+//! chain prerouting-4096 { type filter hook prerouting priority raw;
+//!   iifgroup G udp dport 4789 ip daddr @vteps-4096 drop
+//!   iifgroup G meta nfproto ipv4 fib saddr . iif oif missing drop
+//!   iifgroup G ip6 saddr != fe80::/10 fib saddr . iif oif missing drop
+//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 ip saddr != @vteps-4096 drop
+//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack
+//! }
+//! chain input-4096 { type filter hook input priority raw;
+//!   udp dport 4789 @th,96,24 4096 ip saddr != @vteps-4096 drop
+//! }
+//! chain output-4096 { type filter hook output priority raw;
+//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 notrack
+//! }
+//! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
+//!   oifname != "flat.4096" ip saddr @cluster4-4096 ip daddr != @cluster4-4096
+//!     ip daddr != @vteps-4096 ip daddr != 224.0.0.0/4 masquerade fully-random
+//! }                                                                     # and so for ip6
+//! ```
+//!
+//! `@th,96,24` is the VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on
+//! the same port have another, and are left alone.
+//!
+//! **What a pod may send.** Only what the way back to the source would lead to its own veth for. A
+//! link-local source is exempt: neighbour discovery and the gateway `fe80::1` need it, no route
+//! tells whose it is, and no router forwards it, so it gets no further than the node. `::` passes
+//! in duplicate address detection only, `0.0.0.0` in DHCP only: the kernel's fib expression takes
+//! these for good. A source that is the node's own address is spoofed like any other.
+//!
+//! **Who else may not.** A container of another network, or of another program, may be masqueraded
+//! on its way out, and would reach the next node with a VTEP's address. Its packets with our VNI
+//! are dropped while they still show their own source.
+//!
+//! **Why input, not prerouting, guards the overlay.** IPv4 fragments are put together between the
+//! two. IPv6 fragments are put together after input, unless conntrack is on (it is with ipMasq),
+//! so that a first fragment too short to show the VNI would slip through, and be completed later:
+//! with an IPv6 underlay, two more rules let pass what shows another VNI, and drop a first
+//! fragment from a stranger to this port that shows none. A fragment without the UDP header is
+//! refused by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
+
+use super::expression::{
+    Header, Is, Member, Meta, Verdict, compare, fragment, lookup, mask, masquerade, meta, notrack,
+    payload, reverse_path, verdict,
+};
+use super::names::Names;
+use super::objects::{Chain, ChainType, Family, Hook, Rule, Set};
+use super::{attribute::Attribute, intervals};
+use ipnetwork::IpNetwork;
+use std::net::IpAddr;
+
+/// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
+const PRIORITY_RAW: i32 = -300;
+/// Where source NAT is done.
+const PRIORITY_SRCNAT: i32 = 100;
+
+/// What one network wants of nftables on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSet {
+    /// The network's name, in every rule's comment.
+    pub network: String,
+    /// Its VNI, in every chain's and set's name, so that networks never meet.
+    pub vni: u32,
+    /// The UDP port of its VXLAN.
+    pub port: u16,
+    /// The VXLAN device, as in `flat.4096`.
+    pub overlay: String,
+    /// `IFLA_GROUP` of this network's veths on the node. Never 0: that is everyone else's group.
+    pub group: u32,
+    /// Underlay addresses of all nodes, this one included, all of one family.
+    pub vteps: Vec<IpAddr>,
+    /// The pod network, of both families.
+    pub cluster_cidrs: Vec<IpNetwork>,
+    /// Whether what leaves the pod network takes the node's address (`ipMasq`).
+    pub masquerade: bool,
+}
+
+impl RuleSet {
+    fn underlay(&self) -> Family {
+        self.vteps.first().map_or(Family::V4, Family::of)
+    }
+
+    /// The sets that the rules refer to.
+    pub(super) fn sets(&self) -> Vec<Set> {
+        let names = Names::of(self.vni);
+        let mut sets = vec![Set {
+            name: names.vteps,
+            family: self.underlay(),
+            interval: false,
+            elements: intervals::addresses(&self.vteps),
+        }];
+        for (name, family) in [(names.cluster4, Family::V4), (names.cluster6, Family::V6)] {
+            let elements = intervals::networks(&self.cluster_cidrs, family);
+            if self.masquerade && !elements.is_empty() {
+                sets.push(Set { name, family, interval: true, elements });
+            }
+        }
+        sets
+    }
+
+    /// The chains with their rules.
+    pub(super) fn chains(&self) -> Vec<Chain> {
+        let names = Names::of(self.vni);
+        let mut chains = vec![
+            self.raw(names.prerouting, Hook::Prerouting, self.prerouting()),
+            self.raw(names.input, Hook::Input, self.input()),
+            self.raw(names.output, Hook::Output, vec![self.untracked("to", Side::Destination)]),
+        ];
+        let rules: Vec<Rule> = self
+            .sets()
+            .iter()
+            .filter(|set| set.interval)
+            .map(|cluster| self.masquerade(cluster))
+            .collect();
+        if !rules.is_empty() {
+            let (name, kind, hook) = (names.postrouting, ChainType::Nat, Hook::Postrouting);
+            chains.push(Chain { name, kind, hook, priority: PRIORITY_SRCNAT, rules });
+        }
+        chains
+    }
+
+    fn raw(&self, name: String, hook: Hook, rules: Vec<Rule>) -> Chain {
+        Chain { name, kind: ChainType::Filter, hook, priority: PRIORITY_RAW, rules }
+    }
+
+    fn prerouting(&self) -> Vec<Rule> {
+        let drop = || vec![verdict(Verdict::Drop)];
+        let link_local = || {
+            let mut bits = [0; 16];
+            bits[..2].copy_from_slice(&[0xff, 0xc0]);
+            let mut prefix = [0; 16];
+            prefix[..2].copy_from_slice(&[0xfe, 0x80]);
+            [load(Family::V6, Side::Source), mask(&bits), compare(Is::Different, &prefix)]
+        };
+        let astray = || vec![reverse_path(), compare(Is::Equal, &[0; 4])];
+        vec![
+            // Before anything else: no VNI is looked at, a pod has no business with any VTEP.
+            self.rule(
+                "VXLAN from a pod",
+                [
+                    self.sent_by_pod(),
+                    self.to_port(),
+                    of(self.underlay()),
+                    self.vtep(Side::Destination, Member::In),
+                    drop(),
+                ],
+            ),
+            self.rule("spoofed source", [self.sent_by_pod(), of(Family::V4), astray(), drop()]),
+            self.rule(
+                "spoofed source",
+                [self.sent_by_pod(), of(Family::V6), link_local().to_vec(), astray(), drop()],
+            ),
+            self.rule(
+                "overlay packet from no VTEP",
+                [
+                    self.to_port(),
+                    self.our_vni(Is::Equal),
+                    of(self.underlay()),
+                    self.vtep(Side::Destination, Member::In),
+                    self.vtep(Side::Source, Member::NotIn),
+                    drop(),
+                ],
+            ),
+            self.untracked("from", Side::Source),
+        ]
+    }
+
+    fn input(&self) -> Vec<Rule> {
+        let stranger = || [of(self.underlay()), self.vtep(Side::Source, Member::NotIn)].concat();
+        let mut rules = vec![self.rule(
+            "overlay packet from no VTEP",
+            [self.to_port(), self.our_vni(Is::Equal), stranger(), vec![verdict(Verdict::Drop)]],
+        )];
+        if let Family::V6 = self.underlay() {
+            let is_fragment = vec![fragment(), compare(Is::Equal, &[1])];
+            rules.push(self.rule(
+                "another overlay's VNI",
+                [self.to_port(), self.our_vni(Is::Different), vec![verdict(Verdict::Accept)]],
+            ));
+            rules.push(self.rule(
+                "fragment that hides its VNI",
+                [self.to_port(), stranger(), is_fragment, vec![verdict(Verdict::Drop)]],
+            ));
+        }
+        rules
+    }
+
+    /// Conntrack would hold an entry per flow of pods for nothing, and fill up. (`direction` and
+    /// `side` are those of the other node.)
+    fn untracked(&self, direction: &str, side: Side) -> Rule {
+        self.rule(
+            &format!("overlay packet {direction} a VTEP"),
+            [
+                self.to_port(),
+                self.our_vni(Is::Equal),
+                of(self.underlay()),
+                self.vtep(side, Member::In),
+                vec![notrack()],
+            ],
+        )
+    }
+
+    /// What leaves the pod network. Nodes are reached with the pod's own address. What leaves by
+    /// the overlay stays as it is, so that a connection that is made while a new range's route is
+    /// there and its element of `cluster` is not yet, is not translated for the rest of its life.
+    fn masquerade(&self, cluster: &Set) -> Rule {
+        let family = cluster.family;
+        let mut name = [0; 16]; // IFNAMSIZ
+        name.iter_mut().zip(self.overlay.bytes()).for_each(|(to, from)| *to = from);
+        let destination = || load(family, Side::Destination);
+        let mut to = vec![destination(), lookup(Member::NotIn, &cluster.name)];
+        if family == self.underlay() {
+            to.extend(self.vtep(Side::Destination, Member::NotIn));
+        }
+        to.extend(match family {
+            Family::V4 => {
+                vec![destination(), mask(&[0xf0, 0, 0, 0]), compare(Is::Different, &[224, 0, 0, 0])]
+            }
+            Family::V6 => vec![payload(Header::Network, 24, 1), compare(Is::Different, &[0xff])],
+        });
+        self.rule(
+            "leaves the pod network",
+            [
+                vec![meta(Meta::OutputName), compare(Is::Different, &name)],
+                of(family),
+                vec![load(family, Side::Source), lookup(Member::In, &cluster.name)],
+                to,
+                vec![masquerade()],
+            ],
+        )
+    }
+
+    fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {
+        Rule { comment: format!("{}: {why}", self.network), expressions: parts.concat() }
+    }
+
+    fn sent_by_pod(&self) -> Vec<Attribute> {
+        vec![meta(Meta::InputGroup), compare(Is::Equal, &self.group.to_ne_bytes())]
+    }
+
+    fn to_port(&self) -> Vec<Attribute> {
+        const IPPROTO_UDP: u8 = 17;
+        vec![
+            meta(Meta::Transport),
+            compare(Is::Equal, &[IPPROTO_UDP]),
+            payload(Header::Transport, 2, 2),
+            compare(Is::Equal, &self.port.to_be_bytes()),
+        ]
+    }
+
+    fn our_vni(&self, is: Is) -> Vec<Attribute> {
+        let vni = self.vni.to_be_bytes();
+        vec![payload(Header::Transport, 12, 3), compare(is, &vni[1..])]
+    }
+
+    fn vtep(&self, side: Side, member: Member) -> Vec<Attribute> {
+        vec![load(self.underlay(), side), lookup(member, &Names::of(self.vni).vteps)]
+    }
+}
+
+/// Which address of a packet.
+#[derive(Clone, Copy)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// Loads an address.
+fn load(family: Family, side: Side) -> Attribute {
+    let offset = match (family, side) {
+        (Family::V4, Side::Source) => 12,
+        (Family::V4, Side::Destination) => 16,
+        (Family::V6, Side::Source) => 8,
+        (Family::V6, Side::Destination) => 24,
+    };
+    payload(Header::Network, offset, family.length())
+}
+
+/// Goes on for packets of the family; in a table of family inet, only then do offsets in the IP
+/// header mean something.
+fn of(family: Family) -> Vec<Attribute> {
+    let number = match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    };
+    vec![meta(Meta::Family), compare(Is::Equal, &[number])]
+}
+
+#[cfg(test)]
+#[path = "rules/tests.rs"]
+mod tests;
