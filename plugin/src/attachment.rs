@@ -1,0 +1,177 @@
+//! One attachment: the veth pair between a pod and its node, and what makes packets go through it.
+//!
+//! Routed, no bridge: the pod sends everything to a gateway that is the node's end of its veth, and
+//! the node has one host route for each of the pod's addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use flatnet_conf::Mac;
+use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::identity::VethIdentity;
+use crate::kernel::netns::Netns;
+use crate::kernel::{Change, Dev, Kernel, Neighbour, Route, Veth};
+
+/// The pod's IPv4 gateway: link-local, the same in every pod, on no device of the node.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The pod's IPv6 gateway.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// What an attachment is to be.
+#[derive(Clone, Debug)]
+pub struct Attachment<'a> {
+    /// Names and MACs of the pair.
+    pub veth: VethIdentity,
+    /// `IFLA_GROUP` of the node's end.
+    pub group: u32,
+    /// Alias of the node's end.
+    pub alias: String,
+    /// `CNI_IFNAME`.
+    pub ifname: &'a str,
+    /// `CNI_NETNS`, for messages.
+    pub netns: String,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The pod's addresses, at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// What the pod reaches through the gateway.
+    pub routes: Vec<IpNetwork>,
+}
+
+/// The gateway of a family.
+pub fn gateway(ipv4: bool) -> IpAddr {
+    if ipv4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
+}
+
+/// Makes the pair, one end in each namespace. What is left of an earlier ADD of the same attachment
+/// (its veth has the same name) makes room; any other interface of the pod stays.
+///
+/// # Errors
+/// Code 102 if the pod has an interface of that name that is not ours; 103 if the kernel refuses.
+pub fn create(
+    node: &mut dyn Kernel,
+    netns: &Netns,
+    attachment: &Attachment<'_>,
+) -> Result<Dev, Error> {
+    let veth = Veth {
+        name: &attachment.veth.name,
+        mac: attachment.veth.node_mac,
+        group: attachment.group,
+        peer_name: attachment.ifname,
+        peer_mac: attachment.veth.pod_mac,
+        peer_netns: netns.as_fd(),
+        mtu: attachment.mtu,
+    };
+    match node.create_veth(&veth) {
+        Err(e) if e.errno() == Some(Errno::EEXIST) => {
+            if !node.delete_link(veth.name)? {
+                return Err(exists(attachment));
+            }
+            log::warn!("{} was left by an earlier ADD of this attachment: made anew", veth.name);
+            match node.create_veth(&veth) {
+                Err(e) if e.errno() == Some(Errno::EEXIST) => Err(exists(attachment)),
+                made => Ok(made?),
+            }
+        }
+        made => Ok(made?),
+    }
+}
+
+fn exists(attachment: &Attachment<'_>) -> Error {
+    let Attachment { ifname, netns, .. } = attachment;
+    Error::InterfaceExists { ifname: (*ifname).into(), netns: netns.clone() }
+}
+
+/// Wires the node's end.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn wire_node(
+    node: &mut dyn Kernel,
+    dev: &Dev,
+    attachment: &Attachment<'_>,
+) -> Result<(), Error> {
+    // An administrator's default of 2 would let the pod tell the node where its routers are.
+    node.set_sysctl(&format!("net/ipv6/conf/{}/accept_ra", dev.name), "0")?;
+    node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
+        Some(Errno::EEXIST) => Error::Foreign {
+            reason: format!(
+                "{e}: another device has a route to this address although no lease does; \
+                 `ip route show proto 102` shows which, remove it or its pod"
+            ),
+        },
+        _ => e.into(),
+    })
+}
+
+fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
+    let mut changes = vec![
+        Change::Alias(attachment.alias.clone()),
+        Change::Forward { strict_rp_filter: true },
+        Change::NoLinkLocal,
+        Change::Up,
+    ];
+    for address in &attachment.addresses {
+        changes.push(Change::AddRoute(on_link(*address)));
+        // A permanent entry: no ARP for a pod, and none that a pod could forge.
+        changes.push(put_neighbour(*address, attachment.veth.pod_mac));
+    }
+    changes
+}
+
+/// Wires the pod's end. When this returns, every address is usable.
+///
+/// # Errors
+/// The kernel refuses, or the interface is gone.
+pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
+    let ifname = attachment.ifname;
+    let Some(link) = pod.link(ifname)? else {
+        return Err(Error::Foreign {
+            reason: format!("{ifname} vanished from {} while it was set up", attachment.netns),
+        });
+    };
+    let setting = |name: &str| format!("net/ipv6/conf/{ifname}/{name}");
+    pod.set_sysctl(&setting("accept_ra"), "0")?;
+    if attachment.addresses.iter().any(IpAddr::is_ipv6) {
+        // Some runtimes start a pod with IPv6 switched off.
+        pod.set_sysctl(&setting("disable_ipv6"), "0")?;
+    }
+    pod.apply(&link.dev, &pod_changes(attachment))?;
+    Ok(())
+}
+
+fn pod_changes(attachment: &Attachment<'_>) -> Vec<Change> {
+    let mut changes = vec![Change::Up];
+    for address in &attachment.addresses {
+        let gateway = gateway(address.is_ipv4());
+        changes.push(Change::AddAddress(IpNetwork::from(*address)));
+        changes.push(put_neighbour(gateway, attachment.veth.node_mac));
+        if gateway.is_ipv4() {
+            // fe80::1 is on the link by its nature; 169.254.1.1 is not.
+            changes.push(Change::AddRoute(on_link(gateway)));
+        }
+        let family = attachment.routes.iter().filter(|dst| dst.is_ipv4() == address.is_ipv4());
+        changes.extend(family.map(|dst| {
+            let gateway = Some(gateway);
+            let (onlink, source, metric) = (false, None, None);
+            Change::AddRoute(Route { dst: *dst, gateway, onlink, source, metric })
+        }));
+    }
+    changes
+}
+
+fn on_link(address: IpAddr) -> Route {
+    let dst = IpNetwork::from(address);
+    Route { dst, gateway: None, onlink: false, source: None, metric: None }
+}
+
+fn put_neighbour(address: IpAddr, mac: Mac) -> Change {
+    Change::PutNeighbour(Neighbour { address, mac })
+}
+
+#[cfg(test)]
+#[path = "attachment_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+use flatnet_ipam::Key;
+
+use super::*;
+use crate::identity;
+use crate::kernel::fake::Fake;
+
+fn attachment() -> Attachment<'static> {
+    Attachment {
+        veth: identity::veth(&Key::new("pods", "c1", "eth0")),
+        group: 1,
+        alias: "flatnet:pods/-/c1/eth0".into(),
+        ifname: "eth0",
+        netns: "/run/netns/c1".into(),
+        mtu: 1450,
+        addresses: vec!["10.1.1.7".parse().unwrap(), "fd00::7".parse().unwrap()],
+        routes: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+    }
+}
+
+fn words(changes: &[Change], dev: &str) -> Vec<String> {
+    changes.iter().map(|change| change.command(dev)).collect()
+}
+
+#[test]
+fn the_node_routes_each_address_to_the_veth() {
+    let attachment = attachment();
+    let mac = attachment.veth.pod_mac;
+    assert_eq!(
+        words(&node_changes(&attachment), "v"),
+        [
+            "ip link set v alias \"flatnet:pods/-/c1/eth0\"".to_owned(),
+            "sysctl -w net.ipv4.conf.v.forwarding=1 net.ipv4.conf.v.rp_filter=1".into(),
+            "ip link set v addrgenmode none".into(),
+            "ip link set v up".into(),
+            "ip route add 10.1.1.7/32 dev v proto 102".into(),
+            format!("ip neigh replace 10.1.1.7 lladdr {mac} dev v nud permanent"),
+            "ip route add fd00::7/128 dev v proto 102".into(),
+            format!("ip neigh replace fd00::7 lladdr {mac} dev v nud permanent"),
+        ]
+    );
+}
+
+#[test]
+fn the_pod_reaches_everything_through_its_gateway() {
+    let attachment = attachment();
+    let mac = attachment.veth.node_mac;
+    assert_eq!(
+        words(&pod_changes(&attachment), "eth0"),
+        [
+            "ip link set eth0 up".to_owned(),
+            "ip addr add 10.1.1.7/32 dev eth0".into(),
+            format!("ip neigh replace 169.254.1.1 lladdr {mac} dev eth0 nud permanent"),
+            "ip route add 169.254.1.1/32 dev eth0 proto 102".into(),
+            "ip route add default via 169.254.1.1 dev eth0 proto 102".into(),
+            "ip addr add fd00::7/128 dev eth0".into(),
+            format!("ip neigh replace fe80::1 lladdr {mac} dev eth0 nud permanent"),
+            "ip route add default via fe80::1 dev eth0 proto 102".into(),
+        ]
+    );
+}
+
+#[test]
+fn what_an_earlier_add_left_makes_room() {
+    let (mut node, own) = (Fake::default(), Netns::own().unwrap());
+    let attachment = attachment();
+    let first = create(&mut node, &own, &attachment).unwrap();
+    let second = create(&mut node, &own, &attachment).unwrap();
+    assert_ne!(first.index, second.index);
+    assert_eq!(node.links.len(), 1);
+}
+
+#[test]
+fn an_address_that_is_routed_elsewhere_is_an_error() {
+    let (mut node, own) = (Fake::default(), Netns::own().unwrap());
+    let first = attachment();
+    let dev = create(&mut node, &own, &first).unwrap();
+    wire_node(&mut node, &dev, &first).unwrap();
+    // The fake keeps routes per device, so the second attempt is on the same one.
+    let error = wire_node(&mut node, &dev, &first).unwrap_err();
+    assert_eq!(error.code(), 104);
+    assert!(error.to_string().contains("ip route show proto 102"), "{error}");
+}

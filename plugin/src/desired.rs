@@ -1,0 +1,171 @@
+//! What should stand in the kernel for the overlay: a pure function of the range file.
+
+use std::net::IpAddr;
+
+use flatnet_conf::{Node, Range, RangeFile};
+use ipnetwork::IpNetwork;
+
+use crate::identity::{overlay_name, route_metric, veth_group, vtep_mac};
+use crate::kernel::{FdbEntry, Neighbour, Route, RuleSet, Vxlan, VxlanLink};
+
+/// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
+/// The kernel's default would follow `ip_local_port_range`, which differs from host to host.
+pub const SOURCE_PORTS: (u16, u16) = (49152, 65535);
+
+/// The overlay of one network on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The VXLAN device.
+    pub link: VxlanLink,
+    /// Its alias, which tells whose it is.
+    pub alias: String,
+    /// Its addresses: the node's VTEP address of each family, /32 or /128.
+    pub addresses: Vec<IpNetwork>,
+    /// One route to each range of each peer.
+    pub routes: Vec<Route>,
+    /// The MAC of each peer's VTEP addresses.
+    pub neighbours: Vec<Neighbour>,
+    /// The underlay address behind each peer's MAC.
+    pub fdb: Vec<FdbEntry>,
+}
+
+/// Computes the overlay that `network` wants on `node`.
+///
+/// `mtu` is the overlay's MTU in bytes. Peers' ranges of a family that this node has no range of
+/// are left out: none of its pods could answer.
+pub fn overlay(network: &str, file: &RangeFile, node: &Node, mtu: u32) -> Overlay {
+    let own = node.vtep_addresses();
+    let mut overlay = Overlay {
+        link: VxlanLink {
+            name: overlay_name(file.vni),
+            mac: vtep_mac(file.vni, node.vtep),
+            mtu,
+            vxlan: Vxlan {
+                vni: file.vni,
+                local: Some(node.vtep),
+                port: file.port,
+                source_ports: SOURCE_PORTS,
+                learning: false,
+            },
+        },
+        alias: alias(network, &node.name),
+        addresses: own.iter().map(|ip| IpNetwork::from(*ip)).collect(),
+        routes: Vec::with_capacity(file.nodes.len()),
+        neighbours: Vec::with_capacity(file.nodes.len()),
+        fdb: Vec::with_capacity(file.nodes.len()),
+    };
+    for peer in file.nodes.iter().filter(|peer| peer.name != node.name) {
+        add_peer(&mut overlay, file.vni, &own, peer);
+    }
+    overlay
+}
+
+/// The packet filter rules that `network` wants on each of its nodes.
+pub fn rules(network: &str, file: &RangeFile, masquerade: bool) -> RuleSet {
+    RuleSet {
+        network: network.to_owned(),
+        vni: file.vni,
+        port: file.port,
+        overlay: overlay_name(file.vni),
+        group: veth_group(file.vni),
+        vteps: file.nodes.iter().map(|node| node.vtep).collect(),
+        cluster_cidrs: file.cluster_cidrs.clone(),
+        masquerade,
+    }
+}
+
+/// The alias of a network's overlay device on a node.
+pub fn alias(network: &str, node: &str) -> String {
+    // IFALIASZ: 256 bytes with the final zero. Both names are ASCII.
+    let mut alias = format!("flatnet:{network}/{node}");
+    alias.truncate(255);
+    alias
+}
+
+fn add_peer(overlay: &mut Overlay, vni: u32, own: &[IpAddr], peer: &Node) {
+    let mac = vtep_mac(vni, peer.vtep);
+    let metric = route_metric(vni, peer.vtep);
+    overlay.fdb.push(FdbEntry { mac, vtep: peer.vtep });
+    for gateway in peer.vtep_addresses() {
+        let Some(source) = own.iter().find(|own| own.is_ipv4() == gateway.is_ipv4()) else {
+            continue;
+        };
+        overlay.neighbours.push(Neighbour { address: gateway, mac });
+        let ranges = peer.ranges.iter().map(Range::subnet);
+        for dst in ranges.filter(|subnet| subnet.is_ipv4() == gateway.is_ipv4()) {
+            overlay.routes.push(Route {
+                dst,
+                gateway: Some(gateway),
+                onlink: true,
+                source: Some(*source),
+                metric: Some(metric),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn file() -> RangeFile {
+        let text = r#"{"version":1,"vni":7,"nodes":[
+            {"name":"a","vtep":"192.0.2.1","ranges":["10.1.1.0/24","fd00:1::/64"]},
+            {"name":"b","vtep":"192.0.2.2","ranges":["10.1.2.0/24","10.1.9.0/25"]},
+            {"name":"c","vtep":"192.0.2.3","ranges":["fd00:3::/64"]}]}"#;
+        RangeFile::parse(Path::new("t.json"), text.as_bytes()).unwrap()
+    }
+
+    fn of(node: &str) -> Overlay {
+        let file = file();
+        overlay("pods", &file, file.node(node).unwrap(), 1450)
+    }
+
+    #[test]
+    fn every_peer_has_route_neighbour_and_fdb_entry() {
+        let overlay = of("a");
+        let routes: Vec<_> = overlay
+            .routes
+            .iter()
+            .map(|r| {
+                (r.dst.to_string(), r.gateway.unwrap().to_string(), r.source.unwrap().to_string())
+            })
+            .collect();
+        let expected = [
+            ("10.1.2.0/24", "10.1.2.0", "10.1.1.0"),
+            ("10.1.9.0/25", "10.1.2.0", "10.1.1.0"),
+            ("fd00:3::/64", "fd00:3::", "fd00:1::"),
+        ];
+        assert_eq!(routes, expected.map(|(d, g, s)| (d.into(), g.into(), s.into())));
+        let mac = |last| vtep_mac(7, IpAddr::from([192, 0, 2, last]));
+        let fdb = [2, 3].map(|last| FdbEntry { mac: mac(last), vtep: [192, 0, 2, last].into() });
+        assert_eq!(overlay.fdb, fdb);
+        assert_eq!(
+            overlay.neighbours,
+            [
+                Neighbour { address: "10.1.2.0".parse().unwrap(), mac: mac(2) },
+                Neighbour { address: "fd00:3::".parse().unwrap(), mac: mac(3) },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_family_without_own_range_is_left_out() {
+        let overlay = of("b");
+        assert_eq!(overlay.addresses, ["10.1.2.0/32".parse().unwrap()]);
+        assert_eq!(overlay.routes.len(), 1, "a's IPv4 range only: {:?}", overlay.routes);
+        assert_eq!(overlay.fdb.len(), 2);
+    }
+
+    #[test]
+    fn the_device_is_fixed_by_vni_and_vtep() {
+        let overlay = of("c");
+        assert_eq!(overlay.link.name, "flat.7");
+        assert_eq!(overlay.link.mac, vtep_mac(7, [192, 0, 2, 3].into()));
+        assert_eq!(overlay.alias, "flatnet:pods/c");
+        assert_eq!(overlay.link.vxlan.local, Some([192, 0, 2, 3].into()));
+        assert_eq!((overlay.link.vxlan.port, overlay.link.vxlan.learning), (4789, false));
+    }
+}

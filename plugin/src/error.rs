@@ -1,0 +1,123 @@
+//! What can fail in a verb, and the CNI code each failure has: the one place that maps them.
+
+use flatnet_conf::Code;
+
+use crate::kernel::KernelError;
+
+/// flatnet's own CNI error codes (from 100), beside those of the leases (100 and 101).
+pub mod code {
+    /// The pod already has an interface of that name, and it is not ours.
+    pub const INTERFACE_EXISTS: u32 = 102;
+    /// The kernel refused what was asked of it.
+    pub const KERNEL: u32 = 103;
+    /// CHECK found that an attachment is not as it was made.
+    pub const NOT_AS_MADE: u32 = 105;
+    /// A device or rule that is not ours is where ours must be.
+    pub const FOREIGN: u32 = 104;
+}
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The environment, the network configuration or the range file is wrong.
+    #[error(transparent)]
+    Input(#[from] flatnet_conf::Error),
+    /// What is configured cannot work on this node.
+    #[error("{reason}")]
+    Configuration {
+        /// What and why.
+        reason: String,
+    },
+    /// No lease could be had or given back.
+    #[error(transparent)]
+    Lease(#[from] flatnet_ipam::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// `CNI_NETNS` is not a namespace a pod can live in.
+    #[error("CNI_NETNS={path}: {reason}")]
+    Netns {
+        /// What was given.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The interface is there already and somebody else's.
+    #[error("{ifname} already exists in {netns} and was not made by this attachment; it stays")]
+    InterfaceExists {
+        /// Its name.
+        ifname: String,
+        /// Where.
+        netns: String,
+    },
+    /// Something of somebody else's is in the way.
+    #[error("{reason}")]
+    Foreign {
+        /// What and what to do.
+        reason: String,
+    },
+    /// CHECK found differences.
+    #[error("{}", .problems.join("; "))]
+    NotAsMade {
+        /// Which object is wrong, and how.
+        problems: Vec<String>,
+    },
+    /// STATUS: an ADD would fail.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// Whether pods that are attached already have lost their network too.
+        pods_affected: bool,
+    },
+    /// A file of ours could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Several steps of a DEL failed; the others were done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
+}
+
+impl Error {
+    /// The code of the specification's error result (CNI 1.1.0, section 5), or one of ours.
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::Input(e) => e.code(),
+            Self::Configuration { .. } => Code::InvalidConfig as u32,
+            Self::Lease(e) => e.code(),
+            Self::Kernel(_) => code::KERNEL,
+            Self::Netns { .. } => Code::InvalidNetns as u32,
+            Self::InterfaceExists { .. } => code::INTERFACE_EXISTS,
+            Self::Foreign { .. } => code::FOREIGN,
+            Self::NotAsMade { .. } => code::NOT_AS_MADE,
+            Self::Unavailable { pods_affected: false, .. } => Code::Unavailable as u32,
+            Self::Unavailable { pods_affected: true, .. } => Code::UnavailableAffected as u32,
+            Self::File { .. } => Code::Io as u32,
+            Self::Several(errors) => errors.first().map_or(Code::Io as u32, Self::code),
+        }
+    }
+
+    /// More about it, where there is more to say.
+    pub fn details(&self) -> String {
+        match self {
+            Self::Input(e) => e.details(),
+            _ => String::new(),
+        }
+    }
+
+    /// The outcome of steps that were all tried.
+    pub fn collect(errors: Vec<Error>) -> Result<(), Error> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => errors.into_iter().next().map_or(Ok(()), Err),
+            _ => Err(Error::Several(errors)),
+        }
+    }
+}

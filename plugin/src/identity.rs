@@ -1,0 +1,123 @@
+//! Names and numbers that are pure functions of what they stand for, so that every node computes
+//! the same ones and DEL finds what ADD made without any record.
+
+use std::net::IpAddr;
+
+use flatnet_conf::Mac;
+use flatnet_ipam::Key;
+use sha2::{Digest, Sha256};
+
+/// Name of the overlay device of a VXLAN network: `flat.4096`.
+pub fn overlay_name(vni: u32) -> String {
+    format!("flat.{vni}")
+}
+
+/// `IFLA_GROUP` of the node's ends of a network's veths: the mark by which rules know a packet
+/// that comes from one of its pods. 102 in the top byte, the VNI (24 bits) below.
+pub fn veth_group(vni: u32) -> u32 {
+    u32::from(crate::kernel::PROTOCOL) << 24 | vni
+}
+
+/// MAC of the overlay device of the node with this VTEP: locally administered, unicast.
+pub fn vtep_mac(vni: u32, vtep: IpAddr) -> Mac {
+    mac(&peer_digest(vni, vtep))
+}
+
+/// Metric of the routes to the node with this VTEP.
+///
+/// The kernel finds shared nexthops by a hash that leaves the gateway out, so ten thousand routes
+/// of one metric are one chain, walked at each insertion. A metric of its own for each peer makes
+/// the chains short. Never 0, which IPv6 takes for its default.
+pub fn route_metric(vni: u32, vtep: IpAddr) -> u32 {
+    let digest = peer_digest(vni, vtep);
+    u32::from_be_bytes([digest[6], digest[7], digest[8], digest[9]]) >> 1 | 1
+}
+
+fn peer_digest(vni: u32, vtep: IpAddr) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(vni.to_be_bytes());
+    match vtep {
+        IpAddr::V4(ip) => hash.update(ip.octets()),
+        IpAddr::V6(ip) => hash.update(ip.octets()),
+    }
+    hash.finalize().into()
+}
+
+/// Name and MACs of an attachment's veth pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VethIdentity {
+    /// Name of the node's end.
+    pub name: String,
+    /// MAC of the node's end.
+    pub node_mac: Mac,
+    /// MAC of the pod's end, unless the runtime asks for another.
+    pub pod_mac: Mac,
+}
+
+/// Name of the node's end of an attachment's veth pair: `veth` and the first 11 hex digits of the
+/// key of its lease, so that each is found by the other.
+pub fn veth_name(key: &Key) -> String {
+    format!("veth{:.11}", key.as_str())
+}
+
+/// The veth pair of an attachment.
+pub fn veth(key: &Key) -> VethIdentity {
+    let mut digest = [0; 16];
+    for (byte, digits) in digest.iter_mut().zip(key.as_str().as_bytes().chunks(2)) {
+        let text = std::str::from_utf8(digits).unwrap_or_default();
+        *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+    }
+    VethIdentity { name: veth_name(key), node_mac: mac(&digest[4..]), pod_mac: mac(&digest[10..]) }
+}
+
+/// A locally administered unicast address from the first six bytes of a digest.
+fn mac(digest: &[u8]) -> Mac {
+    let mut bytes = [0; 6];
+    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = *from);
+    bytes[0] = bytes[0] & 0xfc | 0x02;
+    Mac(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn peers_are_the_same_in_every_release() {
+        // Nodes of two releases must agree on these: a change here is a change of the protocol.
+        assert_eq!(vtep_mac(4096, ip("192.168.50.1")).to_string(), "52:12:bd:3c:85:da");
+        assert_eq!(vtep_mac(4096, ip("fd00::1")).to_string(), "6e:8b:02:43:aa:fa");
+        assert_eq!(route_metric(4096, ip("192.168.50.1")), 1_882_847_715);
+    }
+
+    #[test]
+    fn a_mac_is_local_and_unicast() {
+        for last in 0..=255 {
+            let Mac(bytes) = vtep_mac(1, IpAddr::from([192, 0, 2, last]));
+            assert_eq!(bytes[0] & 3, 2, "{last}");
+        }
+    }
+
+    #[test]
+    fn an_attachment_has_its_own_names() {
+        let key = Key::new("pods", "c1", "eth0");
+        let pair = veth(&key);
+        assert_eq!(pair.name, format!("veth{}", &key.as_str()[..11]));
+        assert_eq!(pair.name.len(), 15, "IFNAMSIZ less the final zero");
+        assert_ne!(pair.node_mac, pair.pod_mac, "the kernel drops what seems to be its own");
+        assert_ne!(pair.node_mac, veth(&Key::new("pods", "c2", "eth0")).node_mac);
+        for Mac(bytes) in [pair.node_mac, pair.pod_mac] {
+            assert_eq!(bytes[0] & 3, 2, "local and unicast");
+        }
+    }
+
+    #[test]
+    fn groups_are_told_apart_by_network() {
+        assert_eq!(veth_group(4096), 0x6600_1000);
+        assert_ne!(veth_group(16_777_215), 0);
+    }
+}

@@ -1,0 +1,43 @@
+//! `flatnet`: a CNI plugin when a runtime calls it, a tool when a person does.
+//!
+//! A runtime sets `CNI_COMMAND` and passes no arguments (CNI specification, section 2).
+
+mod attachment;
+mod cli;
+mod desired;
+mod dispatch;
+mod error;
+mod forwarding;
+mod identity;
+mod kernel;
+mod living;
+mod logging;
+mod mtu;
+mod overlay;
+mod reconcile;
+mod stamp;
+mod verbs;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let called = std::env::var_os("CNI_COMMAND").is_some_and(|command| !command.is_empty());
+    if !called || std::env::args_os().len() > 1 {
+        return cli::run();
+    }
+    let reply = dispatch::call(|name| std::env::var_os(name), std::io::stdin());
+    let written = match reply.document {
+        Some(document) => writeln!(std::io::stdout(), "{document}"),
+        None => Ok(()),
+    };
+    match written {
+        Ok(()) if reply.success => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(e) => {
+            // The runtime will take this for a failure and call again or clean up.
+            eprintln!("flatnet: cannot write the result: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The stamp: what the range file last applied meant for this node.
+//!
+//! An ADD that finds the stamp fresh knows the node's ranges and MTU without opening the range
+//! file, so it costs the same with three nodes and with ten thousand. The stamp lies beside the
+//! leases, as `overlay.json`; losing it costs one reading of the range file.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flatnet_conf::{NetworkConf, Range};
+use flatnet_ipam::{network_folder, node_folder};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+const FILE: &str = "overlay.json";
+/// A release that changes what is applied changes this, and so applies it once.
+const FORMAT: u32 = 1;
+/// File times are as coarse as the kernel's tick: a file changed this recently may change again
+/// without a trace, so it is not taken for known yet.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// Which file, and which content of it, as far as stat(2) tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stamp {
+    format: u32,
+    /// The range file; `None` if it had just changed when it was read.
+    source: Option<Source>,
+    /// Inode of the network namespace that plays this node.
+    netns: u64,
+    /// The node's name in the range file.
+    pub node: String,
+    /// Its VTEP.
+    pub vtep: IpAddr,
+    /// The network's VNI.
+    pub vni: u32,
+    /// The MTU of overlay and pods, in bytes.
+    pub mtu: u32,
+    /// The node's ranges.
+    pub ranges: Vec<Range>,
+    /// Options of the network configuration that went into it.
+    configured_mtu: Option<u32>,
+    ip_masq: bool,
+}
+
+/// What a node's overlay is made of, besides where it came from.
+#[derive(Debug)]
+pub struct Applied<'a> {
+    /// The node in the range file.
+    pub node: &'a flatnet_conf::Node,
+    /// The network's VNI.
+    pub vni: u32,
+    /// The MTU of overlay and pods, in bytes.
+    pub mtu: u32,
+}
+
+impl Source {
+    /// Looks at the range file, without reading it.
+    ///
+    /// # Errors
+    /// Code 5 if it cannot be examined.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let found = fs::metadata(path)
+            .map_err(|source| flatnet_conf::Error::Read { path: path.to_owned(), source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    /// Whether a later change of the file is sure to show.
+    fn settled(&self, now: SystemTime) -> bool {
+        let (Ok(seconds), Ok(nanoseconds)) =
+            (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
+        else {
+            return false;
+        };
+        let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        now.duration_since(changed).is_ok_and(|age| age >= SETTLED)
+    }
+}
+
+impl Stamp {
+    /// The stamp of what has just been applied in the namespace with this inode.
+    pub fn new(source: Source, conf: &NetworkConf, netns: u64, applied: &Applied<'_>) -> Self {
+        Self {
+            format: FORMAT,
+            source: Some(source).filter(|source| source.settled(SystemTime::now())),
+            netns,
+            node: applied.node.name.clone(),
+            vtep: applied.node.vtep,
+            vni: applied.vni,
+            mtu: applied.mtu,
+            ranges: applied.node.ranges.clone(),
+            configured_mtu: conf.mtu,
+            ip_masq: conf.ip_masq,
+        }
+    }
+
+    /// Whether the range file and the options are still those that were applied.
+    pub fn is_fresh(&self, source: &Source, conf: &NetworkConf) -> bool {
+        self.source.as_ref() == Some(source)
+            && self.configured_mtu == conf.mtu
+            && self.ip_masq == conf.ip_masq
+    }
+
+    /// The stamp of the node that this namespace plays in a network: of the configured node, or of
+    /// whichever was applied here. `None` if there is none, or none that can be read.
+    pub fn find(conf: &NetworkConf, netns: u64) -> Option<Self> {
+        if let Some(node) = &conf.node {
+            return Self::read(conf, node, netns);
+        }
+        // One folder on a real node; one for each node that a namespace of this machine plays.
+        let folders = fs::read_dir(network_folder(&conf.state_dir, &conf.name)).ok()?;
+        folders
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .find_map(|node| Self::read(conf, &node, netns))
+    }
+
+    fn read(conf: &NetworkConf, node: &str, netns: u64) -> Option<Self> {
+        let text = fs::read(file(conf, node)).ok()?;
+        let stamp: Self = serde_json::from_slice(&text).ok()?;
+        (stamp.format == FORMAT && stamp.netns == netns && stamp.node == node).then_some(stamp)
+    }
+
+    /// Puts the stamp in its place, whole or not at all.
+    ///
+    /// # Errors
+    /// Code 5 if it cannot be written.
+    pub fn write(&self, conf: &NetworkConf) -> Result<(), Error> {
+        let target = file(conf, &self.node);
+        let unfinished = target.with_extension("json.tmp");
+        let failed = |action, path: &Path| {
+            let path = path.display().to_string();
+            move |source| Error::File { action, path, source }
+        };
+        let text = serde_json::to_vec(self).map_err(|e| Error::File {
+            action: "encode",
+            path: target.display().to_string(),
+            source: e.into(),
+        })?;
+        OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
+            .and_then(|mut file| file.write_all(&text))
+            .map_err(failed("write", &unfinished))?;
+        fs::rename(&unfinished, &target).map_err(failed("rename to", &target))
+    }
+}
+
+fn file(conf: &NetworkConf, node: &str) -> PathBuf {
+    node_folder(&conf.state_dir, &conf.name, node).join(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_file_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.json");
+        fs::write(&path, "one").unwrap();
+        let before = Source::of(&path).unwrap();
+        assert_eq!(before, Source::of(&path).unwrap());
+        // Replaced as an editor or a configuration manager does: same length, new inode.
+        fs::write(folder.path().join("new"), "two").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert_ne!(before, Source::of(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_has_just_changed_is_not_known_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.json");
+        fs::write(&path, "one").unwrap();
+        let source = Source::of(&path).unwrap();
+        let changed = UNIX_EPOCH + Duration::new(source.changed.0 as u64, source.changed.1 as u32);
+        assert!(!source.settled(changed + Duration::from_millis(99)));
+        assert!(source.settled(changed + Duration::from_millis(100)));
+        assert!(!source.settled(changed - Duration::from_secs(1)), "a clock set back");
+    }
+}

@@ -1,0 +1,215 @@
+//! CHECK: is the attachment as ADD made it?
+//!
+//! Compares what is ours with prevResult, and only what is ours: a later plugin of the chain may
+//! have added routes, moved them to another table, or set another MTU, and its result says so.
+
+use std::net::IpAddr;
+
+use flatnet_conf::{AddResult, Interface, Invocation, Mac, NetworkConf};
+use flatnet_ipam::{Key, Leases, Record};
+use ipnetwork::IpNetwork;
+
+use super::pod_netns;
+use crate::attachment::gateway;
+use crate::error::Error;
+use crate::identity::{overlay_name, veth_name, vtep_mac};
+use crate::kernel::{Kernel, Link, Neighbour, Netlink, Route, Table};
+use crate::stamp::Stamp;
+
+/// Succeeds if everything is in place.
+///
+/// # Errors
+/// Code 105 with each object that is not as it should be; 7 without prevResult; 8 if the pod's
+/// namespace is gone.
+pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<(), Error> {
+    let result = conf.prev_result.as_ref().ok_or_else(|| Error::Configuration {
+        reason: "CHECK needs prevResult, the result of the ADD; the runtime keeps it".into(),
+    })?;
+    let mut node = Netlink::open()?;
+    let own = node.netns().inode()?;
+    let netns = pod_netns::open(invocation, own)?;
+    let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
+    let stamp = Stamp::find(conf, own);
+
+    let mut problems = Vec::new();
+    let lease = stamp.as_ref().map(|stamp| lease(conf, stamp, &key)).transpose()?.flatten();
+    let Some(lease) = lease else {
+        problems.push(format!("lease: {} has none on this node", invocation.container_id));
+        return Err(Error::NotAsMade { problems });
+    };
+    let expected = Expected::new(result, &invocation.ifname, &veth_name(&key), &lease.addresses);
+    problems.extend(expected.missing_addresses());
+    if let Some(stamp) = &stamp {
+        problems.extend(overlay_problem(&mut node, stamp)?);
+    }
+    let side = Side::look(&mut node, &expected.veth)?;
+    problems.extend(expected.node_problems(side.as_ref()));
+    let mut pod = Netlink::open_in(netns)?;
+    let addresses = pod.addresses()?;
+    let side = Side::look(&mut pod, &expected.ifname)?;
+    problems.extend(expected.pod_problems(side.as_ref(), &addresses));
+    if problems.is_empty() { Ok(()) } else { Err(Error::NotAsMade { problems }) }
+}
+
+fn lease(conf: &NetworkConf, stamp: &Stamp, key: &Key) -> Result<Option<Record>, Error> {
+    match Leases::existing(&conf.state_dir, &conf.name, &stamp.node)? {
+        Some(leases) => Ok(leases.get(key)?),
+        None => Ok(None),
+    }
+}
+
+fn overlay_problem(node: &mut dyn Kernel, stamp: &Stamp) -> Result<Option<String>, Error> {
+    let name = overlay_name(stamp.vni);
+    let mac = vtep_mac(stamp.vni, stamp.vtep);
+    Ok(match node.link(&name)? {
+        None => Some(format!("{name}: there is no such device on the node")),
+        Some(link) if !link.up => Some(format!("{name}: is down")),
+        Some(link) if link.mac != Some(mac) => {
+            Some(format!("{name}: has MAC {}, should have {mac}", shown(link.mac)))
+        }
+        Some(_) => None,
+    })
+}
+
+/// One end of the pair as it stands.
+struct Side {
+    link: Link,
+    routes: Vec<Route>,
+    neighbours: Vec<Neighbour>,
+}
+
+impl Side {
+    fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
+        let Some(link) = kernel.link(name)? else { return Ok(None) };
+        let dev = link.dev.index;
+        let routes = kernel.routes(dev, Table::Any)?;
+        let neighbours = kernel.neighbours(dev)?;
+        Ok(Some(Self { link, routes, neighbours }))
+    }
+
+    fn neighbour(&self, address: IpAddr) -> Option<Mac> {
+        self.neighbours.iter().find(|entry| entry.address == address).map(|entry| entry.mac)
+    }
+}
+
+/// What prevResult and the lease say.
+struct Expected<'a> {
+    ifname: String,
+    veth: String,
+    pod_mac: Option<Mac>,
+    node_mac: Option<Mac>,
+    addresses: &'a [IpAddr],
+    result: &'a AddResult,
+}
+
+impl<'a> Expected<'a> {
+    fn new(result: &'a AddResult, ifname: &str, veth: &str, addresses: &'a [IpAddr]) -> Self {
+        let mac = |interface: Option<&Interface>| interface.and_then(|i| i.mac.parse().ok());
+        let interfaces = &result.interfaces;
+        let in_pod = interfaces.iter().find(|i| i.sandbox.is_some() && i.name == ifname);
+        let on_node = interfaces.iter().find(|i| i.sandbox.is_none() && i.name == veth);
+        Self {
+            ifname: ifname.into(),
+            veth: veth.into(),
+            pod_mac: mac(in_pod),
+            node_mac: mac(on_node),
+            addresses,
+            result,
+        }
+    }
+
+    /// Leased addresses that prevResult does not tell.
+    fn missing_addresses(&self) -> Vec<String> {
+        let told =
+            |address: &&IpAddr| self.result.ips.iter().any(|ip| ip.address.ip() == **address);
+        let untold = self.addresses.iter().filter(|address| !told(address));
+        untold.map(|address| format!("prevResult: lacks {address}, which the lease has")).collect()
+    }
+
+    fn node_problems(&self, side: Option<&Side>) -> Vec<String> {
+        let name = &self.veth;
+        let Some(side) = side else {
+            return vec![format!("{name}: there is no such device on the node")];
+        };
+        let mut problems = link_problems(name, &side.link, self.node_mac);
+        for address in self.addresses {
+            let host = IpNetwork::from(*address);
+            if !side.routes.iter().any(|route| route.dst == host) {
+                problems.push(format!("{name}: the node has no route to {host} on it"));
+            }
+            problems.extend(neighbour_problem(name, *address, side, self.pod_mac));
+        }
+        problems
+    }
+
+    fn pod_problems(&self, side: Option<&Side>, addresses: &[(u32, IpNetwork)]) -> Vec<String> {
+        let name = &self.ifname;
+        let Some(side) = side else {
+            return vec![format!("{name}: there is no such interface in the pod")];
+        };
+        let mut problems = link_problems(name, &side.link, self.pod_mac);
+        for address in self.addresses {
+            let there = addresses
+                .iter()
+                .any(|(dev, has)| *dev == side.link.dev.index && has.ip() == *address);
+            if !there {
+                problems.push(format!("{name}: lacks address {address}"));
+            }
+            let gateway = gateway(address.is_ipv4());
+            problems.extend(neighbour_problem(name, gateway, side, self.node_mac));
+        }
+        problems.extend(self.route_problems(side));
+        problems
+    }
+
+    /// Routes of prevResult through our gateway that are in no table of the pod.
+    fn route_problems(&self, side: &Side) -> Vec<String> {
+        let name = &self.ifname;
+        let ours = self.result.routes.iter().filter(|route| {
+            let family = gateway(route.dst.is_ipv4());
+            route.gw == Some(family)
+                && self.addresses.iter().any(|a| a.is_ipv4() == family.is_ipv4())
+        });
+        let stands = |route: &&flatnet_conf::Route| {
+            side.routes.iter().any(|has| has.dst == route.dst && has.gateway == route.gw)
+        };
+        ours.filter(|route| !stands(route))
+            .map(|route| {
+                let gateway = route.gw.map(|gw| gw.to_string()).unwrap_or_default();
+                format!("{name}: the pod has no route to {} via {gateway}", route.dst)
+            })
+            .collect()
+    }
+}
+
+fn link_problems(name: &str, link: &Link, mac: Option<Mac>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !link.up {
+        problems.push(format!("{name}: is down"));
+    }
+    if mac.is_some() && link.mac != mac {
+        let (has, should) = (shown(link.mac), shown(mac));
+        problems.push(format!("{name}: has MAC {has}, prevResult says {should}"));
+    }
+    problems
+}
+
+fn neighbour_problem(name: &str, of: IpAddr, side: &Side, mac: Option<Mac>) -> Option<String> {
+    match side.neighbour(of) {
+        None => Some(format!("{name}: there is no permanent neighbour entry for {of} on it")),
+        has if mac.is_some() && has != mac => Some(format!(
+            "{name}: the neighbour entry for {of} has MAC {}, the other end has {}",
+            shown(has),
+            shown(mac)
+        )),
+        Some(_) => None,
+    }
+}
+
+fn shown(mac: Option<Mac>) -> String {
+    mac.map_or_else(|| "none".into(), |mac| mac.to_string())
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

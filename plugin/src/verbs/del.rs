@@ -1,0 +1,44 @@
+//! DEL: a pod leaves the network, whatever is left of it.
+//!
+//! It needs neither the pod's namespace nor the range file: the veth's name follows from the
+//! attachment, and its lease says in which node's namespace it was made. Every step is tried, and
+//! what is missing already is what was wanted.
+
+use flatnet_conf::{Invocation, NetworkConf};
+use flatnet_ipam::{Key, Leases, nodes_of};
+
+use crate::error::Error;
+use crate::identity;
+use crate::kernel::{Kernel, Netlink};
+
+/// Removes the attachment's veth and lease.
+///
+/// # Errors
+/// All that failed, after everything was tried.
+pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<(), Error> {
+    let mut errors = Vec::new();
+    let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
+    match remove_veth(&identity::veth_name(&key)) {
+        // The address is given back only when no pod can use it any more.
+        Ok(netns) => errors.extend(release(conf, &key, netns).err()),
+        Err(e) => errors.push(e),
+    }
+    Error::collect(errors)
+}
+
+/// Removes the pair, routes and neighbour entries with it. Tells the inode of this namespace.
+fn remove_veth(name: &str) -> Result<u64, Error> {
+    let mut node = Netlink::open()?;
+    node.delete_link(name)?;
+    Ok(node.netns().inode()?)
+}
+
+fn release(conf: &NetworkConf, key: &Key, netns: u64) -> Result<(), Error> {
+    let mut errors = Vec::new();
+    for node in nodes_of(&conf.state_dir, &conf.name)? {
+        let released = Leases::existing(&conf.state_dir, &conf.name, &node)
+            .and_then(|leases| leases.map(|leases| leases.release(key, Some(netns))).transpose());
+        errors.extend(released.err().map(Error::from));
+    }
+    Error::collect(errors)
+}
