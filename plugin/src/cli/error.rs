@@ -1,0 +1,69 @@
+//! What can stop a command for people, and which exit code that is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::output::Outcome;
+use crate::kernel::KernelError;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was looked at breaks a rule: a finding, not a failure to look.
+    #[error("{0}")]
+    Finding(String),
+    /// The request cannot be met; the text says what to ask instead.
+    #[error("{0}")]
+    Refused(String),
+    /// A range file or a result could not be read.
+    #[error(transparent)]
+    Conf(#[from] flatnet_conf::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A file could not be handled.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A call of the plugin failed; the text is the plugin's own.
+    #[error("{command} of pod {pod}: {message}")]
+    Plugin {
+        /// The verb.
+        command: &'static str,
+        /// The pod.
+        pod: String,
+        /// Message and code of the plugin's error object, or how it ended.
+        message: String,
+    },
+    /// The user pressed ^C, or the process was asked to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// For `map_err`: the action on this file failed.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// The same for a system call that answers with an errno.
+    pub fn call(action: &'static str, path: &Path) -> impl FnOnce(nix::errno::Errno) -> Self {
+        let file = Self::file(action, path);
+        move |errno| file(errno.into())
+    }
+
+    /// What the command's exit code says.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Finding(_) => Outcome::Finding,
+            _ => Outcome::Failed,
+        }
+    }
+}

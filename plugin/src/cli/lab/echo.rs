@@ -1,0 +1,224 @@
+//! Who answers, and how fast: ICMP and ICMPv6 echo (RFC 792, RFC 4443) on raw sockets.
+//!
+//! Raw ones, because unprivileged ping sockets are closed to every group in a new namespace
+//! (`net.ipv4.ping_group_range`), and a lab changes no setting of a pod.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+/// How often each target is asked; its best answer counts.
+const TRIES: u8 = 3;
+/// How long the next question waits for an answer: long enough that answers are timed undisturbed,
+/// and no second lost for each target that does not answer.
+const PACE: Duration = Duration::from_millis(5);
+/// Echo request and reply of ICMP, then of ICMPv6.
+const TYPES: [(u8, u8); 2] = [(8, 0), (128, 129)];
+/// Header and payload of our messages: 8 bytes each.
+const LENGTH: usize = 16;
+
+/// Questions to targets of one family, from the network namespace in which it was made.
+pub struct Echo {
+    socket: UdpSocket,
+    v6: bool,
+    /// Tells our answers from others': in the header, and again in the payload.
+    identity: u32,
+    targets: Vec<IpAddr>,
+    /// The questions under way, by their tag: which target, and when.
+    waiting: HashMap<u32, (usize, Instant)>,
+    best: Vec<Option<Duration>>,
+}
+
+impl Echo {
+    /// Opens a raw socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The socket is refused: CAP_NET_RAW is missing, or the kernel has no IPv6.
+    pub fn open(v6: bool, identity: u32, targets: Vec<IpAddr>) -> io::Result<Self> {
+        let (family, protocol) = if v6 {
+            (AddressFamily::Inet6, SockProtocol::IcmpV6)
+        } else {
+            (AddressFamily::Inet, SockProtocol::Icmp)
+        };
+        let raw = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, Some(protocol))?;
+        // To the standard library any socket that sends and receives datagrams is of this type.
+        Ok(Self::with(UdpSocket::from(raw), v6, identity, targets))
+    }
+
+    fn with(socket: UdpSocket, v6: bool, identity: u32, targets: Vec<IpAddr>) -> Self {
+        let best = vec![None; targets.len()];
+        Self { socket, v6, identity, targets, waiting: HashMap::new(), best }
+    }
+
+    /// Asks each target a few times and takes the answers that come at once.
+    ///
+    /// # Errors
+    /// The socket fails; that a target cannot be sent to only leaves it unreached.
+    pub fn ask(&mut self) -> io::Result<()> {
+        for round in 0..TRIES {
+            for index in 0..self.targets.len() {
+                let tag = tag(index, round);
+                let message = self.request(tag);
+                let target = SocketAddr::new(self.targets[index], 0);
+                let sent = Instant::now();
+                if self.socket.send_to(&message, target).is_err() {
+                    continue;
+                }
+                self.waiting.insert(tag, (index, sent));
+                // Who did not answer the first question at once is not waited for again here.
+                if round == 0 || self.best[index].is_some() {
+                    self.receive(Some(tag), sent + PACE)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the answers that come until the deadline; the best round trip of each target, `None`
+    /// where no answer came.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn finish(mut self, deadline: Instant) -> io::Result<Vec<Option<Duration>>> {
+        self.receive(None, deadline)?;
+        Ok(self.best)
+    }
+
+    /// Receives until the awaited answer, or all, are in, or the deadline has come.
+    fn receive(&mut self, awaited: Option<u32>, deadline: Instant) -> io::Result<()> {
+        let mut buffer = [0; 256];
+        loop {
+            let open = match awaited {
+                Some(tag) => self.waiting.contains_key(&tag),
+                None => self.best.contains(&None) && !self.waiting.is_empty(),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !open || left.is_zero() {
+                return Ok(());
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let (length, from) = match self.socket.recv_from(&mut buffer) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    continue;
+                }
+                received => received?,
+            };
+            let arrived = Instant::now();
+            if let Some(tag) = self.answer(buffer.get(..length).unwrap_or_default()) {
+                self.note(tag, from.ip(), arrived);
+            }
+        }
+    }
+
+    /// Counts an answer, if it is to a question under way and from the one that was asked.
+    fn note(&mut self, tag: u32, from: IpAddr, arrived: Instant) {
+        let Some((index, sent)) = self.waiting.get(&tag).copied() else { return };
+        if self.targets[index] == from {
+            self.waiting.remove(&tag);
+            let trip = arrived - sent;
+            let best = &mut self.best[index];
+            *best = Some(best.map_or(trip, |best| best.min(trip)));
+        }
+    }
+
+    fn request(&self, tag: u32) -> [u8; LENGTH] {
+        let mut message = [0; LENGTH];
+        message[0] = TYPES[usize::from(self.v6)].0;
+        message[4..8].copy_from_slice(&self.identity.to_be_bytes());
+        message[8..12].copy_from_slice(&self.identity.to_be_bytes());
+        message[12..].copy_from_slice(&tag.to_be_bytes());
+        if !self.v6 {
+            // For ICMPv6 the kernel does it: only it knows the source address that goes into it.
+            let sum = checksum(&message);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        message
+    }
+
+    /// The tag of a message, if it is an answer to us.
+    fn answer(&self, packet: &[u8]) -> Option<u32> {
+        // A raw IPv4 socket receives the IP header too, a raw IPv6 socket does not.
+        let header = if self.v6 { 0 } else { usize::from(packet.first()? & 0x0f) * 4 };
+        let message = packet.get(header..header + LENGTH)?;
+        let reply = TYPES[usize::from(self.v6)].1;
+        let ours = message[0] == reply && message[8..12] == self.identity.to_be_bytes();
+        ours.then(|| u32::from_be_bytes([message[12], message[13], message[14], message[15]]))
+    }
+}
+
+/// Which target, and which round: a late answer must not count for a later question.
+fn tag(index: usize, round: u8) -> u32 {
+    (index as u32) << 8 | u32::from(round)
+}
+
+/// The Internet checksum, RFC 1071.
+fn checksum(message: &[u8]) -> u16 {
+    let mut sum: u32 = message
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_a_message_with_it_is_zero() {
+        // The example of RFC 1071, section 3.
+        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(checksum(&[0xff]), 0x00ff);
+    }
+
+    #[test]
+    fn only_an_answer_to_us_counts() {
+        // A raw socket needs root: messages are made by hand, and none is sent.
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut echo = Echo::with(socket, true, 0xa1b2_c3d4, Vec::new());
+        let tag = tag(70_000, 2);
+        let request = echo.request(tag);
+        assert_eq!(echo.answer(&request), None);
+        let mut reply = request;
+        reply[0] = 129;
+        assert_eq!(echo.answer(&reply), Some(tag));
+        assert_eq!(echo.answer(&reply[..15]), None);
+        reply[8] ^= 1;
+        assert_eq!(echo.answer(&reply), None);
+
+        echo.v6 = false;
+        let mut packet = vec![0x45; 20];
+        packet.extend(echo.request(tag));
+        assert_eq!(checksum(&packet[20..]), 0);
+        assert_eq!(echo.answer(&packet), None);
+        packet[20] = 0;
+        assert_eq!(echo.answer(&packet), Some(tag));
+        assert_eq!(echo.answer(&[]), None);
+    }
+
+    #[test]
+    fn the_best_answer_of_the_one_asked_counts() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let targets: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let mut echo = Echo::with(socket, false, 1, targets.clone());
+        let start = Instant::now();
+        let after = |micros| start + Duration::from_micros(micros);
+        for round in 0..3 {
+            echo.waiting.insert(tag(0, round), (0, start));
+        }
+        echo.note(tag(0, 0), targets[1], after(1));
+        assert_eq!(echo.best, [None, None]);
+        echo.note(tag(0, 0), targets[0], after(50));
+        echo.note(tag(0, 0), targets[0], after(10));
+        echo.note(tag(0, 1), targets[0], after(30));
+        echo.note(tag(0, 2), targets[0], after(40));
+        echo.note(tag(1, 0), targets[1], after(5));
+        assert_eq!(echo.best, [Some(Duration::from_micros(30)), None]);
+    }
+}

@@ -1,0 +1,82 @@
+//! `flatnet` for people: what the executable does when no runtime calls it (no `CNI_COMMAND`).
+//!
+//! Each command has a file of its own and answers with text and an [`Outcome`]; this module alone
+//! prints, and turns the outcome into an exit code: 0 fine, 1 a finding (what was looked at is not
+//! as it should be), 2 could not look, or not understood.
+
+mod error;
+mod lab;
+mod output;
+mod ranges;
+mod table;
+
+use std::env::consts::{ARCH, OS};
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Parser, Subcommand};
+
+use output::Answer;
+
+/// `0.1.0 (x86_64-unknown-linux-gnu, static)`: an executable that is copied to nodes must tell
+/// what it needs there.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let environment = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    let linkage = if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" };
+    format!("{} ({ARCH}-unknown-{OS}-{environment}, {linkage})", env!("CARGO_PKG_VERSION"))
+});
+
+/// One flat network for the pods of every node.
+///
+/// This is the CNI plugin `flatnet`; container runtimes call it with CNI_COMMAND set. Without it,
+/// these commands are for people.
+#[derive(Parser)]
+#[command(name = "flatnet", version = VERSION.as_str(), arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write or check a range file: which node's pods have which addresses
+    #[command(subcommand)]
+    Ranges(ranges::Command),
+    /// Several nodes on this machine, as network namespaces, with pods
+    #[command(subcommand)]
+    Lab(lab::Command),
+}
+
+/// Runs the command of the arguments.
+pub fn run() -> ExitCode {
+    // A usage error ends here with exit code 2, help and version with 0.
+    let cli = Cli::parse();
+    let answer = match cli.command {
+        Command::Ranges(command) => command.run(),
+        Command::Lab(command) => command.run(),
+    };
+    let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {
+        output::complain(&error);
+        error.outcome()
+    });
+    ExitCode::from(outcome as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn version_names_what_was_built() {
+        let version = Cli::command().render_version();
+        assert!(version.starts_with("flatnet 0."), "{version}");
+        assert!(version.contains("-unknown-linux-"), "{version}");
+        assert!(version.ends_with("static)\n") || version.ends_with("dynamic)\n"), "{version}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What a command says: its text on standard output, complaints on standard error, its exit code.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::Error;
+
+/// How a command ended; the number is the exit code.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Done, or nothing wrong.
+    Fine = 0,
+    /// What was looked at is not as it should be.
+    Finding = 1,
+    /// Could not do it, could not look, or not understood.
+    Failed = 2,
+}
+
+/// The answer of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// For standard output; ends with a newline, or is empty.
+    pub text: String,
+    /// For the exit code.
+    pub outcome: Outcome,
+}
+
+impl Answer {
+    /// An answer with nothing wrong.
+    pub fn fine(text: impl Into<String>) -> Self {
+        Self { text: text.into(), outcome: Outcome::Fine }
+    }
+
+    /// A document for scripts.
+    pub fn json(value: &Value, outcome: Outcome) -> Self {
+        Self { text: format!("{value:#}\n"), outcome }
+    }
+
+    /// Prints the text. A reader that had enough (`| head`) is no failure.
+    pub fn print(self) -> Result<Outcome, Error> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(self.text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(self.outcome),
+            Err(e) => Err(Error::file("write", Path::new("standard output"))(e)),
+            Ok(()) => Ok(self.outcome),
+        }
+    }
+}
+
+/// Says on standard error what went wrong; where that is closed there is nobody to tell.
+pub fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "flatnet: {what}");
+}
