@@ -37,16 +37,6 @@ pub enum Error {
     /// The `cniVersion` is not supported, or too old for the command.
     #[error("{0}")]
     Version(String),
-    /// A field asks for what flatnet does not do.
-    #[error("{}", located(origin, path, problem))]
-    Unsupported {
-        /// The file, or `network configuration`.
-        origin: String,
-        /// The field, as in `ipam.type`.
-        path: String,
-        /// The value and what is wrong with it.
-        problem: String,
-    },
     /// An environment variable is missing or wrong.
     #[error("{0}")]
     Environment(String),
@@ -86,7 +76,6 @@ impl Error {
     pub fn code(&self) -> u32 {
         let code = match self {
             Error::Version(_) => Code::IncompatibleVersion,
-            Error::Unsupported { .. } => Code::UnsupportedField,
             Error::Environment(_) => Code::InvalidEnvironment,
             Error::Read { .. } => Code::Io,
             Error::Decode { .. } => Code::Decoding,
@@ -182,7 +171,7 @@ mod tests {
             (Error::Read { path: "/x".into(), source: read }, 5),
             (Error::Decode { origin: origin.clone(), reason: String::new() }, 6),
             (Error::Node(String::new()), 7),
-            (Error::Unsupported { origin, path, problem }, 2),
+            (Error::Invalid { origin, path, problem }, 7),
         ];
         for (error, code) in cases {
             assert_eq!(error.code(), code, "{error:?}");

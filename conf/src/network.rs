@@ -37,6 +37,8 @@ pub struct NetworkConf {
     pub name: String,
     /// `rangeFile`, absolute; use [`NetworkConf::range_file`]. Present for all but DEL and GC.
     pub range_file: Option<PathBuf>,
+    /// `ipam.type`: the executable that gives the addresses; `None` is the built-in one.
+    pub ipam: Option<String>,
     /// `node`: this node's name in the range file, where it is not to be found out.
     pub node: Option<String>,
     /// `mtu` in bytes, 68 to 65535; `None` derives it from the underlay.
@@ -128,7 +130,6 @@ impl NetworkConf {
 
         let fields = fields::Fields { lenient };
         fields.get(fields::kind(raw.kind.as_deref()))?;
-        fields.get(fields::ipam(raw.ipam.as_ref()))?;
         let range_file = fields::absolute_path(raw.range_file.as_deref(), "rangeFile");
         let range_file = fields.get(range_file.and_then(fields::required_range_file))?;
         let state_dir = fields.get(fields::absolute_path(raw.state_dir.as_deref(), "stateDir"))?;
@@ -139,6 +140,7 @@ impl NetworkConf {
             cni_version,
             name,
             range_file,
+            ipam: fields.get(fields::ipam(raw.ipam.as_ref()))?,
             node: fields.get(fields::node(raw.node))?,
             mtu: fields.get(fields::mtu(raw.mtu))?,
             ip_masq: raw.ip_masq.unwrap_or(false),

@@ -15,7 +15,7 @@ const CASES: &[(&str, u32, &str)] = &[
     ("network-dns-type", 7, r#"dns.nameservers: invalid type: string "10.0.0.1", expected a sequence"#),
     ("network-empty", 6, "not valid JSON: EOF while parsing a value at line 1 column 0"),
     ("network-ip-masq-text", 7, r#"ipMasq: invalid type: string "yes", expected a boolean"#),
-    ("network-ipam-other", 2, r#"ipam.type: "host-local" is not supported; leave ipam out, or set its type to "flatnet-ipam""#),
+    ("network-ipam-other", 7, r#"ipam.type: "../host-local" is not the name of a plugin; write one that lies in CNI_PATH, as "host-local", or leave ipam out"#),
     ("network-ipam-type-number", 7, "ipam.type: invalid type: integer `1`, expected a string"),
     ("network-list", 7, "invalid type: sequence, expected an object at line 1 column 0"),
     ("network-log-file", 7, r#"logFile: "flatnet.log" is not an absolute path"#),

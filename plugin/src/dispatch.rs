@@ -8,11 +8,33 @@ use flatnet_conf::{
 };
 use serde_json::Value;
 
+use crate::delegate::Delegate;
 use crate::error::Error;
 use crate::{logging, verbs};
 
 /// More than any network configuration: beyond it something else is being piped in.
 const LONGEST_INPUT: u64 = 16 << 20;
+
+/// What a runtime asks of us.
+pub struct Call {
+    /// The environment.
+    pub invocation: Invocation,
+    /// The network configuration.
+    pub conf: NetworkConf,
+    /// The same as it came, for a delegate.
+    pub input: Vec<u8>,
+}
+
+impl Call {
+    /// The IPAM plugin that gives the addresses; `None` if we do.
+    ///
+    /// # Errors
+    /// Code 7 if it is not in `CNI_PATH`.
+    pub fn delegate(&self) -> Result<Option<Delegate<'_>>, Error> {
+        let find = |name: &String| Delegate::find(name, &self.invocation.path, &self.input);
+        self.conf.ipam.as_ref().map(find).transpose()
+    }
+}
 
 /// What goes to standard output, and whether the call succeeded.
 pub struct Reply {
@@ -48,28 +70,27 @@ pub fn call(get: impl Fn(&str) -> Option<OsString>, stdin: impl Read) -> Reply {
         Ok(input) => input,
         Err(e) => return failure(Some(command), Version::V1_1_0, &e),
     };
-    match serve(&invocation, &input) {
+    let version = reply_version(&input);
+    match serve(invocation, input) {
         Ok(document) => Reply { document, success: true },
-        Err(e) => failure(Some(command), reply_version(&input), &e),
+        Err(e) => failure(Some(command), version, &e),
     }
 }
 
-fn serve(invocation: &Invocation, input: &[u8]) -> Result<Option<Value>, Error> {
-    let conf = NetworkConf::parse(input, invocation)?;
+fn serve(invocation: Invocation, input: Vec<u8>) -> Result<Option<Value>, Error> {
+    let conf = NetworkConf::parse(&input, &invocation)?;
     logging::start(conf.log_level, conf.log_file.as_deref());
-    run(&conf, invocation)
-}
-
-fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<Option<Value>, Error> {
-    match invocation.command {
-        Command::Add => Ok(Some(verbs::add::run(conf, invocation)?.to_json(conf.cni_version))),
-        Command::Del => verbs::del::run(conf, invocation).map(|()| None),
-        Command::Check => verbs::check::run(conf, invocation).map(|()| None),
-        Command::Gc => verbs::gc::run(conf).map(|()| None),
-        Command::Status => verbs::status::run(conf).map(|()| None),
+    let call = Call { invocation, conf, input };
+    match call.invocation.command {
+        Command::Add => return Ok(Some(verbs::add::run(&call)?.to_json(call.conf.cni_version))),
+        Command::Del => verbs::del::run(&call),
+        Command::Check => verbs::check::run(&call),
+        Command::Gc => verbs::gc::run(&call),
+        Command::Status => verbs::status::run(&call),
         // Answered before there is a configuration.
-        Command::Version => Ok(Some(versions_json())),
+        Command::Version => return Ok(Some(versions_json())),
     }
+    .map(|()| None)
 }
 
 fn read(stdin: impl Read) -> Result<Vec<u8>, Error> {

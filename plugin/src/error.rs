@@ -31,6 +31,16 @@ pub enum Error {
     /// No lease could be had or given back.
     #[error(transparent)]
     Lease(#[from] flatnet_ipam::Error),
+    /// The IPAM plugin that addresses come from failed: its own words and code.
+    #[error("{message}")]
+    Delegate {
+        /// Its code.
+        code: u32,
+        /// Its message.
+        message: String,
+        /// Its details.
+        details: String,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -92,6 +102,7 @@ impl Error {
             Self::Input(e) => e.code(),
             Self::Configuration { .. } => Code::InvalidConfig as u32,
             Self::Lease(e) => e.code(),
+            Self::Delegate { code, .. } => *code,
             Self::Kernel(_) => code::KERNEL,
             Self::Netns { .. } => Code::InvalidNetns as u32,
             Self::InterfaceExists { .. } => code::INTERFACE_EXISTS,
@@ -108,6 +119,7 @@ impl Error {
     pub fn details(&self) -> String {
         match self {
             Self::Input(e) => e.details(),
+            Self::Delegate { details, .. } => details.clone(),
             _ => String::new(),
         }
     }

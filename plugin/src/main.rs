@@ -4,10 +4,12 @@
 
 mod attachment;
 mod cli;
+mod delegate;
 mod desired;
 mod dispatch;
 mod error;
 mod forwarding;
+mod grant;
 mod identity;
 mod kernel;
 mod living;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use super::{AttachmentId, LogLevel, ORIGIN, VALID_ATTACHMENTS, invalid};
+use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS, invalid};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
@@ -65,17 +65,19 @@ pub(super) fn kind(text: Option<&str>) -> Result<(), Broken> {
     }
 }
 
-/// Only the built-in IPAM is served.
-pub(super) fn ipam(ipam: Option<&raw::Ipam>) -> Result<(), Error> {
+/// The built-in IPAM is none; any other is an executable that is looked for in `CNI_PATH`, so its
+/// name must not lead out of there.
+pub(super) fn ipam(ipam: Option<&raw::Ipam>) -> Result<Option<String>, Broken> {
     match ipam.and_then(|ipam| ipam.kind.as_deref()) {
-        None | Some("" | "flatnet-ipam") => Ok(()),
-        Some(other) => Err(Error::Unsupported {
-            origin: ORIGIN.to_owned(),
-            path: "ipam.type".to_owned(),
-            problem: format!(
-                "{other:?} is not supported; leave ipam out, or set its type to \"flatnet-ipam\""
-            ),
-        }),
+        None | Some("" | "flatnet-ipam") => Ok(None),
+        Some(name) if name.contains(['/', '\0']) || name == "." || name == ".." => {
+            let problem = format!(
+                "{name:?} is not the name of a plugin; write one that lies in CNI_PATH, as \
+                 \"host-local\", or leave ipam out"
+            );
+            Err(Broken::new(problem).under("ipam.type"))
+        }
+        Some(name) => Ok(Some(name.to_owned())),
     }
 }
 
@@ -160,9 +162,10 @@ pub(super) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {
     list.iter()
         .map(|item| {
             let text = |key| item.get(key).and_then(Value::as_str).map(str::to_owned);
-            let (container_id, ifname) = text("containerID").zip(text("ifname")).ok_or_else(|| {
-                broken(format!("{item} must have containerID and ifname, both strings"))
-            })?;
+            let (container_id, ifname) =
+                text("containerID").zip(text("ifname")).ok_or_else(|| {
+                    broken(format!("{item} must have containerID and ifname, both strings"))
+                })?;
             Ok(AttachmentId { container_id, ifname })
         })
         .collect()

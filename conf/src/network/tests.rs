@@ -27,6 +27,7 @@ fn minimal() -> NetworkConf {
         cni_version: Version::V0_1_0,
         name: "pods".to_owned(),
         range_file: Some("/etc/flatnet/pods.json".into()),
+        ipam: None,
         node: None,
         mtu: None,
         ip_masq: false,
@@ -212,4 +213,16 @@ fn attachments_that_the_runtime_knows() {
         let conf = NetworkConf::parse(conf.to_string().as_bytes(), &invocation(Command::Gc));
         assert_eq!(conf.unwrap().valid_attachments, expected, "{more}");
     }
+}
+
+#[test]
+fn who_gives_the_addresses() {
+    let conf = |ipam| {
+        format!(r#"{{"name": "pods", "type": "flatnet", "rangeFile": "/r.json", "ipam": {ipam}}}"#)
+    };
+    for built_in in ["null", "{}", r#"{"type": ""}"#, r#"{"type": "flatnet-ipam"}"#] {
+        assert_eq!(parse(&conf(built_in)).ipam, None, "{built_in}");
+    }
+    let other = parse(&conf(r#"{"type": "host-local", "subnet": "10.1.0.0/16"}"#));
+    assert_eq!(other.ipam.as_deref(), Some("host-local"));
 }

@@ -74,7 +74,8 @@ pub(crate) struct Route {
 #[serde(expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct Ipam {
-    /// The IPAM plugin; `flatnet-ipam` is built in.
+    /// The IPAM plugin, an executable in CNI_PATH; `flatnet-ipam` is built in. What else stands
+    /// in `ipam` is for it.
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
 }

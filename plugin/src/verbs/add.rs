@@ -3,51 +3,63 @@
 //! Everything is checked before anything is made; then lease, veth, node's side, pod's side. The
 //! lease is on disk before the kernel knows the address. Whatever fails, what was made goes again.
 
-use flatnet_conf::{AddResult, Interface, Invocation, IpConfig, Mac, NetworkConf, Route};
-use flatnet_ipam::{Attachment as Holder, Key, Lease, Leases, Pod, Request};
+use std::net::IpAddr;
+
+use flatnet_conf::{AddResult, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route};
+use flatnet_ipam::{Attachment as Holder, Key, Pod};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use crate::attachment::{self, Attachment};
+use crate::dispatch::Call;
 use crate::error::Error;
+use crate::grant::Grant;
 use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
-use crate::living::lives;
 use crate::overlay;
-use crate::stamp::Stamp;
 
 /// Attaches the pod and returns the result, the previous plugins' first.
 ///
 /// # Errors
 /// The codes of [`Error`]; nothing of this attachment is left then.
-pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<AddResult, Error> {
+pub fn run(call: &Call) -> Result<AddResult, Error> {
+    let Call { conf, invocation, .. } = call;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let netns = pod_netns::open(invocation, own)?;
+    let delegate = call.delegate()?;
     let this = overlay::ensure(&mut node, conf, own)?;
 
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut veth = identity::veth(&key);
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
-    let lease = lease(&mut node, conf, &this, &key, &holder(invocation, &veth.name, own))?;
+    let grant = match delegate {
+        Some(delegate) => Grant::delegate(delegate, conf, &this)?,
+        None => {
+            let holder = holder(invocation, &veth.name, own);
+            Grant::lease(&mut node, conf, &this, &key, &holder)?
+        }
+    };
     let attachment = Attachment {
         group: identity::veth_group(this.vni),
         alias: alias(conf, invocation),
         ifname: &invocation.ifname,
         netns: sandbox(invocation).unwrap_or_default(),
         mtu: this.mtu,
-        addresses: lease.addresses().to_vec(),
-        routes: routes(conf, lease.addresses()),
+        addresses: grant.addresses.clone(),
+        routes: routes(conf, &grant),
         veth,
     };
+    let dns = if conf.dns.is_empty() { grant.dns.clone() } else { conf.dns.clone() };
     if let Err(e) = wire(&mut node, netns, &attachment) {
-        roll_back(&mut node, lease, &attachment, &e);
+        unwire(&mut node, &attachment, &e);
+        grant.give_back();
         return Err(e);
     }
-    lease.commit();
+    grant.commit();
     let mut result = conf.prev_result.clone().unwrap_or_default();
-    result.append(describe(conf, &attachment));
+    result.append(describe(&attachment, dns));
     Ok(result)
 }
 
@@ -72,19 +84,6 @@ fn sandbox(invocation: &Invocation) -> Option<String> {
     invocation.netns.as_ref().map(|path| path.display().to_string())
 }
 
-fn lease(
-    node: &mut dyn Kernel,
-    conf: &NetworkConf,
-    this: &Stamp,
-    key: &Key,
-    holder: &Holder,
-) -> Result<Lease, Error> {
-    let leases = Leases::create(&conf.state_dir, &conf.name, &this.node)?;
-    let request =
-        Request { attachment: holder, ranges: &this.ranges, requested: &conf.requested_ips };
-    Ok(leases.allocate(key, &request, &mut |candidate| lives(node, candidate))?)
-}
-
 fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result<(), Error> {
     let dev = attachment::create(node, &netns, attachment)?;
     attachment::wire_node(node, &dev, attachment)?;
@@ -92,16 +91,14 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
     attachment::wire_pod(&mut pod, attachment)
 }
 
-/// Removes what a failed ADD made. The first error is the one to report; what fails here is logged
-/// and left to the next ADD, DEL or GC.
-fn roll_back(node: &mut dyn Kernel, lease: Lease, attachment: &Attachment<'_>, why: &Error) {
+/// Removes what a failed ADD made. What fails here is logged, because the first error is the one to
+/// report, and left to the next ADD, DEL or GC.
+fn unwire(node: &mut dyn Kernel, attachment: &Attachment<'_>, why: &Error) {
     // A foreign interface in the way means that no veth of ours was made, nor one left.
-    if !matches!(why, Error::InterfaceExists { .. }) {
-        if let Err(e) = node.delete_link(&attachment.veth.name) {
-            log::warn!("rolling back: {e}");
-        }
+    if matches!(why, Error::InterfaceExists { .. }) {
+        return;
     }
-    if let Err(e) = lease.release() {
+    if let Err(e) = node.delete_link(&attachment.veth.name) {
         log::warn!("rolling back: {e}");
     }
 }
@@ -125,19 +122,18 @@ fn alias(conf: &NetworkConf, invocation: &Invocation) -> String {
     alias
 }
 
-/// What the pod reaches through its gateway: as configured, or everything.
-fn routes(conf: &NetworkConf, addresses: &[std::net::IpAddr]) -> Vec<IpNetwork> {
-    conf.routes.clone().unwrap_or_else(|| {
-        let everything = |ipv4| if ipv4 { [0; 4].into() } else { [0u8; 16].into() };
-        addresses
-            .iter()
-            .filter_map(|address| IpNetwork::new(everything(address.is_ipv4()), 0).ok())
-            .collect()
+/// What the pod reaches through its gateway: as configured, else as a delegate says, else
+/// everything.
+fn routes(conf: &NetworkConf, grant: &Grant<'_>) -> Vec<IpNetwork> {
+    let everything = |ipv4| if ipv4 { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    conf.routes.clone().or_else(|| grant.routes.clone()).unwrap_or_else(|| {
+        let families = grant.addresses.iter().map(IpAddr::is_ipv4);
+        families.filter_map(|ipv4| IpNetwork::new(everything(ipv4), 0).ok()).collect()
     })
 }
 
 /// The attachment in the words of the specification's result (CNI 1.1.0, section 5).
-fn describe(conf: &NetworkConf, attachment: &Attachment<'_>) -> AddResult {
+fn describe(attachment: &Attachment<'_>, dns: Dns) -> AddResult {
     let interface = |name: &str, mac: Mac, sandbox| Interface {
         name: name.to_owned(),
         mac: mac.to_string(),
@@ -166,6 +162,6 @@ fn describe(conf: &NetworkConf, attachment: &Attachment<'_>) -> AddResult {
             .filter(|dst| has(dst.is_ipv4()))
             .map(|dst| Route::new(*dst, Some(attachment::gateway(dst.is_ipv4()))))
             .collect(),
-        dns: conf.dns.clone(),
+        dns,
     }
 }

@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::{AddResult, Interface, Invocation, Mac, NetworkConf};
+use flatnet_conf::{AddResult, Interface, Mac, NetworkConf};
 use flatnet_ipam::{Key, Leases, Record};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use crate::attachment::gateway;
+use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
 use crate::kernel::{Kernel, Link, Neighbour, Netlink, Route, Table};
@@ -21,7 +22,8 @@ use crate::stamp::Stamp;
 /// # Errors
 /// Code 105 with each object that is not as it should be; 7 without prevResult; 8 if the pod's
 /// namespace is gone.
-pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<(), Error> {
+pub fn run(call: &Call) -> Result<(), Error> {
+    let Call { conf, invocation, .. } = call;
     let result = conf.prev_result.as_ref().ok_or_else(|| Error::Configuration {
         reason: "CHECK needs prevResult, the result of the ADD; the runtime keeps it".into(),
     })?;
@@ -31,24 +33,38 @@ pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<(), Error> {
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let stamp = Stamp::find(conf, own);
 
-    let mut problems = Vec::new();
-    let lease = stamp.as_ref().map(|stamp| lease(conf, stamp, &key)).transpose()?.flatten();
-    let Some(lease) = lease else {
-        problems.push(format!("lease: {} has none on this node", invocation.container_id));
-        return Err(Error::NotAsMade { problems });
+    let addresses = match call.delegate()? {
+        Some(delegate) => {
+            delegate.run("CHECK")?;
+            pod_addresses(result, &invocation.ifname)
+        }
+        None => match stamp.as_ref().map(|stamp| lease(conf, stamp, &key)).transpose()?.flatten() {
+            Some(lease) => lease.addresses,
+            None => {
+                let problem = format!("lease: {} has none on this node", invocation.container_id);
+                return Err(Error::NotAsMade { problems: vec![problem] });
+            }
+        },
     };
-    let expected = Expected::new(result, &invocation.ifname, &veth_name(&key), &lease.addresses);
-    problems.extend(expected.missing_addresses());
+    let expected = Expected::new(result, &invocation.ifname, &veth_name(&key), &addresses);
+    let mut problems = expected.missing_addresses();
     if let Some(stamp) = &stamp {
         problems.extend(overlay_problem(&mut node, stamp)?);
     }
     let side = Side::look(&mut node, &expected.veth)?;
     problems.extend(expected.node_problems(side.as_ref()));
     let mut pod = Netlink::open_in(netns)?;
-    let addresses = pod.addresses()?;
+    let standing = pod.addresses()?;
     let side = Side::look(&mut pod, &expected.ifname)?;
-    problems.extend(expected.pod_problems(side.as_ref(), &addresses));
+    problems.extend(expected.pod_problems(side.as_ref(), &standing));
     if problems.is_empty() { Ok(()) } else { Err(Error::NotAsMade { problems }) }
+}
+
+/// The addresses that prevResult gives to the pod's interface.
+fn pod_addresses(result: &AddResult, ifname: &str) -> Vec<IpAddr> {
+    let interface = result.interfaces.iter().position(|i| i.sandbox.is_some() && i.name == ifname);
+    let ours = result.ips.iter().filter(|ip| ip.interface == interface && interface.is_some());
+    ours.map(|ip| ip.address.ip()).collect()
 }
 
 fn lease(conf: &NetworkConf, stamp: &Stamp, key: &Key) -> Result<Option<Record>, Error> {

@@ -4,25 +4,30 @@
 //! attachment, and its lease says in which node's namespace it was made. Every step is tried, and
 //! what is missing already is what was wanted.
 
-use flatnet_conf::{Invocation, NetworkConf};
+use flatnet_conf::NetworkConf;
 use flatnet_ipam::{Key, Leases, nodes_of};
 
+use crate::dispatch::Call;
 use crate::error::Error;
-use crate::identity;
+use crate::identity::veth_name;
 use crate::kernel::{Kernel, Netlink};
 
-/// Removes the attachment's veth and lease.
+/// Removes the attachment's veth, lease and delegated addresses.
 ///
 /// # Errors
 /// All that failed, after everything was tried.
-pub fn run(conf: &NetworkConf, invocation: &Invocation) -> Result<(), Error> {
-    let mut errors = Vec::new();
+pub fn run(call: &Call) -> Result<(), Error> {
+    let Call { conf, invocation, .. } = call;
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
-    match remove_veth(&identity::veth_name(&key)) {
-        // The address is given back only when no pod can use it any more.
-        Ok(netns) => errors.extend(release(conf, &key, netns).err()),
-        Err(e) => errors.push(e),
-    }
+    // Addresses are given back only when no pod can use them any more.
+    let netns = remove_veth(&veth_name(&key))?;
+    let mut errors = Vec::new();
+    errors.extend(release(conf, &key, netns).err());
+    let delegated = call.delegate().and_then(|delegate| match delegate {
+        Some(delegate) => delegate.run("DEL"),
+        None => Ok(()),
+    });
+    errors.extend(delegated.err());
     Error::collect(errors)
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use flatnet_conf::{AttachmentId, NetworkConf};
 use flatnet_ipam::{Candidate, Leases, nodes_of};
 
+use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
 use crate::kernel::netns::Netns;
@@ -22,7 +23,8 @@ use crate::stamp::Stamp;
 ///
 /// # Errors
 /// All that failed, after everything was tried.
-pub fn run(conf: &NetworkConf) -> Result<(), Error> {
+pub fn run(call: &Call) -> Result<(), Error> {
+    let conf = &call.conf;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let this = Stamp::find(conf, own).map(|stamp| stamp.node);
@@ -35,6 +37,11 @@ pub fn run(conf: &NetworkConf) -> Result<(), Error> {
         };
         errors.extend(collect(&mut node, conf, &name, &judge));
     }
+    let delegated = call.delegate().and_then(|delegate| match delegate {
+        Some(delegate) => delegate.run("GC"),
+        None => Ok(()),
+    });
+    errors.extend(delegated.err());
     Error::collect(errors)
 }
 

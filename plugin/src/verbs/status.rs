@@ -7,6 +7,7 @@
 use flatnet_conf::{NetworkConf, RangeFile};
 use nix::unistd::{AccessFlags, access};
 
+use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Kernel, Netlink};
@@ -18,14 +19,19 @@ use crate::stamp::{Source, Stamp};
 /// # Errors
 /// Code 50 with the reason; 51 if the overlay is gone as well, so that pods attached earlier are cut
 /// off and no ADD can bring it back.
-pub fn run(conf: &NetworkConf) -> Result<(), Error> {
+pub fn run(call: &Call) -> Result<(), Error> {
+    let conf = &call.conf;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let stamp = Stamp::find(conf, own);
     look(&mut node, conf, stamp.as_ref()).map_err(|e| Error::Unavailable {
         reason: format!("pods cannot be attached: {e}"),
         pods_affected: stamp.is_some_and(|stamp| is_cut_off(&mut node, &stamp)),
-    })
+    })?;
+    match call.delegate()? {
+        Some(delegate) => delegate.run("STATUS"),
+        None => Ok(()),
+    }
 }
 
 fn look(node: &mut dyn Kernel, conf: &NetworkConf, stamp: Option<&Stamp>) -> Result<(), Error> {

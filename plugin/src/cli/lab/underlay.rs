@@ -1,5 +1,5 @@
 //! The network that the nodes share: a bridge in a namespace of its own, and a veth to each node.
-//! To a node it looks like a switch: `eth0` with an address of 172.31.0.0/16.
+//! To a node it looks like a switch: `under0` with an address of 172.31.0.0/16.
 //!
 //! All nodes of a lab share one kernel, and with it the 1,024 entries that ARP may fill
 //! (`net.ipv4.neigh.default.gc_thresh3` counts over all namespaces): 33 nodes that speak to each
@@ -17,7 +17,7 @@ use crate::kernel::{Change, Dev, Kernel as _, KernelError, Neighbour, Netlink, V
 
 const BRIDGE: &str = "br0";
 /// The nodes' interface.
-const INTERFACE: &str = "eth0";
+const INTERFACE: &str = "under0";
 /// Bytes; Ethernet's.
 const MTU: u32 = 1500;
 

@@ -1,0 +1,232 @@
+//! Addresses from another IPAM plugin, by the delegation protocol (CNI 1.1.0, section 4): found in
+//! `CNI_PATH`, given the same environment and the same bytes, its standard error passed on, its
+//! error handed up as it came.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use flatnet_conf::{AddResult, Range, Version};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// An IPAM plugin that stands ready for one call of a runtime.
+#[derive(Debug)]
+pub struct Delegate<'a> {
+    executable: PathBuf,
+    input: &'a [u8],
+}
+
+impl<'a> Delegate<'a> {
+    /// Finds the plugin of that name in the folders of `CNI_PATH`. `input` is what came on standard
+    /// input.
+    ///
+    /// # Errors
+    /// Code 7 if there is none.
+    pub fn find(name: &str, path: &[PathBuf], input: &'a [u8]) -> Result<Self, Error> {
+        let mut candidates = path.iter().map(|folder| folder.join(name));
+        match candidates.find(|file| is_executable(file)) {
+            Some(executable) => Ok(Self { executable, input }),
+            None => {
+                let folders: Vec<_> = path.iter().map(|p| p.display().to_string()).collect();
+                Err(Error::Configuration {
+                    reason: format!(
+                        "ipam.type: no executable {name} in CNI_PATH={}; install it there, or \
+                         leave ipam out to use the built-in one",
+                        folders.join(":")
+                    ),
+                })
+            }
+        }
+    }
+
+    /// ADD: the addresses of this attachment. A failed one is undone by a DEL, as the
+    /// specification asks, because the plugin may have got half way.
+    ///
+    /// # Errors
+    /// The plugin's own, or that its answer cannot be read.
+    pub fn add(&self, version: Version) -> Result<AddResult, Error> {
+        let added = self.call("ADD").and_then(|answer| {
+            let fault = |reason: String| Error::Configuration {
+                reason: format!("the result of {}: {reason}", self.executable.display()),
+            };
+            let value: Value = serde_json::from_slice(&answer).map_err(|e| fault(e.to_string()))?;
+            AddResult::from_json(&value, version).map_err(|e| fault(e.to_string()))
+        });
+        if added.is_err() {
+            if let Err(e) = self.call("DEL") {
+                log::warn!("undoing the failed ADD of {}: {e}", self.executable.display());
+            }
+        }
+        added
+    }
+
+    /// Any other verb; its output is of no interest.
+    ///
+    /// # Errors
+    /// The plugin's own.
+    pub fn run(&self, command: &str) -> Result<(), Error> {
+        self.call(command).map(|_| ())
+    }
+
+    fn call(&self, command: &str) -> Result<Vec<u8>, Error> {
+        let output = self.execute(command).map_err(|source| Error::File {
+            action: "run",
+            path: self.executable.display().to_string(),
+            source,
+        })?;
+        if output.status.success() { Ok(output.stdout) } else { Err(self.failure(&output)) }
+    }
+
+    fn execute(&self, command: &str) -> std::io::Result<Output> {
+        let mut child = Command::new(&self.executable);
+        child.env("CNI_COMMAND", command).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe and
+        // changes nothing but the child itself.
+        unsafe {
+            // A runtime that gives up kills us alone; what we have started must not go on.
+            child.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let mut child = child.spawn()?;
+        let stdin = child.stdin.take();
+        std::thread::scope(|scope| {
+            // Beside the reading, so that neither side waits for the other with a full pipe. A
+            // plugin that does not read its input to the end has its reasons.
+            scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(self.input)));
+            child.wait_with_output()
+        })
+    }
+
+    /// The plugin's error object, or what can be said without one.
+    fn failure(&self, output: &Output) -> Error {
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        match object.get("code").and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok()) {
+            Some(code) => Error::Delegate {
+                code,
+                message: text("msg").into(),
+                details: text("details").into(),
+            },
+            None => Error::Delegate {
+                code: flatnet_conf::Code::Io as u32,
+                message: format!(
+                    "{} failed ({}) and printed no error object",
+                    self.executable.display(),
+                    output.status
+                ),
+                details: String::from_utf8_lossy(&output.stdout).into_owned(),
+            },
+        }
+    }
+}
+
+/// The addresses of a delegate's result, if pods of this node can have them.
+///
+/// # Errors
+/// Code 7 if it gave none, two of one family, or one that the other nodes have no route for: the pod
+/// would start and nobody would reach it.
+pub fn addresses(result: &AddResult, ranges: &[Range]) -> Result<Vec<IpAddr>, Error> {
+    let fault = |reason| Err(Error::Configuration { reason });
+    let mut addresses: Vec<IpAddr> = result.ips.iter().map(|ip| ip.address.ip()).collect();
+    // IPv4 first, as our own leases are.
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    if addresses.is_empty() {
+        return fault("the IPAM plugin gave no address".to_owned());
+    }
+    if let Some(pair) = addresses.windows(2).find(|pair| pair[0].is_ipv4() == pair[1].is_ipv4()) {
+        return fault(format!(
+            "the IPAM plugin gave two addresses of one family, {} and {}; a pod has one of each",
+            pair[0], pair[1]
+        ));
+    }
+    let gives = |address: &IpAddr| ranges.iter().any(|range| range.gives(*address));
+    if let Some(address) = addresses.iter().find(|address| !gives(address)) {
+        let all: Vec<_> = ranges.iter().map(|range| range.subnet().to_string()).collect();
+        return fault(format!(
+            "the IPAM plugin gave {address}, which is not an address that this node gives to pods \
+             ({}); no other node would send there. Let it give addresses of these ranges",
+            all.join(", ")
+        ));
+    }
+    Ok(addresses)
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use flatnet_conf::IpConfig;
+
+    use super::*;
+
+    fn result(addresses: &[&str]) -> AddResult {
+        let config = |text: &&str| IpConfig {
+            interface: None,
+            address: text.parse().unwrap(),
+            gateway: None,
+        };
+        AddResult { ips: addresses.iter().map(config).collect(), ..AddResult::default() }
+    }
+
+    #[test]
+    fn addresses_must_be_of_this_node() {
+        let ranges = ["10.1.1.0/24", "fd00:1::/64"].map(|text| Range::parse(text).unwrap());
+        let given = addresses(&result(&["fd00:1::5/64", "10.1.1.5/24"]), &ranges).unwrap();
+        assert_eq!(given, ["10.1.1.5", "fd00:1::5"].map(|text| text.parse::<IpAddr>().unwrap()));
+        for (bad, why) in [
+            (&["10.1.2.5/24"][..], "10.1.2.5, which is not an address that this node gives"),
+            (&["10.1.1.0/24"], "10.1.1.0, which is not an address"),
+            (&["10.1.1.5/24", "10.1.1.6/24"], "two addresses of one family"),
+            (&[], "gave no address"),
+        ] {
+            let error = addresses(&result(bad), &ranges).unwrap_err();
+            assert_eq!(error.code(), 7);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    fn script(folder: &Path, text: &str) -> PathBuf {
+        let file = folder.join("ipam");
+        std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_failed_add_is_undone_and_its_error_handed_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let calls = folder.path().join("calls");
+        let text = format!(
+            "echo $CNI_COMMAND $(cat) >> {}\n[ $CNI_COMMAND = DEL ] && exit 0\n\
+             echo '{{\"code\": 11, \"msg\": \"later\", \"details\": \"d\"}}'; exit 1",
+            calls.display()
+        );
+        script(folder.path(), &text);
+        let path = [folder.path().to_owned()];
+        let delegate = Delegate::find("ipam", &path, b"input").unwrap();
+        match delegate.add(Version::V1_0_0).unwrap_err() {
+            Error::Delegate { code: 11, message, details } => {
+                assert_eq!((message.as_str(), details.as_str()), ("later", "d"));
+            }
+            error => panic!("{error}"),
+        }
+        assert_eq!(std::fs::read_to_string(calls).unwrap(), "ADD input\nDEL input\n");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ipam"), "").unwrap();
+        let error = Delegate::find("ipam", &[folder.path().to_owned()], b"").unwrap_err();
+        assert_eq!(error.code(), 7);
+        assert!(error.to_string().starts_with("ipam.type: no executable ipam in CNI_PATH="));
+    }
+}
