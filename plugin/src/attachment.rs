@@ -139,19 +139,27 @@ pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(),
         // Some runtimes start a pod with IPv6 switched off.
         pod.set_sysctl(&setting("disable_ipv6"), "0")?;
     }
-    pod.apply(&link.dev, &pod_changes(attachment))?;
-    Ok(())
+    pod.apply(&link.dev, &pod_changes(attachment, link.dev.index)).map_err(|e| match e.errno() {
+        Some(Errno::EEXIST) => Error::Configuration {
+            reason: format!(
+                "{e}: another interface of the pod has this already; set routes in the \
+                 configuration of one of its networks, so that only one has a default route"
+            ),
+        },
+        _ => e.into(),
+    })
 }
 
-fn pod_changes(attachment: &Attachment<'_>) -> Vec<Change> {
+fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
     let mut changes = vec![Change::Up];
     for address in &attachment.addresses {
         let gateway = gateway(address.is_ipv4());
         changes.push(Change::AddAddress(IpNetwork::from(*address)));
         changes.push(put_neighbour(gateway, attachment.veth.node_mac));
         if gateway.is_ipv4() {
-            // fe80::1 is on the link by its nature; 169.254.1.1 is not.
-            changes.push(Change::AddRoute(on_link(gateway)));
+            // fe80::1 is on the link by its nature; 169.254.1.1 is not. A metric of its own for
+            // each interface, because a pod may have several with the same gateway.
+            changes.push(Change::AddRoute(Route { metric: Some(index), ..on_link(gateway) }));
         }
         let family = attachment.routes.iter().filter(|dst| dst.is_ipv4() == address.is_ipv4());
         changes.extend(family.map(|dst| {

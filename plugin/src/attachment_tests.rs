@@ -45,12 +45,12 @@ fn the_pod_reaches_everything_through_its_gateway() {
     let attachment = attachment();
     let mac = attachment.veth.node_mac;
     assert_eq!(
-        words(&pod_changes(&attachment), "eth0"),
+        words(&pod_changes(&attachment, 2), "eth0"),
         [
             "ip link set eth0 up".to_owned(),
             "ip addr add 10.1.1.7/32 dev eth0".into(),
             format!("ip neigh replace 169.254.1.1 lladdr {mac} dev eth0 nud permanent"),
-            "ip route add 169.254.1.1/32 dev eth0 proto 102".into(),
+            "ip route add 169.254.1.1/32 dev eth0 proto 102 metric 2".into(),
             "ip route add default via 169.254.1.1 dev eth0 proto 102".into(),
             "ip addr add fd00::7/128 dev eth0".into(),
             format!("ip neigh replace fe80::1 lladdr {mac} dev eth0 nud permanent"),

@@ -1,30 +1,54 @@
 //! Letting packets through the node: forwarding is switched on where it is needed, and only there.
 //!
-//! IPv4 looks at the device that a packet comes in by, so our own devices get their own setting
-//! with their other attributes ([`crate::kernel::Change::Forward`]) and nothing else of the node
-//! becomes a router. Two cases need more, and they are here.
+//! IPv4 looks at the device that a packet comes in by. Ours get their setting with their other
+//! attributes ([`crate::kernel::Change::Forward`]); the uplinks, by which requests to published
+//! ports and answers from outside come in, get it here; no other device becomes a router's.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use flatnet_conf::{Node, RangeFile};
 
 use crate::error::Error;
 use crate::kernel::Kernel;
 
 const ALL_V6: &str = "net/ipv6/conf/all/forwarding";
-const ALL_V4: &str = "net/ipv4/ip_forward";
 
-/// Switches on what pods of these families need beyond our own devices.
+/// Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the way to the world.
+const NOBODY: [IpAddr; 2] = [
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+/// Switches on what the pods of a node need beyond our own devices.
 ///
 /// # Errors
 /// A setting cannot be read or written.
-pub fn enable(kernel: &mut dyn Kernel, ipv6: bool, ip_masq: bool) -> Result<(), Error> {
-    if ip_masq {
-        // Answers from outside come in by an uplink, whichever it will be then.
-        kernel.set_sysctl(ALL_V4, "1")?;
+pub fn enable(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<(), Error> {
+    let has = |ipv6| node.ranges.iter().any(|range| range.subnet().is_ipv6() == ipv6);
+    if has(false) {
+        for uplink in uplinks(kernel, file, node)? {
+            if let Some(link) = kernel.link_by_index(uplink)?.filter(|link| link.dev.name != "lo") {
+                kernel.set_sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name), "1")?;
+            }
+        }
     }
-    if ipv6 && kernel.sysctl(ALL_V6)?.is_some_and(|now| now != "1") {
+    if has(true) && kernel.sysctl(ALL_V6)?.is_some_and(|now| now != "1") {
         keep_router_advertisements(kernel)?;
         // IPv6 forwards for all devices or none (net/ipv6/ip6_output.c, ip6_forward).
         kernel.set_sysctl(ALL_V6, "1")?;
     }
     Ok(())
+}
+
+/// The devices toward the peers and the world, and the one with the VTEP's address, by index.
+fn uplinks(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<BTreeSet<u32>, Error> {
+    let peers = file.nodes.iter().filter(|peer| peer.name != node.name).map(|peer| peer.vtep);
+    let destinations: Vec<IpAddr> = peers.chain(NOBODY).collect();
+    let paths = kernel.paths(&destinations)?;
+    let addresses = kernel.addresses()?;
+    let own = addresses.iter().filter(|(_, address)| address.ip() == node.vtep);
+    Ok(paths.iter().flatten().map(|path| path.dev).chain(own.map(|(dev, _)| *dev)).collect())
 }
 
 /// A host takes router advertisements, a router does not: a node that has its default route from
@@ -42,49 +66,66 @@ fn keep_router_advertisements(kernel: &mut dyn Kernel) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::kernel::LinkKind;
-    use crate::kernel::fake::Fake;
+    use std::path::Path as FilePath;
 
-    fn node() -> Fake {
+    use super::*;
+    use crate::kernel::fake::Fake;
+    use crate::kernel::{LinkKind, Path};
+
+    /// lo, eth0 with the VTEP's address, eth1 toward the world, docker0 toward nobody.
+    fn kernel() -> Fake {
         let mut fake = Fake::default();
-        fake.add("lo", 65536, &[], LinkKind::Other(String::new()));
-        fake.add("eth0", 1500, &[], LinkKind::Other(String::new()));
-        fake.add("eth1", 1500, &[], LinkKind::Other(String::new()));
-        for (key, value) in [
-            (ALL_V6, "0"),
-            (ALL_V4, "0"),
-            ("net/ipv6/conf/lo/accept_ra", "1"),
-            ("net/ipv6/conf/eth0/accept_ra", "1"),
-            ("net/ipv6/conf/eth1/accept_ra", "0"),
-        ] {
-            fake.sysctls.insert(key.into(), value.into());
+        for (name, addresses) in
+            [("lo", &[][..]), ("eth0", &["192.0.2.1/24"]), ("eth1", &[]), ("docker0", &[])]
+        {
+            let index = fake.add(name, 1500, addresses, LinkKind::Other(String::new()));
+            if name == "eth1" {
+                fake.paths.insert(NOBODY[0], Path { dev: index, mtu: None });
+            }
+            for (key, value) in [("ipv4", "forwarding"), ("ipv6", "accept_ra")]
+                .map(|(family, setting)| (format!("net/{family}/conf/{name}/{setting}"), setting))
+            {
+                fake.sysctls.insert(key, if value == "accept_ra" { "1" } else { "0" }.into());
+            }
         }
+        fake.sysctls.insert("net/ipv6/conf/eth1/accept_ra".into(), "0".into());
+        fake.sysctls.insert(ALL_V6.into(), "0".into());
         fake
+    }
+
+    fn enabled(kernel: &mut Fake, range: &str) -> Vec<String> {
+        let text = format!(
+            r#"{{"version":1,"nodes":[{{"name":"a","vtep":"192.0.2.1","ranges":["{range}"]}}]}}"#
+        );
+        let file = RangeFile::parse(FilePath::new("t.json"), text.as_bytes()).unwrap();
+        enable(kernel, &file, &file.nodes[0]).unwrap();
+        kernel.log.clone()
+    }
+
+    #[test]
+    fn ipv4_is_forwarded_from_uplinks_only() {
+        assert_eq!(
+            enabled(&mut kernel(), "10.1.1.0/24"),
+            [
+                "sysctl -w net/ipv4/conf/eth0/forwarding=1",
+                "sysctl -w net/ipv4/conf/eth1/forwarding=1",
+            ]
+        );
     }
 
     #[test]
     fn an_uplink_keeps_its_router_advertisements() {
-        let mut fake = node();
-        enable(&mut fake, true, false).unwrap();
-        let expected = [
-            "sysctl -w net/ipv6/conf/eth0/accept_ra=2",
-            "sysctl -w net/ipv6/conf/all/forwarding=1",
-        ];
-        assert_eq!(fake.log, expected);
-    }
-
-    #[test]
-    fn nothing_is_touched_without_need() {
-        let mut fake = node();
-        enable(&mut fake, false, false).unwrap();
-        assert_eq!(fake.log, [""; 0]);
-        enable(&mut fake, false, true).unwrap();
-        assert_eq!(fake.log, ["sysctl -w net/ipv4/ip_forward=1"]);
+        assert_eq!(
+            enabled(&mut kernel(), "fd00:1::/64"),
+            [
+                "sysctl -w net/ipv6/conf/docker0/accept_ra=2",
+                "sysctl -w net/ipv6/conf/eth0/accept_ra=2",
+                "sysctl -w net/ipv6/conf/all/forwarding=1",
+            ]
+        );
         // An administrator who forwards already has decided about advertisements.
-        let mut router = node();
+        let mut router = kernel();
         router.sysctls.insert(ALL_V6.into(), "1".into());
-        enable(&mut router, true, false).unwrap();
-        assert_eq!(router.log, [""; 0]);
+        assert_eq!(enabled(&mut router, "fd00:1::/64"), [""; 0]);
     }
 }

@@ -47,8 +47,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     }
     // Before the device: there is no moment in which strangers could inject.
     kernel.put_rules(&desired::rules(&conf.name, &file, conf.ip_masq))?;
-    let ipv6 = node.ranges.iter().any(|range| range.subnet().is_ipv6());
-    forwarding::enable(kernel, ipv6, conf.ip_masq)?;
+    forwarding::enable(kernel, &file, node)?;
     apply(kernel, &desired::overlay(&conf.name, &file, node, mtu))?;
     let stamp = Stamp::new(source, conf, netns, &Applied { node, vni: file.vni, mtu });
     stamp.write(conf)?;
