@@ -149,11 +149,10 @@ fn build(
         );
     }
     for (index, excluded) in exclude.iter_mut().enumerate() {
-        let field = format_args!("exclude[{index}]");
-        *excluded = canonical(*excluded).map_err(|problem| Broken::new(problem).under(field))?;
+        let at = |problem: String| Broken::new(problem).under(format_args!("exclude[{index}]"));
+        *excluded = canonical(*excluded).map_err(at)?;
         if !subnet.contains(excluded.network()) || excluded.prefix() < subnet.prefix() {
-            let problem = format!("\"{excluded}\" is not inside {subnet}");
-            return Err(Broken::new(problem).under(format_args!("exclude[{index}]")));
+            return Err(at(format!("\"{excluded}\" is not inside {subnet}")));
         }
     }
     exclude.sort_by_key(|excluded| (bits(excluded.network()), excluded.prefix()));

@@ -1,6 +1,6 @@
 //! `flatnet` for people: what the executable does when no runtime calls it (no `CNI_COMMAND`).
 //!
-//! Each command has a file of its own and answers with text and an [`Outcome`]; this module alone
+//! Each command has a file of its own and answers with text and an `Outcome`; this module alone
 //! prints, and turns the outcome into an exit code: 0 fine, 1 a finding (what was looked at is not
 //! as it should be), 2 could not look, or not understood.
 
