@@ -1,0 +1,18 @@
+//! The harness of the end-to-end tests: several nodes on one machine, each a network namespace,
+//! the real executables called as a container runtime calls them, and probes that say what
+//! really passes between pods.
+//!
+//! A test here needs root, iproute2 and the built executables. It fails loudly, never skips: a
+//! suite that passes because nothing ran says nothing. Everything is named after the process and
+//! a counter, so tests run side by side, and every guard removes what it made when it is dropped,
+//! also when the test panics.
+
+pub mod cluster;
+pub mod cni;
+pub mod event;
+pub mod kernel;
+pub mod netns;
+pub mod node;
+pub mod probe;
+pub mod program;
+pub mod snapshot;

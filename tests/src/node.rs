@@ -1,0 +1,166 @@
+//! A node and its pods: a namespace with an underlay address, and containers' namespaces that the
+//! plugin attaches.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cni::{Call, Outcome};
+use crate::netns::Netns;
+
+/// What every node of a cluster shares: one configuration, one range file, one state folder.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The configuration as the plugin gets it on standard input.
+    pub configuration: Value,
+    /// The range file's path.
+    pub range_file: PathBuf,
+    /// `stateDir` of the configuration.
+    pub state_dir: PathBuf,
+    /// The VNI of the range file.
+    pub vni: u32,
+}
+
+impl Network {
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        self.configuration["name"].as_str().expect("a name")
+    }
+}
+
+/// One node of a cluster.
+#[derive(Debug)]
+pub struct Node {
+    /// The namespace that plays the node.
+    pub netns: Netns,
+    /// Its name in the range file.
+    pub name: String,
+    /// Its underlay address.
+    pub vtep: IpAddr,
+    /// Its ranges, as the range file has them.
+    pub ranges: Vec<Value>,
+    /// The network it is in.
+    pub network: Network,
+}
+
+impl Node {
+    /// The overlay device.
+    pub fn overlay(&self) -> String {
+        format!("flat.{}", self.network.vni)
+    }
+
+    /// The folder of this node's leases, lock and stamp.
+    pub fn state(&self) -> PathBuf {
+        self.network.state_dir.join(self.network.name()).join(&self.name)
+    }
+
+    /// Makes the next ADD compare the whole overlay with the kernel, by removing the stamp of the
+    /// range file last applied.
+    pub fn forget_overlay(&self) {
+        let stamp = self.state().join("overlay.json");
+        fs::remove_file(&stamp).unwrap_or_else(|error| panic!("{}: {error}", stamp.display()));
+    }
+
+    /// Its VTEP addresses in the overlay: the first address of the first range of each family.
+    pub fn vtep_addresses(&self) -> Vec<IpAddr> {
+        let subnets = self.ranges.iter().map(|range| {
+            range.as_str().unwrap_or_else(|| range["subnet"].as_str().expect("a subnet"))
+        });
+        let mut first: Vec<IpAddr> = Vec::new();
+        for subnet in subnets {
+            let (address, _) = subnet.split_once('/').expect("a CIDR");
+            let address: IpAddr = address.parse().expect("a subnet's address");
+            if first.iter().all(|seen| seen.is_ipv4() != address.is_ipv4()) {
+                first.push(address);
+            }
+        }
+        first.sort_by_key(IpAddr::is_ipv6);
+        first
+    }
+
+    /// This node's entry in the range file.
+    pub fn entry(&self) -> Value {
+        json!({ "name": self.name, "vtep": self.vtep, "ranges": self.ranges })
+    }
+
+    /// A call of the plugin on this node that names no attachment.
+    pub fn call(&self, verb: &str) -> Call<'_> {
+        Call::new(&self.netns, verb, &self.network.configuration)
+    }
+
+    /// A call of the plugin on this node for a pod.
+    pub fn call_for(&self, verb: &str, pod: &Pod) -> Call<'_> {
+        self.call(verb).attachment(&pod.container_id, &pod.netns.path(), &pod.ifname)
+    }
+
+    /// Attaches a fresh pod; fails the test unless ADD succeeds.
+    pub fn add(&self, label: &str) -> Pod {
+        let mut pod = Pod::new(label);
+        self.attach(&mut pod);
+        pod
+    }
+
+    /// Attaches a pod whose namespace stands already.
+    pub fn attach(&self, pod: &mut Pod) {
+        pod.result = self.call_for("ADD", pod).run().result();
+    }
+
+    /// Detaches a pod.
+    pub fn del(&self, pod: &Pod) -> Outcome {
+        self.call_for("DEL", pod).run()
+    }
+}
+
+/// A container, as far as a CNI plugin sees one: a namespace and an ID.
+#[derive(Debug)]
+pub struct Pod {
+    /// The container's namespace.
+    pub netns: Netns,
+    /// `CNI_CONTAINERID`.
+    pub container_id: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// What ADD answered; null until then.
+    pub result: Value,
+}
+
+impl Pod {
+    /// A container that no plugin has touched yet.
+    pub fn new(label: &str) -> Self {
+        let netns = Netns::new(label);
+        let container_id = format!("{}-id", netns.name());
+        Self { netns, container_id, ifname: "eth0".to_owned(), result: Value::Null }
+    }
+
+    /// The addresses ADD answered, without their prefix.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let entries = self.result["ips"].as_array().expect("an attached pod");
+        entries
+            .iter()
+            .map(|entry| without_prefix(entry["address"].as_str().expect("a CIDR")))
+            .collect()
+    }
+
+    /// Its IPv4 address.
+    pub fn v4(&self) -> IpAddr {
+        self.addresses().into_iter().find(IpAddr::is_ipv4).expect("an IPv4 address")
+    }
+
+    /// Its IPv6 address.
+    pub fn v6(&self) -> IpAddr {
+        self.addresses().into_iter().find(IpAddr::is_ipv6).expect("an IPv6 address")
+    }
+
+    /// The name of the veth's end on the node.
+    pub fn veth(&self) -> &str {
+        self.result["interfaces"][0]["name"].as_str().expect("an attached pod")
+    }
+}
+
+/// The address of `10.244.1.1/32`.
+fn without_prefix(cidr: &str) -> IpAddr {
+    let (address, _) = cidr.split_once('/').expect("an address with a prefix");
+    address.parse().expect("an address")
+}

@@ -1,0 +1,105 @@
+//! Where the programs are that the tests run, and how one of them is run to its end: bounded in
+//! time, with everything it said kept for the failure message.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+/// Nothing the tests run takes longer than this unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The workspace's root folder.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Fails unless the tests run as root: namespaces cannot be made otherwise.
+pub fn require_root() {
+    assert!(Uid::effective().is_root(), "the end-to-end tests need root: run `make test`");
+}
+
+/// The folder of the built executables: `FLATNET_BIN_DIR`, else `target/release`.
+pub fn bin_dir() -> PathBuf {
+    let dir = std::env::var_os("FLATNET_BIN_DIR")
+        .map_or_else(|| workspace().join("target/release"), PathBuf::from);
+    dir.canonicalize().unwrap_or(dir)
+}
+
+/// One of our own executables.
+pub fn ours(name: &str) -> PathBuf {
+    let path = bin_dir().join(name);
+    assert!(path.is_file(), "{} is not there: build it with `make build`", path.display());
+    path
+}
+
+/// A program of the system, or one that `.ci/install test` built into `target/tools`.
+pub fn system(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([workspace().join("target/tools"), "/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("{name} is not installed: run `.ci/install test`"))
+}
+
+/// The folder of the reference plugins (`portmap` and others).
+pub fn reference_plugins() -> PathBuf {
+    ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|folder| folder.join("portmap").is_file())
+        .expect("the reference CNI plugins are not installed: run `.ci/install test`")
+}
+
+/// Runs a command with `stdin` to the end of its output, as libcni does: a child that outlives it
+/// and keeps standard output open counts as a hang.
+pub fn finish(command: &mut Command, stdin: &[u8]) -> Output {
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let mut pipe = child.stdin.take().expect("a piped stdin");
+    let input = stdin.to_vec();
+    // A program that never reads its input (VERSION need not) closes the pipe: not our failure.
+    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
+    let (sender, receiver) = mpsc::channel();
+    let waiter = thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let output = receiver.recv_timeout(DEADLINE);
+    if output.is_err() {
+        let _ = kill(pid, Signal::SIGKILL);
+        panic!("{shown} did not end, or kept its output open, for {DEADLINE:?}");
+    }
+    writer.join().expect("the stdin writer");
+    waiter.join().expect("the waiter");
+    output
+        .expect("checked above")
+        .unwrap_or_else(|error| panic!("cannot wait for {shown}: {error}"))
+}
+
+/// What a command said on both streams, for a failure message.
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}\nstdout: {}\nstderr: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A command for a program of the system, in the namespace of the calling thread.
+pub fn command<I: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(system(name));
+    command.args(args);
+    command
+}
