@@ -1,0 +1,75 @@
+# One command for each thing that is done with this project. `make demo` and `make test` install
+# what they need on Debian 12; the others expect it there.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+.PHONY: build demo test checks fmt lint unit e2e doc schema clean
+
+# Where the executable ends up, whatever target it is built for.
+BIN := target/release
+# Namespaces need root; compiling does not.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Static: against musl where that target is installed, else against glibc. A target is always
+# named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
+build:
+	@host=$$(rustc -vV | sed -n 's/^host: //p')
+	target=$${host%%-*}-unknown-linux-musl
+	flags=
+	if [ ! -d "$$(rustc --print target-libdir --target "$$target")" ]; then
+		target=$$host
+		flags="-C target-feature=+crt-static"
+	fi
+	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --locked --release --target "$$target" -p flatnet
+	mkdir -p $(BIN)
+	install "$${CARGO_TARGET_DIR:-target}/$$target/release/flatnet" $(BIN)/
+
+# Three nodes with two pods each on this machine, and who reaches whom.
+demo:
+	@.ci/install build
+	$(MAKE) --no-print-directory build
+	$(SUDO) $(BIN)/flatnet lab up --nodes 3 --pods 2
+	trap 'status=$$?; $(SUDO) $(BIN)/flatnet lab down || status=1; exit $$status' EXIT
+	$(SUDO) $(BIN)/flatnet lab matrix
+
+# Every check there is; all of them run even if one fails. The last line is the total.
+test:
+	@.ci/install test
+	mkdir -p target
+	status=0
+	$(MAKE) --no-print-directory --keep-going checks 2>&1 | tee target/test.log || status=1
+	awk '/^test result:/ { passed += $$4; failed += $$6 }
+		END { printf "%d passed, %d failed\n", passed, failed }' target/test.log
+	exit $$status
+
+checks: fmt lint unit e2e doc
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+
+unit:
+	cargo test --locked --workspace --exclude flatnet-tests --all-features --no-fail-fast
+
+# The real executables between real network namespaces.
+e2e: build
+	runner=()
+	if [ -n "$(SUDO)" ]; then
+		runner=(--config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/usr/sbin:/sbin']")
+	fi
+	cargo test --locked -p flatnet-tests --no-fail-fast "$${runner[@]}"
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+
+# The published JSON Schemas, from the types that parse the files.
+schema:
+	cargo run --locked -p flatnet-conf --features schema --example schema
+
+clean:
+	cargo clean
