@@ -15,7 +15,7 @@ pub fn overlay_name(vni: u32) -> String {
 /// `IFLA_GROUP` of the node's ends of a network's veths: the mark by which rules know a packet
 /// that comes from one of its pods. 102 in the top byte, the VNI (24 bits) below.
 pub fn veth_group(vni: u32) -> u32 {
-    u32::from(crate::kernel::PROTOCOL) << 24 | vni
+    (u32::from(crate::kernel::PROTOCOL) << 24) | vni
 }
 
 /// MAC of the overlay device of the node with this VTEP: locally administered, unicast.
@@ -30,7 +30,7 @@ pub fn vtep_mac(vni: u32, vtep: IpAddr) -> Mac {
 /// the chains short. Never 0, which IPv6 takes for its default.
 pub fn route_metric(vni: u32, vtep: IpAddr) -> u32 {
     let digest = peer_digest(vni, vtep);
-    u32::from_be_bytes([digest[6], digest[7], digest[8], digest[9]]) >> 1 | 1
+    (u32::from_be_bytes([digest[6], digest[7], digest[8], digest[9]]) >> 1) | 1
 }
 
 fn peer_digest(vni: u32, vtep: IpAddr) -> [u8; 32] {
@@ -74,7 +74,7 @@ pub fn veth(key: &Key) -> VethIdentity {
 fn mac(digest: &[u8]) -> Mac {
     let mut bytes = [0; 6];
     bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = *from);
-    bytes[0] = bytes[0] & 0xfc | 0x02;
+    bytes[0] = (bytes[0] & 0xfc) | 0x02;
     Mac(bytes)
 }
 

@@ -87,10 +87,15 @@ pub fn address(message: &AddressMessage) -> Option<(u32, IpNetwork)> {
 
 /// One of our routes, and the index of its device.
 pub fn route(message: &RouteMessage) -> Option<(u32, Route)> {
-    let ours = message.header.protocol == RouteProtocol::Other(PROTOCOL)
-        && message.header.kind == RouteType::Unicast
+    let ours = message.header.protocol == RouteProtocol::Other(PROTOCOL);
+    if ours { any_route(message) } else { None }
+}
+
+/// A route, whoever made it, and the index of its device.
+pub fn any_route(message: &RouteMessage) -> Option<(u32, Route)> {
+    let leads_somewhere = message.header.kind == RouteType::Unicast
         && !message.header.flags.contains(RouteFlags::Cloned);
-    if !ours {
+    if !leads_somewhere {
         return None;
     }
     let mut dev = None;

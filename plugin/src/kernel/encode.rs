@@ -58,18 +58,16 @@ pub fn get_addresses() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetAddress(AddressMessage::default())
 }
 
-/// `ip route show proto 102 dev DEV table main|all`; the kernel filters.
+/// `ip route show proto 102 dev DEV table main`, or `ip route show dev DEV table all`; the kernel
+/// filters.
 pub fn get_routes(family: AddressFamily, dev: u32, table: Table) -> RouteNetlinkMessage {
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: family,
-        table: match table {
-            Table::Main => RouteHeader::RT_TABLE_MAIN,
-            Table::Any => RouteHeader::RT_TABLE_UNSPEC,
-        },
-        protocol: RouteProtocol::Other(PROTOCOL),
-        ..RouteHeader::default()
+    let (table, protocol) = match table {
+        Table::Main => (RouteHeader::RT_TABLE_MAIN, RouteProtocol::Other(PROTOCOL)),
+        Table::Any => (RouteHeader::RT_TABLE_UNSPEC, RouteProtocol::Unspec),
     };
+    let mut message = RouteMessage::default();
+    message.header =
+        RouteHeader { address_family: family, table, protocol, ..RouteHeader::default() };
     message.attributes.push(RouteAttribute::Oif(dev));
     RouteNetlinkMessage::GetRoute(message)
 }

@@ -41,7 +41,7 @@ pub struct Dev {
     pub name: String,
 }
 
-/// A route on one device, in the main table. `ip route`
+/// A route on one device. `ip route`
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
     /// Destination prefix; a length of 0 is the default route.
@@ -59,9 +59,10 @@ pub struct Route {
 /// Which routing tables to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// The main table, where all of ours are made.
+    /// Ours in the main table, where all of ours are made.
     Main,
-    /// Every table: source-based routing moves a pod's routes to tables of its own.
+    /// Everybody's in every table: source-based routing makes a pod's routes anew in tables of its
+    /// own, and they are not marked as ours then.
     Any,
 }
 
@@ -104,7 +105,8 @@ pub trait Kernel {
     fn links(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every address, with the index of its device. `ip addr`
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
-    /// Our routes on one device. `ip route show proto 102 dev DEV table main|all`
+    /// Routes on one device. `ip route show proto 102 dev DEV table main`, or
+    /// `ip route show dev DEV table all`
     fn routes(&mut self, dev: u32, table: Table) -> Result<Vec<Route>, KernelError>;
     /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;

@@ -133,8 +133,9 @@ impl Kernel for Netlink {
                 }
                 rows => rows?,
             };
-            routes.extend(rows.iter().filter_map(|row| match row {
-                RouteNetlinkMessage::NewRoute(message) => decode::route(message),
+            routes.extend(rows.iter().filter_map(|row| match (row, table) {
+                (RouteNetlinkMessage::NewRoute(message), Table::Main) => decode::route(message),
+                (RouteNetlinkMessage::NewRoute(message), Table::Any) => decode::any_route(message),
                 _ => None,
             }));
         }

@@ -178,7 +178,8 @@ impl<'a> Expected<'a> {
         problems
     }
 
-    /// Routes of prevResult through our gateway that are in no table of the pod.
+    /// Routes of prevResult through our gateway that are in no table of the pod, nor covered by a
+    /// wider one through it: source-based routing leaves a default route in a table of its own.
     fn route_problems(&self, side: &Side) -> Vec<String> {
         let name = &self.ifname;
         let ours = self.result.routes.iter().filter(|route| {
@@ -187,7 +188,7 @@ impl<'a> Expected<'a> {
                 && self.addresses.iter().any(|a| a.is_ipv4() == family.is_ipv4())
         });
         let stands = |route: &&flatnet_conf::Route| {
-            side.routes.iter().any(|has| has.dst == route.dst && has.gateway == route.gw)
+            side.routes.iter().any(|has| has.gateway == route.gw && covers(has.dst, route.dst))
         };
         ours.filter(|route| !stands(route))
             .map(|route| {
@@ -196,6 +197,10 @@ impl<'a> Expected<'a> {
             })
             .collect()
     }
+}
+
+fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {
+    wide.prefix() <= narrow.prefix() && wide.contains(narrow.network())
 }
 
 fn link_problems(name: &str, link: &Link, mac: Option<Mac>) -> Vec<String> {

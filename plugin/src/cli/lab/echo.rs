@@ -151,14 +151,14 @@ impl Echo {
 
 /// Which target, and which round: a late answer must not count for a later question.
 fn tag(index: usize, round: u8) -> u32 {
-    (index as u32) << 8 | u32::from(round)
+    ((index as u32) << 8) | u32::from(round)
 }
 
 /// The Internet checksum, RFC 1071.
 fn checksum(message: &[u8]) -> u16 {
     let mut sum: u32 = message
         .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from))
+        .map(|pair| (u32::from(pair[0]) << 8) | pair.get(1).copied().map_or(0, u32::from))
         .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

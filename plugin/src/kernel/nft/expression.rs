@@ -123,7 +123,7 @@ pub(super) fn lookup(member: Member, set: &str) -> Attribute {
 /// one byte in a word. `fib saddr . iif oif exists`
 pub(super) fn reverse_path() -> Attribute {
     // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF, NFTA_FIB_F_PRESENT
-    let flags = 1 | 1 << 3 | 1 << 5;
+    let flags = 1 | (1 << 3) | (1 << 5);
     expression(
         "fib",
         // NFT_FIB_RESULT_OIF

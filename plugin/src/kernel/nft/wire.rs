@@ -222,7 +222,7 @@ impl Wire {
 }
 
 fn nf_tables(request: Request) -> u16 {
-    NFNL_SUBSYS_NFTABLES << 8 | request as u16
+    (NFNL_SUBSYS_NFTABLES << 8) | request as u16
 }
 
 /// Appends a message: netlink header, family and resource, attributes.
