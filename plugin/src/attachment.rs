@@ -171,6 +171,24 @@ fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
     changes
 }
 
+/// Makes sure that the node's end can send before ADD returns.
+///
+/// It was switched on before the pod's end, so it had no carrier, and the kernel gives it a queue only
+/// when its link watch runs: up to a second later, and what is sent until then is dropped in silence.
+/// Since Linux 6.8 asking for the device runs the watch at once (`rtnl_getlink` calls
+/// `linkwatch_sync_dev`); older kernels keep the gap, as with any other plugin.
+///
+/// # Errors
+/// The device is gone.
+pub fn await_carrier(node: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
+    match node.link(&attachment.veth.name)? {
+        Some(_) => Ok(()),
+        None => Err(Error::Foreign {
+            reason: format!("{} vanished while it was set up", attachment.veth.name),
+        }),
+    }
+}
+
 fn on_link(address: IpAddr) -> Route {
     let dst = IpNetwork::from(address);
     Route { dst, gateway: None, onlink: false, source: None, metric: None }

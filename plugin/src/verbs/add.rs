@@ -88,7 +88,8 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
     let dev = attachment::create(node, &netns, attachment)?;
     attachment::wire_node(node, &dev, attachment)?;
     let mut pod = Netlink::open_in(netns)?;
-    attachment::wire_pod(&mut pod, attachment)
+    attachment::wire_pod(&mut pod, attachment)?;
+    attachment::await_carrier(node, attachment)
 }
 
 /// Removes what a failed ADD made. What fails here is logged, because the first error is the one to

@@ -66,7 +66,10 @@ impl Underlay {
             let address = addresses::underlay(other).0;
             Change::PutNeighbour(Neighbour { address, mac: mac(1, other) })
         }));
-        Ok(node.apply(&link.dev, &changes)?)
+        node.apply(&link.dev, &changes)?;
+        // Asking runs the link watch: without it the port may drop frames for up to a second.
+        self.kernel.link(&name)?;
+        Ok(())
     }
 }
 
