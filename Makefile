@@ -23,9 +23,9 @@ build:
 		target=$$host
 		flags="-C target-feature=+crt-static"
 	fi
-	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --locked --release --target "$$target" -p flatnet
+	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
 	mkdir -p $(BIN)
-	install "$${CARGO_TARGET_DIR:-target}/$$target/release/flatnet" $(BIN)/
+	install "$${CARGO_TARGET_DIR:-target}/$$target/release/"{flatnet,flatnet-ipam} $(BIN)/
 
 # Three nodes with two pods each on this machine, and who reaches whom.
 demo:

@@ -48,6 +48,9 @@ pub enum Error {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// Standard input could not be read.
+    #[error("cannot read standard input: {0}")]
+    Input(std::io::Error),
     /// The text is not JSON; the reason ends with line and column.
     #[error("{origin}: not valid JSON: {reason}")]
     Decode {
@@ -77,7 +80,7 @@ impl Error {
         let code = match self {
             Error::Version(_) => Code::IncompatibleVersion,
             Error::Environment(_) => Code::InvalidEnvironment,
-            Error::Read { .. } => Code::Io,
+            Error::Read { .. } | Error::Input(_) => Code::Io,
             Error::Decode { .. } => Code::Decoding,
             Error::Invalid { .. } | Error::Node(_) => Code::InvalidConfig,
         };

@@ -7,14 +7,17 @@
 
 mod address;
 mod args;
+mod call;
 mod error;
 mod invocation;
+mod ipam;
 mod json;
 mod mac;
 mod name;
 mod network;
 mod range;
 mod range_file;
+mod range_set;
 mod raw;
 mod reply;
 mod result;
@@ -23,12 +26,15 @@ mod version;
 mod whoami;
 
 pub use args::CniArgs;
+pub use call::{Failure, Reply, call};
 pub use error::{Code, Error};
 pub use invocation::{Command, Invocation};
+pub use ipam::{IpamConf, Source};
 pub use mac::Mac;
 pub use network::{AttachmentId, LogLevel, NetworkConf};
 pub use range::Range;
 pub use range_file::{Node, RangeFile};
+pub use range_set::{RangeSet, SetRange};
 pub use reply::{error_json, reply_version, versions_json};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use version::Version;

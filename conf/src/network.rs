@@ -1,6 +1,6 @@
 //! The network configuration that comes on standard input, validated.
 
-mod fields;
+pub(crate) mod fields;
 
 pub(crate) use fields::version;
 
@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Broken;
@@ -53,7 +54,7 @@ pub struct NetworkConf {
     pub log_level: LogLevel,
     /// `logFile`, absolute; `None` is standard error.
     pub log_file: Option<PathBuf>,
-    /// `dns`, as it is to appear in the result.
+    /// `runtimeConfig.dns`, else `dns`, as it is to appear in the result.
     pub dns: Dns,
     /// `prevResult`: what the plugins before this one in the chain made.
     pub prev_result: Option<AddResult>,
@@ -78,7 +79,7 @@ pub struct AttachmentId {
 const ORIGIN: &str = "network configuration";
 
 /// Where a DEL looks for leases if it is not told, and everything else if nothing is said.
-const DEFAULT_STATE_DIR: &str = "/run/flatnet";
+pub(crate) const DEFAULT_STATE_DIR: &str = "/run/flatnet";
 
 /// All that an error's answer needs of a configuration.
 pub(crate) const VERSION_KEY: Keys = Keys(&[("cniVersion", LEAF)]);
@@ -86,9 +87,10 @@ pub(crate) const VERSION_KEY: Keys = Keys(&[("cniVersion", LEAF)]);
 const REQUESTS: Keys = Keys(&[("ips", LEAF), ("mac", LEAF)]);
 
 /// The key of the specification (section 4, GC), and the one that has been seen in its place.
-const VALID_ATTACHMENTS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+pub(crate) const VALID_ATTACHMENTS: [&str; 2] =
+    ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
-const ATTACHMENT: Keys = Keys(&[("containerID", LEAF), ("ifname", LEAF)]);
+pub(crate) const ATTACHMENT: Keys = Keys(&[("containerID", LEAF), ("ifname", LEAF)]);
 
 /// Every key that is read here. `prevResult` has its own, see `result`.
 const KEYS: Keys = Keys(&[
@@ -106,7 +108,14 @@ const KEYS: Keys = Keys(&[
     ("ipam", Keys(&[("type", LEAF)])),
     ("dns", Keys(&[("nameservers", LEAF), ("domain", LEAF), ("search", LEAF), ("options", LEAF)])),
     ("prevResult", LEAF),
-    ("runtimeConfig", REQUESTS),
+    (
+        "runtimeConfig",
+        Keys(&[
+            ("ips", LEAF),
+            ("mac", LEAF),
+            ("dns", Keys(&[("servers", LEAF), ("searches", LEAF), ("options", LEAF)])),
+        ]),
+    ),
     ("args", Keys(&[("cni", REQUESTS)])),
     (VALID_ATTACHMENTS[0], ATTACHMENT),
     (VALID_ATTACHMENTS[1], ATTACHMENT),
@@ -117,15 +126,10 @@ impl NetworkConf {
     /// the JSON itself, `name` and `cniVersion` may be missing or wrong: cleaning up must not
     /// need what setting up needs.
     pub fn parse(stdin: &[u8], invocation: &Invocation) -> Result<NetworkConf, Error> {
-        let object: json::Object<_> = json::from_bytes(ORIGIN, stdin)?;
-        let mut value = Value::Object(object.0);
-        json::fold_case(&mut value, &KEYS);
-        let cni_version = fields::version(value.get("cniVersion"))?;
-        allows(cni_version, invocation.command)?;
+        let (value, cni_version) = open(stdin, invocation.command, &KEYS)?;
         let lenient = matches!(invocation.command, Command::Del | Command::Gc);
-        let attachments = VALID_ATTACHMENTS.iter().find_map(|key| value.get(*key));
-        let valid_attachments = attachments.map(fields::attachments).transpose();
-        let raw = read(value, lenient).map_err(invalid)?;
+        let valid_attachments = valid_attachments(&value);
+        let mut raw: raw::Network = read(value, lenient).map_err(invalid)?;
         let name = fields::name(raw.name.as_deref()).map_err(invalid)?;
 
         let fields = fields::Fields { lenient };
@@ -135,6 +139,8 @@ impl NetworkConf {
         let state_dir = fields.get(fields::absolute_path(raw.state_dir.as_deref(), "stateDir"))?;
         let prev_result = raw.prev_result.as_ref();
         let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));
+        let runtime_dns = raw.runtime_config.as_mut().and_then(|config| config.dns.take());
+        let runtime_dns = runtime_dns.map(Dns::from).filter(|dns| !dns.is_empty());
         let requests = fields::Requests::new(raw.runtime_config, raw.args, &invocation.args);
         Ok(NetworkConf {
             cni_version,
@@ -148,7 +154,7 @@ impl NetworkConf {
             state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             log_level: fields.get(fields::log_level(raw.log_level.as_deref()))?,
             log_file: fields.get(fields::absolute_path(raw.log_file.as_deref(), "logFile"))?,
-            dns: raw.dns.map(Dns::from).unwrap_or_default(),
+            dns: runtime_dns.or(raw.dns.map(Dns::from)).unwrap_or_default(),
             prev_result: fields.get(prev_result.transpose())?,
             requested_ips: fields.get(requests.ips())?,
             mac: fields.get(requests.mac())?,
@@ -163,8 +169,25 @@ impl NetworkConf {
     }
 }
 
-fn invalid(broken: Broken) -> Error {
+pub(crate) fn invalid(broken: Broken) -> Error {
     broken.in_document(ORIGIN)
+}
+
+/// The JSON object on standard input, its known keys in their exact spelling, and its version,
+/// which allows the command.
+pub(crate) fn open(stdin: &[u8], command: Command, keys: &Keys) -> Result<(Value, Version), Error> {
+    let object: json::Object<_> = json::from_bytes(ORIGIN, stdin)?;
+    let mut value = Value::Object(object.0);
+    json::fold_case(&mut value, keys);
+    let version = fields::version(value.get("cniVersion"))?;
+    allows(version, command)?;
+    Ok((value, version))
+}
+
+/// The attachments that the runtime knows; `None` if it does not say.
+pub(crate) fn valid_attachments(value: &Value) -> Result<Option<Vec<AttachmentId>>, Broken> {
+    let list = VALID_ATTACHMENTS.iter().find_map(|key| value.get(*key));
+    list.map(fields::attachments).transpose()
 }
 
 /// CHECK came with 0.4.0, GC and STATUS with 1.1.0.
@@ -183,7 +206,7 @@ fn allows(version: Version, command: Command) -> Result<(), Error> {
 }
 
 /// Reads the types. A lenient reader drops what has the wrong one, key by key.
-fn read(mut value: Value, lenient: bool) -> Result<raw::Network, Broken> {
+pub(crate) fn read<T: DeserializeOwned>(mut value: Value, lenient: bool) -> Result<T, Broken> {
     loop {
         let (key, broken) = match json::object_from_value(&value) {
             Ok(raw) => return Ok(raw),

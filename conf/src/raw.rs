@@ -1,8 +1,10 @@
 //! What the two files say, field by field and without any rule: the types that serde fills, and
 //! that the JSON Schemas are made from. `range_file` and `network` turn them into what is meant.
 
+mod ipam;
 mod network;
 mod range_file;
 
-pub(crate) use network::{Args, CniArgs, Dns, Ipam, Network, Route, RuntimeConfig};
+pub(crate) use ipam::{IpamNetwork, IpamRange, IpamSection};
+pub(crate) use network::{Args, CniArgs, Dns, Ipam, Network, Route, RuntimeConfig, RuntimeDns};
 pub(crate) use range_file::{Node, Range, RangeFile, RangeObject};

@@ -104,6 +104,17 @@ impl From<raw::Dns> for Dns {
     }
 }
 
+impl From<raw::RuntimeDns> for Dns {
+    fn from(raw: raw::RuntimeDns) -> Dns {
+        Dns {
+            nameservers: raw.servers.unwrap_or_default(),
+            domain: None,
+            search: raw.searches.unwrap_or_default(),
+            options: raw.options.unwrap_or_default(),
+        }
+    }
+}
+
 impl Route {
     /// A route to `dst` by `gw`, with nothing else set.
     pub fn new(dst: IpNetwork, gw: Option<IpAddr>) -> Route {

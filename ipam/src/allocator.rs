@@ -4,13 +4,13 @@
 //! so that one that was just freed is not given again while others still have it in their
 //! neighbour caches and connections.
 
-use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flatnet_conf::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::round_robin::walk;
 
 /// The last address given in each family; as JSON `{"4": "10.244.1.7", "6": "fd00::7"}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -127,29 +127,6 @@ fn first_free(
         }
     }
     Ok(None)
-}
-
-/// Every address that the ranges give, once, beginning after `last` and coming round to it.
-/// A `last` of no range (the ranges have changed) begins at the first.
-fn walk<'a>(ranges: &'a [&'a Range], last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> + 'a {
-    let turn = last.and_then(|last| ranges.iter().position(|range| range.contains(last)));
-    let last = turn.and(last);
-    let (before, from) = ranges.split_at(turn.unwrap_or(0));
-    let (current, after) = match from.split_first() {
-        Some((current, after)) => (Some(*current), after),
-        None => (None, from),
-    };
-    let ahead = current.into_iter().flat_map(move |range| steps(range, last));
-    let others = after.iter().chain(before).flat_map(|range| steps(range, None));
-    let behind = current
-        .zip(last)
-        .into_iter()
-        .flat_map(|(range, last)| steps(range, None).take_while(move |address| *address <= last));
-    ahead.chain(others).chain(behind)
-}
-
-fn steps(range: &Range, after: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
-    iter::successors(range.next_after(after), |address| range.next_after(Some(*address)))
 }
 
 #[cfg(test)]

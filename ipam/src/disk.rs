@@ -228,7 +228,8 @@ pub(crate) fn inode(path: &Path) -> Result<Option<Inode>> {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file. A missing one is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))

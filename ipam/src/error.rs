@@ -15,6 +15,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a lease could not be given, read or taken back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The environment, the network configuration or the range file is wrong.
+    #[error(transparent)]
+    Input(#[from] flatnet_conf::Error),
     /// A system call on the state folder failed.
     #[error("cannot {action} {}: {}", .path.display(), said(.source))]
     Io {
@@ -26,7 +29,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The state folder cannot be trusted with leases.
-    #[error("will not keep leases in {}: {why}; remove it or set another stateDir", .path.display())]
+    #[error("will not keep leases in {}: {why}; remove it, or set another stateDir or dataDir", .path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -73,6 +76,40 @@ pub enum Error {
         /// Who holds it.
         holder: String,
     },
+    /// Requested addresses for which there is no range set: in none, or in one whose address is
+    /// requested already.
+    #[error(
+        "cannot give the requested addresses {}: request one address of each range set, in its ranges",
+        list(.addresses)
+    )]
+    NoSet {
+        /// The addresses left over.
+        addresses: Vec<IpAddr>,
+    },
+    /// A requested address that is the gateway of its range.
+    #[error("the requested address {address} is the gateway of its range: request another")]
+    Gateway {
+        /// The address asked for.
+        address: IpAddr,
+    },
+    /// Every address of a range set is held.
+    #[error("no address left in {set}: add a range to this set, or delete attachments")]
+    Full {
+        /// The ranges of the set.
+        set: String,
+    },
+    /// CHECK: the attachment does not hold what it should.
+    #[error("{reason}; delete the attachment and add it again")]
+    NotAsMade {
+        /// What is missing.
+        reason: String,
+    },
+    /// STATUS: an ADD would fail.
+    #[error("addresses cannot be given: {0}")]
+    Unavailable(Box<Error>),
+    /// Several steps failed; the others were done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
     /// Every address of the node's ranges of one family is held by a living attachment.
     #[error("no address left for a pod on node {node} in {ranges}: add a range to this node")]
     Exhausted {
@@ -85,13 +122,28 @@ pub enum Error {
 
 impl Error {
     /// The code of a CNI error: 5 for input and output, 7 for a request against the
-    /// configuration, and flatnet's own 100 (no address left) and 101 (requested address taken).
+    /// configuration, 50 for a STATUS, and flatnet's own 100 (no address left), 101 (requested
+    /// address taken) and 105 (not as ADD made it).
     pub fn code(&self) -> u32 {
         match self {
+            Error::Input(error) => error.code(),
             Error::Io { .. } | Error::Folder { .. } | Error::Broken { .. } => 5,
             Error::OutOfRanges { .. } | Error::SeveralOfFamily { .. } => 7,
-            Error::Exhausted { .. } => 100,
+            Error::NoSet { .. } | Error::Gateway { .. } => 7,
+            Error::Unavailable(_) => 50,
+            Error::Exhausted { .. } | Error::Full { .. } => 100,
             Error::Taken { .. } => 101,
+            Error::NotAsMade { .. } => 105,
+            Error::Several(errors) => errors.first().map_or(5, Error::code),
+        }
+    }
+
+    /// The outcome of steps that were all tried.
+    pub fn collect(mut errors: Vec<Error>) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several(errors)),
         }
     }
 
@@ -101,12 +153,33 @@ impl Error {
     }
 }
 
+impl flatnet_conf::Failure for Error {
+    fn code(&self) -> u32 {
+        Error::code(self)
+    }
+
+    fn details(&self) -> String {
+        match self {
+            Error::Input(error) => error.details(),
+            Error::Unavailable(error) => flatnet_conf::Failure::details(error.as_ref()),
+            _ => String::new(),
+        }
+    }
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
 /// The kernel's answer with what to do about it, where there is something.
 fn said(error: &io::Error) -> String {
     let advice = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) => return "it vanished in between: try again".to_owned(),
-        Some(Errno::ENOSPC | Errno::EDQUOT) => "free space there or set another stateDir",
-        Some(Errno::EROFS) => "set stateDir to a writable folder",
+        Some(Errno::ENOSPC | Errno::EDQUOT) => {
+            "free space there or set another stateDir or dataDir"
+        }
+        Some(Errno::EROFS) => "set stateDir or dataDir to a writable folder",
         Some(Errno::EACCES | Errno::EPERM) => "run as the owner of the folder",
         Some(Errno::ELOOP) => "it is a symbolic link, remove it",
         _ => return error.to_string(),
@@ -115,75 +188,4 @@ fn said(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn io(errno: Errno) -> Error {
-        Error::io("lock", Path::new("/run/flatnet/pods/node-a/lock"))(errno.into())
-    }
-
-    #[test]
-    fn every_failure_says_what_and_why_and_has_its_code() {
-        let address = IpAddr::from([10, 244, 1, 5]);
-        let second = IpAddr::from([10, 244, 1, 6]);
-        let (node, ranges) = ("node-a".to_owned(), "10.244.1.0/24".to_owned());
-        let cases = [
-            (
-                io(Errno::ENOSPC),
-                5,
-                "cannot lock /run/flatnet/pods/node-a/lock: No space left on device (os error 28): \
-                 free space there or set another stateDir",
-            ),
-            (
-                io(Errno::EROFS),
-                5,
-                "cannot lock /run/flatnet/pods/node-a/lock: Read-only file system (os error 30): \
-                 set stateDir to a writable folder",
-            ),
-            (
-                io(Errno::EIO),
-                5,
-                "cannot lock /run/flatnet/pods/node-a/lock: Input/output error (os error 5)",
-            ),
-            (
-                Error::Folder { path: "/run/flatnet".into(), why: "it is a symbolic link" },
-                5,
-                "will not keep leases in /run/flatnet: it is a symbolic link; remove it or set \
-                 another stateDir",
-            ),
-            (
-                Error::OutOfRanges { address, node: node.clone(), ranges: ranges.clone() },
-                7,
-                "the requested address 10.244.1.5 is not one that node node-a gives to pods: \
-                 choose one of 10.244.1.0/24",
-            ),
-            (
-                Error::SeveralOfFamily { first: address, second },
-                7,
-                "cannot give both requested addresses 10.244.1.5 and 10.244.1.6: request one \
-                 address of each family",
-            ),
-            (
-                Error::Taken { address, holder: "eth0 of container c1".to_owned() },
-                101,
-                "the requested address 10.244.1.5 is taken by eth0 of container c1: request \
-                 another, or delete that one",
-            ),
-            (
-                Error::Exhausted { node, ranges },
-                100,
-                "no address left for a pod on node node-a in 10.244.1.0/24: add a range to this \
-                 node",
-            ),
-        ];
-        for (error, code, text) in cases {
-            assert_eq!((error.code(), error.to_string().as_str()), (code, text));
-        }
-    }
-
-    #[test]
-    fn a_missing_path_never_reads_as_success_to_containerd() {
-        let text = io(Errno::ENOENT).to_string().to_lowercase();
-        assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
-    }
-}
+mod tests;

@@ -16,7 +16,8 @@ pub struct Attachment {
     pub container_id: String,
     /// `CNI_IFNAME`: the interface's name in the pod.
     pub ifname: String,
-    /// The name of the node's end of the veth pair.
+    /// The name of the node's end of the veth pair; empty where another main plugin than flatnet
+    /// makes the interface, of which the kernel then tells nothing.
     pub veth: String,
     /// The inode of the node's own network namespace, as `stat -Lc %i /proc/self/ns/net` shows it.
     pub netns: u64,
@@ -26,6 +27,14 @@ pub struct Attachment {
     /// `CNI_NETNS`, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+}
+
+impl Attachment {
+    /// Whether another main plugin than flatnet makes the interface: then nobody but its DEL and
+    /// its GC knows when the addresses are free.
+    pub fn is_delegated(&self) -> bool {
+        self.veth.is_empty()
+    }
 }
 
 /// The Kubernetes pod of an attachment, as far as CNI_ARGS name it.

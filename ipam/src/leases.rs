@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet_conf::Range;
+use nix::unistd::{AccessFlags, access};
 
 use crate::allocator::Refusal;
 use crate::decision;
@@ -83,7 +84,9 @@ impl Leases {
         let Request { attachment, ranges, requested } = *request;
         let mut choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
         if let Err(Refusal::Taken(_) | Refusal::Exhausted { .. }) = choice {
-            reclaim::run(&mut locked, alive)?;
+            reclaim::run(&mut locked, &mut |candidate| {
+                candidate.is_delegated() || alive(candidate)
+            })?;
             choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
         }
         let choice = choice.map_err(|refusal| self.explain(refusal, ranges))?;
@@ -113,12 +116,24 @@ impl Leases {
 
     /// Removes every lease, and every address without one, that `alive` says no pod lives on.
     /// Those of an ADD or DEL under way are passed by without asking, and a file that fails is
-    /// reported and does not keep the others from being reclaimed.
+    /// reported and does not keep the others from being reclaimed. Leases that were made for another
+    /// main plugin are passed by too; see [`Leases::collect`].
     ///
     /// `alive` is asked once for each and must look at the kernel: does the veth exist, does a host
     /// route to an address? It runs with the folder locked, so it must not call these leases.
     pub fn reclaim(&self, alive: &mut dyn FnMut(&Candidate) -> bool) -> Result<Reclaimed> {
-        reclaim::run(&mut self.disk.lock()?, alive)
+        reclaim::run(&mut self.disk.lock()?, &mut |candidate| {
+            candidate.is_delegated() || alive(candidate)
+        })
+    }
+
+    /// Removes the leases that were made for another main plugin and that `alive` disowns; no
+    /// others. As [`Leases::reclaim`] otherwise.
+    pub fn collect(&self, alive: &mut dyn FnMut(&Record) -> bool) -> Result<Reclaimed> {
+        reclaim::run(&mut self.disk.lock()?, &mut |candidate| match &candidate.record {
+            Some(record) if record.attachment.is_delegated() => alive(record),
+            _ => true,
+        })
     }
 
     /// The lease of an attachment; `None` if there is none.
@@ -198,6 +213,13 @@ pub fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
     let mut nodes = disk::names(&folder)?;
     nodes.retain(|name| fs::symlink_metadata(folder.join(name)).is_ok_and(|found| found.is_dir()));
     Ok(nodes)
+}
+
+/// Whether leases could be written: into the folder, or into the nearest above it that there is.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|errno| Error::io("write to", there)(errno.into()))
 }
 
 fn describe<'a>(ranges: impl Iterator<Item = &'a Range>) -> String {

@@ -17,6 +17,8 @@
 //!                             addresses/<ip>   the same file: this is what makes the address taken
 //! ```
 //!
+//! Beside it, [`HostLocal`] keeps leases in range sets as the reference plugin host-local does.
+//!
 //! Who decides what: `allocator` which address (pure), `decision` the order of the steps on disk,
 //! `disk` what each step is, `lock` who waits for whom, `reclaim` what is left over.
 
@@ -26,15 +28,18 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod host_local;
 mod key;
 mod lease;
 mod leases;
 mod lock;
 mod reclaim;
+mod round_robin;
 mod store;
 
 pub use error::{Error, Result};
+pub use host_local::{Given, HostLocal};
 pub use key::{Key, network_folder, node_folder};
 pub use lease::{Attachment, Pod, Record};
-pub use leases::{Lease, Leases, Request, nodes_of};
+pub use leases::{Lease, Leases, Request, check_writable, nodes_of};
 pub use reclaim::{Candidate, Listing, Reclaimed};

@@ -25,6 +25,13 @@ pub struct Candidate {
     pub addresses: Vec<IpAddr>,
 }
 
+impl Candidate {
+    /// Whether it was made for another main plugin than flatnet.
+    pub(crate) fn is_delegated(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.attachment.is_delegated())
+    }
+}
+
 /// What a reclaim did.
 #[derive(Debug, Default)]
 pub struct Reclaimed {

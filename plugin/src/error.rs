@@ -95,6 +95,16 @@ pub enum Error {
     Several(Vec<Error>),
 }
 
+impl flatnet_conf::Failure for Error {
+    fn code(&self) -> u32 {
+        Error::code(self)
+    }
+
+    fn details(&self) -> String {
+        Error::details(self)
+    }
+}
+
 impl Error {
     /// The code of the specification's error result (CNI 1.1.0, section 5), or one of ours.
     pub fn code(&self) -> u32 {

@@ -20,7 +20,6 @@ mod reconcile;
 mod stamp;
 mod verbs;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,11 +28,7 @@ fn main() -> ExitCode {
         return cli::run();
     }
     let reply = dispatch::call(|name| std::env::var_os(name), std::io::stdin());
-    let written = match reply.document {
-        Some(document) => writeln!(std::io::stdout(), "{document}"),
-        None => Ok(()),
-    };
-    match written {
+    match reply.write(std::io::stdout()) {
         Ok(()) if reply.success => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(e) => {

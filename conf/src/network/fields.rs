@@ -13,13 +13,13 @@ use crate::name::{is_identifier, node_name_problem};
 use crate::{AddResult, CniArgs, Error, Mac, Version, raw};
 
 /// What becomes of a field that breaks its rule.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     /// It counts as absent.
-    pub(super) lenient: bool,
+    pub(crate) lenient: bool,
 }
 
 impl Fields {
-    pub(super) fn get<T: Default, E: Into<Error>>(&self, field: Result<T, E>) -> Result<T, Error> {
+    pub(crate) fn get<T: Default, E: Into<Error>>(&self, field: Result<T, E>) -> Result<T, Error> {
         match field {
             Err(_) if self.lenient => Ok(T::default()),
             field => field.map_err(Into::into),
@@ -46,7 +46,7 @@ pub(crate) fn version(value: Option<&Value>) -> Result<Version, Error> {
     }
 }
 
-pub(super) fn name(text: Option<&str>) -> Result<String, Broken> {
+pub(crate) fn name(text: Option<&str>) -> Result<String, Broken> {
     let problem = match text {
         Some(text) if is_identifier(text) => return Ok(text.to_owned()),
         Some(text) => format!(
@@ -58,7 +58,7 @@ pub(super) fn name(text: Option<&str>) -> Result<String, Broken> {
 }
 
 /// Whatever the executable is called: the runtime has found it by this.
-pub(super) fn kind(text: Option<&str>) -> Result<(), Broken> {
+pub(crate) fn kind(text: Option<&str>) -> Result<(), Broken> {
     match text {
         Some(text) if !text.is_empty() => Ok(()),
         _ => Err(Broken::new("is missing; write the plugin's name, \"flatnet\"").under("type")),
@@ -67,7 +67,7 @@ pub(super) fn kind(text: Option<&str>) -> Result<(), Broken> {
 
 /// The built-in IPAM is none; any other is an executable that is looked for in `CNI_PATH`, so its
 /// name must not lead out of there.
-pub(super) fn ipam(ipam: Option<&raw::Ipam>) -> Result<Option<String>, Broken> {
+pub(crate) fn ipam(ipam: Option<&raw::Ipam>) -> Result<Option<String>, Broken> {
     match ipam.and_then(|ipam| ipam.kind.as_deref()) {
         None | Some("" | "flatnet-ipam") => Ok(None),
         Some(name) if name.contains(['/', '\0']) || name == "." || name == ".." => {
@@ -81,7 +81,7 @@ pub(super) fn ipam(ipam: Option<&raw::Ipam>) -> Result<Option<String>, Broken> {
     }
 }
 
-pub(super) fn absolute_path(text: Option<&str>, field: &str) -> Result<Option<PathBuf>, Broken> {
+pub(crate) fn absolute_path(text: Option<&str>, field: &str) -> Result<Option<PathBuf>, Broken> {
     let Some(text) = text else { return Ok(None) };
     if Path::new(text).is_absolute() && !text.contains('\0') {
         return Ok(Some(text.into()));
@@ -89,15 +89,15 @@ pub(super) fn absolute_path(text: Option<&str>, field: &str) -> Result<Option<Pa
     Err(Broken::new(format!("{text:?} is not an absolute path")).under(field))
 }
 
-pub(super) fn required_range_file(path: Option<PathBuf>) -> Result<Option<PathBuf>, Broken> {
+pub(crate) fn required_range_file(path: Option<PathBuf>) -> Result<Option<PathBuf>, Broken> {
     path.map(Some).ok_or_else(range_file_missing)
 }
 
-pub(super) fn range_file_missing() -> Broken {
+pub(crate) fn range_file_missing() -> Broken {
     Broken::new("is missing; give the absolute path of the range file").under("rangeFile")
 }
 
-pub(super) fn node(name: Option<String>) -> Result<Option<String>, Broken> {
+pub(crate) fn node(name: Option<String>) -> Result<Option<String>, Broken> {
     match name.as_deref().and_then(node_name_problem) {
         Some(problem) => {
             let name = name.unwrap_or_default();
@@ -108,7 +108,7 @@ pub(super) fn node(name: Option<String>) -> Result<Option<String>, Broken> {
 }
 
 /// The kernel's least for IPv4 (`ETH_MIN_MTU`) and the most that an IP header can say.
-pub(super) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
+pub(crate) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
     let Some(value) = value else { return Ok(None) };
     match u32::try_from(value) {
         Ok(mtu @ 68..=65_535) => Ok(Some(mtu)),
@@ -116,7 +116,7 @@ pub(super) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
     }
 }
 
-pub(super) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
+pub(crate) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
     match text {
         None => Ok(LogLevel::default()),
         Some("error") => Ok(LogLevel::Error),
@@ -130,7 +130,7 @@ pub(super) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
     }
 }
 
-pub(super) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
+pub(crate) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
     let mut routes = Vec::with_capacity(raw.len());
     for (index, route) in raw.iter().enumerate() {
         let at = |problem: String, field: &str| {
@@ -149,11 +149,11 @@ pub(super) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
     Ok(routes)
 }
 
-pub(super) fn prev_result(value: &Value, version: Version) -> Result<AddResult, Broken> {
+pub(crate) fn prev_result(value: &Value, version: Version) -> Result<AddResult, Broken> {
     crate::result::read(value, version).map_err(|broken| broken.under("prevResult"))
 }
 
-pub(super) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {
+pub(crate) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {
     let broken = |problem: String| Broken::new(problem).under(VALID_ATTACHMENTS[0]);
     let Some(list) = value.as_array() else {
         let none = value.is_null();
@@ -172,14 +172,14 @@ pub(super) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {
 }
 
 /// What is asked for one attachment, by those who may ask, the first before the others.
-pub(super) struct Requests<'a> {
+pub(crate) struct Requests<'a> {
     runtime_config: Option<raw::RuntimeConfig>,
     args: Option<raw::CniArgs>,
     environment: &'a CniArgs,
 }
 
 impl<'a> Requests<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         runtime_config: Option<raw::RuntimeConfig>,
         args: Option<raw::Args>,
         environment: &'a CniArgs,
@@ -188,22 +188,39 @@ impl<'a> Requests<'a> {
     }
 
     /// An empty list asks for nothing, and leaves it to the next who may ask.
-    pub(super) fn ips(&self) -> Result<Vec<IpAddr>, Broken> {
-        let runtime = self.runtime_config.as_ref().and_then(|config| config.ips.as_ref());
-        let args = self.args.as_ref().and_then(|args| args.ips.as_ref());
-        for (texts, field) in [(runtime, "runtimeConfig.ips"), (args, "args.cni.ips")] {
-            let Some(texts) = texts.filter(|texts| !texts.is_empty()) else { continue };
-            let address = |(index, text): (usize, &String)| {
-                parse_requested(text)
-                    .map_err(|problem| Broken::new(problem).under(format_args!("{field}[{index}]")))
-            };
-            return texts.iter().enumerate().map(address).collect();
+    pub(crate) fn ips(&self) -> Result<Vec<IpAddr>, Broken> {
+        let asked = self.runtime_ips()?;
+        if !asked.is_empty() {
+            return Ok(asked);
         }
-        Ok(self.environment.ip.clone())
+        let asked = self.args_ips()?;
+        Ok(if asked.is_empty() { self.environment.ip.clone() } else { asked })
+    }
+
+    /// What all of them ask for, each address once: host-local's way.
+    pub(crate) fn every_ip(&self) -> Result<Vec<IpAddr>, Broken> {
+        let mut all: Vec<IpAddr> = Vec::new();
+        let lists = [self.environment.ip.clone(), self.args_ips()?, self.runtime_ips()?];
+        for address in lists.into_iter().flatten() {
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        Ok(all)
+    }
+
+    fn runtime_ips(&self) -> Result<Vec<IpAddr>, Broken> {
+        let texts = self.runtime_config.as_ref().and_then(|config| config.ips.as_deref());
+        addresses(texts.unwrap_or_default(), "runtimeConfig.ips")
+    }
+
+    fn args_ips(&self) -> Result<Vec<IpAddr>, Broken> {
+        let texts = self.args.as_ref().and_then(|args| args.ips.as_deref());
+        addresses(texts.unwrap_or_default(), "args.cni.ips")
     }
 
     /// An empty text asks for nothing.
-    pub(super) fn mac(&self) -> Result<Option<Mac>, Broken> {
+    pub(crate) fn mac(&self) -> Result<Option<Mac>, Broken> {
         let runtime = self.runtime_config.as_ref().and_then(|config| config.mac.as_ref());
         let args = self.args.as_ref().and_then(|args| args.mac.as_ref());
         for (text, field) in [(runtime, "runtimeConfig.mac"), (args, "args.cni.mac")] {
@@ -215,4 +232,12 @@ impl<'a> Requests<'a> {
         }
         Ok(self.environment.mac)
     }
+}
+
+fn addresses(texts: &[String], field: &str) -> Result<Vec<IpAddr>, Broken> {
+    let address = |(index, text): (usize, &String)| {
+        parse_requested(text)
+            .map_err(|problem| Broken::new(problem).under(format_args!("{field}[{index}]")))
+    };
+    texts.iter().enumerate().map(address).collect()
 }

@@ -150,6 +150,27 @@ fn who_may_ask_for_addresses() {
 }
 
 #[test]
+fn who_may_say_how_names_are_resolved() {
+    let said = json!({"Servers": ["10.0.0.1"], "Searches": ["a.b"], "Options": ["ndots:2"]});
+    let runtime = Dns {
+        nameservers: vec!["10.0.0.1".to_owned()],
+        domain: None,
+        search: vec!["a.b".to_owned()],
+        options: vec!["ndots:2".to_owned()],
+    };
+    let configured = Dns { domain: Some("c.d".to_owned()), ..Dns::default() };
+    for (said, expected) in
+        [(said, runtime), (json!({}), configured.clone()), (json!(null), configured)]
+    {
+        let conf = json!({
+            "name": "pods", "type": "flatnet", "rangeFile": "/etc/flatnet/pods.json",
+            "dns": {"domain": "c.d"}, "runtimeConfig": {"dns": said}
+        });
+        assert_eq!(parse(&conf.to_string()).dns, expected);
+    }
+}
+
+#[test]
 fn commands_and_versions() {
     let since = [
         (Command::Add, Version::V0_1_0),

@@ -108,6 +108,21 @@ pub(crate) struct RuntimeConfig {
     pub(crate) ips: Option<Vec<String>>,
     /// MAC address asked for (capability `mac`).
     pub(crate) mac: Option<String>,
+    /// Name resolution instead of the configured one (capability `dns`).
+    pub(crate) dns: Option<RuntimeDns>,
+}
+
+/// Name resolution as runtimes say it.
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub(crate) struct RuntimeDns {
+    /// Addresses of name servers, in order.
+    pub(crate) servers: Option<Vec<String>>,
+    /// Search domains, in order.
+    pub(crate) searches: Option<Vec<String>>,
+    /// Options for the resolver.
+    pub(crate) options: Option<Vec<String>>,
 }
 
 /// Arguments by the conventions of the CNI project.

@@ -42,8 +42,8 @@ fn a_folder_that_is_no_folder_of_ours_is_refused() {
             Disk::existing(state.path(), NETWORK, NODE).unwrap_err(),
         ] {
             let text = format!(
-                "will not keep leases in {}: it is a symbolic link; remove it or set another \
-                 stateDir",
+                "will not keep leases in {}: it is a symbolic link; remove it, or set another \
+                 stateDir or dataDir",
                 path.display()
             );
             assert_eq!((error.code(), error.to_string()), (5, text));

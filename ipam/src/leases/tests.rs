@@ -289,3 +289,53 @@ fn the_same_attachment_side_by_side_ends_with_one_lease_or_none() {
     fixture.leases.release(&key("a"), None).unwrap();
     assert!(fixture.audit().is_empty());
 }
+
+#[test]
+fn leases_for_another_main_plugin_are_left_to_it() {
+    let fixture = Fixture::new(&["10.1.0.0/30"]);
+    let delegated = Attachment { veth: String::new(), ..attachment("bridged") };
+    let request = Request { attachment: &delegated, ranges: &fixture.ranges, requested: &[] };
+    let lease = fixture.leases.allocate(&key("bridged"), &request, &mut |_| true).unwrap();
+    lease.commit();
+    fixture.add("ours", &[]).unwrap();
+    // The kernel shows nothing of it, and yet its address may be in use.
+    let mut asked = Vec::new();
+    let mut dead = |candidate: &Candidate| {
+        asked.push(candidate.addresses.clone());
+        false
+    };
+    let requested = addresses(&["10.1.0.1"]);
+    let request = Request { requested: &requested, ..request };
+    let refused = fixture.leases.allocate(&key("new"), &request, &mut dead).unwrap_err();
+    assert_eq!(refused.code(), 101, "{refused}");
+    fixture.leases.reclaim(&mut dead).unwrap();
+    assert_eq!(asked, [addresses(&["10.1.0.2"])]);
+    assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), ["bridged"]);
+    // Its own GC asks for nothing else.
+    fixture.add("ours", &[]).unwrap();
+    let mut alive = true;
+    for expected in [vec!["bridged", "ours"], vec!["ours"]] {
+        let mut asked = Vec::new();
+        let collected = fixture.leases.collect(&mut |record| {
+            asked.push(record.attachment.container_id.clone());
+            alive
+        });
+        assert!(collected.unwrap().errors.is_empty());
+        assert_eq!(asked, ["bridged"]);
+        assert_eq!(fixture.audit().into_keys().collect::<Vec<_>>(), expected);
+        alive = false;
+    }
+}
+
+#[test]
+fn a_folder_to_come_is_writable_as_what_it_will_be_in() {
+    let state = tempfile::tempdir().unwrap();
+    assert!(crate::check_writable(&state.path().join("a/b")).is_ok());
+    // A file in the place of a folder.
+    let file = state.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = crate::check_writable(&file.join("a/b")).unwrap_err();
+    assert_eq!(error.code(), 5);
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot write to {}: ", file.display())), "{text}");
+}
