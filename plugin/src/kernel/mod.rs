@@ -127,7 +127,7 @@ pub trait Kernel {
     /// Removes a device; `false` if there was none. `ip link delete NAME`
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first
-    /// failure is returned.
+    /// failure is returned. Addresses added are usable when it returns.
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
     /// Makes a network's packet filter rules exactly these. `nft list table inet flatnet`
     fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError>;

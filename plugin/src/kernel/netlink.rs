@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
+use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -16,6 +18,10 @@ use super::{
     Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, Table, Veth,
     VxlanLink, decode, encode,
 };
+
+/// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
+/// burst of pods may hold for long.
+const LOCAL_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
@@ -61,6 +67,37 @@ impl Netlink {
         })?;
         log::debug!("{command}");
         result
+    }
+
+    /// Waits until an IPv6 address that was just added is ours to receive on.
+    ///
+    /// Even without duplicate address detection the kernel finishes the work in a queue of its own
+    /// (`addrconf_dad_work`), and drops what arrives before it has made the local route.
+    fn await_local(&mut self, address: IpAddr) -> Result<(), KernelError> {
+        let deadline = Instant::now() + LOCAL_AT_MOST;
+        while !self.is_local(address)? {
+            if Instant::now() > deadline {
+                return Err(KernelError::Answer {
+                    request: format!("ip route get {address}"),
+                    reason: format!("the address is still not local after {LOCAL_AT_MOST:?}"),
+                });
+            }
+            // The queue takes some ten microseconds where nobody holds the kernel's network lock.
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        Ok(())
+    }
+
+    fn is_local(&mut self, address: IpAddr) -> Result<bool, KernelError> {
+        let request = Request { message: encode::get_path(address), flags: 0 };
+        let mut local = false;
+        self.socket.exchange([request], |_, answer| {
+            if let Answer::Message(message) = answer {
+                local = matches!(*message, RouteNetlinkMessage::NewRoute(route)
+                    if route.header.kind == RouteType::Local);
+            }
+        })?;
+        Ok(local)
     }
 
     fn look_up(
@@ -241,7 +278,11 @@ impl Kernel for Netlink {
                 }
             }
         }
-        first
+        first?;
+        changes.iter().try_for_each(|change| match change {
+            Change::AddAddress(IpNetwork::V6(address)) => self.await_local(address.ip().into()),
+            _ => Ok(()),
+        })
     }
 
     fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError> {
