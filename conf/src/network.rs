@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::Broken;
 use crate::json::{self, Keys, LEAF};
-use crate::{AddResult, Command, Dns, Error, Invocation, Mac, Version, raw};
+use crate::{AddResult, Command, Dns, Error, Invocation, Mac, Range, Version, raw};
 
 /// How much is logged.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -60,6 +60,9 @@ pub struct NetworkConf {
     pub prev_result: Option<AddResult>,
     /// Addresses asked for: `runtimeConfig.ips`, else `args.cni.ips`, else `IP` of `CNI_ARGS`.
     pub requested_ips: Vec<IpAddr>,
+    /// Ranges asked for, `runtimeConfig.ipRanges`: the addresses are to be of these parts of the
+    /// node's ranges. Empty where the runtime does not care.
+    pub ip_ranges: Vec<Range>,
     /// MAC asked for: `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
     pub mac: Option<Mac>,
     /// For GC: the attachments that the runtime knows, `cni.dev/valid-attachments`. An empty list
@@ -83,6 +86,9 @@ pub(crate) const DEFAULT_STATE_DIR: &str = "/run/flatnet";
 
 /// All that an error's answer needs of a configuration.
 pub(crate) const VERSION_KEY: Keys = Keys(&[("cniVersion", LEAF)]);
+
+const IP_RANGE: Keys =
+    Keys(&[("subnet", LEAF), ("rangeStart", LEAF), ("rangeEnd", LEAF), ("gateway", LEAF)]);
 
 const REQUESTS: Keys = Keys(&[("ips", LEAF), ("mac", LEAF)]);
 
@@ -112,6 +118,7 @@ const KEYS: Keys = Keys(&[
         "runtimeConfig",
         Keys(&[
             ("ips", LEAF),
+            ("ipRanges", IP_RANGE),
             ("mac", LEAF),
             ("dns", Keys(&[("servers", LEAF), ("searches", LEAF), ("options", LEAF)])),
         ]),
@@ -157,6 +164,7 @@ impl NetworkConf {
             dns: runtime_dns.or(raw.dns.map(Dns::from)).unwrap_or_default(),
             prev_result: fields.get(prev_result.transpose())?,
             requested_ips: fields.get(requests.ips())?,
+            ip_ranges: fields.get(requests.ip_ranges())?,
             mac: fields.get(requests.mac())?,
             // A list that cannot be read is no list: nothing is taken for stale by it.
             valid_attachments: fields.get(valid_attachments)?,

@@ -39,6 +39,19 @@ impl Range {
             .map_err(|broken| broken.in_document("range"))
     }
 
+    /// A range that a runtime asks for; its gateway is of no interest.
+    pub(crate) fn from_runtime(raw: &raw::IpamRange) -> Result<Range, Broken> {
+        let subnet = raw.subnet.clone().ok_or_else(|| {
+            Broken::new("is missing; give the subnet in CIDR notation").under("subnet")
+        })?;
+        Range::from_raw(&raw::Range::Object(raw::RangeObject {
+            subnet,
+            range_start: raw.range_start.clone(),
+            range_end: raw.range_end.clone(),
+            exclude: Vec::new(),
+        }))
+    }
+
     pub(crate) fn from_raw(raw: &raw::Range) -> Result<Range, Broken> {
         let object = match raw {
             raw::Range::Subnet(subnet) => {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::{Dns, NetworkConf};
+use flatnet_conf::{Dns, NetworkConf, Range};
 use flatnet_ipam::{Attachment as Holder, Key, Lease, Leases, Request};
 use ipnetwork::IpNetwork;
 
@@ -40,9 +40,10 @@ impl<'a> Grant<'a> {
         key: &Key,
         holder: &Holder,
     ) -> Result<Self, Error> {
+        let ranges = narrow(&this.ranges, &conf.ip_ranges)?;
         let leases = Leases::create(&conf.state_dir, &conf.name, &this.node)?;
         let request =
-            Request { attachment: holder, ranges: &this.ranges, requested: &conf.requested_ips };
+            Request { attachment: holder, ranges: &ranges, requested: &conf.requested_ips };
         let lease = leases.allocate(key, &request, &mut |candidate| lives(node, candidate))?;
         let addresses = lease.addresses().to_vec();
         Ok(Self {
@@ -98,6 +99,70 @@ impl<'a> Grant<'a> {
         };
         if let Err(e) = given_back {
             log::warn!("rolling back: {e}");
+        }
+    }
+}
+
+/// The node's ranges, with the parts that the runtime asks for ahead of them.
+///
+/// # Errors
+/// Code 7 if it asks for what is not this node's.
+fn narrow(own: &[Range], asked: &[Range]) -> Result<Vec<Range>, Error> {
+    let mut ranges = Vec::with_capacity(asked.len() + own.len());
+    for part in asked {
+        let whole = own.iter().find(|range| {
+            range.subnet().prefix() <= part.subnet().prefix()
+                && range.contains(part.subnet().network())
+        });
+        let Some(whole) = whole else {
+            let all: Vec<_> = own.iter().map(|range| range.subnet().to_string()).collect();
+            return Err(Error::Configuration {
+                reason: format!(
+                    "runtimeConfig.ipRanges: {} is not in this node's ranges ({})",
+                    part.subnet(),
+                    all.join(", ")
+                ),
+            });
+        };
+        // As a part of the node's range it keeps what is excluded there.
+        let start = part.start().max(whole.start());
+        let end = part.end().min(whole.end());
+        let exclude = whole.exclude().to_vec();
+        ranges.push(Range::new(whole.subnet(), Some(start), Some(end), exclude)?);
+    }
+    ranges.extend_from_slice(own);
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(subnet: &str, start: &str, end: &str, exclude: &[&str]) -> Range {
+        let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+        let exclude = exclude.iter().map(|text| text.parse().unwrap()).collect();
+        Range::new(subnet.parse().unwrap(), address(start), address(end), exclude).unwrap()
+    }
+
+    #[test]
+    fn a_part_keeps_the_rules_of_the_whole() {
+        let own = [range("10.1.1.0/24", "10.1.1.20", "", &["10.1.1.64/28"])];
+        let asked = [range("10.1.1.0/25", "10.1.1.10", "", &[])];
+        let expected = range("10.1.1.0/24", "10.1.1.20", "10.1.1.127", &["10.1.1.64/28"]);
+        assert_eq!(narrow(&own, &asked).unwrap(), [expected, own[0].clone()]);
+        assert_eq!(narrow(&own, &[]).unwrap(), own);
+    }
+
+    #[test]
+    fn another_nodes_range_cannot_be_asked_for() {
+        let own = [Range::parse("10.1.1.0/24").unwrap()];
+        for other in ["10.1.2.0/24", "10.1.0.0/16"] {
+            let error = narrow(&own, &[Range::parse(other).unwrap()]).unwrap_err();
+            assert_eq!(error.code(), 7);
+            let expected = format!(
+                "runtimeConfig.ipRanges: {other} is not in this node's ranges (10.1.1.0/24)"
+            );
+            assert_eq!(error.to_string(), expected);
         }
     }
 }

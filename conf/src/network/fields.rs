@@ -10,7 +10,7 @@ use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS, invalid};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
-use crate::{AddResult, CniArgs, Error, Mac, Version, raw};
+use crate::{AddResult, CniArgs, Error, Mac, Range, Version, raw};
 
 /// What becomes of a field that breaks its rule.
 pub(crate) struct Fields {
@@ -217,6 +217,21 @@ impl<'a> Requests<'a> {
     fn args_ips(&self) -> Result<Vec<IpAddr>, Broken> {
         let texts = self.args.as_ref().and_then(|args| args.ips.as_deref());
         addresses(texts.unwrap_or_default(), "args.cni.ips")
+    }
+
+    /// The sets are one list here: an attachment has one address of a family, whatever the sets.
+    pub(super) fn ip_ranges(&self) -> Result<Vec<Range>, Broken> {
+        let sets = self.runtime_config.as_ref().and_then(|config| config.ip_ranges.as_deref());
+        let mut ranges = Vec::new();
+        for (i, set) in sets.unwrap_or_default().iter().enumerate() {
+            for (j, raw) in set.iter().enumerate() {
+                let range = Range::from_runtime(raw).map_err(|broken| {
+                    broken.under(format_args!("runtimeConfig.ipRanges[{i}][{j}]"))
+                })?;
+                ranges.push(range);
+            }
+        }
+        Ok(ranges)
     }
 
     /// An empty text asks for nothing.

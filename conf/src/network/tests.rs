@@ -38,6 +38,7 @@ fn minimal() -> NetworkConf {
         dns: Dns::default(),
         prev_result: None,
         requested_ips: Vec::new(),
+        ip_ranges: Vec::new(),
         mac: None,
         valid_attachments: None,
     }
@@ -246,4 +247,34 @@ fn who_gives_the_addresses() {
     }
     let other = parse(&conf(r#"{"type": "host-local", "subnet": "10.1.0.0/16"}"#));
     assert_eq!(other.ipam.as_deref(), Some("host-local"));
+}
+
+#[test]
+fn ranges_that_the_runtime_asks_for() {
+    let conf = |ranges: &str| {
+        let text = format!(
+            r#"{{"name": "pods", "type": "flatnet", "rangeFile": "/r.json",
+                 "runtimeConfig": {{"IPRanges": {ranges}}}}}"#
+        );
+        NetworkConf::parse(text.as_bytes(), &invocation(Command::Add))
+    };
+    let asked = conf(
+        r#"[[{"Subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "gateway": "10.1.0.1"}],
+            [{"subnet": "fd00::/64"}]]"#,
+    );
+    let start = Some(IpAddr::from([10, 1, 0, 9]));
+    let expected = [
+        Range::new("10.1.0.0/24".parse().unwrap(), start, None, Vec::new()).unwrap(),
+        Range::parse("fd00::/64").unwrap(),
+    ];
+    assert_eq!(asked.unwrap().ip_ranges, expected);
+    let error = conf(r#"[[], [{"rangeStart": "10.1.0.9"}]]"#).unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.code()),
+        (
+            "network configuration: runtimeConfig.ipRanges[1][0].subnet: is missing; \
+             give the subnet in CIDR notation",
+            7
+        )
+    );
 }

@@ -38,6 +38,7 @@ pub(crate) struct IpamSection {
 /// A range in a range set.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct IpamRange {
     pub(crate) subnet: Option<String>,
     pub(crate) range_start: Option<String>,

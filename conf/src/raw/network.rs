@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::IpamRange;
+
 /// One flatnet network, as an entry of `plugins` in a CNI configuration list with `name` and
 /// `cniVersion` of the list put in, which is how a runtime passes it on.
 #[derive(Deserialize)]
@@ -101,11 +103,13 @@ pub(crate) struct Dns {
 
 /// What the runtime says for this attachment, by capability.
 #[derive(Deserialize)]
-#[serde(expecting = "an object")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct RuntimeConfig {
     /// Addresses asked for, with or without prefix length (capability `ips`).
     pub(crate) ips: Option<Vec<String>>,
+    /// Parts of the node's ranges from which the addresses are to be (capability `ipRanges`).
+    pub(crate) ip_ranges: Option<Vec<Vec<IpamRange>>>,
     /// MAC address asked for (capability `mac`).
     pub(crate) mac: Option<String>,
     /// Name resolution instead of the configured one (capability `dns`).
