@@ -13,7 +13,7 @@ use crate::desired::{self, Overlay};
 use crate::error::Error;
 use crate::forwarding;
 use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Dev, Kernel, KernelError, LinkKind, Table};
+use crate::kernel::{Dev, Kernel, KernelError, LinkKind, RuleSet, Table};
 use crate::mtu::overlay_mtu;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 use crate::stamp::{Applied, Source, Stamp};
@@ -45,10 +45,9 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     if let Some(before) = Stamp::find(conf, netns).filter(|before| before.vni != file.vni) {
         retire(kernel, conf, before.vni)?;
     }
-    // Before the device: there is no moment in which strangers could inject.
-    kernel.put_rules(&desired::rules(&conf.name, &file, conf.ip_masq))?;
     forwarding::enable(kernel, &file, node)?;
-    apply(kernel, &desired::overlay(&conf.name, &file, node, mtu))?;
+    let rules = desired::rules(&conf.name, &file, conf.ip_masq);
+    apply(kernel, &desired::overlay(&conf.name, &file, node, mtu), &rules)?;
     let stamp = Stamp::new(source, conf, netns, &Applied { node, vni: file.vni, mtu });
     stamp.write(conf)?;
     Ok(stamp)
@@ -120,23 +119,23 @@ fn retire(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), E
 ///
 /// # Errors
 /// As [`ensure`]. A device that this call made does not outlive its failure.
-pub fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
+pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result<(), Error> {
     let name = &want.link.name;
     let found = kernel.link(name)?;
-    let made = match plan_device(want, found.as_ref()) {
-        DevicePlan::Foreign(reason) => return Err(Error::Foreign { reason }),
-        DevicePlan::Keep => false,
-        DevicePlan::Create => {
-            create(kernel, want)?;
-            true
-        }
-        DevicePlan::Recreate(reason) => {
-            log::warn!("{reason}: made anew");
-            kernel.delete_link(name)?;
-            create(kernel, want)?;
-            true
-        }
-    };
+    let plan = plan_device(want, found.as_ref());
+    if let DevicePlan::Foreign(reason) = plan {
+        return Err(Error::Foreign { reason });
+    }
+    // Before the device: there is no moment in which strangers could inject.
+    kernel.put_rules(rules)?;
+    if let DevicePlan::Recreate(reason) = &plan {
+        log::warn!("{reason}: made anew");
+        kernel.delete_link(name)?;
+    }
+    let made = plan != DevicePlan::Keep;
+    if made {
+        create(kernel, want)?;
+    }
     let outcome = observe(kernel, name)
         .and_then(|have| Ok(kernel.apply(&have.link.dev.clone(), &plan_objects(want, &have))?))
         .map_err(|e| explain(e, want));

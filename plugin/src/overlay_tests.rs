@@ -5,11 +5,20 @@ use crate::kernel::Vxlan;
 use crate::kernel::fake::Fake;
 
 fn want() -> Overlay {
+    let file = file();
+    desired::overlay("pods", &file, &file.nodes[0], 1450)
+}
+
+/// Applies an overlay of the network `pods` with its rules.
+fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
+    super::apply(kernel, want, &desired::rules("pods", &file(), false))
+}
+
+fn file() -> RangeFile {
     let text = r#"{"version":1,"vni":7,"nodes":[
         {"name":"a","vtep":"192.0.2.1","ranges":["10.1.1.0/24"]},
         {"name":"b","vtep":"192.0.2.2","ranges":["10.1.2.0/24"]}]}"#;
-    let file = RangeFile::parse(Path::new("t.json"), text.as_bytes()).unwrap();
-    desired::overlay("pods", &file, &file.nodes[0], 1450)
+    RangeFile::parse(Path::new("t.json"), text.as_bytes()).unwrap()
 }
 
 #[test]
@@ -53,4 +62,17 @@ fn a_rival_for_the_vni_is_named() {
     fake.add("vxlan7", 1500, &[], LinkKind::Vxlan(theirs));
     let reason = rival(&mut fake, &want()).unwrap().unwrap();
     assert!(reason.starts_with("the VXLAN device vxlan7 already has VNI 7 (UDP port 4789)"));
+}
+
+#[test]
+fn another_network_with_the_same_vni_changes_nothing() {
+    let mut fake = Fake::default();
+    apply(&mut fake, &want()).unwrap();
+    let before = fake.clone();
+    let theirs = desired::overlay("storage", &file(), &file().nodes[0], 1450);
+    let error =
+        super::apply(&mut fake, &theirs, &desired::rules("storage", &file(), true)).unwrap_err();
+    assert_eq!(error.code(), 104);
+    assert!(error.to_string().contains("give each network its own vni"), "{error}");
+    assert_eq!(fake, before);
 }

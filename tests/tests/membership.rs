@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flatnet_tests::cluster::Cluster;
+use flatnet_tests::cni::Call;
 use flatnet_tests::event::Monitor;
 use flatnet_tests::kernel;
 use flatnet_tests::node::Node;
 use flatnet_tests::probe::{self, Flow};
+use serde_json::{Value, json};
 
 /// How long traffic goes on after the last change.
 const AFTER: Duration = Duration::from_millis(300);
@@ -118,4 +120,41 @@ fn a_node_may_move_to_another_underlay_address() {
     for address in right.addresses() {
         probe::ping(&left.netns, address);
     }
+}
+
+#[test]
+fn a_new_vni_takes_the_old_overlay_away() {
+    let cluster = Cluster::new(2);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let old = a.overlay();
+    a.add("before");
+    let nodes: Vec<Value> = cluster.nodes.iter().map(Node::entry).collect();
+    cluster.write_range_file(&json!({ "version": 1, "vni": 77, "nodes": nodes }));
+    let (left, right) = (a.add("left"), b.add("right"));
+
+    probe::ping(&left.netns, right.v4());
+    let links = kernel::link_names(&a.netns);
+    assert!(links.contains("flat.77") && !links.contains(&old), "{links:?}");
+    let rules = a.netns.exec("nft list table inet flatnet");
+    assert!(rules.contains("prerouting-77") && !rules.contains("-4096"), "{rules}");
+}
+
+#[test]
+fn two_networks_of_one_vni_are_an_error_that_names_both() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let pod = node.add("pod");
+    let before = node.netns.exec("nft list table inet flatnet");
+    let mut other = cluster.network.configuration.clone();
+    other["name"] = json!("storage");
+    let refused = Call::new(&node.netns, "ADD", &other)
+        .attachment("second", &pod.netns.path(), "net1")
+        .run()
+        .error();
+    assert_eq!(refused.code, 104);
+    for part in ["flat.4096", "flatnet:pods/node-a", "flatnet:storage/node-a"] {
+        assert!(refused.msg.contains(part), "{part}: {}", refused.msg);
+    }
+    assert_eq!(node.netns.exec("nft list table inet flatnet"), before);
+    probe::ping(&node.netns, pod.v4());
 }
