@@ -31,6 +31,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Calls another executable than flatnet.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
     /// Names the attachment: container ID, namespace file, interface in the container.
     pub fn attachment(self, container_id: &str, netns: &Path, ifname: &str) -> Self {
         self.env("CNI_CONTAINERID", container_id)

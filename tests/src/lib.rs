@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod cni;
+pub mod cnitool;
 pub mod event;
 pub mod kernel;
 pub mod netns;

@@ -4,11 +4,13 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::cni::{Call, Outcome};
 use crate::netns::Netns;
+use crate::{kernel, snapshot};
 
 /// What every node of a cluster shares: one configuration, one range file, one state folder.
 #[derive(Clone, Debug)]
@@ -80,6 +82,29 @@ impl Node {
         first
     }
 
+    /// The leases on disk, as their files have them, in the order of their names.
+    pub fn leases(&self) -> Vec<Value> {
+        let files = snapshot::folder(&self.state().join("leases")).into_values();
+        let parse = |(_, content): (u32, Vec<u8>)| {
+            serde_json::from_slice(&content).unwrap_or_else(|_| json!({ "damaged": content }))
+        };
+        files.map(parse).collect()
+    }
+
+    /// Asserts that no attachment is left on this node: no veth, no route to a pod, no lease and no
+    /// address taken. The overlay stays.
+    pub fn assert_no_attachment(&self) {
+        let links = kernel::link_names(&self.netns);
+        let left = |name: &&String| name.starts_with("veth") || name.starts_with("bwp");
+        assert_eq!(links.iter().find(left), None, "{}: {links:?}", self.name);
+        let routes = kernel::routes(&self.netns);
+        let overlay = self.overlay();
+        assert!(routes.iter().all(|route| route.dev == overlay), "{}: {routes:?}", self.name);
+        assert_eq!(self.leases(), Vec::<Value>::new(), "{}", self.name);
+        let taken = snapshot::folder(&self.state().join("addresses"));
+        assert!(taken.is_empty(), "{}: {:?}", self.name, taken.keys());
+    }
+
     /// This node's entry in the range file.
     pub fn entry(&self) -> Value {
         json!({ "name": self.name, "vtep": self.vtep, "ranges": self.ranges })
@@ -117,7 +142,7 @@ impl Node {
 #[derive(Debug)]
 pub struct Pod {
     /// The container's namespace.
-    pub netns: Netns,
+    pub netns: Arc<Netns>,
     /// `CNI_CONTAINERID`.
     pub container_id: String,
     /// `CNI_IFNAME`.
@@ -129,9 +154,15 @@ pub struct Pod {
 impl Pod {
     /// A container that no plugin has touched yet.
     pub fn new(label: &str) -> Self {
-        let netns = Netns::new(label);
+        let netns = Arc::new(Netns::new(label));
         let container_id = format!("{}-id", netns.name());
         Self { netns, container_id, ifname: "eth0".to_owned(), result: Value::Null }
+    }
+
+    /// The same container, for a further interface.
+    pub fn again(&self, ifname: &str) -> Self {
+        let (netns, container_id) = (self.netns.clone(), self.container_id.clone());
+        Self { netns, container_id, ifname: ifname.to_owned(), result: Value::Null }
     }
 
     /// The addresses ADD answered, without their prefix.

@@ -21,6 +21,12 @@ pub fn ping(from: &Netns, to: IpAddr) {
     from.exec(&format!("ping -n -c 1 -W 5 {to}"));
 }
 
+/// One echo request from one of the namespace's own addresses, as source-based routing needs it;
+/// fails the test unless it is answered.
+pub fn ping_as(from: &Netns, source: IpAddr, to: IpAddr) {
+    from.exec(&format!("ping -n -c 1 -W 5 -I {source} {to}"));
+}
+
 /// Whether one echo request is answered within a second.
 pub fn reaches(from: &Netns, to: IpAddr) -> bool {
     from.attempt(&format!("ping -n -c 1 -W 1 {to}")).status.success()

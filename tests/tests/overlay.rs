@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 
 use flatnet_tests::cluster::{Cluster, Settings};
 use flatnet_tests::kernel::{self, Route};
+use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
 use serde_json::json;
@@ -80,11 +81,10 @@ fn a_full_size_packet_passes_and_one_byte_more_is_refused() {
         cluster.configure("mtu", json!(configured));
         let pods = cluster.fill(1);
         let (from, to) = (&pods[0][0], &pods[1][0]);
-        for (netns, link) in [
-            (&from.netns, "eth0"),
-            (&cluster.nodes[0].netns, from.veth()),
-            (&cluster.nodes[0].netns, &cluster.nodes[0].overlay()),
-        ] {
+        let node = &cluster.nodes[0];
+        let devices: [(&Netns, &str); 3] =
+            [(&from.netns, "eth0"), (&node.netns, from.veth()), (&node.netns, &node.overlay())];
+        for (netns, link) in devices {
             let link = kernel::link(netns, link).unwrap();
             assert_eq!(link["mtu"], expected, "underlay {mtu}: {link}");
         }
