@@ -267,7 +267,8 @@ fn a_delegate_ends_with_the_call_that_started_it() {
         .unwrap();
     drop(stdin);
     let pid_file = cluster.folder().join("bin/pid");
-    let delegate = wait_for(|| fs::read_to_string(&pid_file).ok()?.trim().parse::<i32>().ok());
+    let read = || fs::read_to_string(&pid_file).ok();
+    let delegate = wait_for(|| read().and_then(|text| text.trim().parse::<i32>().ok()));
     // As libcni does when a timeout passes: it kills what it has started, and that alone.
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
