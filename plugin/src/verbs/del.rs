@@ -11,6 +11,7 @@ use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
 use crate::kernel::{Kernel, Netlink};
+use crate::stamp::Stamp;
 
 /// Removes the attachment's veth, lease and delegated addresses.
 ///
@@ -39,10 +40,13 @@ fn remove_veth(name: &str) -> Result<u64, Error> {
 }
 
 fn release(conf: &NetworkConf, key: &Key, netns: u64) -> Result<(), Error> {
+    let this = Stamp::find(conf, netns).map(|stamp| stamp.node);
     let mut errors = Vec::new();
     for node in nodes_of(&conf.state_dir, &conf.name)? {
+        // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
+        let made_in = (this.as_ref() != Some(&node)).then_some(netns);
         let released = Leases::existing(&conf.state_dir, &conf.name, &node)
-            .and_then(|leases| leases.map(|leases| leases.release(key, Some(netns))).transpose());
+            .and_then(|leases| leases.map(|leases| leases.release(key, made_in)).transpose());
         errors.extend(released.err().map(Error::from));
     }
     Error::collect(errors)
