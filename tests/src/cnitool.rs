@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::node::{Node, Pod};
 use crate::program::{bin_dir, command, ours, reference_plugins, said};
+use crate::wait::wait_for;
 
 /// The newest version that the reference plugins of Debian 12 speak.
 pub const CHAIN_VERSION: &str = "1.0.0";
@@ -99,13 +100,15 @@ impl ToolCall<'_> {
         self.node.netns.finish(&mut self.command, b"")
     }
 
-    /// Starts it and kills it after a while: it alone, not what it has started.
+    /// Starts it and kills it after a while: it alone, as a runtime dies. What it had started ends
+    /// by itself, and has ended when this returns.
     pub fn kill_after(mut self, after: Duration) {
         let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = self.node.netns.run(|| command.spawn()).expect("start cnitool");
         sleep(after);
         child.kill().expect("kill cnitool");
         child.wait().expect("wait for cnitool");
+        wait_for("the end of the plugins", || self.node.netns.processes().is_empty().then_some(()));
     }
 
     /// Runs it, asserting success; returns the result, null where none is printed.

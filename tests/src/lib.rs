@@ -10,10 +10,17 @@
 pub mod cluster;
 pub mod cni;
 pub mod cnitool;
+pub mod containerd;
+pub mod cri;
 pub mod event;
+pub mod grpc;
+pub mod image;
 pub mod kernel;
+pub mod leftover;
 pub mod netns;
 pub mod node;
+pub mod podman;
 pub mod probe;
 pub mod program;
 pub mod snapshot;
+pub mod wait;

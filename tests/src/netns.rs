@@ -84,6 +84,12 @@ impl Netns {
         String::from_utf8(output.stdout).expect("text output")
     }
 
+    /// The IDs of the processes inside.
+    pub fn processes(&self) -> Vec<String> {
+        let output = finish(&mut command("ip", ["netns", "pids", &self.name]), b"");
+        String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+    }
+
     /// Runs a command line that prints a JSON list (`ip -j`, `bridge -j`) and parses it.
     pub fn json(&self, line: &str) -> Vec<Value> {
         let text = self.exec(line);

@@ -15,7 +15,7 @@ fn round(behind: &[Value], capabilities: &Value, look: impl Fn(&Node, &Pod)) {
     let cluster = Cluster::new(2);
     let tool = Tool::behind(&cluster, behind);
     let has = |name: &str| behind.iter().any(|plugin| plugin["type"] == name);
-    // The CHECK of portmap up to 1.2.0 looks for the IPv4 rules in the IPv6 table as well, and so
+    // The CHECK of portmap 1.1.1 looks for the IPv4 rules in the IPv6 table as well, and so
     // always fails (containernetworking/plugins issue 819): there, flatnet's alone is called.
     let check = |node: &Node, pod: &Pod| match has("portmap") {
         true => check_ours(node, pod),

@@ -4,13 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::cni::Call;
 use flatnet_tests::cnitool::{CHAIN_VERSION, Tool, cni_path, entry, script};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::ours;
+use flatnet_tests::wait::wait_for;
 use flatnet_tests::{kernel, probe, snapshot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -268,22 +268,11 @@ fn a_delegate_ends_with_the_call_that_started_it() {
     drop(stdin);
     let pid_file = cluster.folder().join("bin/pid");
     let read = || fs::read_to_string(&pid_file).ok();
-    let delegate = wait_for(|| read().and_then(|text| text.trim().parse::<i32>().ok()));
+    let delegate =
+        wait_for("the delegate", || read().and_then(|text| text.trim().parse::<i32>().ok()));
     // As libcni does when a timeout passes: it kills what it has started, and that alone.
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    wait_for(|| kill(Pid::from_raw(delegate), None).is_err().then_some(()));
+    wait_for("its end", || kill(Pid::from_raw(delegate), None).is_err().then_some(()));
     assert_eq!(fs::read_to_string(notes.join("calls")).unwrap(), "ADD\n");
-}
-
-/// Waits, bounded, for something to be there.
-fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "it did not come to be");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

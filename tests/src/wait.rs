@@ -1,0 +1,19 @@
+//! Waiting for something that another program does, with an end.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes that ever comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `look` finds something; fails the test if it does not come.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come within {PATIENCE:?}");
+        sleep(Duration::from_millis(5));
+    }
+}
