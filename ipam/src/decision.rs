@@ -52,12 +52,36 @@ pub(crate) fn take(
         if stands(store, &earlier, &record)? {
             return Ok((earlier, record));
         }
-        free_all(store, &earlier)?;
+        let held = earlier.record().map(|record| record.addresses).unwrap_or_default();
+        let replaced = free_all(store, &earlier).and_then(|()| place(store, key, &record, &cursor));
+        let lease = replaced.inspect_err(|_| {
+            // A pod may live on the earlier lease, which is still in its place: it gets back what
+            // was freed. What it still has fails, and so it should.
+            for address in held {
+                let _ = store.claim(key, address);
+            }
+        })?;
+        return claim_all(store, key, lease, record);
     }
-    if store.cursor() != cursor {
-        store.set_cursor(&cursor)?;
+    let lease = place(store, key, &record, &cursor)?;
+    claim_all(store, key, lease, record)
+}
+
+/// Writes down the cursor, then the lease.
+fn place(store: &mut dyn Store, key: &Key, record: &Record, cursor: &Cursor) -> Result<LeaseFile> {
+    if store.cursor() != *cursor {
+        store.set_cursor(cursor)?;
     }
-    let lease = store.put(key, &record)?;
+    store.put(key, record)
+}
+
+/// Makes the lease hold every address it names, or nothing.
+fn claim_all(
+    store: &mut dyn Store,
+    key: &Key,
+    lease: LeaseFile,
+    record: Record,
+) -> Result<(LeaseFile, Record)> {
     for &address in &record.addresses {
         if let Err(error) = store.claim(key, address) {
             // The first failure is the one to report; the rest is put right by DEL or GC.

@@ -78,6 +78,11 @@ impl Disk {
         self.leases().join(key.as_str())
     }
 
+    /// Where a lease is written before it takes its place.
+    fn unfinished(&self, key: &Key) -> PathBuf {
+        self.leases().join(format!("{key}{UNFINISHED}"))
+    }
+
     /// IPv6 in the canonical form of RFC 5952; a colon is fine in a file name.
     pub fn address(&self, address: IpAddr) -> PathBuf {
         self.addresses().join(address.to_string())
@@ -112,6 +117,11 @@ impl Disk {
 impl Locked<'_> {
     pub fn disk(&self) -> &Disk {
         self.disk
+    }
+
+    /// Removes what a killed ADD of this attachment left half written.
+    pub fn clear_unfinished_of(&mut self, key: &Key) -> Result<()> {
+        remove(&self.disk.unfinished(key))
     }
 
     /// Removes leases whose ADD was killed while writing them: nobody writes while we hold the
@@ -165,7 +175,7 @@ impl Store for Locked<'_> {
 
     fn put(&mut self, key: &Key, record: &Record) -> Result<LeaseFile> {
         let path = self.disk.lease(key);
-        let unfinished = self.disk.leases().join(format!("{key}{UNFINISHED}"));
+        let unfinished = self.disk.unfinished(key);
         remove(&unfinished)?;
         let failed = |error| Error::io("write the lease", &unfinished)(error);
         let mut options = OpenOptions::new();

@@ -1,6 +1,7 @@
 //! The leases of one node in one network: what the verbs call.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -102,10 +103,15 @@ impl Leases {
     /// that cannot tell which node it is on.
     pub fn release(&self, key: &Key, netns: Option<u64>) -> Result<Option<Record>> {
         let (lease, mut locked) = self.disk.lock_with_lease(key)?;
+        // An ADD that was killed before its lease had its name is no lease, but it is a file.
+        locked.clear_unfinished_of(key)?;
         let Some(lease) = lease else {
             return Ok(None);
         };
-        let record = lease.record().ok();
+        let record = match lease.record() {
+            Err(error @ Error::Io { .. }) => return Err(error),
+            record => record.ok(),
+        };
         let made_in = record.as_ref().map(|record| record.attachment.netns);
         if netns.is_some() && made_in != netns {
             return Ok(None);
@@ -211,7 +217,11 @@ impl Drop for Lease {
 pub fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
     let folder = key::network_folder(state_dir, network);
     let mut nodes = disk::names(&folder)?;
-    nodes.retain(|name| fs::symlink_metadata(folder.join(name)).is_ok_and(|found| found.is_dir()));
+    // What cannot be looked at is kept: whoever opens it says why.
+    nodes.retain(|name| {
+        fs::symlink_metadata(folder.join(name))
+            .map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |found| found.is_dir())
+    });
     Ok(nodes)
 }
 
