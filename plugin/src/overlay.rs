@@ -42,8 +42,12 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         return Ok(stamp);
     }
     let mtu = overlay_mtu(kernel, &file, node, conf.mtu)?;
-    if let Some(before) = Stamp::find(conf, netns).filter(|before| before.vni != file.vni) {
-        retire(kernel, conf, before.vni)?;
+    if let Some(before) = Stamp::find(conf, netns) {
+        // Killed half way, the device may look whole: only a stamp written at the end may say so.
+        before.outdate(conf)?;
+        if before.vni != file.vni {
+            retire(kernel, conf, before.vni)?;
+        }
     }
     forwarding::enable(kernel, &file, node)?;
     let rules = desired::rules(&conf.name, &file, conf.ip_masq);
@@ -97,6 +101,8 @@ fn lock(conf: &NetworkConf, node: &Node) -> Result<Flock<std::fs::File>, Error> 
         .truncate(false)
         .write(true)
         .mode(0o600)
+        // A FIFO in its place is an error, not a wait for a reader.
+        .custom_flags(nix::libc::O_NONBLOCK)
         .open(&path)
         .map_err(|e| failed("open", e))?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| failed("lock", e.into()))
@@ -106,13 +112,16 @@ fn lock(conf: &NetworkConf, node: &Node) -> Result<Flock<std::fs::File>, Error> 
 fn retire(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), Error> {
     let name = overlay_name(vni);
     let ours = desired::alias(&conf.name, "");
-    let alias = kernel.link(&name)?.and_then(|link| link.alias).unwrap_or_default();
-    if alias.starts_with(&ours) {
+    let found = kernel.link(&name)?;
+    if let Some(link) = &found {
+        if !link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)) {
+            return Ok(());
+        }
         log::warn!("{name}: the range file has another vni now; removed");
         kernel.delete_link(&name)?;
-        kernel.remove_rules(vni)?;
     }
-    Ok(())
+    // Also without a device: an ADD that was killed in between has left the rules alone.
+    Ok(kernel.remove_rules(vni)?)
 }
 
 /// Makes what stands in the kernel into what should stand, with the difference only.

@@ -5,7 +5,7 @@
 //! leases, as `overlay.json`; losing it costs one reading of the range file.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -139,9 +139,24 @@ impl Stamp {
     }
 
     fn read(conf: &NetworkConf, node: &str, netns: u64) -> Option<Self> {
-        let text = fs::read(file(conf, node)).ok()?;
+        // Without O_NONBLOCK a FIFO in its place would stop every verb.
+        let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(file(conf, node));
+        let mut text = Vec::new();
+        opened.ok()?.read_to_end(&mut text).ok()?;
         let stamp: Self = serde_json::from_slice(&text).ok()?;
         (stamp.format == FORMAT && stamp.netns == netns && stamp.node == node).then_some(stamp)
+    }
+
+    /// Makes the stamp one that is never fresh. It still tells which node this is.
+    ///
+    /// # Errors
+    /// Code 5 if it cannot be written.
+    pub fn outdate(&self, conf: &NetworkConf) -> Result<(), Error> {
+        match self.source {
+            Some(_) => Self { source: None, ..self.clone() }.write(conf),
+            None => Ok(()),
+        }
     }
 
     /// Puts the stamp in its place, whole or not at all.

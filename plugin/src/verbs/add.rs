@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::{AddResult, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route};
-use flatnet_ipam::{Attachment as Holder, Key, Pod};
+use flatnet_conf::{
+    AddResult, Code, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route,
+};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
@@ -18,6 +20,7 @@ use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
 use crate::overlay;
+use crate::stamp::Stamp;
 
 /// Attaches the pod and returns the result, the previous plugins' first.
 ///
@@ -38,7 +41,13 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
         Some(delegate) => Grant::delegate(delegate, conf, &this)?,
         None => {
             let holder = holder(invocation, &veth.name, own);
-            Grant::lease(&mut node, conf, &this, &key, &holder)?
+            match Grant::lease(&mut node, conf, &this, &key, &holder) {
+                Ok(grant) => grant,
+                Err(e) => {
+                    drop_unleased(&mut node, conf, &this, &key, &e);
+                    return Err(e);
+                }
+            }
         }
     };
     let attachment = Attachment {
@@ -53,8 +62,12 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     };
     let dns = if conf.dns.is_empty() { grant.dns.clone() } else { conf.dns.clone() };
     if let Err(e) = wire(&mut node, netns, &attachment) {
-        unwire(&mut node, &attachment, &e);
-        grant.give_back();
+        if unwire(&mut node, &attachment, &e) {
+            grant.give_back();
+        } else {
+            // The kernel still has the addresses: the lease stays with them until DEL or GC.
+            grant.commit();
+        }
         return Err(e);
     }
     grant.commit();
@@ -92,16 +105,33 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
     attachment::await_carrier(node, attachment)
 }
 
-/// Removes what a failed ADD made. What fails here is logged, because the first error is the one to
-/// report, and left to the next ADD, DEL or GC.
-fn unwire(node: &mut dyn Kernel, attachment: &Attachment<'_>, why: &Error) {
-    // A foreign interface in the way means that no veth of ours was made, nor one left.
-    if matches!(why, Error::InterfaceExists { .. }) {
+/// A repeated ADD that could not write its new lease may have lost the earlier one: then the veth of
+/// the earlier ADD goes too, lest its addresses be given to another pod while it stands.
+fn drop_unleased(node: &mut dyn Kernel, conf: &NetworkConf, this: &Stamp, key: &Key, why: &Error) {
+    if why.code() != Code::Io as u32 {
         return;
     }
-    if let Err(e) = node.delete_link(&attachment.veth.name) {
+    let lease = Leases::existing(&conf.state_dir, &conf.name, &this.node)
+        .and_then(|leases| leases.map_or(Ok(None), |leases| leases.get(key)));
+    if matches!(lease, Ok(None)) {
+        if let Err(e) = node.delete_link(&identity::veth_name(key)) {
+            log::warn!("rolling back: {e}");
+        }
+    }
+}
+
+/// Removes what a failed ADD made. What fails here is logged, because the first error is the one to
+/// report, and left to the next ADD, DEL or GC. Says whether nothing of it is left.
+fn unwire(node: &mut dyn Kernel, attachment: &Attachment<'_>, why: &Error) -> bool {
+    // A foreign interface in the way means that no veth of ours was made, nor one left.
+    if matches!(why, Error::InterfaceExists { .. }) {
+        return true;
+    }
+    let gone = node.delete_link(&attachment.veth.name);
+    if let Err(e) = &gone {
         log::warn!("rolling back: {e}");
     }
+    gone.is_ok()
 }
 
 /// `flatnet:<network>/<namespace>/<pod or container ID>/<ifname>`, as `ip link` prints it: what a
