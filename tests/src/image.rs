@@ -35,7 +35,7 @@ pub fn archive(folder: &Path) -> PathBuf {
     let layer = work.join("layer.tar");
     tar(&layer, &rootfs, &["."]);
     let digest = Sha256::digest(fs::read(&layer).expect("read the layer"));
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
