@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use flatnet_conf::{Node, RangeFile};
+use flatnet_conf::Node;
 
 use crate::error::Error;
 use crate::kernel::Kernel;
+use crate::underlay::Underlay;
 
 const ALL_V6: &str = "net/ipv6/conf/all/forwarding";
 
@@ -24,10 +25,10 @@ const NOBODY: [IpAddr; 2] = [
 ///
 /// # Errors
 /// A setting cannot be read or written.
-pub fn enable(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<(), Error> {
+pub fn enable(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Result<(), Error> {
     let has = |ipv6| node.ranges.iter().any(|range| range.subnet().is_ipv6() == ipv6);
     if has(false) {
-        for uplink in uplinks(kernel, file, node)? {
+        for uplink in uplinks(kernel, underlay)? {
             if let Some(link) = kernel.link_by_index(uplink)?.filter(|link| link.dev.name != "lo") {
                 kernel.set_sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name), "1")?;
             }
@@ -42,13 +43,11 @@ pub fn enable(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<
 }
 
 /// The devices toward the peers and the world, and the one with the VTEP's address, by index.
-fn uplinks(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<BTreeSet<u32>, Error> {
-    let peers = file.nodes.iter().filter(|peer| peer.name != node.name).map(|peer| peer.vtep);
-    let destinations: Vec<IpAddr> = peers.chain(NOBODY).collect();
-    let paths = kernel.paths(&destinations)?;
-    let addresses = kernel.addresses()?;
-    let own = addresses.iter().filter(|(_, address)| address.ip() == node.vtep);
-    Ok(paths.iter().flatten().map(|path| path.dev).chain(own.map(|(dev, _)| *dev)).collect())
+fn uplinks(kernel: &mut dyn Kernel, underlay: &Underlay) -> Result<BTreeSet<u32>, Error> {
+    let world = kernel.paths(&NOBODY)?;
+    let paths =
+        underlay.peers.iter().filter_map(|(_, path)| *path).chain(world.into_iter().flatten());
+    Ok(paths.map(|path| path.dev).chain(underlay.own).collect())
 }
 
 /// A host takes router advertisements, a router does not: a node that has its default route from
@@ -67,6 +66,8 @@ fn keep_router_advertisements(kernel: &mut dyn Kernel) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::path::Path as FilePath;
+
+    use flatnet_conf::RangeFile;
 
     use super::*;
     use crate::kernel::fake::Fake;
@@ -98,7 +99,8 @@ mod tests {
             r#"{{"version":1,"nodes":[{{"name":"a","vtep":"192.0.2.1","ranges":["{range}"]}}]}}"#
         );
         let file = RangeFile::parse(FilePath::new("t.json"), text.as_bytes()).unwrap();
-        enable(kernel, &file, &file.nodes[0]).unwrap();
+        let underlay = Underlay::look(kernel, &file, &file.nodes[0]).unwrap();
+        enable(kernel, &underlay, &file.nodes[0]).unwrap();
         kernel.log.clone()
     }
 

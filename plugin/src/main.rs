@@ -18,6 +18,7 @@ mod mtu;
 mod overlay;
 mod reconcile;
 mod stamp;
+mod underlay;
 mod verbs;
 
 use std::process::ExitCode;

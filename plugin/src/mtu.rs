@@ -1,12 +1,12 @@
 //! How large a packet the overlay can carry.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use flatnet_conf::{Node, RangeFile};
+use flatnet_conf::Node;
 
 use crate::error::Error;
 use crate::kernel::Kernel;
+use crate::underlay::Underlay;
 
 /// Outer headers around an inner packet, in bytes: Ethernet 14, VXLAN 8, UDP 8 and IP.
 /// RFC 7348 section 4.3 counts the same for IPv4.
@@ -22,15 +22,15 @@ const MINIMUM_V4: u32 = 68;
 ///
 /// # Errors
 /// Code 7 if more is configured than the underlay carries, or the result is too small for the
-/// families in use; a kernel error if the paths cannot be looked up.
+/// families in use; a kernel error if a device cannot be looked at.
 pub fn overlay_mtu(
     kernel: &mut dyn Kernel,
-    file: &RangeFile,
+    underlay: &Underlay,
     node: &Node,
     configured: Option<u32>,
 ) -> Result<u32, Error> {
-    let underlay = underlay_mtu(kernel, file, node)?;
-    choose(underlay, node, configured).map_err(|reason| Error::Configuration { reason })
+    let carried = underlay_mtu(kernel, underlay, node)?;
+    choose(carried, node, configured).map_err(|reason| Error::Configuration { reason })
 }
 
 fn choose(underlay: u32, node: &Node, configured: Option<u32>) -> Result<u32, String> {
@@ -61,13 +61,10 @@ fn choose(underlay: u32, node: &Node, configured: Option<u32>) -> Result<u32, St
 
 /// The smallest MTU on the routes to the peers; without a reachable peer, the MTU of the device
 /// that has the VTEP's address.
-fn underlay_mtu(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<u32, Error> {
-    let peers: Vec<IpAddr> =
-        file.nodes.iter().filter(|peer| peer.name != node.name).map(|peer| peer.vtep).collect();
-    let paths = kernel.paths(&peers)?;
+fn underlay_mtu(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Result<u32, Error> {
     let mut devices = BTreeMap::new();
     let mut smallest = None;
-    for (peer, path) in peers.iter().zip(paths) {
+    for (peer, path) in &underlay.peers {
         let Some(path) = path else {
             log::info!("no route to VTEP {peer} now; it does not count for the MTU");
             continue;
@@ -85,10 +82,8 @@ fn underlay_mtu(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Resul
     if let Some(mtu) = smallest {
         return Ok(mtu);
     }
-    let addresses = kernel.addresses()?;
-    let own = addresses.iter().find(|(_, address)| address.ip() == node.vtep);
-    let link = match own {
-        Some((dev, _)) => kernel.link_by_index(*dev)?,
+    let link = match underlay.own {
+        Some(dev) => kernel.link_by_index(dev)?,
         None => None,
     };
     link.map(|link| link.mtu).ok_or_else(|| Error::Configuration {
@@ -103,6 +98,8 @@ fn underlay_mtu(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Resul
 #[cfg(test)]
 mod tests {
     use std::path::Path as FilePath;
+
+    use flatnet_conf::RangeFile;
 
     use super::*;
     use crate::kernel::fake::Fake;
@@ -135,10 +132,16 @@ mod tests {
         fake
     }
 
+    /// The overlay's MTU on the `n`th node.
+    fn on(kernel: &mut Fake, file: &RangeFile, n: usize, set: Option<u32>) -> Result<u32, Error> {
+        let node = &file.nodes[n];
+        let underlay = Underlay::look(kernel, file, node)?;
+        overlay_mtu(kernel, &underlay, node, set)
+    }
+
     fn derive(vteps: [&str; 3], route: Option<u32>, set: Option<u32>) -> Result<u32, String> {
         let file = file(r#""10.0.N.0/24""#, vteps);
-        overlay_mtu(&mut kernel(vteps, route), &file, &file.nodes[0], set)
-            .map_err(|e| e.to_string())
+        on(&mut kernel(vteps, route), &file, 0, set).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -163,7 +166,7 @@ mod tests {
     fn ipv6_pods_need_1280_bytes() {
         let file = file(r#""fd00:N::/64""#, V4);
         let mut kernel = kernel(V4, Some(1300));
-        let error = overlay_mtu(&mut kernel, &file, &file.nodes[0], None).unwrap_err();
+        let error = on(&mut kernel, &file, 0, None).unwrap_err();
         assert!(error.to_string().contains("leaves 1250 bytes"), "{error}");
     }
 
@@ -172,8 +175,8 @@ mod tests {
         let file = file(r#""10.0.N.0/24""#, V4);
         let mut kernel = kernel(V4, None);
         kernel.paths.clear();
-        assert_eq!(overlay_mtu(&mut kernel, &file, &file.nodes[0], None).unwrap(), 1450);
-        let elsewhere = overlay_mtu(&mut kernel, &file, &file.nodes[1], None).unwrap_err();
+        assert_eq!(on(&mut kernel, &file, 0, None).unwrap(), 1450);
+        let elsewhere = on(&mut kernel, &file, 1, None).unwrap_err();
         assert!(elsewhere.to_string().contains("192.0.2.2 of node n1 is on no device"));
     }
 }

@@ -17,6 +17,7 @@ use crate::kernel::{Dev, Kernel, KernelError, LinkKind, RuleSet, Table};
 use crate::mtu::overlay_mtu;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 use crate::stamp::{Applied, Source, Stamp};
+use crate::underlay::Underlay;
 
 /// Makes sure that the overlay stands as the range file says, and tells what it means for this
 /// node. Costs one message to the kernel if the file has not changed and the device is there.
@@ -41,7 +42,8 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     if let Some(stamp) = standing(kernel, conf, netns, &source)? {
         return Ok(stamp);
     }
-    let mtu = overlay_mtu(kernel, &file, node, conf.mtu)?;
+    let underlay = Underlay::look(kernel, &file, node)?;
+    let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
     if let Some(before) = Stamp::find(conf, netns) {
         // Killed half way, the device may look whole: only a stamp written at the end may say so.
         before.outdate(conf)?;
@@ -49,7 +51,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
             retire(kernel, conf, before.vni)?;
         }
     }
-    forwarding::enable(kernel, &file, node)?;
+    forwarding::enable(kernel, &underlay, node)?;
     let rules = desired::rules(&conf.name, &file, conf.ip_masq);
     apply(kernel, &desired::overlay(&conf.name, &file, node, mtu), &rules)?;
     let stamp = Stamp::new(source, conf, netns, &Applied { node, vni: file.vni, mtu });

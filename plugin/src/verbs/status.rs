@@ -5,7 +5,7 @@
 //! reason, for the next ADD makes it again.
 
 use flatnet_conf::{NetworkConf, RangeFile};
-use nix::unistd::{AccessFlags, access};
+use flatnet_ipam::check_writable;
 
 use crate::dispatch::Call;
 use crate::error::Error;
@@ -41,18 +41,7 @@ fn look(node: &mut dyn Kernel, conf: &NetworkConf, stamp: Option<&Stamp>) -> Res
         let file = RangeFile::load(path)?;
         this_node(node, conf, &file)?;
     }
-    writable(conf)
-}
-
-/// Whether leases can be written: in the state folder, or where it would be made.
-fn writable(conf: &NetworkConf) -> Result<(), Error> {
-    let there = conf.state_dir.ancestors().find(|folder| folder.exists());
-    let folder = there.unwrap_or(&conf.state_dir);
-    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| Error::File {
-        action: "write to",
-        path: folder.display().to_string(),
-        source: e.into(),
-    })
+    Ok(check_writable(&conf.state_dir)?)
 }
 
 fn is_cut_off(node: &mut dyn Kernel, stamp: &Stamp) -> bool {
