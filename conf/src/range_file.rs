@@ -20,6 +20,8 @@ pub struct RangeFile {
     /// The pod network, disjoint: never masqueraded. Where the file has none, the subnets of all
     /// ranges in the order of the file.
     pub cluster_cidrs: Vec<IpNetwork>,
+    /// Whether peers that are neighbours on the underlay are routed to without encapsulation.
+    pub direct_routing: bool,
     /// The nodes, in the order of the file.
     pub nodes: Vec<Node>,
 }

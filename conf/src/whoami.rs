@@ -77,6 +77,7 @@ mod tests {
             vni: 1,
             port: 4789,
             cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
+            direct_routing: false,
             nodes,
         }
     }

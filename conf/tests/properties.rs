@@ -84,8 +84,8 @@ fn range_file() -> impl Strategy<Value = RangeFile> {
         )
     };
     let nodes = (node(1), node(2), node(3));
-    (nodes, 1u32..=0x00ff_ffff, 1u16.., any::<bool>()).prop_map(
-        |((a, b, c), vni, port, declared)| {
+    (nodes, 1u32..=0x00ff_ffff, 1u16.., any::<bool>(), any::<bool>()).prop_map(
+        |((a, b, c), vni, port, declared, direct_routing)| {
             let nodes = vec![a, b, c];
             let subnets = nodes.iter().flat_map(|node| node.ranges.iter().map(Range::subnet));
             let cluster_cidrs = if declared {
@@ -93,7 +93,7 @@ fn range_file() -> impl Strategy<Value = RangeFile> {
             } else {
                 subnets.collect()
             };
-            RangeFile { vni, port, cluster_cidrs, nodes }
+            RangeFile { vni, port, cluster_cidrs, direct_routing, nodes }
         },
     )
 }

@@ -14,6 +14,9 @@ pub(super) fn to_json(file: &RangeFile) -> String {
         let networks: Vec<_> = file.cluster_cidrs.iter().map(ToString::to_string).collect();
         text.push_str(&format!("  \"clusterCIDRs\": {},\n", list(&networks)));
     }
+    if file.direct_routing {
+        text.push_str("  \"directRouting\": true,\n");
+    }
     let nodes: Vec<_> = file.nodes.iter().map(|node| format!("    {}", line(node))).collect();
     text.push_str(&format!("  \"nodes\": [\n{}\n  ]\n}}\n", nodes.join(",\n")));
     text

@@ -27,7 +27,8 @@ pub(super) fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
     let port = number(raw.port, DEFAULT_PORT, u16::MAX, "port")?;
     let declared = raw.cluster_cidrs.as_deref().map(cluster_cidrs).transpose()?;
     let nodes = nodes(&raw.nodes)?;
-    let mut file = RangeFile { vni, port, cluster_cidrs: Vec::new(), nodes };
+    let direct_routing = raw.direct_routing.unwrap_or(false);
+    let mut file = RangeFile { vni, port, cluster_cidrs: Vec::new(), direct_routing, nodes };
     ranges_are_apart(&file)?;
     file.cluster_cidrs = match declared {
         Some(declared) => declared,

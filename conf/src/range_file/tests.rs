@@ -43,9 +43,17 @@ fn every_field() {
 }
 
 #[test]
+fn direct_routing_is_said_and_written_back() {
+    let text = MINIMAL.replace("\"nodes\"", "\"directRouting\": true, \"nodes\"");
+    let file = parse(&text);
+    assert!(file.direct_routing);
+    assert_eq!(parse(&file.to_json()), file);
+}
+
+#[test]
 fn defaults() {
     let file = parse(MINIMAL);
-    assert_eq!((file.vni, file.port), (4096, 4789));
+    assert_eq!((file.vni, file.port, file.direct_routing), (4096, 4789, false));
     assert_eq!(texts(&file.cluster_cidrs), ["fd00:1::/64", "10.0.0.0/30", "10.0.1.0/24"]);
 }
 

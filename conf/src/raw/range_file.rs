@@ -29,6 +29,9 @@ pub(crate) struct RangeFile {
     #[serde(rename = "clusterCIDRs")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub(crate) cluster_cidrs: Option<Vec<String>>,
+    /// Whether packets to a node on the same subnet of the underlay go without encapsulation, where
+    /// pods and underlay are of one family; false where absent.
+    pub(crate) direct_routing: Option<bool>,
     /// The nodes. Their ranges do not overlap.
     #[serde(deserialize_with = "objects")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
