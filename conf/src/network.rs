@@ -1,6 +1,7 @@
 //! The network configuration that comes on standard input, validated.
 
 pub(crate) mod fields;
+mod file;
 
 pub(crate) use fields::version;
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::Broken;
 use crate::json::{self, Keys, LEAF};
-use crate::{AddResult, Command, Dns, Error, Invocation, Mac, Range, Version, raw};
+use crate::{AddResult, CniArgs, Command, Dns, Error, Invocation, Mac, Range, Version, raw};
 
 /// How much is logged.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -135,6 +136,15 @@ impl NetworkConf {
     pub fn parse(stdin: &[u8], invocation: &Invocation) -> Result<NetworkConf, Error> {
         let (value, cni_version) = open(stdin, invocation.command, &KEYS)?;
         let lenient = matches!(invocation.command, Command::Del | Command::Gc);
+        NetworkConf::validate(value, cni_version, lenient, &invocation.args)
+    }
+
+    fn validate(
+        value: Value,
+        cni_version: Version,
+        lenient: bool,
+        args: &CniArgs,
+    ) -> Result<NetworkConf, Error> {
         let valid_attachments = valid_attachments(&value);
         let mut raw: raw::Network = read(value, lenient).map_err(invalid)?;
         let name = fields::name(raw.name.as_deref()).map_err(invalid)?;
@@ -148,7 +158,7 @@ impl NetworkConf {
         let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));
         let runtime_dns = raw.runtime_config.as_mut().and_then(|config| config.dns.take());
         let runtime_dns = runtime_dns.map(Dns::from).filter(|dns| !dns.is_empty());
-        let requests = fields::Requests::new(raw.runtime_config, raw.args, &invocation.args);
+        let requests = fields::Requests::new(raw.runtime_config, raw.args, args);
         Ok(NetworkConf {
             cni_version,
             name,

@@ -1,0 +1,105 @@
+//! Network configurations as an administrator writes them: a list with its plugins, or one plugin
+//! alone, in a file of the runtime's configuration folder (`/etc/cni/net.d`).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{KEYS, NetworkConf, fields, invalid};
+use crate::error::Broken;
+use crate::json::{self, Keys, LEAF};
+use crate::{CniArgs, Error};
+
+const LIST: Keys = Keys(&[("cniVersion", LEAF), ("name", LEAF), ("plugins", KEYS)]);
+/// `type` of the plugins that are ours.
+const TYPE: &str = "flatnet";
+
+impl NetworkConf {
+    /// Reads a configuration file: each of its plugins that is flatnet, as a runtime would hand it
+    /// over (CNI specification, section 3, "Deriving runtime configuration"), but for what only a
+    /// runtime knows. Nothing if none is.
+    ///
+    /// # Errors
+    /// Code 6 if it is not JSON, 1 or 7 if a field breaks its rule; the message names the file.
+    pub fn parse_file(path: &Path, bytes: &[u8]) -> Result<Vec<NetworkConf>, Error> {
+        let origin = path.display().to_string();
+        let object: json::Object<_> = json::from_bytes(&origin, bytes)?;
+        let networks = of_list(Value::Object(object.0));
+        networks.map_err(|error| match error {
+            Error::Invalid { path, problem, .. } => Error::Invalid { origin, path, problem },
+            other => other,
+        })
+    }
+}
+
+fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
+    json::fold_case(&mut list, &LIST);
+    let version = list.get("cniVersion").cloned();
+    let name = list.get("name").cloned();
+    let plugins = match list.get_mut("plugins").map(Value::take) {
+        Some(Value::Array(plugins)) => plugins,
+        Some(_) => return Err(invalid(Broken::new("is not a list").under("plugins"))),
+        None => vec![list],
+    };
+    let ours = plugins.into_iter().filter(|plugin| plugin.get("type") == Some(&Value::from(TYPE)));
+    ours.map(|mut plugin| {
+        if let Some(plugin) = plugin.as_object_mut() {
+            for (key, value) in [("name", &name), ("cniVersion", &version)] {
+                if let Some(value) = value {
+                    plugin.insert(key.to_owned(), value.clone());
+                }
+            }
+        }
+        json::fold_case(&mut plugin, &KEYS);
+        let version = fields::version(plugin.get("cniVersion"))?;
+        NetworkConf::validate(plugin, version, false, &CniArgs::default())
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<NetworkConf>, Error> {
+        NetworkConf::parse_file(Path::new("/etc/cni/net.d/10-pods.conflist"), text.as_bytes())
+    }
+
+    #[test]
+    fn a_list_gives_its_plugins_name_and_version() {
+        let text = r#"{ "cniVersion": "1.1.0", "name": "pods", "plugins": [
+            { "type": "flatnet", "rangeFile": "/etc/flatnet/pods.json", "IPMasq": true },
+            { "type": "portmap", "capabilities": { "portMappings": true } } ] }"#;
+        let networks = parse(text).unwrap();
+        assert_eq!(networks.len(), 1);
+        assert_eq!((networks[0].name.as_str(), networks[0].ip_masq), ("pods", true));
+        assert_eq!(networks[0].cni_version, crate::Version::V1_1_0);
+    }
+
+    #[test]
+    fn one_plugin_alone_is_a_list_of_one() {
+        let text = r#"{ "name": "pods", "type": "flatnet", "rangeFile": "/r.json" }"#;
+        assert_eq!(parse(text).unwrap()[0].range_file().unwrap(), Path::new("/r.json"));
+    }
+
+    #[test]
+    fn other_plugins_networks_are_none_of_ours() {
+        assert_eq!(parse(r#"{ "name": "b", "type": "bridge", "bridge": 7 }"#).unwrap(), []);
+        assert_eq!(parse(r#"{ "name": "b", "plugins": [ { "type": "bridge" }, 7 ] }"#).unwrap(), []);
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        for (text, words) in [
+            ("{", "10-pods.conflist: not valid JSON"),
+            (r#"{ "plugins": 7 }"#, "10-pods.conflist: plugins: is not a list"),
+            (
+                r#"{ "name": "pods", "plugins": [ { "type": "flatnet" } ] }"#,
+                "10-pods.conflist: rangeFile: is missing",
+            ),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
