@@ -14,7 +14,7 @@ use crate::disk::{self, Disk, Locked};
 use crate::error::{Error, Result};
 use crate::key::{self, Key};
 use crate::lease::{Attachment, Record};
-use crate::lock::{self, LeaseFile};
+use crate::lock::{self, Attempt, LeaseFile};
 use crate::reclaim::{self, Candidate, Listing, Reclaimed};
 
 /// The leases of one node in one network, in `<stateDir>/<network>/<node>/`.
@@ -150,6 +150,24 @@ impl Leases {
     /// All leases, and what is wrong with the files that are none.
     pub fn list(&self) -> Result<Listing> {
         reclaim::list(&self.disk.lock()?)
+    }
+
+    /// Shows every legible lease whose ADD or DEL is not under way, and returns what is wrong with
+    /// the other files. Neither can begin for a lease while it is shown: both lock it first.
+    pub fn visit(&self, visitor: &mut dyn FnMut(&Record)) -> Result<Vec<Error>> {
+        let keys = self.disk.lock()?.keys()?;
+        let mut broken = Vec::new();
+        for key in keys {
+            match LeaseFile::attempt(&self.disk.lease(&key)) {
+                Ok(Attempt::Locked(lease)) => match lease.record() {
+                    Ok(record) => visitor(&record),
+                    Err(error) => broken.push(error),
+                },
+                Ok(Attempt::UnderWay | Attempt::Gone) => {}
+                Err(error) => broken.push(error),
+            }
+        }
+        Ok(broken)
     }
 
     fn explain(&self, refusal: Refusal, ranges: &[Range]) -> Error {

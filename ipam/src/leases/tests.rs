@@ -291,6 +291,23 @@ fn the_same_attachment_side_by_side_ends_with_one_lease_or_none() {
 }
 
 #[test]
+fn a_visitor_sees_what_stands_and_nothing_that_is_under_way() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    fixture.add("a", &[]).unwrap();
+    let under_way = fixture.begin("b", &[]).unwrap();
+    fs::write(fixture.folder().join("leases").join(key("c").as_str()), "{").unwrap();
+    let mut seen = Vec::new();
+    let broken = fixture.leases.visit(&mut |record| {
+        seen.push(record.attachment.container_id.clone());
+        let path = fixture.folder().join("leases").join(key("a").as_str());
+        assert!(matches!(LeaseFile::attempt(&path), Ok(Attempt::UnderWay)), "locked meanwhile");
+    });
+    assert_eq!(broken.unwrap().len(), 1, "the damaged one");
+    assert_eq!(seen, ["a"]);
+    drop(under_way);
+}
+
+#[test]
 fn leases_for_another_main_plugin_are_left_to_it() {
     let fixture = Fixture::new(&["10.1.0.0/30"]);
     let delegated = Attachment { veth: String::new(), ..attachment("bridged") };
