@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use flatnet_conf::Mac;
+use flatnet_ipam::Attachment as Holder;
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
@@ -44,6 +45,33 @@ pub struct Attachment<'a> {
 /// The gateway of a family.
 pub fn gateway(ipv4: bool) -> IpAddr {
     if ipv4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
+}
+
+/// `flatnet:<network>/<namespace>/<pod or container ID>/<ifname>`, as `ip link` prints it: what a
+/// caller could have put in that a terminal would obey is left out.
+pub fn alias(network: &str, holder: &Holder) -> String {
+    let namespace = holder.pod.namespace.as_deref().unwrap_or("-");
+    let pod = holder.pod.name.as_deref().unwrap_or(&holder.container_id);
+    let ifname = &holder.ifname;
+    // IFALIASZ is 256 with the final zero; the interface's name is worth more than a long ID's end.
+    let room = 255usize.saturating_sub(ifname.len() + 1);
+    let mut alias: String = format!("flatnet:{network}/{namespace}/{pod}")
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .take(room)
+        .collect();
+    alias.push('/');
+    alias.push_str(ifname);
+    alias
+}
+
+/// What a pod with these addresses reaches through its gateway: what was asked for, else everything.
+pub fn routes(asked: Option<&[IpNetwork]>, addresses: &[IpAddr]) -> Vec<IpNetwork> {
+    let everything = |ipv4| if ipv4 { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    asked.map(<[_]>::to_vec).unwrap_or_else(|| {
+        let families = addresses.iter().map(IpAddr::is_ipv4);
+        families.filter_map(|ipv4| IpNetwork::new(everything(ipv4), 0).ok()).collect()
+    })
 }
 
 /// Makes the pair, one end in each namespace. What is left of an earlier ADD of the same attachment
@@ -94,8 +122,7 @@ pub fn wire_node(
     dev: &Dev,
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
-    // An administrator's default of 2 would let the pod tell the node where its routers are.
-    node.set_sysctl(&format!("net/ipv6/conf/{}/accept_ra", dev.name), "0")?;
+    guard_node(node, dev)?;
     node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
@@ -107,6 +134,41 @@ pub fn wire_node(
     })
 }
 
+/// An administrator's default of 2 would let the pod tell the node where its routers are.
+///
+/// # Errors
+/// The setting cannot be written.
+pub fn guard_node(node: &mut dyn Kernel, dev: &Dev) -> Result<(), Error> {
+    node.set_sysctl(&format!("net/ipv6/conf/{}/accept_ra", dev.name), "0")?;
+    Ok(())
+}
+
+/// The pod takes its routes from us alone, and has IPv6 if it has such an address: some runtimes
+/// start a pod with IPv6 switched off.
+///
+/// # Errors
+/// A setting cannot be written.
+pub fn guard_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
+    let setting = |name: &str| format!("net/ipv6/conf/{}/{name}", attachment.ifname);
+    pod.set_sysctl(&setting("accept_ra"), "0")?;
+    if attachment.addresses.iter().any(IpAddr::is_ipv6) {
+        pod.set_sysctl(&setting("disable_ipv6"), "0")?;
+    }
+    Ok(())
+}
+
+/// All that makes the node's end what it is, what it was created with included.
+pub fn node_end(attachment: &Attachment<'_>) -> Vec<Change> {
+    let mut changes = vec![
+        Change::Group(attachment.group),
+        Change::Mac(attachment.veth.node_mac),
+        Change::Mtu(attachment.mtu),
+    ];
+    changes.extend(node_changes(attachment));
+    changes
+}
+
+/// What is still to be done about the node's end after its creation.
 fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
     let mut changes = vec![
         Change::Alias(attachment.alias.clone()),
@@ -133,12 +195,7 @@ pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(),
             reason: format!("{ifname} vanished from {} while it was set up", attachment.netns),
         });
     };
-    let setting = |name: &str| format!("net/ipv6/conf/{ifname}/{name}");
-    pod.set_sysctl(&setting("accept_ra"), "0")?;
-    if attachment.addresses.iter().any(IpAddr::is_ipv6) {
-        // Some runtimes start a pod with IPv6 switched off.
-        pod.set_sysctl(&setting("disable_ipv6"), "0")?;
-    }
+    guard_pod(pod, attachment)?;
     pod.apply(&link.dev, &pod_changes(attachment, link.dev.index)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Configuration {
             reason: format!(
@@ -150,7 +207,8 @@ pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(),
     })
 }
 
-fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
+/// All that makes the pod's end of this index what it is, after its creation.
+pub fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
     let mut changes = vec![Change::Up];
     for address in &attachment.addresses {
         let gateway = gateway(address.is_ipv4());

@@ -1,5 +1,6 @@
 //! What should stand in the kernel for the overlay: a pure function of the range file.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use flatnet_conf::{Node, Range, RangeFile};
@@ -21,32 +22,42 @@ pub struct Overlay {
     pub alias: String,
     /// Its addresses: the node's VTEP address of each family, /32 or /128.
     pub addresses: Vec<IpNetwork>,
-    /// One route to each range of each peer.
-    pub routes: Vec<Route>,
+    /// One route to each range of each peer, and which way it goes.
+    pub routes: Vec<(Via, Route)>,
     /// The MAC of each peer's VTEP addresses.
     pub neighbours: Vec<Neighbour>,
     /// The underlay address behind each peer's MAC.
     pub fdb: Vec<FdbEntry>,
 }
 
+/// Which way packets to a peer go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Via {
+    /// Encapsulated, over the VXLAN device.
+    Overlay,
+    /// As they are, over the uplink of this index.
+    Uplink(u32),
+}
+
 /// Computes the overlay that `network` wants on `node`.
 ///
-/// `mtu` is the overlay's MTU in bytes. Peers' ranges of a family that this node has no range of
+/// `mtu` is the overlay's MTU in bytes; `adjacent` tells by which uplink each peer is reached with
+/// no router between, for those that are. Peers' ranges of a family that this node has no range of
 /// are left out: none of its pods could answer.
-pub fn overlay(network: &str, file: &RangeFile, node: &Node, mtu: u32) -> Overlay {
+pub fn overlay(
+    network: &str,
+    file: &RangeFile,
+    node: &Node,
+    mtu: u32,
+    adjacent: &HashMap<IpAddr, u32>,
+) -> Overlay {
     let own = node.vtep_addresses();
     let mut overlay = Overlay {
         link: VxlanLink {
             name: overlay_name(file.vni),
             mac: vtep_mac(file.vni, node.vtep),
             mtu,
-            vxlan: Vxlan {
-                vni: file.vni,
-                local: Some(node.vtep),
-                port: file.port,
-                source_ports: SOURCE_PORTS,
-                learning: false,
-            },
+            vxlan: vxlan(file.vni, file.port, node.vtep),
         },
         alias: alias(network, &node.name),
         addresses: own.iter().map(|ip| IpNetwork::from(*ip)).collect(),
@@ -55,9 +66,15 @@ pub fn overlay(network: &str, file: &RangeFile, node: &Node, mtu: u32) -> Overla
         fdb: Vec::with_capacity(file.nodes.len()),
     };
     for peer in file.nodes.iter().filter(|peer| peer.name != node.name) {
-        add_peer(&mut overlay, file.vni, &own, peer);
+        let uplink = adjacent.get(&peer.vtep).filter(|_| file.direct_routing);
+        add_peer(&mut overlay, file.vni, &own, peer, uplink.copied());
     }
     overlay
+}
+
+/// Parameters of the VXLAN device of a node with this VTEP.
+pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
+    Vxlan { vni, local: Some(vtep), port, source_ports: SOURCE_PORTS, learning: false }
 }
 
 /// The packet filter rules that `network` wants on each of its nodes.
@@ -82,7 +99,9 @@ pub fn alias(network: &str, node: &str) -> String {
     alias
 }
 
-fn add_peer(overlay: &mut Overlay, vni: u32, own: &[IpAddr], peer: &Node) {
+/// Also a peer that is routed to directly has its entries on the VXLAN device: its pods of the other
+/// family need them, and packets find their way while nodes switch one by one.
+fn add_peer(overlay: &mut Overlay, vni: u32, own: &[IpAddr], peer: &Node, uplink: Option<u32>) {
     let mac = vtep_mac(vni, peer.vtep);
     let metric = route_metric(vni, peer.vtep);
     overlay.fdb.push(FdbEntry { mac, vtep: peer.vtep });
@@ -91,15 +110,15 @@ fn add_peer(overlay: &mut Overlay, vni: u32, own: &[IpAddr], peer: &Node) {
             continue;
         };
         overlay.neighbours.push(Neighbour { address: gateway, mac });
+        let direct = uplink.filter(|_| peer.vtep.is_ipv4() == gateway.is_ipv4());
+        let (via, gateway, onlink) = match direct {
+            Some(uplink) => (Via::Uplink(uplink), peer.vtep, false),
+            None => (Via::Overlay, gateway, true),
+        };
         let ranges = peer.ranges.iter().map(Range::subnet);
         for dst in ranges.filter(|subnet| subnet.is_ipv4() == gateway.is_ipv4()) {
-            overlay.routes.push(Route {
-                dst,
-                gateway: Some(gateway),
-                onlink: true,
-                source: Some(*source),
-                metric: Some(metric),
-            });
+            let (gateway, source, metric) = (Some(gateway), Some(*source), Some(metric));
+            overlay.routes.push((via, Route { dst, gateway, onlink, source, metric }));
         }
     }
 }
@@ -120,7 +139,40 @@ mod tests {
 
     fn of(node: &str) -> Overlay {
         let file = file();
-        overlay("pods", &file, file.node(node).unwrap(), 1450)
+        overlay("pods", &file, file.node(node).unwrap(), 1450, &HashMap::new())
+    }
+
+    #[test]
+    fn an_adjacent_peer_is_routed_to_directly_where_that_is_asked_for() {
+        let mut file = file();
+        let adjacent = HashMap::from([(IpAddr::from([192, 0, 2, 2]), 3)]);
+        let node = file.node("a").unwrap().clone();
+        let plain = overlay("pods", &file, &node, 1450, &adjacent);
+        assert_eq!(plain, of("a"), "not asked for");
+
+        file.direct_routing = true;
+        let direct = overlay("pods", &file, &node, 1450, &adjacent);
+        let ways: Vec<_> = direct
+            .routes
+            .iter()
+            .map(|(via, r)| (*via, r.dst.to_string(), r.gateway.unwrap().to_string(), r.onlink))
+            .collect();
+        let way = |via, dst: &str, gateway: &str| {
+            (via, dst.to_owned(), gateway.to_owned(), via == Via::Overlay)
+        };
+        assert_eq!(
+            ways,
+            [
+                way(Via::Uplink(3), "10.1.2.0/24", "192.0.2.2"),
+                way(Via::Uplink(3), "10.1.9.0/25", "192.0.2.2"),
+                way(Via::Overlay, "fd00:3::/64", "fd00:3::"),
+            ]
+        );
+        // What marks a route as this network's stays: its source and its metric.
+        for ((_, direct), (_, plain)) in direct.routes.iter().zip(&plain.routes) {
+            assert_eq!((direct.source, direct.metric), (plain.source, plain.metric));
+        }
+        assert_eq!((direct.fdb, direct.neighbours), (plain.fdb, plain.neighbours));
     }
 
     #[test]
@@ -129,7 +181,8 @@ mod tests {
         let routes: Vec<_> = overlay
             .routes
             .iter()
-            .map(|r| {
+            .map(|(via, r)| {
+                assert_eq!(*via, Via::Overlay);
                 (r.dst.to_string(), r.gateway.unwrap().to_string(), r.source.unwrap().to_string())
             })
             .collect();

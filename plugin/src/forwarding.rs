@@ -81,7 +81,7 @@ mod tests {
         {
             let index = fake.add(name, 1500, addresses, LinkKind::Other(String::new()));
             if name == "eth1" {
-                fake.paths.insert(NOBODY[0], Path { dev: index, mtu: None });
+                fake.paths.insert(NOBODY[0], Path { dev: index, mtu: None, on_link: true });
             }
             for (key, value) in [("ipv4", "forwarding"), ("ipv6", "accept_ra")]
                 .map(|(family, setting)| (format!("net/{family}/conf/{name}/{setting}"), setting))

@@ -1,6 +1,7 @@
 //! Whether a pod lives on a lease, as far as the kernel tells.
 
 use flatnet_ipam::Candidate;
+use ipnetwork::IpNetwork;
 
 use crate::identity::veth_name;
 use crate::kernel::Kernel;
@@ -17,13 +18,16 @@ pub fn lives(node: &mut dyn Kernel, candidate: &Candidate) -> bool {
         return true;
     }
     let mut addresses = candidate.addresses.iter();
-    addresses.any(|address| !matches!(node.host_route(*address), Ok(None)))
+    addresses.any(|address| match node.our_route(*address) {
+        Ok(Some((_, route))) => route.dst == IpNetwork::from(*address),
+        Ok(None) => false,
+        Err(_) => true,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use flatnet_ipam::Key;
-    use ipnetwork::IpNetwork;
 
     use super::*;
     use crate::kernel::fake::Fake;

@@ -17,7 +17,9 @@ mod logging;
 mod mtu;
 mod overlay;
 mod reconcile;
+mod side;
 mod stamp;
+mod sync;
 mod underlay;
 mod verbs;
 

@@ -127,8 +127,9 @@ mod tests {
         let own = format!("{}/{prefix}", vteps[0]);
         let one = fake.add("eth0", 1500, &[&own], LinkKind::Other(String::new()));
         let two = fake.add("eth1", 9000, &[], LinkKind::Other(String::new()));
-        fake.paths.insert(vteps[1].parse().unwrap(), Path { dev: two, mtu: None });
-        fake.paths.insert(vteps[2].parse().unwrap(), Path { dev: one, mtu: route_mtu });
+        fake.paths.insert(vteps[1].parse().unwrap(), Path { dev: two, mtu: None, on_link: true });
+        fake.paths
+            .insert(vteps[2].parse().unwrap(), Path { dev: one, mtu: route_mtu, on_link: true });
         fake
     }
 

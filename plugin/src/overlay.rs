@@ -6,21 +6,37 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
 use flatnet_ipam::{Leases, node_folder};
+use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::desired::{self, Overlay};
+use crate::desired::{self, Overlay, Via};
 use crate::error::Error;
 use crate::forwarding;
 use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Dev, Kernel, KernelError, LinkKind, RuleSet, Table};
+use crate::kernel::{Change, Dev, Kernel, KernelError, Link, LinkKind, Route, RuleSet};
 use crate::mtu::overlay_mtu;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
 
+/// A node of a range file: where a network is to be brought about.
+pub struct Site {
+    source: Source,
+    file: RangeFile,
+    /// The node in the range file.
+    pub node: Node,
+}
+
+/// What was brought about there.
+pub struct Standing {
+    /// The MTU of overlay and pods, in bytes.
+    pub mtu: u32,
+    witness: Option<IpAddr>,
+}
+
 /// Makes sure that the overlay stands as the range file says, and tells what it means for this
-/// node. Costs one message to the kernel if the file has not changed and the device is there.
+/// node. Costs a few messages to the kernel if the file has not changed and the overlay is there.
 ///
 /// `netns` is the inode of the node's network namespace.
 ///
@@ -28,38 +44,30 @@ use crate::underlay::Underlay;
 /// The range file is unreadable (5) or wrong (6, 7), no node of it is this one (7), something
 /// foreign is in the way (104), or the kernel refuses (103).
 pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result<Stamp, Error> {
-    let path = conf.range_file()?;
-    let source = Source::of(path)?;
+    let source = Source::of(conf.range_file()?)?;
     if let Some(stamp) = standing(kernel, conf, netns, &source)? {
         return Ok(stamp);
     }
-    let file = RangeFile::load(path)?;
-    let node = this_node(kernel, conf, &file)?;
-    // The folder must be there for the lock; making the leases' home makes it.
-    Leases::create(&conf.state_dir, &conf.name, &node.name)?;
-    let _lock = lock(conf, node)?;
+    let site = Site::find(kernel, conf)?;
+    let _lock = site.lock(conf)?;
     // Another ADD may have applied it while this one waited.
-    if let Some(stamp) = standing(kernel, conf, netns, &source)? {
+    if let Some(stamp) = standing(kernel, conf, netns, &site.source)? {
         return Ok(stamp);
     }
-    let underlay = Underlay::look(kernel, &file, node)?;
-    let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
-    if let Some(before) = Stamp::find(conf, netns) {
-        // Killed half way, the device may look whole: only a stamp written at the end may say so.
+    let before = Stamp::find(conf, netns);
+    if let Some(before) = &before {
+        // Killed half way, the overlay may look whole: only a stamp written at the end may say so.
         before.outdate(conf)?;
-        if before.vni != file.vni {
-            retire(kernel, conf, before.vni)?;
-        }
     }
-    forwarding::enable(kernel, &underlay, node)?;
-    let rules = desired::rules(&conf.name, &file, conf.ip_masq);
-    apply(kernel, &desired::overlay(&conf.name, &file, node, mtu), &rules)?;
-    let stamp = Stamp::new(source, conf, netns, &Applied { node, vni: file.vni, mtu });
+    let standing = site.establish(kernel, conf, before.as_ref())?;
+    let stamp = site.stamp(conf, netns, &standing);
     stamp.write(conf)?;
     Ok(stamp)
 }
 
-/// The stamp, if it is fresh and its device stands.
+/// The stamp, if it is fresh and what it stands for is there: the device as it was made, packet
+/// filter rules, and a route. Whatever switches a device off or flushes a table takes at least one
+/// of these away; a single entry that somebody removed is for `flatnet sync` to find.
 fn standing(
     kernel: &mut dyn Kernel,
     conf: &NetworkConf,
@@ -73,9 +81,96 @@ fn standing(
             && link.mtu == stamp.mtu
             // The MAC is a function of VNI and VTEP: it also shows that this is still that node.
             && link.mac == Some(vtep_mac(stamp.vni, stamp.vtep))
-            && matches!(link.kind, LinkKind::Vxlan(_))
+            && link.kind == LinkKind::Vxlan(desired::vxlan(stamp.vni, stamp.port, stamp.vtep))
     });
-    Ok(whole.then_some(stamp))
+    if !whole || !kernel.has_rules(stamp.vni)? {
+        return Ok(None);
+    }
+    let routed = match stamp.witness {
+        Some(witness) => kernel.our_route(witness)?.is_some(),
+        None => true,
+    };
+    Ok(routed.then_some(stamp))
+}
+
+impl Site {
+    /// Reads the range file and finds out which of its nodes this namespace is.
+    ///
+    /// # Errors
+    /// The range file is unreadable (5) or wrong (6, 7), or no node of it is this one (7).
+    pub fn find(kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<Self, Error> {
+        let path = conf.range_file()?;
+        // Looked at before it is read: a change in between makes the stamp stale, not wrong.
+        let source = Source::of(path)?;
+        let file = RangeFile::load(path)?;
+        let node = this_node(kernel, conf, &file)?.clone();
+        Ok(Self { source, file, node })
+    }
+
+    /// The network's VNI.
+    pub fn vni(&self) -> u32 {
+        self.file.vni
+    }
+
+    /// One process at a time brings about a network on a node. The kernel frees the lock of one
+    /// that is killed.
+    ///
+    /// # Errors
+    /// The state folder cannot be written (5).
+    pub fn lock(&self, conf: &NetworkConf) -> Result<Flock<std::fs::File>, Error> {
+        // The folder must be there for the lock; making the leases' home makes it.
+        Leases::create(&conf.state_dir, &conf.name, &self.node.name)?;
+        lock(conf, &self.node)
+    }
+
+    /// Makes what stands into what should stand, with the difference only. `before` is the stamp
+    /// of what was applied last, if there is one.
+    ///
+    /// # Errors
+    /// Something foreign is in the way (104), the underlay carries too little (7), or the kernel
+    /// refuses (103).
+    pub fn establish(
+        &self,
+        kernel: &mut dyn Kernel,
+        conf: &NetworkConf,
+        before: Option<&Stamp>,
+    ) -> Result<Standing, Error> {
+        let Self { file, node, .. } = self;
+        let underlay = Underlay::look(kernel, file, node)?;
+        let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
+        if let Some(before) = before.filter(|before| before.vni != file.vni) {
+            log::warn!("{}: the range file has another vni now", overlay_name(before.vni));
+            retire(kernel, &conf.name, before.vni)?;
+        }
+        forwarding::enable(kernel, &underlay, node)?;
+        let want = desired::overlay(&conf.name, file, node, mtu, &underlay.adjacent());
+        apply(kernel, &want, &desired::rules(&conf.name, file, conf.ip_masq))?;
+        Ok(Standing { mtu, witness: witness(kernel, &want)? })
+    }
+
+    /// The stamp of what was brought about in the namespace with this inode.
+    pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
+        let Self { file, node, .. } = self;
+        let Standing { mtu, witness } = *standing;
+        let applied = Applied { node, vni: file.vni, port: file.port, mtu, witness };
+        Stamp::new(self.source.clone(), conf, netns, &applied)
+    }
+}
+
+/// An address that one of our routes leads to. One that a stranger's better route covers would
+/// make every ADD look for what is missing.
+fn witness(kernel: &mut dyn Kernel, overlay: &Overlay) -> Result<Option<IpAddr>, Error> {
+    let Some((_, route)) = overlay.routes.first() else { return Ok(None) };
+    let address = route.dst.network();
+    if kernel.our_route(address)?.is_some() {
+        return Ok(Some(address));
+    }
+    log::warn!(
+        "packets to {} do not take flatnet's route; `ip route get fibmatch {address}` shows whose \
+         they take",
+        route.dst
+    );
+    Ok(None)
 }
 
 /// The node of the range file that this namespace is.
@@ -94,7 +189,6 @@ pub fn this_node<'a>(
     Ok(node)
 }
 
-/// One process at a time applies a network on a node. The kernel frees the lock of a killed one.
 fn lock(conf: &NetworkConf, node: &Node) -> Result<Flock<std::fs::File>, Error> {
     let path = node_folder(&conf.state_dir, &conf.name, &node.name).join("overlay.lock");
     let failed = |action, source| Error::File { action, path: path.display().to_string(), source };
@@ -110,20 +204,28 @@ fn lock(conf: &NetworkConf, node: &Node) -> Result<Flock<std::fs::File>, Error> 
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| failed("lock", e.into()))
 }
 
-/// Removes what this network had under an earlier VNI.
-fn retire(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), Error> {
+/// Removes what a network has in the kernel under a VNI: routes, device and rules.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Error> {
     let name = overlay_name(vni);
-    let ours = desired::alias(&conf.name, "");
-    let found = kernel.link(&name)?;
-    if let Some(link) = &found {
+    let ours = desired::alias(network, "");
+    if let Some(link) = kernel.link(&name)? {
         if !link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)) {
             return Ok(());
         }
-        log::warn!("{name}: the range file has another vni now; removed");
+        let own = addresses_of(kernel, link.dev.index)?;
+        for (via, route) in routes_of(kernel, link.dev.index, &own)? {
+            if let Via::Uplink(index) = via {
+                change_device(kernel, index, &[Change::DelRoute(route)])?;
+            }
+        }
         kernel.delete_link(&name)?;
     }
     // Also without a device: an ADD that was killed in between has left the rules alone.
-    Ok(kernel.remove_rules(vni)?)
+    kernel.remove_rules(vni)?;
+    Ok(())
 }
 
 /// Makes what stands in the kernel into what should stand, with the difference only.
@@ -143,13 +245,14 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
         log::warn!("{reason}: made anew");
         kernel.delete_link(name)?;
     }
-    let made = plan != DevicePlan::Keep;
-    if made {
-        create(kernel, want)?;
-    }
-    let outcome = observe(kernel, name)
-        .and_then(|have| Ok(kernel.apply(&have.link.dev.clone(), &plan_objects(want, &have))?))
-        .map_err(|e| explain(e, want));
+    let (have, made) = match (plan, found) {
+        (DevicePlan::Keep, Some(link)) => (observe(kernel, want, link)?, false),
+        _ => {
+            let direct = routes_of(kernel, 0, &want.addresses)?;
+            (Observed::bare(want, create(kernel, want)?, direct), true)
+        }
+    };
+    let outcome = change(kernel, want, &have).map_err(|e| explain(e, want));
     if outcome.is_err() && made {
         if let Err(e) = kernel.delete_link(name) {
             log::warn!("cannot remove {name} again: {e}");
@@ -158,19 +261,60 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
     outcome
 }
 
-fn observe(kernel: &mut dyn Kernel, name: &str) -> Result<Observed, Error> {
-    let link = kernel.link(name)?.ok_or_else(|| Error::Foreign {
-        reason: format!("{name} vanished while it was set up; does another program remove it?"),
-    })?;
+fn change(kernel: &mut dyn Kernel, want: &Overlay, have: &Observed) -> Result<(), Error> {
+    for (via, changes) in plan_objects(want, have) {
+        match via {
+            Via::Overlay => kernel.apply(&have.link.dev, &changes)?,
+            Via::Uplink(index) => change_device(kernel, index, &changes)?,
+        }
+    }
+    Ok(())
+}
+
+fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) -> Result<(), Error> {
+    match kernel.link_by_index(index)? {
+        Some(link) => Ok(kernel.apply(&link.dev, changes)?),
+        // Its routes went with it.
+        None => Ok(()),
+    }
+}
+
+fn observe(kernel: &mut dyn Kernel, want: &Overlay, link: Link) -> Result<Observed, Error> {
     let dev = link.dev.index;
-    let addresses = kernel.addresses()?;
+    let addresses = addresses_of(kernel, dev)?;
+    let own: Vec<_> = addresses.iter().chain(&want.addresses).copied().collect();
+    let forwards = kernel.sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name))?;
     Ok(Observed {
-        addresses: addresses.into_iter().filter(|(on, _)| *on == dev).map(|(_, a)| a).collect(),
-        routes: kernel.routes(dev, Table::Main)?,
+        forwards: forwards.is_none_or(|value| value == "1"),
+        routes: routes_of(kernel, dev, &own)?,
         neighbours: kernel.neighbours(dev)?,
         fdb: kernel.fdb(dev)?,
+        addresses,
         link,
     })
+}
+
+fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
+    let all = kernel.addresses()?.into_iter();
+    Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
+}
+
+/// Our routes to peers: those over the overlay's device, and those over an uplink that prefer one of
+/// the node's own addresses in this network as their source, which no other network has.
+fn routes_of(
+    kernel: &mut dyn Kernel,
+    overlay: u32,
+    own: &[IpNetwork],
+) -> Result<Vec<(Via, Route)>, Error> {
+    let via = |dev: u32, route: &Route| {
+        let direct = route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
+        match dev {
+            dev if dev == overlay => Some(Via::Overlay),
+            dev => direct.then_some(Via::Uplink(dev)),
+        }
+    };
+    let routes = kernel.our_routes()?.into_iter();
+    Ok(routes.filter_map(|(dev, route)| Some((via(dev, &route)?, route))).collect())
 }
 
 fn create(kernel: &mut dyn Kernel, want: &Overlay) -> Result<Dev, Error> {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
@@ -6,7 +7,7 @@ use crate::kernel::fake::Fake;
 
 fn want() -> Overlay {
     let file = file();
-    desired::overlay("pods", &file, &file.nodes[0], 1450)
+    desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new())
 }
 
 /// Applies an overlay of the network `pods` with its rules.
@@ -41,7 +42,8 @@ fn a_device_with_a_wrong_port_is_made_anew() {
     apply(&mut fake, &want()).unwrap();
     let LinkKind::Vxlan(vxlan) = &fake.links["flat.7"].link.kind else { panic!("no VXLAN") };
     assert_eq!(vxlan.port, 4789);
-    assert_eq!(fake.links["flat.7"].routes, want().routes);
+    let routes: Vec<_> = want().routes.into_iter().map(|(_, route)| route).collect();
+    assert_eq!(fake.links["flat.7"].routes, routes);
 }
 
 #[test]
@@ -69,7 +71,7 @@ fn another_network_with_the_same_vni_changes_nothing() {
     let mut fake = Fake::default();
     apply(&mut fake, &want()).unwrap();
     let before = fake.clone();
-    let theirs = desired::overlay("storage", &file(), &file().nodes[0], 1450);
+    let theirs = desired::overlay("storage", &file(), &file().nodes[0], 1450, &HashMap::new());
     let error =
         super::apply(&mut fake, &theirs, &desired::rules("storage", &file(), true)).unwrap_err();
     assert_eq!(error.code(), 104);

@@ -1,25 +1,45 @@
 //! The difference between what should stand in the kernel and what does: pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ipnetwork::IpNetwork;
 
-use crate::desired::Overlay;
-use crate::kernel::{Change, FdbEntry, Link, LinkKind, Neighbour, Route};
+use crate::desired::{Overlay, Via};
+use crate::kernel::{Change, Dev, FdbEntry, Link, LinkKind, Neighbour, Route};
 
-/// What stands on an overlay device, as far as it is ours.
+/// What stands of an overlay, as far as it is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// The device.
+    /// The VXLAN device.
     pub link: Link,
+    /// Whether it forwards what comes in by it (IPv4).
+    pub forwards: bool,
     /// Its addresses.
     pub addresses: Vec<IpNetwork>,
-    /// Our routes over it.
-    pub routes: Vec<Route>,
+    /// Our routes to peers, over it or, where peers are routed to directly, over an uplink.
+    pub routes: Vec<(Via, Route)>,
     /// Our neighbour entries on it.
     pub neighbours: Vec<Neighbour>,
     /// Its forwarding database.
     pub fdb: Vec<FdbEntry>,
+}
+
+impl Observed {
+    /// A device that has just been made, down and bare.
+    pub fn bare(want: &Overlay, dev: Dev, routes: Vec<(Via, Route)>) -> Self {
+        let link = Link {
+            dev,
+            mac: Some(want.link.mac),
+            mtu: want.link.mtu,
+            up: false,
+            alias: None,
+            group: 0,
+            peer: None,
+            kind: LinkKind::Vxlan(want.link.vxlan.clone()),
+        };
+        let (addresses, neighbours, fdb) = (Vec::new(), Vec::new(), Vec::new());
+        Self { link, forwards: false, addresses, routes, neighbours, fdb }
+    }
 }
 
 /// What must happen to the device itself before its objects can be looked at.
@@ -59,31 +79,52 @@ fn same_network(have: &str, want: &str) -> bool {
     have.split('/').next() == want.split('/').next()
 }
 
+/// Changes to one device.
+pub type Step = (Via, Vec<Change>);
+
 /// The changes that make what stands into what should stand, in an order that loses no packet
 /// between pods that do not change: what is new first, what is stale last, and each peer's way from
 /// the wire up (FDB entry, neighbour, route).
-pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Change> {
-    let mut changes = device_changes(want, have);
+pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
+    let mut before = device_changes(want, have);
     let missing = |address: &&IpNetwork| !have.addresses.contains(address);
-    changes.extend(want.addresses.iter().filter(missing).copied().map(Change::AddAddress));
-    changes.extend(absent_from(&want.fdb, &have.fdb).map(Change::PutFdb));
-    changes.extend(absent_from(&want.neighbours, &have.neighbours).map(Change::PutNeighbour));
-    let (put, mut stale_routes) = route_changes(&want.routes, &have.routes);
-    changes.extend(put);
+    before.extend(want.addresses.iter().filter(missing).copied().map(Change::AddAddress));
+    before.extend(absent_from(&want.fdb, &have.fdb).map(Change::PutFdb));
+    // With its MAC a device loses its neighbour entries, permanent ones too (`neigh_changeaddr`).
+    let keeps = have.link.mac == Some(want.link.mac);
+    let neighbours = if keeps { &have.neighbours[..] } else { &[] };
+    before.extend(absent_from(&want.neighbours, neighbours).map(Change::PutNeighbour));
+    let (put, stale_routes) = route_changes(&want.routes, &have.routes);
 
-    stale_routes.sort();
-    changes.extend(stale_routes.into_iter().map(Change::DelRoute));
     let wanted: HashSet<_> = want.neighbours.iter().map(|entry| entry.address).collect();
-    let stale = have.neighbours.iter().map(|entry| entry.address);
-    changes.extend(stale.filter(|address| !wanted.contains(address)).map(Change::DelNeighbour));
+    let stale = neighbours.iter().map(|entry| entry.address);
+    let mut after: Vec<_> =
+        stale.filter(|address| !wanted.contains(address)).map(Change::DelNeighbour).collect();
     // An entry whose MAC stays and whose VTEP changes was replaced above; the old one is no more.
     let wanted: HashSet<_> = want.fdb.iter().map(|entry| entry.mac).collect();
     let stale = have.fdb.iter().filter(|entry| !wanted.contains(&entry.mac));
-    changes.extend(stale.cloned().map(Change::DelFdb));
+    after.extend(stale.cloned().map(Change::DelFdb));
     // An address goes last: the kernel drops the routes that prefer it as their source.
     let stale = have.addresses.iter().filter(|address| !want.addresses.contains(address));
-    changes.extend(stale.filter(|a| !is_link_local(a)).copied().map(Change::DelAddress));
-    changes
+    after.extend(stale.filter(|a| !is_link_local(a)).copied().map(Change::DelAddress));
+
+    let mut steps = vec![(Via::Overlay, before)];
+    steps.extend(put);
+    steps.extend(stale_routes);
+    steps.push((Via::Overlay, after));
+    merge(steps)
+}
+
+/// Makes one step of neighbours for the same device, and none of nothing.
+fn merge(steps: Vec<Step>) -> Vec<Step> {
+    let mut merged: Vec<Step> = Vec::with_capacity(steps.len());
+    for (via, changes) in steps.into_iter().filter(|(_, changes)| !changes.is_empty()) {
+        match merged.last_mut() {
+            Some((last, before)) if *last == via => before.extend(changes),
+            _ => merged.push((via, changes)),
+        }
+    }
+    merged
 }
 
 fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
@@ -97,27 +138,39 @@ fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
     if have.link.alias.as_ref() != Some(&want.alias) {
         changes.push(Change::Alias(want.alias.clone()));
     }
-    if !have.link.up {
+    if !have.forwards {
         changes.push(Change::Forward { strict_rp_filter: false });
+    }
+    if !have.link.up {
         changes.push(Change::NoLinkLocal);
         changes.push(Change::Up);
     }
     changes
 }
 
-/// Routes to put, and routes to remove. One with the same destination and metric as a stale one
-/// replaces it in one step.
-fn route_changes(want: &[Route], have: &[Route]) -> (Vec<Change>, Vec<Route>) {
-    let mut stale: HashMap<_, _> = have.iter().map(|route| (key(route), route)).collect();
-    let mut put = Vec::new();
-    for route in want {
-        match stale.remove(&key(route)) {
-            Some(same) if same == route => {}
-            Some(_) => put.push(Change::ReplaceRoute(route.clone())),
-            None => put.push(Change::AddRoute(route.clone())),
+/// Routes to put, and routes to remove, by device. One with the same destination and metric
+/// replaces what is there in one step, also if that was over another device.
+///
+/// A missing one is put, not added: our metric is as good as a signature, so that what is in its
+/// place is ours with its protocol number changed.
+fn route_changes(
+    want: &[(Via, Route)],
+    have: &[(Via, Route)],
+) -> (BTreeMap<Via, Vec<Change>>, BTreeMap<Via, Vec<Change>>) {
+    let mut stale: HashMap<_, _> = have.iter().map(|entry| (key(&entry.1), entry)).collect();
+    let mut put: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for entry in want {
+        if stale.remove(&key(&entry.1)) != Some(entry) {
+            put.entry(entry.0).or_default().push(Change::PutRoute(entry.1.clone()));
         }
     }
-    (put, stale.into_values().cloned().collect())
+    let mut stale: Vec<_> = stale.into_values().cloned().collect();
+    stale.sort();
+    let mut remove: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (via, route) in stale {
+        remove.entry(via).or_default().push(Change::DelRoute(route));
+    }
+    (put, remove)
 }
 
 fn key(route: &Route) -> (IpNetwork, Option<u32>) {

@@ -42,13 +42,14 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
         let gateway = IpAddr::from([10, 1, *range, 0]);
         overlay.fdb.push(FdbEntry { mac, vtep: peer_ip(*vtep) });
         overlay.neighbours.push(Neighbour { address: gateway, mac });
-        overlay.routes.push(Route {
+        let route = Route {
             dst: IpNetwork::new(gateway, 24).unwrap(),
             gateway: Some(gateway),
             onlink: true,
             source: Some(ip("10.1.1.0")),
             metric: Some(route_metric(7, peer_ip(*vtep))),
-        });
+        };
+        overlay.routes.push((Via::Overlay, route));
     }
     overlay
 }
@@ -56,8 +57,9 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
 fn observed(link: &FakeLink) -> Observed {
     Observed {
         link: link.link.clone(),
+        forwards: true,
         addresses: link.addresses.clone(),
-        routes: link.routes.clone(),
+        routes: link.routes.iter().map(|route| (Via::Overlay, route.clone())).collect(),
         neighbours: link.neighbours.values().cloned().collect(),
         fdb: link.fdb.clone(),
     }
@@ -74,7 +76,9 @@ fn applied(want: &Overlay) -> Fake {
 /// Applies `want`; returns the changes.
 fn reapply(fake: &mut Fake, want: &Overlay) -> Vec<Change> {
     let have = observed(&fake.links["flat.7"]);
-    let changes = plan_objects(want, &have);
+    let steps = plan_objects(want, &have);
+    assert!(steps.len() <= 1 && steps.iter().all(|(via, _)| *via == Via::Overlay), "{steps:?}");
+    let changes: Vec<_> = steps.into_iter().flat_map(|(_, changes)| changes).collect();
     fake.apply(&have.link.dev, &changes).unwrap();
     changes
 }
@@ -105,7 +109,7 @@ fn a_new_peer_is_wired_from_the_wire_up() {
             format!("bridge fdb replace {mac} dev flat.7 dst 192.0.2.3 self permanent"),
             format!("ip neigh replace 10.1.3.0 lladdr {mac} dev flat.7 nud permanent"),
             format!(
-                "ip route add 10.1.3.0/24 via 10.1.3.0 dev flat.7 onlink proto 102 src 10.1.1.0 metric {metric}"
+                "ip route replace 10.1.3.0/24 via 10.1.3.0 dev flat.7 onlink proto 102 src 10.1.1.0 metric {metric}"
             ),
         ]
     );
@@ -119,7 +123,7 @@ fn a_peer_that_left_is_unwired_from_the_route_down() {
     assert_eq!(
         changes,
         [
-            Change::DelRoute(before.routes[1].clone()),
+            Change::DelRoute(before.routes[1].1.clone()),
             Change::DelNeighbour(ip("10.1.3.0")),
             Change::DelFdb(before.fdb[1].clone()),
         ]
@@ -132,12 +136,12 @@ fn a_route_of_the_same_metric_is_replaced_in_one_step() {
     let mut fake = applied(&before);
     let mut after = before.clone();
     after.addresses = vec!["10.1.8.0/32".parse().unwrap()];
-    after.routes[0].source = Some(ip("10.1.8.0"));
+    after.routes[0].1.source = Some(ip("10.1.8.0"));
     assert_eq!(
         reapply(&mut fake, &after),
         [
             Change::AddAddress(after.addresses[0]),
-            Change::ReplaceRoute(after.routes[0].clone()),
+            Change::PutRoute(after.routes[0].1.clone()),
             Change::DelAddress(before.addresses[0]),
         ]
     );
@@ -145,7 +149,7 @@ fn a_route_of_the_same_metric_is_replaced_in_one_step() {
 
 #[test]
 fn drift_of_the_device_is_undone() {
-    let want = overlay(1450, &[]);
+    let want = overlay(1450, &[(2, 2)]);
     let mut fake = applied(&want);
     let link = &mut fake.links.get_mut("flat.7").unwrap().link;
     link.mac = Some(Mac([2, 0, 0, 0, 0, 9]));
@@ -156,11 +160,39 @@ fn drift_of_the_device_is_undone() {
         [
             Change::Mac(want.link.mac),
             Change::Mtu(1450),
-            Change::Forward { strict_rp_filter: false },
             Change::NoLinkLocal,
             Change::Up,
+            Change::PutNeighbour(want.neighbours[0].clone())
         ]
     );
+}
+
+#[test]
+fn forwarding_that_was_switched_off_is_on_again() {
+    let want = overlay(1450, &[(2, 2)]);
+    let fake = applied(&want);
+    let have = Observed { forwards: false, ..observed(&fake.links["flat.7"]) };
+    let change = Change::Forward { strict_rp_filter: false };
+    assert_eq!(plan_objects(&want, &have), [(Via::Overlay, vec![change])]);
+}
+
+#[test]
+fn a_peer_changes_its_way_in_one_step() {
+    let tunnelled = overlay(1450, &[(2, 2)]);
+    let mut direct = tunnelled.clone();
+    let route = Route { gateway: Some(peer_ip(2)), onlink: false, ..direct.routes[0].1.clone() };
+    direct.routes[0] = (Via::Uplink(3), route.clone());
+    let have = observed(&applied(&tunnelled).links["flat.7"]);
+    let put = (Via::Uplink(3), vec![Change::PutRoute(route)]);
+    assert_eq!(plan_objects(&direct, &have), [put]);
+
+    let have = Observed { routes: direct.routes.clone(), ..have };
+    let put = (Via::Overlay, vec![Change::PutRoute(tunnelled.routes[0].1.clone())]);
+    assert_eq!(plan_objects(&tunnelled, &have), [put]);
+    // And a peer that leaves is forgotten wherever it was.
+    let gone = overlay(1450, &[]);
+    let steps = plan_objects(&gone, &have);
+    assert_eq!(steps[0], (Via::Uplink(3), vec![Change::DelRoute(direct.routes[0].1.clone())]));
 }
 
 #[test]

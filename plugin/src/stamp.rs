@@ -19,7 +19,7 @@ use crate::error::Error;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -51,8 +51,13 @@ pub struct Stamp {
     pub vtep: IpAddr,
     /// The network's VNI.
     pub vni: u32,
+    /// UDP port of the overlay.
+    pub port: u16,
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
+    /// An address that a route of ours leads to, by which to see whether routes still stand; `None`
+    /// without peers.
+    pub witness: Option<IpAddr>,
     /// The node's ranges.
     pub ranges: Vec<Range>,
     /// Options of the network configuration that went into it.
@@ -67,8 +72,12 @@ pub struct Applied<'a> {
     pub node: &'a flatnet_conf::Node,
     /// The network's VNI.
     pub vni: u32,
+    /// UDP port of the overlay.
+    pub port: u16,
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
+    /// See [`Stamp::witness`].
+    pub witness: Option<IpAddr>,
 }
 
 impl Source {
@@ -111,7 +120,9 @@ impl Stamp {
             node: applied.node.name.clone(),
             vtep: applied.node.vtep,
             vni: applied.vni,
+            port: applied.port,
             mtu: applied.mtu,
+            witness: applied.witness,
             ranges: applied.node.ranges.clone(),
             configured_mtu: conf.mtu,
             ip_masq: conf.ip_masq,

@@ -1,6 +1,7 @@
 //! The network between the nodes, as this one sees it: looked at once for all who need it, because
 //! ten thousand peers are ten thousand lookups.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use flatnet_conf::{Node, RangeFile};
@@ -29,5 +30,11 @@ impl Underlay {
         let addresses = kernel.addresses()?;
         let own = addresses.iter().find(|(_, address)| address.ip() == node.vtep);
         Ok(Self { peers: vteps.into_iter().zip(paths).collect(), own: own.map(|(dev, _)| *dev) })
+    }
+
+    /// The peers that no router stands before, and the index of the uplink to each.
+    pub fn adjacent(&self) -> HashMap<IpAddr, u32> {
+        let paths = self.peers.iter().filter_map(|(vtep, path)| Some((*vtep, (*path)?)));
+        paths.filter(|(_, path)| path.on_link).map(|(vtep, path)| (vtep, path.dev)).collect()
     }
 }

@@ -23,4 +23,5 @@ pub mod podman;
 pub mod probe;
 pub mod program;
 pub mod snapshot;
+pub mod sync;
 pub mod wait;

@@ -6,8 +6,10 @@
 
 mod error;
 mod lab;
+mod networks;
 mod output;
 mod ranges;
+mod sync;
 mod table;
 
 use std::env::consts::{ARCH, OS};
@@ -42,6 +44,7 @@ enum Command {
     /// Write or check a range file: which node's pods have which addresses
     #[command(subcommand)]
     Ranges(ranges::Command),
+    Sync(sync::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let answer = match cli.command {
         Command::Ranges(command) => command.run(),
+        Command::Sync(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

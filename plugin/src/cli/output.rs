@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::error::Error;
 
 /// How a command ended; the number is the exit code.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Outcome {
     /// Done, or nothing wrong.

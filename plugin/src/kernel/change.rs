@@ -20,6 +20,8 @@ pub enum Change {
     Mac(Mac),
     /// Sets the alias: free text for people (`ifalias`).
     Alias(String),
+    /// Puts the device into a group (`IFLA_GROUP`).
+    Group(u32),
     /// Makes the device a port of a bridge, by the bridge's index.
     Port(u32),
     /// IPv4 settings of the device: forwarding of what comes in, and strict reverse-path filter.
@@ -36,8 +38,8 @@ pub enum Change {
     DelAddress(IpNetwork),
     /// Adds a route; one with the same destination and metric is an error.
     AddRoute(Route),
-    /// Puts a route in the place of ours with the same destination and metric.
-    ReplaceRoute(Route),
+    /// Adds a route, in the place of one with the same destination and metric if there is one.
+    PutRoute(Route),
     /// Removes a route.
     DelRoute(Route),
     /// Adds or replaces a permanent neighbour entry.
@@ -82,6 +84,7 @@ impl fmt::Display for ForDevice<'_> {
             Change::Mtu(mtu) => write!(f, "ip link set {dev} mtu {mtu}"),
             Change::Mac(mac) => write!(f, "ip link set {dev} address {mac}"),
             Change::Alias(alias) => write!(f, "ip link set {dev} alias {alias:?}"),
+            Change::Group(group) => write!(f, "ip link set {dev} group {group}"),
             Change::Port(bridge) => write!(f, "ip link set {dev} master (index {bridge})"),
             Change::Forward { strict_rp_filter } => {
                 write!(f, "sysctl -w net.ipv4.conf.{dev}.forwarding=1")?;
@@ -94,7 +97,7 @@ impl fmt::Display for ForDevice<'_> {
             Change::AddAddress(address) => write!(f, "ip addr add {address} dev {dev}"),
             Change::DelAddress(address) => write!(f, "ip addr delete {address} dev {dev}"),
             Change::AddRoute(route) => write!(f, "ip route add {}", RouteWords { route, dev }),
-            Change::ReplaceRoute(route) => {
+            Change::PutRoute(route) => {
                 write!(f, "ip route replace {}", RouteWords { route, dev })
             }
             Change::DelRoute(route) => write!(f, "ip route delete {}", RouteWords { route, dev }),

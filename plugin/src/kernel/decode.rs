@@ -25,6 +25,8 @@ pub fn link(message: &LinkMessage) -> Link {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         alias: None,
+        group: 0,
+        peer: None,
         kind: LinkKind::Other(String::new()),
     };
     for attribute in &message.attributes {
@@ -33,6 +35,8 @@ pub fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Address(bytes) => link.mac = mac(bytes),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+            LinkAttribute::Group(group) => link.group = *group,
+            LinkAttribute::Link(index) => link.peer = Some(*index),
             LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
             _ => {}
         }
@@ -131,10 +135,12 @@ pub fn any_route(message: &RouteMessage) -> Option<(u32, Route)> {
 
 /// The way to a destination.
 pub fn path(message: &RouteMessage) -> Option<Path> {
-    let mut path = Path { dev: 0, mtu: None };
+    // Packets to an address of this machine's own are on no link.
+    let mut path = Path { dev: 0, mtu: None, on_link: message.header.kind == RouteType::Unicast };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => path.dev = *index,
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => path.on_link = false,
             RouteAttribute::Metrics(metrics) => {
                 path.mtu = metrics.iter().find_map(|metric| match metric {
                     RouteMetric::Mtu(mtu) => Some(*mtu),

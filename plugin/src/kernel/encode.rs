@@ -23,7 +23,7 @@ use rtnetlink::{
 };
 
 use super::socket::Request;
-use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Table, Veth, VxlanLink};
+use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Veth, VxlanLink};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
@@ -58,16 +58,19 @@ pub fn get_addresses() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetAddress(AddressMessage::default())
 }
 
-/// `ip route show proto 102 dev DEV table main`, or `ip route show dev DEV table all`; the kernel
-/// filters.
-pub fn get_routes(family: AddressFamily, dev: u32, table: Table) -> RouteNetlinkMessage {
-    let (table, protocol) = match table {
-        Table::Main => (RouteHeader::RT_TABLE_MAIN, RouteProtocol::Other(PROTOCOL)),
-        Table::Any => (RouteHeader::RT_TABLE_UNSPEC, RouteProtocol::Unspec),
-    };
+/// `ip route show proto 102 table main`; the kernel filters.
+pub fn get_our_routes(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
-    message.header =
-        RouteHeader { address_family: family, table, protocol, ..RouteHeader::default() };
+    message.header.address_family = family;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// `ip route show dev DEV table all`; the kernel filters.
+pub fn get_routes(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
     message.attributes.push(RouteAttribute::Oif(dev));
     RouteNetlinkMessage::GetRoute(message)
 }
@@ -172,6 +175,9 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::Mtu(mtu) => set_link(link().mtu(*mtu).build()),
         Change::Mac(mac) => set_link(link().address(mac.0.to_vec()).build()),
         Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
+        Change::Group(group) => {
+            set_link(link().append_extra_attribute(LinkAttribute::Group(*group)).build())
+        }
         Change::Port(bridge) => set_link(link().controller(*bridge).build()),
         Change::Forward { strict_rp_filter } => {
             let mut conf = InetDevConf::default();
@@ -199,7 +205,7 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::AddRoute(wanted) => {
             Request { message: RouteNetlinkMessage::NewRoute(route(dev, wanted)), flags: CREATE }
         }
-        Change::ReplaceRoute(wanted) => {
+        Change::PutRoute(wanted) => {
             Request { message: RouteNetlinkMessage::NewRoute(route(dev, wanted)), flags: PUT }
         }
         Change::DelRoute(unwanted) => {

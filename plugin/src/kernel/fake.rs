@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::{
     Change, Dev, FdbEntry, Kernel, KernelError, Link, LinkKind, Neighbour, Path, Route, RuleSet,
-    Table, Veth, VxlanLink,
+    Veth, VxlanLink,
 };
 
 /// One device and all that hangs on it.
@@ -41,7 +41,7 @@ impl Fake {
     pub fn add(&mut self, name: &str, mtu: u32, addresses: &[&str], kind: LinkKind) -> u32 {
         self.next_index += 1;
         let dev = Dev { index: self.next_index, name: name.into() };
-        let link = Link { dev, mac: None, mtu, up: true, alias: None, kind };
+        let link = Link { dev, mac: None, mtu, up: true, alias: None, group: 0, peer: None, kind };
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.insert(link, addresses)
     }
@@ -95,7 +95,14 @@ impl Kernel for Fake {
             .collect())
     }
 
-    fn routes(&mut self, dev: u32, _: Table) -> Result<Vec<Route>, KernelError> {
+    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
+        let all = self.links.values();
+        Ok(all
+            .flat_map(|link| link.routes.iter().map(|route| (link.link.dev.index, route.clone())))
+            .collect())
+    }
+
+    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
         Ok(self.by_index(dev).map(|link| link.routes.clone()).unwrap_or_default())
     }
 
@@ -111,10 +118,9 @@ impl Kernel for Fake {
         Ok(to.iter().map(|to| self.paths.get(to).copied()).collect())
     }
 
-    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError> {
-        let host = IpNetwork::from(address);
-        let has = |link: &&FakeLink| link.routes.iter().any(|route| route.dst == host);
-        Ok(self.links.values().find(has).map(|link| link.link.dev.index))
+    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
+        let routes = self.our_routes()?.into_iter().filter(|(_, route)| route.dst.contains(to));
+        Ok(routes.max_by_key(|(_, route)| route.dst.prefix()))
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
@@ -124,6 +130,8 @@ impl Kernel for Fake {
             mtu: link.mtu,
             up: false,
             alias: None,
+            group: 0,
+            peer: None,
             kind: LinkKind::Vxlan(link.vxlan.clone()),
         })
     }
@@ -135,6 +143,8 @@ impl Kernel for Fake {
             mtu: veth.mtu,
             up: false,
             alias: None,
+            group: veth.group,
+            peer: None,
             kind: LinkKind::Veth,
         })
     }
@@ -146,6 +156,8 @@ impl Kernel for Fake {
             mtu: 1500,
             up: false,
             alias: None,
+            group: 0,
+            peer: None,
             kind: LinkKind::Other("bridge".into()),
         })
     }
@@ -175,18 +187,28 @@ impl Kernel for Fake {
         first
     }
 
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError> {
-        if self.rules.insert(rules.vni, rules.clone()).as_ref() != Some(rules) {
-            self.log.push(format!("nft rules of {}", rules.vni));
-        }
-        Ok(())
+    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        let same = self.rules.get(&rules.vni) == Some(rules);
+        Ok(if same { Vec::new() } else { vec![format!("nft rules of {}", rules.vni)] })
     }
 
-    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError> {
-        if self.rules.remove(&vni).is_some() {
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        let changes = self.rule_changes(rules)?;
+        self.rules.insert(rules.vni, rules.clone());
+        self.log.extend_from_slice(&changes);
+        Ok(changes)
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        let found = self.rules.remove(&vni).is_some();
+        if found {
             self.log.push(format!("nft delete rules of {vni}"));
         }
-        Ok(())
+        Ok(found)
+    }
+
+    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        Ok(self.rules.contains_key(&vni))
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
@@ -212,6 +234,7 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         Change::Mtu(mtu) => link.link.mtu = *mtu,
         Change::Mac(mac) => link.link.mac = Some(*mac),
         Change::Alias(alias) => link.link.alias = Some(alias.clone()),
+        Change::Group(group) => link.link.group = *group,
         Change::Port(_) | Change::Forward { .. } | Change::NoLinkLocal => {}
         Change::AddAddress(address) if link.addresses.contains(address) => {
             return Err(Errno::EEXIST);
@@ -226,7 +249,7 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
             }
             link.routes.push(route.clone());
         }
-        Change::ReplaceRoute(route) => {
+        Change::PutRoute(route) => {
             link.routes.retain(|r| r.dst != route.dst || r.metric != route.metric);
             link.routes.push(route.clone());
         }

@@ -20,6 +20,10 @@ pub struct Link {
     pub up: bool,
     /// `IFLA_IFALIAS`.
     pub alias: Option<String>,
+    /// `IFLA_GROUP`; 0 is the default group.
+    pub group: u32,
+    /// Index of the other end of a veth pair, in the namespace where that is (`IFLA_LINK`).
+    pub peer: Option<u32>,
     /// What it is.
     pub kind: LinkKind,
 }
@@ -80,4 +84,29 @@ pub struct Veth<'a> {
     pub peer_netns: BorrowedFd<'a>,
     /// MTU of both ends in bytes.
     pub mtu: u32,
+}
+
+impl VxlanLink {
+    /// What makes it, in the words of ip(8).
+    pub fn command(&self) -> String {
+        let Self { name, mac, mtu, vxlan } = self;
+        format!(
+            "ip link add {name} address {mac} mtu {mtu} type vxlan id {}{} dstport {} srcport {} {} nolearning",
+            vxlan.vni,
+            vxlan.local.map(|local| format!(" local {local}")).unwrap_or_default(),
+            vxlan.port,
+            vxlan.source_ports.0,
+            vxlan.source_ports.1,
+        )
+    }
+}
+
+impl Veth<'_> {
+    /// What makes it, in the words of ip(8).
+    pub fn command(&self) -> String {
+        format!(
+            "ip link add {} address {} mtu {} group {} type veth peer name {} address {} netns (fd)",
+            self.name, self.mac, self.mtu, self.group, self.peer_name, self.peer_mac,
+        )
+    }
 }

@@ -11,6 +11,7 @@ mod encode;
 mod error;
 #[cfg(test)]
 pub mod fake;
+mod journal;
 mod link;
 mod netlink;
 pub mod netns;
@@ -24,6 +25,7 @@ use ipnetwork::IpNetwork;
 
 pub use change::Change;
 pub use error::KernelError;
+pub use journal::{Journal, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use netlink::Netlink;
 pub use nft::RuleSet;
@@ -56,16 +58,6 @@ pub struct Route {
     pub metric: Option<u32>,
 }
 
-/// Which routing tables to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// Ours in the main table, where all of ours are made.
-    Main,
-    /// Everybody's in every table: source-based routing makes a pod's routes anew in tables of its
-    /// own, and they are not marked as ours then.
-    Any,
-}
-
 /// A permanent entry of the neighbour table of one device. `ip neigh`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Neighbour {
@@ -91,6 +83,8 @@ pub struct Path {
     pub dev: u32,
     /// The route's own MTU in bytes (`RTAX_MTU`), where it has one.
     pub mtu: Option<u32>,
+    /// Whether the destination is on the link itself, with no router between.
+    pub on_link: bool,
 }
 
 /// What flatnet asks of one network namespace.
@@ -105,18 +99,19 @@ pub trait Kernel {
     fn links(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every address, with the index of its device. `ip addr`
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
-    /// Routes on one device. `ip route show proto 102 dev DEV table main`, or
-    /// `ip route show dev DEV table all`
-    fn routes(&mut self, dev: u32, table: Table) -> Result<Vec<Route>, KernelError>;
+    /// Every route of ours, with the index of its device. `ip route show proto 102 table main`
+    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError>;
+    /// Everybody's routes on one device. `ip route show dev DEV table all`
+    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError>;
     /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
     /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
     /// The path to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
-    /// The device to which our host route of an address leads; `None` if there is no such route.
-    /// `ip route get fibmatch ADDRESS`
-    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError>;
+    /// The route of ours by which packets to an address go, and the index of its device; `None` if
+    /// they go by no route or by somebody else's. `ip route get fibmatch ADDRESS`
+    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError>;
     /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError>;
     /// Makes a veth pair with one message, each end where it belongs, both down.
@@ -129,10 +124,16 @@ pub trait Kernel {
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first
     /// failure is returned. Addresses added are usable when it returns.
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
-    /// Makes a network's packet filter rules exactly these. `nft list table inet flatnet`
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError>;
-    /// Removes the rules of the network with this VNI, if there are any.
-    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError>;
+    /// What [`Kernel::put_rules`] would change, in words close to nft(8).
+    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
+    /// Makes a network's packet filter rules exactly these; returns what that changed.
+    /// `nft list table inet flatnet`
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
+    /// Removes the rules of the network with this VNI; `false` if there were none.
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
+    /// Whether the network with this VNI has rules: what a glance tells, not whether all are right.
+    /// `nft list chain inet flatnet prerouting-VNI`
+    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
     /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
     /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::route::RouteType;
+use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -15,8 +15,8 @@ use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Socket};
 use super::{
-    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, Table, Veth,
-    VxlanLink, decode, encode,
+    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, Veth, VxlanLink,
+    decode, encode,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -100,6 +100,33 @@ impl Netlink {
         Ok(local)
     }
 
+    fn firewall(&self) -> Result<Firewall, KernelError> {
+        Ok(self.netns.run(Firewall::open)??)
+    }
+
+    /// The routes of both families that `get` asks for, as `decode` reads them.
+    fn route_tables(
+        &mut self,
+        get: impl Fn(AddressFamily) -> RouteNetlinkMessage,
+        decode: fn(&RouteMessage) -> Option<(u32, Route)>,
+    ) -> Result<Vec<(u32, Route)>, KernelError> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let rows = match self.socket.dump("ip route show", get(family)) {
+                // A kernel without IPv6 has no such table.
+                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {
+                    continue;
+                }
+                rows => rows?,
+            };
+            routes.extend(rows.iter().filter_map(|row| match row {
+                RouteNetlinkMessage::NewRoute(message) => decode(message),
+                _ => None,
+            }));
+        }
+        Ok(routes)
+    }
+
     fn look_up(
         &mut self,
         command: String,
@@ -159,25 +186,14 @@ impl Kernel for Netlink {
             .collect())
     }
 
-    fn routes(&mut self, dev: u32, table: Table) -> Result<Vec<Route>, KernelError> {
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let request = encode::get_routes(family, dev, table);
-            let rows = match self.socket.dump("ip route show", request) {
-                // A kernel without IPv6 has no such table.
-                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {
-                    continue;
-                }
-                rows => rows?,
-            };
-            routes.extend(rows.iter().filter_map(|row| match (row, table) {
-                (RouteNetlinkMessage::NewRoute(message), Table::Main) => decode::route(message),
-                (RouteNetlinkMessage::NewRoute(message), Table::Any) => decode::any_route(message),
-                _ => None,
-            }));
-        }
-        let here = routes.into_iter().filter(|(on, _)| *on == dev);
-        Ok(here.map(|(_, route)| route).collect())
+    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
+        self.route_tables(encode::get_our_routes, decode::route)
+    }
+
+    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
+        let get = |family| encode::get_routes(family, dev);
+        let routes = self.route_tables(get, decode::any_route)?;
+        Ok(routes.into_iter().filter(|(on, _)| *on == dev).map(|(_, route)| route).collect())
     }
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
@@ -206,13 +222,11 @@ impl Kernel for Netlink {
         Ok(paths)
     }
 
-    fn host_route(&mut self, address: IpAddr) -> Result<Option<u32>, KernelError> {
-        let command = format!("ip route get fibmatch {address}");
-        let request = Request { message: encode::get_matching_route(address), flags: 0 };
+    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
+        let command = format!("ip route get fibmatch {to}");
+        let request = Request { message: encode::get_matching_route(to), flags: 0 };
         match self.ask(&command, request) {
-            Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(decode::route(&message)
-                .filter(|(_, route)| route.dst == IpNetwork::from(address))
-                .map(|(dev, _)| dev)),
+            Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(decode::route(&message)),
             Ok(_) => Err(KernelError::Answer { request: command, reason: "no route in it".into() }),
             Err(e) if matches!(e.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => {
                 Ok(None)
@@ -222,27 +236,11 @@ impl Kernel for Netlink {
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
-        let vxlan = &link.vxlan;
-        let command = format!(
-            "ip link add {} address {} mtu {} type vxlan id {}{} dstport {} srcport {} {} nolearning",
-            link.name,
-            link.mac,
-            link.mtu,
-            vxlan.vni,
-            vxlan.local.map(|local| format!(" local {local}")).unwrap_or_default(),
-            vxlan.port,
-            vxlan.source_ports.0,
-            vxlan.source_ports.1,
-        );
-        self.create(&command, &link.name, encode::create_vxlan(link))
+        self.create(&link.command(), &link.name, encode::create_vxlan(link))
     }
 
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        let command = format!(
-            "ip link add {} address {} mtu {} group {} type veth peer name {} address {} netns (fd)",
-            veth.name, veth.mac, veth.mtu, veth.group, veth.peer_name, veth.peer_mac,
-        );
-        self.create(&command, veth.name, encode::create_veth(veth))
+        self.create(&veth.command(), veth.name, encode::create_veth(veth))
     }
 
     fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
@@ -285,12 +283,20 @@ impl Kernel for Netlink {
         })
     }
 
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), KernelError> {
-        Ok(self.netns.run(Firewall::open)??.replace(rules)?)
+    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        Ok(self.firewall()?.changes(rules)?)
     }
 
-    fn remove_rules(&mut self, vni: u32) -> Result<(), KernelError> {
-        Ok(self.netns.run(Firewall::open)??.remove(vni)?)
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        Ok(self.firewall()?.replace(rules)?)
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        Ok(self.firewall()?.remove(vni)?)
+    }
+
+    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        Ok(self.firewall()?.has_rules(vni)?)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

@@ -3,8 +3,6 @@
 //! Everything is checked before anything is made; then lease, veth, node's side, pod's side. The
 //! lease is on disk before the kernel knows the address. Whatever fails, what was made goes again.
 
-use std::net::IpAddr;
-
 use flatnet_conf::{
     AddResult, Code, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route,
 };
@@ -37,27 +35,29 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut veth = identity::veth(&key);
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
+    let holder = holder(invocation, &veth.name, own);
     let grant = match delegate {
         Some(delegate) => Grant::delegate(delegate, conf, &this)?,
-        None => {
-            let holder = holder(invocation, &veth.name, own);
-            match Grant::lease(&mut node, conf, &this, &key, &holder) {
-                Ok(grant) => grant,
-                Err(e) => {
-                    drop_unleased(&mut node, conf, &this, &key, &e);
-                    return Err(e);
-                }
+        None => match Grant::lease(&mut node, conf, &this, &key, &holder) {
+            Ok(grant) => grant,
+            Err(e) => {
+                drop_unleased(&mut node, conf, &this, &key, &e);
+                return Err(e);
             }
-        }
+        },
     };
     let attachment = Attachment {
         group: identity::veth_group(this.vni),
-        alias: alias(conf, invocation),
+        alias: attachment::alias(&conf.name, &holder),
         ifname: &invocation.ifname,
         netns: sandbox(invocation).unwrap_or_default(),
         mtu: this.mtu,
+        // As configured, else as a delegate says.
+        routes: attachment::routes(
+            conf.routes.as_deref().or(grant.routes.as_deref()),
+            &grant.addresses,
+        ),
         addresses: grant.addresses.clone(),
-        routes: routes(conf, &grant),
         veth,
     };
     let dns = if conf.dns.is_empty() { grant.dns.clone() } else { conf.dns.clone() };
@@ -132,35 +132,6 @@ fn unwire(node: &mut dyn Kernel, attachment: &Attachment<'_>, why: &Error) -> bo
         log::warn!("rolling back: {e}");
     }
     gone.is_ok()
-}
-
-/// `flatnet:<network>/<namespace>/<pod or container ID>/<ifname>`, as `ip link` prints it: what a
-/// caller could have put in that a terminal would obey is left out.
-fn alias(conf: &NetworkConf, invocation: &Invocation) -> String {
-    let args = &invocation.args;
-    let namespace = args.pod_namespace.as_deref().unwrap_or("-");
-    let pod = args.pod_name.as_deref().unwrap_or(&invocation.container_id);
-    let ifname = &invocation.ifname;
-    // IFALIASZ is 256 with the final zero; the interface's name is worth more than a long ID's end.
-    let room = 255usize.saturating_sub(ifname.len() + 1);
-    let mut alias: String = format!("flatnet:{}/{namespace}/{pod}", conf.name)
-        .chars()
-        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-        .take(room)
-        .collect();
-    alias.push('/');
-    alias.push_str(ifname);
-    alias
-}
-
-/// What the pod reaches through its gateway: as configured, else as a delegate says, else
-/// everything.
-fn routes(conf: &NetworkConf, grant: &Grant<'_>) -> Vec<IpNetwork> {
-    let everything = |ipv4| if ipv4 { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-    conf.routes.clone().or_else(|| grant.routes.clone()).unwrap_or_else(|| {
-        let families = grant.addresses.iter().map(IpAddr::is_ipv4);
-        families.filter_map(|ipv4| IpNetwork::new(everything(ipv4), 0).ok()).collect()
-    })
 }
 
 /// The attachment in the words of the specification's result (CNI 1.1.0, section 5).

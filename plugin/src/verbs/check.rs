@@ -14,7 +14,8 @@ use crate::attachment::gateway;
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
-use crate::kernel::{Kernel, Link, Neighbour, Netlink, Route, Table};
+use crate::kernel::{Kernel, Link, Netlink};
+use crate::side::Side;
 use crate::stamp::Stamp;
 
 /// Succeeds if everything is in place.
@@ -54,9 +55,8 @@ pub fn run(call: &Call) -> Result<(), Error> {
     let side = Side::look(&mut node, &expected.veth)?;
     problems.extend(expected.node_problems(side.as_ref()));
     let mut pod = Netlink::open_in(netns)?;
-    let standing = pod.addresses()?;
     let side = Side::look(&mut pod, &expected.ifname)?;
-    problems.extend(expected.pod_problems(side.as_ref(), &standing));
+    problems.extend(expected.pod_problems(side.as_ref()));
     if problems.is_empty() { Ok(()) } else { Err(Error::NotAsMade { problems }) }
 }
 
@@ -85,27 +85,6 @@ fn overlay_problem(node: &mut dyn Kernel, stamp: &Stamp) -> Result<Option<String
         }
         Some(_) => None,
     })
-}
-
-/// One end of the pair as it stands.
-struct Side {
-    link: Link,
-    routes: Vec<Route>,
-    neighbours: Vec<Neighbour>,
-}
-
-impl Side {
-    fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
-        let Some(link) = kernel.link(name)? else { return Ok(None) };
-        let dev = link.dev.index;
-        let routes = kernel.routes(dev, Table::Any)?;
-        let neighbours = kernel.neighbours(dev)?;
-        Ok(Some(Self { link, routes, neighbours }))
-    }
-
-    fn neighbour(&self, address: IpAddr) -> Option<Mac> {
-        self.neighbours.iter().find(|entry| entry.address == address).map(|entry| entry.mac)
-    }
 }
 
 /// What prevResult and the lease say.
@@ -158,17 +137,14 @@ impl<'a> Expected<'a> {
         problems
     }
 
-    fn pod_problems(&self, side: Option<&Side>, addresses: &[(u32, IpNetwork)]) -> Vec<String> {
+    fn pod_problems(&self, side: Option<&Side>) -> Vec<String> {
         let name = &self.ifname;
         let Some(side) = side else {
             return vec![format!("{name}: there is no such interface in the pod")];
         };
         let mut problems = link_problems(name, &side.link, self.pod_mac);
         for address in self.addresses {
-            let there = addresses
-                .iter()
-                .any(|(dev, has)| *dev == side.link.dev.index && has.ip() == *address);
-            if !there {
+            if !side.addresses.iter().any(|has| has.ip() == *address) {
                 problems.push(format!("{name}: lacks address {address}"));
             }
             let gateway = gateway(address.is_ipv4());
@@ -187,20 +163,13 @@ impl<'a> Expected<'a> {
             route.gw == Some(family)
                 && self.addresses.iter().any(|a| a.is_ipv4() == family.is_ipv4())
         });
-        let stands = |route: &&flatnet_conf::Route| {
-            side.routes.iter().any(|has| has.gateway == route.gw && covers(has.dst, route.dst))
-        };
-        ours.filter(|route| !stands(route))
+        ours.filter(|route| !side.routes_to(route.dst, route.gw))
             .map(|route| {
                 let gateway = route.gw.map(|gw| gw.to_string()).unwrap_or_default();
                 format!("{name}: the pod has no route to {} via {gateway}", route.dst)
             })
             .collect()
     }
-}
-
-fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {
-    wide.prefix() <= narrow.prefix() && wide.contains(narrow.network())
 }
 
 fn link_problems(name: &str, link: &Link, mac: Option<Mac>) -> Vec<String> {

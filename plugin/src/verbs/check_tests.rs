@@ -1,7 +1,7 @@
 use flatnet_conf::{IpConfig, Route as ResultRoute};
 
 use super::*;
-use crate::kernel::{Dev, LinkKind};
+use crate::kernel::{Dev, LinkKind, Neighbour, Route};
 
 const POD: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const NODE: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -37,8 +37,13 @@ fn side(name: &str, mac: Mac, dst: &str, gateway: Option<&str>, neighbour: (&str
             mtu: 1450,
             up: true,
             alias: None,
+            group: 0,
+            peer: None,
             kind: LinkKind::Veth,
         },
+        forwards: true,
+        strict: true,
+        addresses: vec!["10.1.1.7/32".parse().unwrap()],
         routes: vec![Route {
             dst: dst.parse().unwrap(),
             gateway: gateway.map(ip),
@@ -58,17 +63,13 @@ fn pod() -> Side {
     side("eth0", POD, "0.0.0.0/0", Some("169.254.1.1"), ("169.254.1.1", NODE))
 }
 
-fn addresses() -> Vec<(u32, IpNetwork)> {
-    vec![(5, "10.1.1.7/32".parse().unwrap())]
-}
-
 #[test]
 fn what_is_whole_has_no_problem() {
     let (result, leased) = (result(), [ip("10.1.1.7")]);
     let expected = Expected::new(&result, "eth0", "veth1", &leased);
     assert_eq!(expected.missing_addresses(), [""; 0]);
     assert_eq!(expected.node_problems(Some(&node())), [""; 0]);
-    assert_eq!(expected.pod_problems(Some(&pod()), &addresses()), [""; 0]);
+    assert_eq!(expected.pod_problems(Some(&pod())), [""; 0]);
 }
 
 #[test]
@@ -97,25 +98,22 @@ fn each_object_of_the_node_is_named() {
 fn each_object_of_the_pod_is_named() {
     let (result, leased) = (result(), [ip("10.1.1.7")]);
     let expected = Expected::new(&result, "eth0", "veth1", &leased);
-    let problems = |change: fn(&mut Side), addresses: &[(u32, IpNetwork)]| {
+    let problems = |change: fn(&mut Side)| {
         let mut pod = pod();
         change(&mut pod);
-        expected.pod_problems(Some(&pod), addresses).join("; ")
+        expected.pod_problems(Some(&pod)).join("; ")
     };
-    assert_eq!(problems(|_| (), &[]), "eth0: lacks address 10.1.1.7");
+    assert_eq!(problems(|p| p.addresses.clear()), "eth0: lacks address 10.1.1.7");
     assert_eq!(
-        problems(|p| p.routes.clear(), &addresses()),
+        problems(|p| p.routes.clear()),
         "eth0: the pod has no route to 0.0.0.0/0 via 169.254.1.1"
     );
     assert_eq!(
-        problems(|p| p.neighbours[0].mac = POD, &addresses()),
+        problems(|p| p.neighbours[0].mac = POD),
         "eth0: the neighbour entry for 169.254.1.1 has MAC 02:00:00:00:00:01, \
          the other end has 02:00:00:00:00:02"
     );
-    assert_eq!(
-        expected.pod_problems(None, &addresses()),
-        ["eth0: there is no such interface in the pod"]
-    );
+    assert_eq!(expected.pod_problems(None), ["eth0: there is no such interface in the pod"]);
 }
 
 #[test]
@@ -129,7 +127,7 @@ fn others_routes_and_addresses_are_not_ours_to_check() {
     });
     let leased = [ip("10.1.1.7")];
     let expected = Expected::new(&result, "eth0", "veth1", &leased);
-    assert_eq!(expected.pod_problems(Some(&pod()), &addresses()), [""; 0]);
+    assert_eq!(expected.pod_problems(Some(&pod())), [""; 0]);
     let other = [ip("10.1.1.8")];
     let expected = Expected::new(&result, "eth0", "veth1", &other);
     assert_eq!(expected.missing_addresses(), ["prevResult: lacks 10.1.1.8, which the lease has"]);

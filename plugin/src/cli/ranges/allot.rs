@@ -82,8 +82,13 @@ pub fn allot(
     for cluster in clusters {
         fits(*cluster, prefixes.of(*cluster), nodes.len())?;
     }
-    let mut file =
-        RangeFile { vni: VNI, port: PORT, cluster_cidrs: clusters.to_vec(), direct_routing: false, nodes: Vec::new() };
+    let mut file = RangeFile {
+        vni: VNI,
+        port: PORT,
+        cluster_cidrs: clusters.to_vec(),
+        direct_routing: false,
+        nodes: Vec::new(),
+    };
     for (index, node) in nodes.iter().enumerate() {
         let mut ranges = Vec::new();
         for cluster in clusters {

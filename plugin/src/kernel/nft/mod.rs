@@ -45,28 +45,43 @@ impl Firewall {
     }
 
     /// Makes the network's chains and sets exactly these, in one transaction of the differences;
-    /// sends none if there are none.
-    pub fn replace(&mut self, want: &RuleSet) -> Result<(), NftError> {
+    /// sends none if there are none. Returns the differences.
+    pub fn replace(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {
         let (sets, chains) = (want.sets(), want.chains());
-        self.change(want.vni, |observed| plan::replace(observed, &sets, &chains))
+        let done = self.change(want.vni, |observed| plan::replace(observed, &sets, &chains))?;
+        Ok(done.iter().map(Message::command).collect())
     }
 
-    /// Removes the network's chains and sets, and the table with the last of them. Nothing there
-    /// is fine.
-    pub fn remove(&mut self, vni: u32) -> Result<(), NftError> {
-        self.change(vni, plan::remove)
+    /// The differences that [`Firewall::replace`] would make.
+    pub fn changes(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {
+        let (_, observed) = self.observe(want.vni)?;
+        let changes = plan::replace(&observed, &want.sets(), &want.chains());
+        Ok(changes.iter().map(Message::command).collect())
+    }
+
+    /// Removes the network's chains and sets, and the table with the last of them; `false` if
+    /// nothing was there.
+    pub fn remove(&mut self, vni: u32) -> Result<bool, NftError> {
+        Ok(!self.change(vni, plan::remove)?.is_empty())
+    }
+
+    /// Whether the network's first chain is there and has rules.
+    pub fn has_rules(&mut self, vni: u32) -> Result<bool, NftError> {
+        let chain = [Attribute::text(1, TABLE), Attribute::text(3, &Names::of(vni).prerouting)];
+        let answer = self.wire.get("the chains", Request::GetChain, &chain)?;
+        Ok(answer.is_some_and(|chain| observed::chain_has_rules(&chain)))
     }
 
     fn change(
         &mut self,
         vni: u32,
         plan: impl Fn(&Observed) -> Vec<Message>,
-    ) -> Result<(), NftError> {
+    ) -> Result<Vec<Message>, NftError> {
         for _ in 0..ATTEMPTS {
             let (generation, observed) = self.observe(vni)?;
             let messages = plan(&observed);
             if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {
-                return Ok(());
+                return Ok(messages);
             }
         }
         Err(NftError::Unstable { action: "change", attempts: ATTEMPTS })

@@ -41,6 +41,13 @@ pub(super) struct Message {
     pub(super) attributes: Vec<Attribute>,
 }
 
+impl Message {
+    /// What it does, in words close to nft(8).
+    pub(super) fn command(&self) -> String {
+        format!("nft (table inet {TABLE}) {}", self.action)
+    }
+}
+
 /// The two IP families of a table of family inet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {

@@ -50,6 +50,11 @@ impl Table {
     }
 }
 
+/// Whether the answer to `NFT_MSG_GETCHAIN` is of a chain with rules (`NFTA_CHAIN_USE`).
+pub(super) fn chain_has_rules(answer: &[u8]) -> bool {
+    find_number(answer, 6).is_some_and(|rules| rules > 0)
+}
+
 /// The network's chains: `chains` and `rules` are dumps, the former of all tables.
 pub(super) fn chains(
     names: &Names,

@@ -1,0 +1,103 @@
+//! The networks of this node: the configurations that the runtime has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use flatnet_conf::NetworkConf;
+
+use super::error::Error;
+
+/// Which networks a command is about.
+#[derive(Args)]
+pub struct Networks {
+    /// CNI configuration files [default: every one in the folder that names flatnet]
+    #[arg(value_name = "CONF")]
+    files: Vec<PathBuf>,
+    /// Folder of the CNI configurations
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d", conflicts_with = "files")]
+    conf_dir: PathBuf,
+}
+
+impl Networks {
+    /// Reads them, in the order of the arguments or of the file names.
+    ///
+    /// # Errors
+    /// A file cannot be read or is wrong, or there is no configuration of flatnet at all.
+    pub fn find(&self) -> Result<Vec<NetworkConf>, Error> {
+        let found = match self.files.is_empty() {
+            true => in_folder(&self.conf_dir)?,
+            false => all(&self.files)?,
+        };
+        if found.is_empty() {
+            let looked = match self.files.first() {
+                Some(file) => file.display(),
+                None => self.conf_dir.display(),
+            };
+            return Err(Error::Refused(format!(
+                "no network of flatnet in {looked}; name a CNI configuration file, or its folder \
+                 with --conf-dir"
+            )));
+        }
+        Ok(found)
+    }
+}
+
+fn all(files: &[PathBuf]) -> Result<Vec<NetworkConf>, Error> {
+    let mut networks = Vec::new();
+    for path in files {
+        let bytes = fs::read(path).map_err(Error::file("read", path))?;
+        networks.extend(NetworkConf::parse_file(path, &bytes)?);
+    }
+    Ok(networks)
+}
+
+/// What a runtime takes for a configuration, by its name.
+fn in_folder(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::file("list", folder))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::file("list", folder))?.path();
+        if path.extension().is_some_and(|end| end == "conflist" || end == "conf" || end == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    all(&files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
+        Networks { files: Vec::new(), conf_dir: folder.to_owned() }.find()
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = |name: &str| {
+            format!(r#"{{"name":"{name}","plugins":[{{"type":"flatnet","rangeFile":"/r.json"}}]}}"#)
+        };
+        for (file, text) in [
+            ("20-b.conflist", network("b")),
+            ("10-a.conflist", network("a")),
+            ("99-loopback.conf", r#"{"type":"loopback"}"#.into()),
+            ("10-a.conflist.bak", "{".into()),
+        ] {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        let names: Vec<_> = find(folder.path()).unwrap().into_iter().map(|n| n.name).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn none_is_an_error_that_says_where_was_looked() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = find(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("no network of flatnet in /"), "{error}");
+        let error = find(Path::new("/nonexistent/net.d")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot list /nonexistent/net.d: "), "{error}");
+    }
+}

@@ -1,0 +1,252 @@
+//! A kernel that writes down what is changed through it, and that can leave it at that: what a dry
+//! run prints and what is applied come from the same code.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::{
+    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, RuleSet, Veth,
+    VxlanLink,
+};
+
+/// What becomes of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is made.
+    Apply,
+    /// It is only written down.
+    Plan,
+}
+
+/// What was changed, in order. Put into words only when they are asked for: an overlay of ten
+/// thousand nodes is thirty thousand changes.
+#[derive(Debug, Default)]
+pub struct Record(Vec<Entry>);
+
+#[derive(Debug)]
+enum Entry {
+    Words(String),
+    Changes(Dev, Vec<Change>),
+}
+
+impl Record {
+    /// How many changes.
+    pub fn count(&self) -> usize {
+        let count = |entry: &Entry| match entry {
+            Entry::Words(_) => 1,
+            Entry::Changes(_, changes) => changes.len(),
+        };
+        self.0.iter().map(count).sum()
+    }
+
+    /// Each in words close to ip(8).
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        self.0.iter().flat_map(|entry| -> Box<dyn Iterator<Item = String>> {
+            match entry {
+                Entry::Words(words) => Box::new(std::iter::once(words.clone())),
+                Entry::Changes(dev, changes) => {
+                    Box::new(changes.iter().map(|change| change.command(&dev.name)))
+                }
+            }
+        })
+    }
+
+    fn push(&mut self, words: String) {
+        self.0.push(Entry::Words(words));
+    }
+}
+
+/// Another kernel, watched.
+pub struct Journal<'a> {
+    kernel: &'a mut dyn Kernel,
+    mode: Mode,
+    changes: Record,
+}
+
+impl<'a> Journal<'a> {
+    /// Watches `kernel`.
+    pub fn new(kernel: &'a mut dyn Kernel, mode: Mode) -> Self {
+        Self { kernel, mode, changes: Record::default() }
+    }
+
+    /// What was changed, or would be.
+    pub fn changes(self) -> Record {
+        self.changes
+    }
+
+    fn applies(&self) -> bool {
+        self.mode == Mode::Apply
+    }
+
+    /// The device that a creation would have made: nobody's index, so that looking finds nothing.
+    fn made(
+        &mut self,
+        words: String,
+        name: &str,
+        make: impl FnOnce(&mut dyn Kernel) -> Result<Dev, KernelError>,
+    ) -> Result<Dev, KernelError> {
+        let dev = match self.mode {
+            Mode::Apply => make(self.kernel)?,
+            Mode::Plan => Dev { index: 0, name: name.into() },
+        };
+        self.changes.push(words);
+        Ok(dev)
+    }
+}
+
+impl Kernel for Journal<'_> {
+    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
+        self.kernel.link(name)
+    }
+
+    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
+        self.kernel.link_by_index(index)
+    }
+
+    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
+        self.kernel.links()
+    }
+
+    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
+        self.kernel.addresses()
+    }
+
+    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
+        self.kernel.our_routes()
+    }
+
+    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
+        self.kernel.routes(dev)
+    }
+
+    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
+        self.kernel.neighbours(dev)
+    }
+
+    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
+        self.kernel.fdb(dev)
+    }
+
+    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
+        self.kernel.paths(to)
+    }
+
+    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
+        self.kernel.our_route(to)
+    }
+
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
+        self.made(link.command(), &link.name, |kernel| kernel.create_vxlan(link))
+    }
+
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
+        self.made(veth.command(), veth.name, |kernel| kernel.create_veth(veth))
+    }
+
+    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
+        let words = format!("ip link add {name} type bridge");
+        self.made(words, name, |kernel| kernel.create_bridge(name))
+    }
+
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
+        let found = match self.mode {
+            Mode::Apply => self.kernel.delete_link(name)?,
+            Mode::Plan => self.kernel.link(name)?.is_some(),
+        };
+        if found {
+            self.changes.push(format!("ip link delete {name}"));
+        }
+        Ok(found)
+    }
+
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        if self.applies() {
+            self.kernel.apply(dev, changes)?;
+        }
+        if !changes.is_empty() {
+            self.changes.0.push(Entry::Changes(dev.clone(), changes.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        self.kernel.rule_changes(rules)
+    }
+
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        let changes = match self.mode {
+            Mode::Apply => self.kernel.put_rules(rules)?,
+            Mode::Plan => self.kernel.rule_changes(rules)?,
+        };
+        changes.iter().for_each(|words| self.changes.push(words.clone()));
+        Ok(changes)
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        let found = match self.mode {
+            Mode::Apply => self.kernel.remove_rules(vni)?,
+            Mode::Plan => self.kernel.has_rules(vni)?,
+        };
+        if found {
+            self.changes.push(format!("nft (table inet flatnet) delete all of VNI {vni}"));
+        }
+        Ok(found)
+    }
+
+    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        self.kernel.has_rules(vni)
+    }
+
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
+        self.kernel.sysctl(key)
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        let before = self.kernel.sysctl(key)?;
+        if before.as_deref().is_none_or(|before| before == value) {
+            return Ok(before.is_some());
+        }
+        if self.applies() {
+            self.kernel.set_sysctl(key, value)?;
+        }
+        self.changes.push(format!("sysctl -w {key}={value}"));
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::fake::Fake;
+
+    #[test]
+    fn a_plan_says_what_applying_does_and_does_nothing() {
+        let mut fake = Fake::default();
+        let index = fake.add("eth0", 1500, &[], crate::kernel::LinkKind::Veth);
+        fake.sysctls.insert("net/x".into(), "0".into());
+        let before = fake.clone();
+        let dev = Dev { index, name: "eth0".into() };
+        let mut said = Vec::new();
+        for mode in [Mode::Plan, Mode::Apply] {
+            let mut journal = Journal::new(&mut fake, mode);
+            journal.apply(&dev, &[Change::Mtu(1400)]).unwrap();
+            journal.set_sysctl("net/x", "1").unwrap();
+            journal.set_sysctl("net/absent", "1").unwrap();
+            assert!(journal.delete_link("eth0").unwrap());
+            assert!(!journal.delete_link("eth1").unwrap());
+            let changes = journal.changes();
+            assert_eq!(changes.count(), 3);
+            said.push(changes.words().collect::<Vec<_>>());
+            if mode == Mode::Plan {
+                assert_eq!(fake, before);
+            }
+        }
+        assert_eq!(
+            said[0],
+            ["ip link set eth0 mtu 1400", "sysctl -w net/x=1", "ip link delete eth0"]
+        );
+        assert_eq!(said[0], said[1]);
+        assert!(fake.links.is_empty());
+    }
+}

@@ -1,0 +1,204 @@
+//! One end of an attachment's veth pair as it stands, and what it lacks.
+
+use std::net::IpAddr;
+
+use flatnet_conf::Mac;
+use ipnetwork::IpNetwork;
+
+use crate::error::Error;
+use crate::kernel::{Change, Kernel, Link, Neighbour, Route};
+
+/// A device and what hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// The device.
+    pub link: Link,
+    /// Whether it forwards what comes in by it (IPv4).
+    pub forwards: bool,
+    /// Whether its reverse-path filter is strict (IPv4).
+    pub strict: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpNetwork>,
+    /// Routes over it, whoever made them and in whatever table.
+    pub routes: Vec<Route>,
+    /// Our permanent neighbour entries.
+    pub neighbours: Vec<Neighbour>,
+}
+
+impl Side {
+    /// Looks at the device of that name; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
+        let Some(link) = kernel.link(name)? else { return Ok(None) };
+        let dev = link.dev.index;
+        let mut is_on = |setting: &str| -> Result<bool, Error> {
+            let value = kernel.sysctl(&format!("net/ipv4/conf/{name}/{setting}"))?;
+            Ok(value.is_none_or(|value| value == "1"))
+        };
+        let (forwards, strict) = (is_on("forwarding")?, is_on("rp_filter")?);
+        let addresses = kernel.addresses()?.into_iter();
+        Ok(Some(Self {
+            forwards,
+            strict,
+            addresses: addresses.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect(),
+            routes: kernel.routes(dev)?,
+            neighbours: kernel.neighbours(dev)?,
+            link,
+        }))
+    }
+
+    /// The MAC of our permanent neighbour entry for an address.
+    pub fn neighbour(&self, address: IpAddr) -> Option<Mac> {
+        self.neighbours.iter().find(|entry| entry.address == address).map(|entry| entry.mac)
+    }
+
+    /// Whether a route to a destination, or to more, goes by that gateway.
+    pub fn routes_to(&self, dst: IpNetwork, gateway: Option<IpAddr>) -> bool {
+        self.routes.iter().any(|route| route.gateway == gateway && covers(route.dst, dst))
+    }
+
+    /// Those of the changes that make it which it lacks. What else hangs on it is not judged:
+    /// pods, and plugins later in the chain, may add to it.
+    pub fn lacks(&self, changes: Vec<Change>) -> Vec<Change> {
+        let mut after = self.clone();
+        let lacking = |change| {
+            let lacking = after.lacking(change);
+            // With its MAC a device loses its neighbour entries (`neigh_changeaddr`).
+            if matches!(lacking, Some(Change::Mac(_))) {
+                after.neighbours.clear();
+            }
+            lacking
+        };
+        changes.into_iter().filter_map(lacking).collect()
+    }
+
+    fn lacking(&self, change: Change) -> Option<Change> {
+        let link = &self.link;
+        let stands = match &change {
+            Change::Up => link.up,
+            Change::Mtu(mtu) => link.mtu == *mtu,
+            Change::Mac(mac) => link.mac == Some(*mac),
+            Change::Alias(alias) => link.alias.as_ref() == Some(alias),
+            Change::Group(group) => link.group == *group,
+            Change::Forward { strict_rp_filter } => {
+                self.forwards && (self.strict || !strict_rp_filter)
+            }
+            // It is no loss where it came back: nobody speaks to the address.
+            Change::NoLinkLocal => true,
+            Change::AddAddress(address) => self.addresses.contains(address),
+            Change::AddRoute(route) => self.routes_to(route.dst, route.gateway),
+            Change::PutNeighbour(entry) => self.neighbour(entry.address) == Some(entry.mac),
+            _ => false,
+        };
+        let same_place =
+            |wanted: &Route, has: &Route| has.dst == wanted.dst && has.metric == wanted.metric;
+        match change {
+            _ if stands => None,
+            // Another gateway on this interface is ours, changed; on another it is not ours, and
+            // adding fails and says so.
+            Change::AddRoute(route) if self.routes.iter().any(|has| same_place(&route, has)) => {
+                Some(Change::PutRoute(route))
+            }
+            change => Some(change),
+        }
+    }
+}
+
+fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {
+    wide.prefix() <= narrow.prefix() && wide.contains(narrow.network())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Dev, LinkKind};
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    fn side() -> Side {
+        Side {
+            link: Link {
+                dev: Dev { index: 5, name: "eth0".into() },
+                mac: Some(MAC),
+                mtu: 1450,
+                up: true,
+                alias: Some("flatnet:pods/-/c1/eth0".into()),
+                group: 7,
+                peer: Some(2),
+                kind: LinkKind::Veth,
+            },
+            forwards: true,
+            strict: true,
+            addresses: vec!["10.1.1.7/32".parse().unwrap()],
+            routes: vec![route("0.0.0.0/0", Some("169.254.1.1"))],
+            neighbours: vec![Neighbour { address: "169.254.1.1".parse().unwrap(), mac: MAC }],
+        }
+    }
+
+    fn route(dst: &str, gateway: Option<&str>) -> Route {
+        Route {
+            dst: dst.parse().unwrap(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            onlink: false,
+            source: None,
+            metric: None,
+        }
+    }
+
+    fn changes() -> Vec<Change> {
+        vec![
+            Change::Alias("flatnet:pods/-/c1/eth0".into()),
+            Change::Group(7),
+            Change::Mac(MAC),
+            Change::Mtu(1450),
+            Change::Forward { strict_rp_filter: true },
+            Change::NoLinkLocal,
+            Change::Up,
+            Change::AddAddress("10.1.1.7/32".parse().unwrap()),
+            Change::PutNeighbour(side().neighbours[0].clone()),
+            Change::AddRoute(route("0.0.0.0/0", Some("169.254.1.1"))),
+        ]
+    }
+
+    #[test]
+    fn what_is_whole_lacks_nothing() {
+        assert_eq!(side().lacks(changes()), []);
+    }
+
+    #[test]
+    fn each_loss_is_made_good() {
+        let without = |spoil: fn(&mut Side)| {
+            let mut side = side();
+            spoil(&mut side);
+            side.lacks(changes())
+        };
+        let all = changes();
+        assert_eq!(without(|side| side.link.alias = None), all[..1]);
+        assert_eq!(without(|side| side.link.group = 0), all[1..2]);
+        assert_eq!(without(|side| side.link.mac = None), [&all[2..3], &all[8..9]].concat());
+        assert_eq!(without(|side| side.link.mtu = 1500), all[3..4]);
+        assert_eq!(without(|side| side.forwards = false), all[4..5]);
+        assert_eq!(without(|side| side.strict = false), all[4..5]);
+        assert_eq!(without(|side| side.link.up = false), all[6..7]);
+        assert_eq!(without(|side| side.addresses.clear()), all[7..8]);
+        assert_eq!(without(|side| side.neighbours.clear()), all[8..9]);
+        assert_eq!(without(|side| side.neighbours[0].mac = Mac([2; 6])), all[8..9]);
+        assert_eq!(without(|side| side.routes.clear()), all[9..]);
+    }
+
+    #[test]
+    fn a_route_that_was_changed_is_replaced_and_one_in_another_table_will_do() {
+        let mut changed = side();
+        changed.routes[0].gateway = Some("10.9.9.9".parse().unwrap());
+        let wanted = route("0.0.0.0/0", Some("169.254.1.1"));
+        assert_eq!(changed.lacks(changes()), [Change::PutRoute(wanted.clone())]);
+
+        let mut elsewhere = side();
+        elsewhere.routes[0].metric = Some(100);
+        assert_eq!(elsewhere.lacks(changes()), []);
+        let narrow = Change::AddRoute(route("10.0.0.0/8", Some("169.254.1.1")));
+        assert_eq!(elsewhere.lacks(vec![narrow]), [], "the default route covers it");
+    }
+}
