@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::desired::{self, Overlay, Via};
 use crate::error::Error;
 use crate::forwarding;
-use crate::identity::{overlay_name, vtep_mac};
+use crate::identity::{overlay_name, veth_group, vtep_mac};
 use crate::kernel::{Change, Dev, Kernel, KernelError, Link, LinkKind, Route, RuleSet};
 use crate::mtu::overlay_mtu;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
@@ -138,13 +138,17 @@ impl Site {
         let Self { file, node, .. } = self;
         let underlay = Underlay::look(kernel, file, node)?;
         let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
-        if let Some(before) = before.filter(|before| before.vni != file.vni) {
+        let moved = before.filter(|before| before.vni != file.vni);
+        if let Some(before) = moved {
             log::warn!("{}: the range file has another vni now", overlay_name(before.vni));
             retire(kernel, &conf.name, before.vni)?;
         }
         forwarding::enable(kernel, &underlay, node)?;
         let want = desired::overlay(&conf.name, file, node, mtu, &underlay.adjacent());
         apply(kernel, &want, &desired::rules(&conf.name, file, conf.ip_masq))?;
+        if moved.is_some() {
+            regroup(kernel, conf, file.vni)?;
+        }
         Ok(Standing { mtu, witness: witness(kernel, &want)? })
     }
 
@@ -225,6 +229,19 @@ pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Er
     }
     // Also without a device: an ADD that was killed in between has left the rules alone.
     kernel.remove_rules(vni)?;
+    Ok(())
+}
+
+/// Puts the pods that were attached under an earlier VNI into the group that the rules of the new
+/// one know.
+fn regroup(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), Error> {
+    let ours = desired::alias(&conf.name, "");
+    for link in kernel.links()? {
+        let of_pod = link.kind == LinkKind::Veth;
+        if of_pod && link.alias.is_some_and(|alias| alias.starts_with(&ours)) {
+            kernel.apply(&link.dev, &[Change::Group(veth_group(vni))])?;
+        }
+    }
     Ok(())
 }
 

@@ -175,9 +175,7 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::Mtu(mtu) => set_link(link().mtu(*mtu).build()),
         Change::Mac(mac) => set_link(link().address(mac.0.to_vec()).build()),
         Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
-        Change::Group(group) => {
-            set_link(link().append_extra_attribute(LinkAttribute::Group(*group)).build())
-        }
+        Change::Group(group) => set_link(link().link_group(*group).build()),
         Change::Port(bridge) => set_link(link().controller(*bridge).build()),
         Change::Forward { strict_rp_filter } => {
             let mut conf = InetDevConf::default();

@@ -13,6 +13,8 @@ const VERDICT_REGISTER: u32 = 0;
 /// What `meta` loads (`enum nft_meta_keys`).
 #[derive(Clone, Copy)]
 pub(super) enum Meta {
+    /// Name of the device the packet came by, 16 bytes.
+    InputName = 6,
     /// Name of the device the packet leaves by, 16 bytes.
     OutputName = 7,
     /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
@@ -21,6 +23,8 @@ pub(super) enum Meta {
     Transport = 16,
     /// `IFLA_GROUP` of the device the packet came by, four bytes in host order.
     InputGroup = 21,
+    /// `IFLA_GROUP` of the device the packet leaves by.
+    OutputGroup = 22,
 }
 
 /// Where `payload` counts from (`enum nft_payload_bases`).

@@ -5,6 +5,7 @@
 pub(super) struct Names {
     pub(super) prerouting: String,
     pub(super) input: String,
+    pub(super) forward: String,
     pub(super) output: String,
     pub(super) postrouting: String,
     pub(super) vteps: String,
@@ -17,6 +18,7 @@ impl Names {
         Names {
             prerouting: format!("prerouting-{vni}"),
             input: format!("input-{vni}"),
+            forward: format!("forward-{vni}"),
             output: format!("output-{vni}"),
             postrouting: format!("postrouting-{vni}"),
             vteps: format!("vteps-{vni}"),
@@ -25,8 +27,8 @@ impl Names {
         }
     }
 
-    pub(super) fn chains(&self) -> [&str; 4] {
-        [&self.prerouting, &self.input, &self.output, &self.postrouting]
+    pub(super) fn chains(&self) -> [&str; 5] {
+        [&self.prerouting, &self.input, &self.forward, &self.output, &self.postrouting]
     }
 
     pub(super) fn sets(&self) -> [&str; 3] {

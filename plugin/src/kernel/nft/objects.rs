@@ -191,6 +191,7 @@ pub(super) enum ChainType {
 pub(super) enum Hook {
     Prerouting = 0,
     Input = 1,
+    Forward = 2,
     Output = 3,
     Postrouting = 4,
 }

@@ -5,13 +5,18 @@
 //! ```text
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   iifgroup G udp dport 4789 ip daddr @vteps-4096 drop
-//!   iifgroup G meta nfproto ipv4 fib saddr . iif oif missing drop
-//!   iifgroup G ip6 saddr != fe80::/10 fib saddr . iif oif missing drop
+//!   iifgroup G fib saddr . iif oif missing drop
 //!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 ip saddr != @vteps-4096 drop
 //!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack
 //! }
 //! chain input-4096 { type filter hook input priority raw;
 //!   udp dport 4789 @th,96,24 4096 ip saddr != @vteps-4096 drop
+//!   udp dport 4789 @th,96,24 4096 ip daddr != @vteps-4096 drop
+//! }
+//! chain forward-4096 { type filter hook forward priority raw;
+//!   iifgroup G oifgroup != G oifgroup & 0xff000000 == 0x66000000 drop
+//!   iifname "flat.4096" oifgroup != G oifgroup & 0xff000000 == 0x66000000 drop
+//!   oifname "flat.4096" iifgroup != G iifgroup & 0xff000000 == 0x66000000 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
 //!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 notrack
@@ -25,15 +30,21 @@
 //! `@th,96,24` is the VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on
 //! the same port have another, and are left alone.
 //!
-//! **What a pod may send.** Only what the way back to the source would lead to its own veth for. A
-//! link-local source is exempt: neighbour discovery and the gateway `fe80::1` need it, no route
-//! tells whose it is, and no router forwards it, so it gets no further than the node. `::` passes
-//! in duplicate address detection only, `0.0.0.0` in DHCP only: the kernel's fib expression takes
-//! these for good. A source that is the node's own address is spoofed like any other.
+//! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
+//! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
+//! neighbour discovery, and the node makes a neighbour entry for each source of a router
+//! solicitation, until its table is full. `::` passes in duplicate address detection only,
+//! `0.0.0.0` in DHCP only: the kernel's fib expression takes these for good. A source that is the
+//! node's own address is spoofed like any other.
 //!
 //! **Who else may not.** A container of another network, or of another program, may be masqueraded
 //! on its way out, and would reach the next node with a VTEP's address. Its packets with our VNI
-//! are dropped while they still show their own source.
+//! are dropped while they still show their own source. The node may have further addresses, of
+//! which the range file knows nothing and at which VXLAN listens, too: there nothing is accepted.
+//!
+//! **Networks do not meet.** A node that is in several would route between them. All groups of our
+//! veths have their first byte in common: what comes from a pod or the overlay of one network goes to
+//! no pod of another, nor into another's overlay. A pod in both networks may be a router.
 //!
 //! **Why input, not prerouting, guards the overlay.** IPv4 fragments are put together between the
 //! two. IPv6 fragments are put together after input, unless conntrack is on (it is with ipMasq),
@@ -68,7 +79,8 @@ pub struct RuleSet {
     pub port: u16,
     /// The VXLAN device, as in `flat.4096`.
     pub overlay: String,
-    /// `IFLA_GROUP` of this network's veths on the node. Never 0: that is everyone else's group.
+    /// `IFLA_GROUP` of this network's veths on the node. Its first byte is the same in all networks,
+    /// and nobody else's: never 0.
     pub group: u32,
     /// Underlay addresses of all nodes, this one included, all of one family.
     pub vteps: Vec<IpAddr>,
@@ -107,6 +119,7 @@ impl RuleSet {
         let mut chains = vec![
             self.raw(names.prerouting, Hook::Prerouting, self.prerouting()),
             self.raw(names.input, Hook::Input, self.input()),
+            self.raw(names.forward, Hook::Forward, self.forward()),
             self.raw(names.output, Hook::Output, vec![self.untracked("to", Side::Destination)]),
         ];
         let rules: Vec<Rule> = self
@@ -128,14 +141,7 @@ impl RuleSet {
 
     fn prerouting(&self) -> Vec<Rule> {
         let drop = || vec![verdict(Verdict::Drop)];
-        let link_local = || {
-            let mut bits = [0; 16];
-            bits[..2].copy_from_slice(&[0xff, 0xc0]);
-            let mut prefix = [0; 16];
-            prefix[..2].copy_from_slice(&[0xfe, 0x80]);
-            [load(Family::V6, Side::Source), mask(&bits), compare(Is::Different, &prefix)]
-        };
-        let astray = || vec![reverse_path(), compare(Is::Equal, &[0; 4])];
+        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
         vec![
             // Before anything else: no VNI is looked at, a pod has no business with any VTEP.
             self.rule(
@@ -148,11 +154,7 @@ impl RuleSet {
                     drop(),
                 ],
             ),
-            self.rule("spoofed source", [self.sent_by_pod(), of(Family::V4), astray(), drop()]),
-            self.rule(
-                "spoofed source",
-                [self.sent_by_pod(), of(Family::V6), link_local().to_vec(), astray(), drop()],
-            ),
+            self.rule("spoofed source", [self.sent_by_pod(), astray, drop()]),
             self.rule(
                 "overlay packet from no VTEP",
                 [
@@ -170,10 +172,15 @@ impl RuleSet {
 
     fn input(&self) -> Vec<Rule> {
         let stranger = || [of(self.underlay()), self.vtep(Side::Source, Member::NotIn)].concat();
-        let mut rules = vec![self.rule(
-            "overlay packet from no VTEP",
-            [self.to_port(), self.our_vni(Is::Equal), stranger(), vec![verdict(Verdict::Drop)]],
-        )];
+        let elsewhere = [of(self.underlay()), self.vtep(Side::Destination, Member::NotIn)].concat();
+        let drop_ours = |why, whose| {
+            let drop = vec![verdict(Verdict::Drop)];
+            self.rule(why, [self.to_port(), self.our_vni(Is::Equal), whose, drop])
+        };
+        let mut rules = vec![
+            drop_ours("overlay packet from no VTEP", stranger()),
+            drop_ours("overlay packet to no VTEP", elsewhere),
+        ];
         if let Family::V6 = self.underlay() {
             let is_fragment = vec![fragment(), compare(Is::Equal, &[1])];
             rules.push(self.rule(
@@ -186,6 +193,26 @@ impl RuleSet {
             ));
         }
         rules
+    }
+
+    fn forward(&self) -> Vec<Rule> {
+        const FIRST_BYTE: u32 = 0xff00_0000;
+        let overlay = |side| vec![meta(side), compare(Is::Equal, &device_name(&self.overlay))];
+        let another = |side| {
+            vec![
+                meta(side),
+                compare(Is::Different, &self.group.to_ne_bytes()),
+                mask(&FIRST_BYTE.to_ne_bytes()),
+                compare(Is::Equal, &(self.group & FIRST_BYTE).to_ne_bytes()),
+            ]
+        };
+        [
+            ("to another network's pod", self.sent_by_pod(), another(Meta::OutputGroup)),
+            ("to another network's pod", overlay(Meta::InputName), another(Meta::OutputGroup)),
+            ("from another network's pod", overlay(Meta::OutputName), another(Meta::InputGroup)),
+        ]
+        .map(|(why, ours, theirs)| self.rule(why, [ours, theirs, vec![verdict(Verdict::Drop)]]))
+        .into()
     }
 
     /// Conntrack would hold an entry per flow of pods for nothing, and fill up. (`direction` and
@@ -208,8 +235,6 @@ impl RuleSet {
     /// there and its element of `cluster` is not yet, is not translated for the rest of its life.
     fn masquerade(&self, cluster: &Set) -> Rule {
         let family = cluster.family;
-        let mut name = [0; 16]; // IFNAMSIZ
-        name.iter_mut().zip(self.overlay.bytes()).for_each(|(to, from)| *to = from);
         let destination = || load(family, Side::Destination);
         let mut to = vec![destination(), lookup(Member::NotIn, &cluster.name)];
         if family == self.underlay() {
@@ -224,7 +249,7 @@ impl RuleSet {
         self.rule(
             "leaves the pod network",
             [
-                vec![meta(Meta::OutputName), compare(Is::Different, &name)],
+                vec![meta(Meta::OutputName), compare(Is::Different, &device_name(&self.overlay))],
                 of(family),
                 vec![load(family, Side::Source), lookup(Member::In, &cluster.name)],
                 to,
@@ -277,6 +302,13 @@ fn load(family: Family, side: Side) -> Attribute {
         (Family::V6, Side::Destination) => 24,
     };
     payload(Header::Network, offset, family.length())
+}
+
+/// A device's name as the kernel compares it.
+fn device_name(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16]; // IFNAMSIZ
+    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    bytes
 }
 
 /// Goes on for packets of the family; in a table of family inet, only then do offsets in the IP

@@ -70,11 +70,15 @@ fn builds_all_in_an_empty_namespace() {
             "add chain prerouting-7",
             "add rule \"pods: VXLAN from a pod\" to chain prerouting-7",
             "add rule \"pods: spoofed source\" to chain prerouting-7",
-            "add rule \"pods: spoofed source\" to chain prerouting-7",
             "add rule \"pods: overlay packet from no VTEP\" to chain prerouting-7",
             "add rule \"pods: overlay packet from a VTEP\" to chain prerouting-7",
             "add chain input-7",
             "add rule \"pods: overlay packet from no VTEP\" to chain input-7",
+            "add rule \"pods: overlay packet to no VTEP\" to chain input-7",
+            "add chain forward-7",
+            "add rule \"pods: to another network's pod\" to chain forward-7",
+            "add rule \"pods: to another network's pod\" to chain forward-7",
+            "add rule \"pods: from another network's pod\" to chain forward-7",
             "add chain output-7",
             "add rule \"pods: overlay packet to a VTEP\" to chain output-7",
             "add chain postrouting-7",
@@ -117,17 +121,18 @@ fn many_nodes_take_several_messages() {
 fn other_intervals_rebuild_everything() {
     let actions = to_do(&standing(&want(2, CLUSTER)), &want(2, "10.0.0.0/8"));
     assert_eq!(
-        actions[..6],
+        actions[..7],
         [
             "delete chain prerouting-7",
             "delete chain input-7",
+            "delete chain forward-7",
             "delete chain output-7",
             "delete chain postrouting-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[6..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[7..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn drift_is_repaired_where_it_is() {
             "a stranger's rule",
             |o| {
                 let rule = o.chains[1].rules[0].clone();
-                o.chains[2].rules.push(rule);
+                o.chains[3].rules.push(rule);
             },
             &["delete chain output-7", "add chain output-7"],
         ),
@@ -153,7 +158,7 @@ fn drift_is_repaired_where_it_is() {
             |o| o.chains[0].rules.swap(0, 1),
             &["delete chain prerouting-7", "add chain prerouting-7"],
         ),
-        ("a chain was deleted", |o| drop(o.chains.remove(2)), &["add chain output-7"]),
+        ("a chain was deleted", |o| drop(o.chains.remove(3)), &["add chain output-7"]),
         ("the table sleeps", |o| o.table.as_mut().unwrap().flags = 1, &["add the table"]),
         (
             "an element was deleted",
@@ -223,6 +228,7 @@ fn the_table_goes_with_its_last_network() {
         [
             "delete chain prerouting-7",
             "delete chain input-7",
+            "delete chain forward-7",
             "delete chain output-7",
             "delete chain postrouting-7",
             "delete set vteps-7",
@@ -237,13 +243,10 @@ fn the_table_goes_with_its_last_network() {
 #[test]
 fn a_rule_as_the_kernel_dumps_it_is_ours() {
     let dump = b"\x0c\0\x01\0flatnet\0\x11\0\x02\0prerouting-7\0\0\0\0\
-        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\x28\x01\x04\0\
+        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\xd8\0\x04\0\
         \x24\0\x01\0\x09\0\x01\0meta\0\0\0\0\x14\0\x02\0\x08\0\x02\0\0\0\0\x15\x08\0\x01\0\0\0\0\x01\
         \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
         \x0c\0\x03\0\x08\0\x01\0\0\x10\0\0\
-        \x24\0\x01\0\x09\0\x01\0meta\0\0\0\0\x14\0\x02\0\x08\0\x02\0\0\0\0\x0f\x08\0\x01\0\0\0\0\x01\
-        \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
-        \x0c\0\x03\0\x05\0\x01\0\x02\0\0\0\
         \x28\0\x01\0\x08\0\x01\0fib\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01\
         \x08\0\x03\0\0\0\0\x29\
         \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\

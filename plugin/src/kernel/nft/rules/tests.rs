@@ -6,7 +6,7 @@ fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
         vni: 7,
         port: 4789,
         overlay: "flat.7".into(),
-        group: 4096,
+        group: 0x6600_0007,
         vteps: vteps.iter().map(|vtep| vtep.parse().unwrap()).collect(),
         cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         masquerade: true,
@@ -24,19 +24,26 @@ fn outline(want: &RuleSet) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn an_ipv4_underlay_takes_four_chains() {
+fn an_ipv4_underlay_takes_five_chains() {
     let expected = [
         (
             "prerouting-7",
             vec![
                 "pods: VXLAN from a pod",
                 "pods: spoofed source",
-                "pods: spoofed source",
                 "pods: overlay packet from no VTEP",
                 "pods: overlay packet from a VTEP",
             ],
         ),
-        ("input-7", vec!["pods: overlay packet from no VTEP"]),
+        ("input-7", vec!["pods: overlay packet from no VTEP", "pods: overlay packet to no VTEP"]),
+        (
+            "forward-7",
+            vec![
+                "pods: to another network's pod",
+                "pods: to another network's pod",
+                "pods: from another network's pod",
+            ],
+        ),
         ("output-7", vec!["pods: overlay packet to a VTEP"]),
         ("postrouting-7", vec!["pods: leaves the pod network"; 2]),
     ];
@@ -52,6 +59,7 @@ fn an_ipv6_underlay_also_minds_fragments() {
         outline(&rule_set(V6, DUAL))[1].1,
         [
             "pods: overlay packet from no VTEP",
+            "pods: overlay packet to no VTEP",
             "pods: another overlay's VNI",
             "pods: fragment that hides its VNI"
         ]
@@ -100,7 +108,7 @@ fn the_rule_against_strangers_reads_as_documented() {
 #[test]
 fn masquerading_spares_pods_nodes_multicast_and_the_overlay() {
     let want = rule_set(V6, DUAL);
-    let nat = want.chains().remove(3);
+    let nat = want.chains().remove(4);
     let mut overlay = [0; 16];
     overlay[..6].copy_from_slice(b"flat.7");
     assert_eq!(
@@ -134,4 +142,22 @@ fn every_name_bears_the_vni() {
     assert!(want.chains().iter().all(|chain| names.chains().contains(&chain.name.as_str())));
     assert!(want.sets().iter().all(|set| names.sets().contains(&set.name.as_str())));
     assert!(names.chains().iter().chain(&names.sets()).all(|name| name.ends_with("-16777215")));
+}
+
+#[test]
+fn the_rule_between_networks_reads_as_documented() {
+    let forward = rule_set(V4, DUAL).chains().remove(2);
+    assert_eq!(forward.hook, Hook::Forward);
+    assert_eq!(
+        forward.rules[0].expressions,
+        [
+            meta(Meta::InputGroup),
+            compare(Is::Equal, &0x6600_0007_u32.to_ne_bytes()),
+            meta(Meta::OutputGroup),
+            compare(Is::Different, &0x6600_0007_u32.to_ne_bytes()),
+            mask(&0xff00_0000_u32.to_ne_bytes()),
+            compare(Is::Equal, &0x6600_0000_u32.to_ne_bytes()),
+            verdict(Verdict::Drop),
+        ]
+    );
 }
