@@ -1,0 +1,69 @@
+//! VXLAN from outside: a host on the network between the nodes that is none of them.
+
+use std::net::IpAddr;
+
+use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
+use flatnet_tests::frame::{BROADCAST, Mac, ethernet};
+use flatnet_tests::kernel;
+use flatnet_tests::netns::Netns;
+use flatnet_tests::raw::{Port, Sink};
+
+use crate::tally::{Shot, Tally};
+use crate::vxlan::{outer, shapes};
+
+/// A host on the underlay, without an address.
+fn outsider(cluster: &Cluster) -> Netns {
+    let netns = Netns::new("outsider");
+    cluster.underlay.exec(&format!(
+        "ip link add outsider type veth peer name {UNDERLAY} netns {}",
+        netns.name()
+    ));
+    cluster.underlay.exec("ip link set outsider master br0 up");
+    netns.exec(&format!("ip link set {UNDERLAY} up"));
+    kernel::wait_until_up(&cluster.underlay, "outsider");
+    netns
+}
+
+#[test]
+fn an_outsider_cannot_inject_into_the_overlay() {
+    let mut tally = Tally::new("VXLAN from an outsider");
+    for v6_underlay in [false, true] {
+        let cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        let pods = cluster.fill(1);
+        let (node, pod, peer) = (&cluster.nodes[0], &pods[0][0], &cluster.nodes[1]);
+        let outsider = outsider(&cluster);
+        let port = Port::open(&outsider, UNDERLAY);
+        let mac = Port::open(&node.netns, UNDERLAY).mac;
+        let multicast: Mac = [0x33, 0x33, 0, 0, 0, 1];
+        let same_family = |address: &IpAddr| address.is_ipv6() == v6_underlay;
+        let overlay = node.vtep_addresses().into_iter().find(same_family).expect("both families");
+        let (stranger, ways): (IpAddr, Vec<(IpAddr, Mac)>) = if v6_underlay {
+            let all = "ff02::1".parse().expect("an address");
+            ("fd00:50::c8".parse().expect("an address"), vec![(all, multicast)])
+        } else {
+            let all = ["192.168.50.255", "255.255.255.255", "224.0.0.1"];
+            let all = all.map(|text| (text.parse().expect("an address"), BROADCAST));
+            ([192, 168, 50, 200].into(), all.into())
+        };
+        let ways: Vec<_> = [(node.vtep, mac), (overlay, mac)].into_iter().chain(ways).collect();
+        let sink = Sink::frames(&pod.netns);
+        for inner in pod.addresses() {
+            let frames = |from, (to, mac): (IpAddr, Mac), kind: usize, payload: &[u8]| {
+                let packets = shapes(&outer(from, to, node, inner, payload)).swap_remove(kind);
+                let frame = |packet: &Vec<u8>| ethernet(mac, port.mac, packet);
+                packets.iter().map(frame).collect::<Vec<_>>()
+            };
+            for kind in 0..shapes(&outer(stranger, node.vtep, node, inner, &[0; 16])).len() {
+                let shots = ways.iter().map(|way| {
+                    let what = format!("{stranger} to {} around {inner}, shape {kind}", way.0);
+                    Shot::new(what, |payload| frames(stranger, *way, kind, payload))
+                });
+                // A false VTEP is heard: who can send under another host's address on the network
+                // between the nodes is beyond what a packet filter can tell.
+                let honest = |payload: &[u8]| frames(peer.vtep, (node.vtep, mac), kind, payload);
+                tally.volley(&port, &sink, (&port, honest), shots.collect());
+            }
+        }
+    }
+    tally.finish();
+}
