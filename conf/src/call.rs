@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 
 use serde_json::Value;
 
-use crate::{Command, Error, Invocation, Version, error_json, reply_version, versions_json};
+use crate::{
+    Command, Error, Invocation, Version, error_json, one_line, reply_version, versions_json,
+};
 
 /// More than any network configuration: beyond it something else is being piped in.
 const LONGEST_INPUT: u64 = 16 << 20;
@@ -90,7 +92,7 @@ pub fn call<E: Failure + From<Error>>(
 }
 
 fn failure(command: Option<Command>, version: Version, error: &dyn Failure) -> Reply {
-    let (mut message, mut details) = (error.to_string(), error.details());
+    let (mut message, mut details) = (one_line(&error.to_string()), one_line(&error.details()));
     if command == Some(Command::Del) {
         message = without_words_for_success(&message);
         details = without_words_for_success(&details);
@@ -160,6 +162,18 @@ mod tests {
         let reply = call(environment("ADD"), stdin, missing);
         let message = "cannot open /x: No such file or directory: Not Found";
         assert_eq!(reply.problem(), Some(message));
+    }
+
+    #[test]
+    fn what_is_quoted_in_a_message_is_bounded_and_cannot_move_a_cursor() {
+        let input = format!(r#"{{"cniVersion": "0.4.0", "x": "{}"}}"#, "not found".repeat(100_000));
+        let serve = |_, input: Vec<u8>| -> Result<Option<Value>, Error> {
+            Err(Error::Environment(format!("\u{1b}[2J\n{}", String::from_utf8_lossy(&input))))
+        };
+        let reply = call(environment("DEL"), input.as_bytes(), serve);
+        let message = reply.problem().unwrap();
+        assert!(message.starts_with("\\u{1b}[2J\\n{\"cniVersion\"") && message.ends_with("\"}"));
+        assert!(message.len() < 10_000 && !message.contains("not found"), "{message}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) fn is_identifier(text: &str) -> bool {
 }
 
 /// What is wrong with an interface's name, if anything: `dev_valid_name` of the kernel, and `%`,
-/// which it would fill in as a pattern.
+/// which it would fill in as a pattern, and control characters, which `ip link` would print as such.
 pub(crate) fn interface_name_problem(text: &str) -> Option<&'static str> {
     if text.is_empty() || text.len() > 15 {
         return Some("must have 1 to 15 bytes");
@@ -18,8 +18,8 @@ pub(crate) fn interface_name_problem(text: &str) -> Option<&'static str> {
     if text == "." || text == ".." {
         return Some("must be neither . nor ..");
     }
-    let bad = |c: char| matches!(c, '/' | ':' | '%' | '\0') || c.is_whitespace();
-    text.chars().any(bad).then_some("must not hold /, :, % or white space")
+    let bad = |c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control();
+    text.chars().any(bad).then_some("must not hold /, :, %, white space or control characters")
 }
 
 /// What is wrong with a node's name, if anything: a DNS-1123 subdomain, as Kubernetes wants it.
@@ -57,6 +57,7 @@ mod tests {
 
     #[test]
     fn interface_names() {
+        const BAD_CHARACTER: &str = "must not hold /, :, %, white space or control characters";
         for good in ["eth0", "x", "fifteen-letters", "é", "..."] {
             assert_eq!(interface_name_problem(good), None, "{good}");
         }
@@ -65,11 +66,13 @@ mod tests {
             ("sixteen-letters!", "must have 1 to 15 bytes"),
             (".", "must be neither . nor .."),
             ("..", "must be neither . nor .."),
-            ("a/b", "must not hold /, :, % or white space"),
-            ("a:b", "must not hold /, :, % or white space"),
-            ("eth%d", "must not hold /, :, % or white space"),
-            ("a b", "must not hold /, :, % or white space"),
-            ("a\u{a0}b", "must not hold /, :, % or white space"),
+            ("a/b", BAD_CHARACTER),
+            ("a:b", BAD_CHARACTER),
+            ("eth%d", BAD_CHARACTER),
+            ("a b", BAD_CHARACTER),
+            ("a\u{a0}b", BAD_CHARACTER),
+            ("a\0b", BAD_CHARACTER),
+            ("\u{1b}[2J", BAD_CHARACTER),
         ];
         for (bad, problem) in cases {
             assert_eq!(interface_name_problem(bad), Some(problem), "{bad}");

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use flatnet_conf::LogLevel;
+use flatnet_conf::{LogLevel, one_line};
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// The configured logger: `None` is standard error.
@@ -49,8 +49,8 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line =
-            format!("flatnet[{}] {}: {}\n", std::process::id(), record.level(), record.args());
+        let text = one_line(&record.args().to_string());
+        let line = format!("flatnet[{}] {}: {text}\n", std::process::id(), record.level());
         // One write a line, so that the lines of processes side by side stay whole. A log that
         // cannot be written has nobody to tell.
         let _ = match &self.file {

@@ -94,7 +94,9 @@ fn refuses() {
         (
             "CNI_IFNAME",
             "a/b",
-            "CNI_IFNAME: \"a/b\" must not hold /, :, % or white space".to_owned(),
+            "CNI_IFNAME: \"a/b\" must not hold /, :, %, white space or control \
+             characters"
+                .to_owned(),
         ),
         (
             "CNI_IFNAME",

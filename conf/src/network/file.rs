@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn other_plugins_networks_are_none_of_ours() {
         assert_eq!(parse(r#"{ "name": "b", "type": "bridge", "bridge": 7 }"#).unwrap(), []);
-        assert_eq!(parse(r#"{ "name": "b", "plugins": [ { "type": "bridge" }, 7 ] }"#).unwrap(), []);
+        assert_eq!(
+            parse(r#"{ "name": "b", "plugins": [ { "type": "bridge" }, 7 ] }"#).unwrap(),
+            []
+        );
     }
 
     #[test]

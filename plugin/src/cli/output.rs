@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use flatnet_conf::one_line;
 use serde_json::Value;
 
 use super::error::Error;
@@ -53,5 +54,5 @@ impl Answer {
 
 /// Says on standard error what went wrong; where that is closed there is nobody to tell.
 pub fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "flatnet: {what}");
+    let _ = writeln!(io::stderr(), "flatnet: {}", one_line(&what.to_string()));
 }

@@ -71,9 +71,8 @@ impl<'a> Runtime<'a> {
             .map_err(Error::file("run", self.plugin))?;
         if output.status.success() {
             // What a runtime would put into its log.
-            match String::from_utf8_lossy(&output.stderr).trim() {
-                "" => {}
-                words => complain(&format_args!("{verb} of pod {}: {words}", pod.netns)),
+            for line in String::from_utf8_lossy(&output.stderr).lines() {
+                complain(&format_args!("{verb} of pod {}: {line}", pod.netns));
             }
             return Ok(output);
         }
