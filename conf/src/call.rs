@@ -67,33 +67,33 @@ pub fn call<E: Failure + From<Error>>(
     stdin: impl Read,
     serve: impl FnOnce(Invocation, Vec<u8>) -> Result<Option<Value>, E>,
 ) -> Reply {
+    let is_del = get("CNI_COMMAND").is_some_and(|command| command == Command::Del.as_str());
     let invocation = match Invocation::from_env(get) {
         Ok(invocation) => invocation,
         Err(error) => {
             // The version that the caller speaks stands in its configuration, wrong as the rest
             // may be.
             let version = reply_version(&read(stdin).unwrap_or_default());
-            return failure(None, version, &error);
+            return failure(is_del, version, &error);
         }
     };
-    let command = invocation.command;
-    if command == Command::Version {
+    if invocation.command == Command::Version {
         return Reply { document: Some(versions_json()), success: true };
     }
     let input = match read(stdin) {
         Ok(input) => input,
-        Err(error) => return failure(Some(command), Version::V1_1_0, &error),
+        Err(error) => return failure(is_del, Version::V1_1_0, &error),
     };
     let version = reply_version(&input);
     match serve(invocation, input) {
         Ok(document) => Reply { document, success: true },
-        Err(error) => failure(Some(command), version, &error),
+        Err(error) => failure(is_del, version, &error),
     }
 }
 
-fn failure(command: Option<Command>, version: Version, error: &dyn Failure) -> Reply {
+fn failure(is_del: bool, version: Version, error: &dyn Failure) -> Reply {
     let (mut message, mut details) = (one_line(&error.to_string()), one_line(&error.details()));
-    if command == Some(Command::Del) {
+    if is_del {
         message = without_words_for_success(&message);
         details = without_words_for_success(&details);
     }
@@ -162,6 +162,16 @@ mod tests {
         let reply = call(environment("ADD"), stdin, missing);
         let message = "cannot open /x: No such file or directory: Not Found";
         assert_eq!(reply.problem(), Some(message));
+    }
+
+    #[test]
+    fn nor_is_one_whose_environment_is_wrong() {
+        let get = |name: &str| match name {
+            "CNI_IFNAME" => Some("not found".into()),
+            name => environment("DEL")(name),
+        };
+        let reply = call(get, io::empty(), nothing);
+        assert!(reply.problem().unwrap().starts_with("CNI_IFNAME: \"missing\" must not hold"));
     }
 
     #[test]
