@@ -114,6 +114,8 @@ fn take(
     chosen: &[(IpAddr, &flatnet_conf::SetRange)],
     held: &[IpAddr],
 ) -> Result<()> {
+    let kept = |address: &&IpAddr| chosen.iter().any(|(kept, _)| kept == *address);
+    held.iter().filter(kept).try_for_each(|address| locked.renew(owner, *address))?;
     let mut taken = Vec::new();
     for (index, (address, _)) in chosen.iter().enumerate() {
         if held.contains(address) {
@@ -131,7 +133,6 @@ fn take(
             return Err(error);
         }
     }
-    let kept = |address: &&IpAddr| chosen.iter().any(|(kept, _)| kept == *address);
     held.iter().filter(|address| !kept(address)).try_for_each(|address| locked.free(*address))
 }
 

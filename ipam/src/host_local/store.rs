@@ -111,15 +111,34 @@ impl Locked<'_> {
 
     /// Makes the attachment hold an address. That another holds it is an error.
     pub fn claim(&mut self, owner: &AttachmentId, address: IpAddr) -> Result<()> {
+        self.put(owner, address, |from, to| fs::hard_link(from, to))
+    }
+
+    /// Gives an address that the attachment holds its ifname, if host-local before 0.9 has left it
+    /// out: beside a new lease of the attachment an old one would not count.
+    pub fn renew(&mut self, owner: &AttachmentId, address: IpAddr) -> Result<()> {
+        if self.holder(address)?.trim() == text(owner) {
+            return Ok(());
+        }
+        self.put(owner, address, |from, to| fs::rename(from, to))
+    }
+
+    /// Writes a lease and puts it in place.
+    fn put(
+        &mut self,
+        owner: &AttachmentId,
+        address: IpAddr,
+        place: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    ) -> Result<()> {
         let unfinished = self.folder.path.join(UNFINISHED);
         remove(&unfinished)?;
         let path = self.folder.address(address);
         let written = open(OpenOptions::new().write(true).create_new(true), &unfinished)
             .and_then(|mut file| file.write_all(text(owner).as_bytes()));
-        let claimed = written.map_err(Error::io("write the lease", &unfinished)).and_then(|()| {
-            fs::hard_link(&unfinished, &path).map_err(Error::io("take the address", &path))
-        });
-        remove(&unfinished).and(claimed)
+        let placed = written
+            .map_err(Error::io("write the lease", &unfinished))
+            .and_then(|()| place(&unfinished, &path).map_err(Error::io("take the address", &path)));
+        remove(&unfinished).and(placed)
     }
 
     /// Frees an address, whoever holds it. A free one is fine.

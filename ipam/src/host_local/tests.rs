@@ -177,6 +177,17 @@ fn leases_of_host_local_itself_are_honoured() {
 }
 
 #[test]
+fn an_old_lease_is_not_lost_beside_a_new_one() {
+    let net = Net::new();
+    fs::write(net.path("10.1.0.4"), "a").unwrap();
+    // The second set is new to the attachment.
+    assert_eq!(net.add("a", &[]).unwrap(), ["10.1.0.4/29 10.1.0.1", "fd00::2/126 fd00::1"]);
+    assert_eq!(net.files()["10.1.0.4"], "a\r\neth0");
+    let both = addresses(&["10.1.0.4", "fd00::2"]);
+    assert_eq!(net.leases.release(&owner("a", "eth0")).unwrap(), both);
+}
+
+#[test]
 fn what_the_runtime_does_not_know_goes() {
     let net = Net::new();
     net.add("a", &[]).unwrap();
