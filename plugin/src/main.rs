@@ -16,6 +16,8 @@ mod living;
 mod logging;
 mod mtu;
 mod overlay;
+#[cfg(test)]
+mod overlay_properties;
 mod reconcile;
 mod side;
 mod stamp;

@@ -242,6 +242,8 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         Change::AddAddress(address) => link.addresses.push(*address),
         Change::DelAddress(address) => {
             remove(&mut link.addresses, address, Errno::EADDRNOTAVAIL)?;
+            // Routes that prefer it as their source go with it.
+            link.routes.retain(|route| route.source != Some(address.ip()));
         }
         Change::AddRoute(route) => {
             if link.routes.iter().any(|r| r.dst == route.dst && r.metric == route.metric) {
