@@ -94,12 +94,24 @@ impl Cluster {
         self.nodes.iter().map(fill).collect()
     }
 
+    /// Gives every node other ranges, by its number (from 1), and writes the range file.
+    pub fn set_ranges(&mut self, ranges: impl Fn(u8) -> Vec<String>) {
+        for (n, node) in (1..).zip(&mut self.nodes) {
+            node.ranges = ranges(n).into_iter().map(Value::from).collect();
+        }
+        self.list(&(0..self.nodes.len()).collect::<Vec<_>>());
+    }
+
     /// A host on the underlay that is no node and knows no route to any pod; `n` is the last part
     /// of its address.
     pub fn outsider(&self, n: u8) -> (Netns, IpAddr) {
         let address: IpAddr = [192, 168, 50, n].into();
-        let netns = plug("outside", 1500, address, &self.underlay);
-        (netns, address)
+        (self.host(address), address)
+    }
+
+    /// A host on the underlay with this address, of either family.
+    pub fn host(&self, address: IpAddr) -> Netns {
+        plug("outside", 1500, address, &self.underlay)
     }
 
     /// Changes one key of the network configuration on every node; null takes it away.

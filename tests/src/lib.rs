@@ -7,6 +7,8 @@
 //! a counter, so tests run side by side, and every guard removes what it made when it is dropped,
 //! also when the test panics.
 
+pub mod advertisement;
+pub mod capture;
 pub mod cluster;
 pub mod cni;
 pub mod cnitool;

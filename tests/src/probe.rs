@@ -95,6 +95,37 @@ fn noise(bytes: usize) -> Vec<u8> {
     noise
 }
 
+/// Receives datagrams at any address of a namespace, also at one that it gets later: so the first
+/// packet to a new pod finds a receiver.
+#[derive(Debug)]
+pub struct Inbox {
+    socket: UdpSocket,
+    port: u16,
+}
+
+impl Inbox {
+    /// Waits at a port that the kernel chooses, for both families.
+    pub fn open(netns: &Netns) -> Self {
+        let any = IpAddr::from([0_u16; 8]);
+        let socket = netns.run(|| UdpSocket::bind((any, 0))).expect("bind the inbox");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let port = socket.local_addr().expect("the inbox's address").port();
+        Self { socket, port }
+    }
+
+    /// Sends one datagram from a namespace to this inbox at one of its addresses, without a
+    /// second try, and returns the source it arrived with; fails the test if it does not arrive.
+    pub fn post(&self, from: &Netns, to: IpAddr) -> IpAddr {
+        let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+        from.run(|| UdpSocket::bind((any, 0))?.send_to(b"first", (to, self.port)))
+            .unwrap_or_else(|error| panic!("{} to {to}: {error}", from.name()));
+        let received = self.socket.recv_from(&mut [0; 16]);
+        let (_, source) = received
+            .unwrap_or_else(|error| panic!("{}: the packet to {to} is lost: {error}", from.name()));
+        source.ip().to_canonical()
+    }
+}
+
 /// Counts the packets that pass a hook of a namespace and match, in an nftables table of its own.
 #[derive(Debug)]
 pub struct Counter<'a> {
