@@ -1,6 +1,7 @@
 //! What holds of applying any range file to whatever stands: apply(diff(a, b), a) = b, a second
 //! time nothing, and what a and b have in common is not touched.
 
+use std::collections::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -84,7 +85,7 @@ impl Cluster {
 
     fn want(&self) -> Overlay {
         let file = self.file();
-        desired::overlay("pods", &file, &file.nodes[0], self.mtu)
+        desired::overlay("pods", &file, &file.nodes[0], self.mtu, &HashMap::new())
     }
 
     fn apply(&self, fake: &mut Fake) {

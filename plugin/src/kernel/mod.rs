@@ -16,6 +16,7 @@ mod link;
 mod netlink;
 pub mod netns;
 mod nft;
+pub mod removal;
 mod socket;
 
 use std::net::IpAddr;

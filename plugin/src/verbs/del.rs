@@ -10,7 +10,7 @@ use flatnet_ipam::{Key, Leases, nodes_of};
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
-use crate::kernel::{Kernel, Netlink};
+use crate::kernel::{Kernel, Netlink, removal};
 use crate::stamp::Stamp;
 
 /// Removes the attachment's veth, lease and delegated addresses.
@@ -35,7 +35,11 @@ pub fn run(call: &Call) -> Result<(), Error> {
 /// Removes the pair, routes and neighbour entries with it. Tells the inode of this namespace.
 fn remove_veth(name: &str) -> Result<u64, Error> {
     let mut node = Netlink::open()?;
-    node.delete_link(name)?;
+    if let Some(link) = node.link(name)? {
+        if !removal::see_off(link.dev.index) {
+            node.delete_link(name)?;
+        }
+    }
     Ok(node.netns().inode()?)
 }
 

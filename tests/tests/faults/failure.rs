@@ -28,6 +28,11 @@ fn errors(point: &Point) -> &'static [&'static str] {
         // Entering a namespace may fail, not coming back: then the plugin aborts rather than work on
         // in the pod's, which is a kill.
         "setns" if point.nth % 2 == 0 => &[],
+        "clone" | "clone3" | "fork" => &["EAGAIN"],
+        "pipe2" => &["EMFILE"],
+        "poll" => &["ENOMEM"],
+        "close_range" => &["ENOSYS"],
+        "dup2" | "dup3" => &["EBUSY"],
         "unlink" | "unlinkat" | "bind" | "connect" | "setsockopt" | "setns" => &["EPERM"],
         _ => &[],
     }
@@ -170,6 +175,10 @@ fn del_with_every_call_failing_once() {
     let mut tally = Tally::new("one failing call within DEL");
     let sample = node.add("sample");
     let points = ours(&Verb { node, name: "DEL", pod: &sample }.points());
+    let kinds: BTreeSet<&str> = points.iter().map(|point| point.syscall.as_str()).collect();
+    for kind in ["sendto", "recvfrom", "poll", "close_range", "write", "unlink"] {
+        assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
+    }
     for point in &points {
         for errno in errors(point) {
             let pod = node.add("failed");

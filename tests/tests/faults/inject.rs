@@ -1,6 +1,7 @@
 //! Faults at system calls: a verb runs under strace, which lists its calls, kills the process before
 //! one of them is carried out, or makes one fail.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
@@ -10,12 +11,12 @@ use flatnet_tests::program::{command, ours, said};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// One system call of a run: the n-th of its name, which is how strace finds it again.
+/// One system call of a run: the n-th of its name in its process, which is how strace finds it again.
 #[derive(Clone, Debug)]
 pub struct Point {
     /// The call's name.
     pub syscall: String,
-    /// Its number among those of the same name, from 1.
+    /// Its number among those of the same name in the same process, from 1.
     pub nth: usize,
     /// How strace showed it.
     pub line: String,
@@ -41,19 +42,30 @@ pub struct Verb<'a> {
 
 impl Verb<'_> {
     fn run(self, flags: &[&str]) -> Output {
-        let mut strace: Command = command("strace", ["-f", "-qq"]);
-        strace.args(flags).arg(ours("flatnet")).env_clear();
-        strace.env("CNI_COMMAND", self.name).env("CNI_PATH", "/opt/cni/bin");
-        strace.env("CNI_CONTAINERID", &self.pod.container_id).env("CNI_IFNAME", &self.pod.ifname);
-        strace.env("CNI_NETNS", self.pod.netns.path());
+        let mut strace: Command = command("strace", ["-f", "-q"]);
+        strace.args(flags).arg(ours("flatnet"));
+        self.set_environment(&mut strace);
+        self.node.netns.finish(&mut strace, self.configuration().as_bytes())
+    }
+
+    /// Gives a command the protocol's variables, and no others.
+    pub fn set_environment(self, command: &mut Command) {
+        command.env_clear().env("CNI_COMMAND", self.name).env("CNI_PATH", "/opt/cni/bin");
+        command.env("CNI_CONTAINERID", &self.pod.container_id).env("CNI_IFNAME", &self.pod.ifname);
+        command.env("CNI_NETNS", self.pod.netns.path());
+    }
+
+    /// What the plugin reads on standard input.
+    pub fn configuration(self) -> String {
         let mut configuration = self.node.network.configuration.clone();
         if self.name == "GC" {
             configuration["cni.dev/valid-attachments"] = json!([]);
         }
-        self.node.netns.finish(&mut strace, configuration.to_string().as_bytes())
+        configuration.to_string()
     }
 
-    /// Runs to the end, which must be a good one, and lists the system calls.
+    /// Runs to the end, which must be a good one, and lists the system calls. What strace could not
+    /// tell from a call of another process of the run is listed once.
     pub fn points(self) -> Vec<Point> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("trace");
@@ -61,44 +73,49 @@ impl Verb<'_> {
         assert!(output.status.success(), "{} under strace: {}", self.name, said(&output));
         let trace = std::fs::read_to_string(&path).expect("a trace");
         let mut points: Vec<Point> = Vec::new();
+        let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
         for line in trace.lines() {
-            let line = line.split_once(' ').map_or(line, |(_pid, rest)| rest.trim_start());
+            let (process, line) = line.split_once(' ').expect("a line starts with its process");
+            let line = line.trim_start();
             let Some((name, _)) = line.split_once('(') else { continue };
             if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 continue;
             }
-            let nth = 1 + points.iter().filter(|point| point.syscall == name).count();
-            points.push(Point { syscall: name.to_owned(), nth, line: line.to_owned() });
+            let nth = counts.entry((process, name)).and_modify(|count| *count += 1).or_insert(1);
+            if !points.iter().any(|point| point.syscall == name && point.nth == *nth) {
+                points.push(Point { syscall: name.to_owned(), nth: *nth, line: line.to_owned() });
+            }
         }
         points
     }
 
     /// Kills the process when it enters this call; the call is not carried out. Says whether it came
-    /// to that: a run may need fewer calls of a kind than the one before.
+    /// to that: a run may need fewer calls of a kind than the one before. Where a child makes the
+    /// call, the child is killed, and the verb must do without it.
     pub fn kill(self, point: &Point) -> bool {
-        let output = self.inject(point, "signal=KILL", "", "/dev/null");
+        let (output, trace) = self.inject(point, "signal=KILL", "");
         let killed = output.status.signal() == Some(Signal::SIGKILL as i32);
         assert!(killed || output.status.success(), "{} at {point}: {}", self.name, said(&output));
-        killed
+        trace.contains("+++ killed by SIGKILL")
     }
 
     /// Makes this call fail, or with `more` = `+` this and all later ones of its name.
     /// None if it did not come to that.
     pub fn fail(self, point: &Point, errno: &str, more: &str) -> Option<Output> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("trace");
-        let file = path.to_str().expect("a text path");
-        let output = self.inject(point, &format!("error={errno}"), more, file);
-        let trace = std::fs::read_to_string(&path).expect("a trace");
+        let (output, trace) = self.inject(point, &format!("error={errno}"), more);
         trace.contains("(INJECTED)").then_some(output)
     }
 
-    fn inject(self, point: &Point, how: &str, more: &str, trace_file: &str) -> Output {
+    fn inject(self, point: &Point, how: &str, more: &str) -> (Output, String) {
         let Point { syscall, nth, .. } = point;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace");
+        let file = path.to_str().expect("a text path");
         let trace = format!("trace={syscall}");
         let inject = format!("inject={syscall}:{how}:when={nth}{more}");
         // Not with `--seccomp-bpf`: strace 6.1 then injects nothing, and says nothing either.
-        self.run(&["-o", trace_file, "-e", &trace, "-e", &inject])
+        let output = self.run(&["-o", file, "-e", &trace, "-e", &inject]);
+        (output, std::fs::read_to_string(&path).expect("a trace"))
     }
 }
 

@@ -13,4 +13,5 @@ mod inject;
 mod kill;
 mod kill_overlay;
 mod reclaim;
+mod removal;
 mod room;
