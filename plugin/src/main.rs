@@ -15,6 +15,7 @@ mod kernel;
 mod living;
 mod logging;
 mod mtu;
+mod other_networks;
 mod overlay;
 #[cfg(test)]
 mod overlay_properties;

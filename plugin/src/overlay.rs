@@ -16,6 +16,7 @@ use crate::forwarding;
 use crate::identity::{overlay_name, veth_group, vtep_mac};
 use crate::kernel::{Change, Dev, Kernel, KernelError, Link, LinkKind, Route, RuleSet};
 use crate::mtu::overlay_mtu;
+use crate::other_networks;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
@@ -136,6 +137,7 @@ impl Site {
         before: Option<&Stamp>,
     ) -> Result<Standing, Error> {
         let Self { file, node, .. } = self;
+        other_networks::refuse_overlap(kernel, &conf.name, file)?;
         let underlay = Underlay::look(kernel, file, node)?;
         let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
         let moved = before.filter(|before| before.vni != file.vni);

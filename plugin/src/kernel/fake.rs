@@ -211,6 +211,10 @@ impl Kernel for Fake {
         Ok(self.rules.contains_key(&vni))
     }
 
+    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
+        Ok(self.rules.iter().map(|(vni, rules)| (*vni, rules.cluster_cidrs.clone())).collect())
+    }
+
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
         Ok(self.sysctls.get(key).cloned())
     }
@@ -232,7 +236,10 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
     match change {
         Change::Up => link.link.up = true,
         Change::Mtu(mtu) => link.link.mtu = *mtu,
-        Change::Mac(mac) => link.link.mac = Some(*mac),
+        Change::Mac(mac) => {
+            link.link.mac = Some(*mac);
+            link.neighbours.clear();
+        }
         Change::Alias(alias) => link.link.alias = Some(alias.clone()),
         Change::Group(group) => link.link.group = *group,
         Change::Port(_) | Change::Forward { .. } | Change::NoLinkLocal => {}

@@ -1,6 +1,7 @@
 //! A kernel that writes down what is changed through it, and that can leave it at that: what a dry
 //! run prints and what is applied come from the same code.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -196,6 +197,10 @@ impl Kernel for Journal<'_> {
 
     fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
         self.kernel.has_rules(vni)
+    }
+
+    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
+        self.kernel.cluster_cidrs()
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

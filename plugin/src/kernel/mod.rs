@@ -19,6 +19,7 @@ mod nft;
 pub mod removal;
 mod socket;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use flatnet_conf::Mac;
@@ -135,6 +136,9 @@ pub trait Kernel {
     /// Whether the network with this VNI has rules: what a glance tells, not whether all are right.
     /// `nft list chain inet flatnet prerouting-VNI`
     fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
+    /// The cluster ranges of each network that has rules here, by its VNI; adjacent ones are one.
+    /// `nft list sets inet`
+    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError>;
     /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
     /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.

@@ -1,6 +1,6 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -297,6 +297,10 @@ impl Kernel for Netlink {
 
     fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
         Ok(self.firewall()?.has_rules(vni)?)
+    }
+
+    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
+        Ok(self.netns.run(Firewall::open)??.cluster_cidrs()?)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

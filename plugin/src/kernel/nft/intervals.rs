@@ -6,6 +6,7 @@ use super::objects::{Element, Family};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 /// Single addresses; a set has one family, that of the first.
 pub(super) fn addresses(addresses: &[IpAddr]) -> BTreeSet<Element> {
@@ -35,6 +36,34 @@ pub(super) fn networks(networks: &[IpNetwork], family: Family) -> BTreeSet<Eleme
         }
     }
     merged.into_iter().flat_map(|(first, last)| elements(first, last, family)).collect()
+}
+
+/// The fewest networks that cover the same addresses as a set's elements.
+pub(super) fn covering(elements: &BTreeSet<Element>) -> Vec<IpNetwork> {
+    let mut networks = Vec::new();
+    // An end that follows no start is a stranger's.
+    let starts = elements.iter().filter(|element| !element.end);
+    for start in starts {
+        let family = Family::of(&start.key);
+        let bits = family.length() * 8;
+        let next = elements.range((Bound::Excluded(start), Bound::Unbounded)).next();
+        let last = match next {
+            Some(end) if end.end => number(end.key).saturating_sub(1),
+            _ => u128::MAX >> (128 - bits),
+        };
+        let mut first = Some(number(start.key)).filter(|first| *first <= last);
+        while let Some(from) = first {
+            // As large as the first address's place and what is left allow.
+            let room = (last - from).checked_add(1).map_or(bits, u128::ilog2);
+            let host_bits = from.trailing_zeros().min(room).min(bits);
+            let network = address(from, family)
+                .and_then(|address| IpNetwork::new(address, (bits - host_bits) as u8).ok());
+            networks.extend(network);
+            let size = 1_u128.checked_shl(host_bits);
+            first = size.and_then(|size| from.checked_add(size)).filter(|next| *next <= last);
+        }
+    }
+    networks
 }
 
 fn elements(first: u128, last: u128, family: Family) -> impl Iterator<Item = Element> {
@@ -93,6 +122,33 @@ mod tests {
             (vec!["10.0.0.0/8"], Family::V6, ""),
         ] {
             assert_eq!(shown(&cidrs, family), expected, "{cidrs:?}");
+        }
+    }
+
+    #[test]
+    fn intervals_become_networks_again() {
+        for (cidrs, family, expected) in [
+            (vec!["10.244.0.0/16"], Family::V4, vec!["10.244.0.0/16"]),
+            (
+                vec!["10.0.0.0/24", "10.0.1.0/24", "10.0.4.0/25"],
+                Family::V4,
+                vec!["10.0.0.0/23", "10.0.4.0/25"],
+            ),
+            (vec!["10.0.1.0/24", "10.0.2.0/24"], Family::V4, vec!["10.0.1.0/24", "10.0.2.0/24"]),
+            (vec!["240.0.0.0/4"], Family::V4, vec!["240.0.0.0/4"]),
+            (vec!["0.0.0.0/0"], Family::V4, vec!["0.0.0.0/0"]),
+            (
+                vec!["fd00::/56", "fd00:0:0:100::/64"],
+                Family::V6,
+                vec!["fd00::/56", "fd00:0:0:100::/64"],
+            ),
+            (vec!["::/0"], Family::V6, vec!["::/0"]),
+            (vec![], Family::V4, vec![]),
+        ] {
+            let given: Vec<IpNetwork> = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+            let back = covering(&networks(&given, family));
+            let shown: Vec<String> = back.iter().map(IpNetwork::to_string).collect();
+            assert_eq!(shown, expected, "{cidrs:?}");
         }
     }
 

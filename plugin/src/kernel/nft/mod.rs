@@ -11,6 +11,7 @@
 //! Our chains only drop or let pass: an accept here cannot override a drop of another table.
 
 mod attribute;
+mod clusters;
 mod error;
 mod expression;
 mod intervals;
@@ -26,8 +27,9 @@ pub use rules::RuleSet;
 
 use attribute::Attribute;
 use names::Names;
-use objects::{Message, Request, TABLE};
+use objects::{Element, Message, Request, TABLE};
 use observed::{Observed, Table};
+use std::collections::BTreeSet;
 use wire::{Generation, Outcome, Wire};
 
 /// How often to start again when other programs change nftables between our reading and writing.
@@ -89,12 +91,20 @@ impl Firewall {
 
     /// What stands of the network, all of one generation.
     fn observe(&mut self, vni: u32) -> Result<(Generation, Observed), NftError> {
+        self.stable(|this| this.read(&Names::of(vni)))
+    }
+
+    /// What `read` finds, all of one generation.
+    fn stable<T>(
+        &mut self,
+        read: impl Fn(&mut Self) -> Result<T, NftError>,
+    ) -> Result<(Generation, T), NftError> {
         for _ in 0..ATTEMPTS {
             let generation = self.wire.generation()?;
-            let observed = self.read(&Names::of(vni));
+            let found = read(self);
             // Also when reading failed: a set may be gone since the dump that listed it.
             if self.wire.generation()? == generation {
-                return Ok((generation, observed?));
+                return Ok((generation, found?));
             }
         }
         Err(NftError::Unstable { action: "read", attempts: ATTEMPTS })
@@ -110,12 +120,15 @@ impl Firewall {
         let sets = self.wire.dump("the sets", Request::GetSet, &table)?;
         let mut sets = observed::sets(names, &sets);
         for set in &mut sets {
-            let of = [Attribute::text(1, TABLE), Attribute::text(2, &set.name)];
-            let object = format!("the elements of set {}", set.name);
-            let dump = self.wire.dump(&object, Request::GetElements, &of)?;
-            set.elements = observed::elements(&dump);
+            set.elements = self.elements(&set.name)?;
         }
         let chains = observed::chains(names, chains, rules);
         Ok(Observed { table: Some(Table::decode(&answer)), sets, chains })
+    }
+
+    fn elements(&mut self, set: &str) -> Result<BTreeSet<Element>, NftError> {
+        let of = [Attribute::text(1, TABLE), Attribute::text(2, set)];
+        let object = format!("the elements of set {set}");
+        Ok(observed::elements(&self.wire.dump(&object, Request::GetElements, &of)?))
     }
 }

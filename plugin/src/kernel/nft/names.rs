@@ -27,6 +27,11 @@ impl Names {
         }
     }
 
+    /// The VNI of the network whose cluster set bears this name.
+    pub(super) fn of_cluster(set: &str) -> Option<u32> {
+        set.strip_prefix("cluster4-").or_else(|| set.strip_prefix("cluster6-"))?.parse().ok()
+    }
+
     pub(super) fn chains(&self) -> [&str; 5] {
         [&self.prerouting, &self.input, &self.forward, &self.output, &self.postrouting]
     }

@@ -106,7 +106,7 @@ impl RuleSet {
         }];
         for (name, family) in [(names.cluster4, Family::V4), (names.cluster6, Family::V6)] {
             let elements = intervals::networks(&self.cluster_cidrs, family);
-            if self.masquerade && !elements.is_empty() {
+            if !elements.is_empty() {
                 sets.push(Set { name, family, interval: true, elements });
             }
         }
@@ -122,13 +122,9 @@ impl RuleSet {
             self.raw(names.forward, Hook::Forward, self.forward()),
             self.raw(names.output, Hook::Output, vec![self.untracked("to", Side::Destination)]),
         ];
-        let rules: Vec<Rule> = self
-            .sets()
-            .iter()
-            .filter(|set| set.interval)
-            .map(|cluster| self.masquerade(cluster))
-            .collect();
-        if !rules.is_empty() {
+        let clusters: Vec<Set> = self.sets().into_iter().filter(|set| set.interval).collect();
+        if self.masquerade && !clusters.is_empty() {
+            let rules = clusters.iter().map(|cluster| self.masquerade(cluster)).collect();
             let (name, kind, hook) = (names.postrouting, ChainType::Nat, Hook::Postrouting);
             chains.push(Chain { name, kind, hook, priority: PRIORITY_SRCNAT, rules });
         }

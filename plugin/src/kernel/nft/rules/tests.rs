@@ -67,12 +67,12 @@ fn an_ipv6_underlay_also_minds_fragments() {
 }
 
 #[test]
-fn masquerading_takes_a_set_and_a_rule_per_family() {
+fn a_family_takes_a_set_and_masquerading_a_rule() {
     for (masquerade, cidrs, sets, rules) in [
         (true, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 2),
         (true, &DUAL[..1], vec!["vteps-7", "cluster4-7"], 1),
         (true, &DUAL[1..], vec!["vteps-7", "cluster6-7"], 1),
-        (false, DUAL, vec!["vteps-7"], 0),
+        (false, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 0),
     ] {
         let want = RuleSet { masquerade, ..rule_set(V4, cidrs) };
         let names: Vec<String> = want.sets().into_iter().map(|set| set.name).collect();

@@ -1,0 +1,31 @@
+//! Which addresses the networks of this node have claimed: read back from their sets, because
+//! another network's range file may be anywhere.
+
+use super::attribute::{Attribute, find_text};
+use super::names::Names;
+use super::objects::{Request, TABLE};
+use super::{Firewall, NftError, intervals};
+use ipnetwork::IpNetwork;
+use std::collections::BTreeMap;
+
+impl Firewall {
+    /// The cluster ranges of each network that has rules, by its VNI.
+    pub fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, NftError> {
+        self.stable(Self::read_cluster_cidrs).map(|(_, found)| found)
+    }
+
+    fn read_cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, NftError> {
+        let mut found: BTreeMap<u32, Vec<IpNetwork>> = BTreeMap::new();
+        let table = [Attribute::text(1, TABLE)];
+        if self.wire.get("the table", Request::GetTable, &table)?.is_none() {
+            return Ok(found);
+        }
+        for set in self.wire.dump("the sets", Request::GetSet, &table)? {
+            let name = find_text(&set, 2).unwrap_or_default();
+            if let Some(vni) = Names::of_cluster(name) {
+                found.entry(vni).or_default().extend(intervals::covering(&self.elements(name)?));
+            }
+        }
+        Ok(found)
+    }
+}
