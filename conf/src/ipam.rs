@@ -210,11 +210,9 @@ fn sets(
         let problem = "gives no addresses; set rangeFile, or ranges or subnet as for host-local";
         return Err(Broken::new(problem).under("ipam").into());
     }
-    for (index, (name, set)) in sets.iter().enumerate() {
-        let mut earlier = sets.iter().take(index);
-        if let Some((other, _)) = earlier.find(|(_, other)| other.overlaps(set)) {
-            return Err(Broken::new(format!("{set} overlaps {other}")).under(name).into());
-        }
+    if let Some([earlier, later]) = RangeSet::overlap(sets.iter().map(|(_, set)| set)) {
+        let ((other, _), (name, set)) = (&sets[earlier], &sets[later]);
+        return Err(Broken::new(format!("{set} overlaps {other}")).under(name).into());
     }
     let v4 = sets.iter().filter(|(_, set)| set.is_ipv4()).count();
     if version < Version::V0_3_0 && (v4 > 1 || sets.len() - v4 > 1) {

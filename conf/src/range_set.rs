@@ -11,6 +11,7 @@ use ipnetwork::IpNetwork;
 use crate::address::{parse_address, parse_canonical, successor};
 use crate::error::Broken;
 use crate::raw;
+use crate::span::overlap;
 
 /// One range of a set: the addresses from a start to an end, less the gateway.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,10 +56,6 @@ impl SetRange {
             next = successor(next)?;
         }
         (next <= self.end).then_some(next)
-    }
-
-    fn overlaps(&self, other: &SetRange) -> bool {
-        self.covers(other.start) || other.covers(self.start)
     }
 
     fn from_raw(raw: &raw::IpamRange) -> Result<SetRange, Broken> {
@@ -110,14 +107,9 @@ impl RangeSet {
         for (index, raw) in raw.iter().enumerate() {
             let at = |broken: Broken| broken.under(format_args!("[{index}]"));
             let range = SetRange::from_raw(raw).map_err(at)?;
-            for other in &ranges {
-                let problem = if other.subnet.is_ipv4() != range.subnet.is_ipv4() {
-                    "is of another family than the range before it; make it a set of its own"
-                } else if other.overlaps(&range) {
-                    "overlaps another range of its set"
-                } else {
-                    continue;
-                };
+            if ranges.last().is_some_and(|last| last.subnet.is_ipv4() != range.subnet.is_ipv4()) {
+                let problem =
+                    "is of another family than the range before it; make it a set of its own";
                 return Err(at(Broken::new(format!("{range} {problem}"))));
             }
             ranges.push(range);
@@ -125,11 +117,19 @@ impl RangeSet {
         if ranges.is_empty() {
             return Err(Broken::new("has no range; give it one with a subnet"));
         }
+        let spans = ranges.iter().enumerate().map(|(index, range)| (index, range.start, range.end));
+        if let Some([_, index]) = overlap(spans) {
+            let problem = format!("{} overlaps another range of its set", ranges[index]);
+            return Err(Broken::new(problem).under(format_args!("[{index}]")));
+        }
         Ok(RangeSet { ranges })
     }
 
-    pub(crate) fn overlaps(&self, other: &RangeSet) -> bool {
-        self.ranges.iter().any(|range| other.ranges.iter().any(|other| range.overlaps(other)))
+    /// Two of these sets that overlap, by their places in the list, the earlier first.
+    pub(crate) fn overlap<'a>(sets: impl Iterator<Item = &'a RangeSet>) -> Option<[usize; 2]> {
+        overlap(sets.enumerate().flat_map(|(place, set)| {
+            set.ranges.iter().map(move |range| (place, range.start, range.end))
+        }))
     }
 }
 

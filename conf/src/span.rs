@@ -1,6 +1,8 @@
 //! Networks in order, so that overlaps among ten thousand of them are found without comparing
 //! every pair.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 
 use crate::address::bits;
@@ -52,6 +54,19 @@ impl<T: Copy + Ord> Spans<T> {
     }
 }
 
+/// Two ranges of addresses, each with its first and last, that overlap, by the caller's tags, the
+/// lower tag first. Neighbours are enough here too; every IPv4 address sorts before every IPv6 one.
+pub(crate) fn overlap<T: Copy + Ord>(
+    ranges: impl Iterator<Item = (T, IpAddr, IpAddr)>,
+) -> Option<[T; 2]> {
+    let mut sorted: Vec<_> = ranges.collect();
+    sorted.sort_unstable_by_key(|(tag, first, _)| (*first, *tag));
+    sorted.windows(2).find_map(|pair| match pair {
+        [a, b] if b.1 <= a.2 => Some([a.0.min(b.0), a.0.max(b.0)]),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +89,24 @@ mod tests {
         for (networks, expected) in cases {
             let found = spans(networks).overlap().map(|pair| pair.map(|(_, tag)| tag));
             assert_eq!(found, expected, "{networks:?}");
+        }
+    }
+
+    #[test]
+    fn overlaps_of_ranges() {
+        let cases: [(&[(&str, &str)], Option<[usize; 2]>); 5] = [
+            (&[], None),
+            (&[("10.0.0.5", "10.0.0.9"), ("10.0.0.1", "10.0.0.4"), ("::a", "::f")], None),
+            (&[("10.0.0.5", "10.0.0.9"), ("10.0.0.1", "10.0.0.5")], Some([0, 1])),
+            (&[("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("::1", "::1")], Some([0, 2])),
+            // The same bits in the other family.
+            (&[("0.0.0.1", "255.255.255.255"), ("::1", "::ffff:ffff")], None),
+        ];
+        for (ranges, expected) in cases {
+            let address = |text: &str| text.parse().unwrap();
+            let ranges = ranges.iter().enumerate();
+            let found = overlap(ranges.map(|(i, (from, to))| (i, address(from), address(to))));
+            assert_eq!(found, expected);
         }
     }
 

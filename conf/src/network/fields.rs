@@ -1,5 +1,6 @@
 //! The rule of each field of the network configuration.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS, invalid};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
+use crate::span::overlap;
 use crate::{AddResult, CniArgs, Error, Mac, Range, Version, raw};
 
 /// What becomes of a field that breaks its rule.
@@ -132,12 +134,13 @@ pub(crate) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
 
 pub(crate) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
     let mut routes = Vec::with_capacity(raw.len());
+    let mut seen = HashMap::with_capacity(raw.len());
     for (index, route) in raw.iter().enumerate() {
         let at = |problem: String, field: &str| {
             Broken::new(problem).under(format_args!("routes[{index}].{field}"))
         };
         let dst = parse_canonical(&route.dst).map_err(|problem| at(problem, "dst"))?;
-        if let Some(other) = routes.iter().position(|other| *other == dst) {
+        if let Some(other) = seen.insert(dst, index) {
             return Err(at(format!("\"{dst}\" is also routes[{other}].dst; name it once"), "dst"));
         }
         if let Some(gateway) = &route.gw {
@@ -199,14 +202,9 @@ impl<'a> Requests<'a> {
 
     /// What all of them ask for, each address once: host-local's way.
     pub(crate) fn every_ip(&self) -> Result<Vec<IpAddr>, Broken> {
-        let mut all: Vec<IpAddr> = Vec::new();
         let lists = [self.environment.ip.clone(), self.args_ips()?, self.runtime_ips()?];
-        for address in lists.into_iter().flatten() {
-            if !all.contains(&address) {
-                all.push(address);
-            }
-        }
-        Ok(all)
+        let mut seen = HashSet::new();
+        Ok(lists.into_iter().flatten().filter(|address| seen.insert(*address)).collect())
     }
 
     fn runtime_ips(&self) -> Result<Vec<IpAddr>, Broken> {
@@ -228,10 +226,18 @@ impl<'a> Requests<'a> {
                 let range = Range::from_runtime(raw).map_err(|broken| {
                     broken.under(format_args!("runtimeConfig.ipRanges[{i}][{j}]"))
                 })?;
-                ranges.push(range);
+                ranges.push(((i, j), range));
             }
         }
-        Ok(ranges)
+        let spans = ranges.iter().map(|(place, range)| (*place, range.start(), range.end()));
+        if let Some([(i, j), (k, l)]) = overlap(spans) {
+            let problem =
+                format!("overlaps runtimeConfig.ipRanges[{i}][{j}]; ask for each part once");
+            return Err(
+                Broken::new(problem).under(format_args!("runtimeConfig.ipRanges[{k}][{l}]"))
+            );
+        }
+        Ok(ranges.into_iter().map(|(_, range)| range).collect())
     }
 
     /// An empty text asks for nothing.

@@ -268,6 +268,13 @@ fn ranges_that_the_runtime_asks_for() {
         Range::parse("fd00::/64").unwrap(),
     ];
     assert_eq!(asked.unwrap().ip_ranges, expected);
+    let part = r#"[{"subnet": "10.1.0.0/24"}]"#;
+    let error = conf(&format!("[{part}, {part}]")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "network configuration: runtimeConfig.ipRanges[1][0]: overlaps \
+         runtimeConfig.ipRanges[0][0]; ask for each part once"
+    );
     let error = conf(r#"[[], [{"rangeStart": "10.1.0.9"}]]"#).unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), error.code()),
