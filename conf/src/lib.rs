@@ -2,13 +2,14 @@
 //! range file, the CNI environment, and results and errors in every version of the protocol.
 //!
 //! What was said (`raw`) is turned once into what it means; the types made here cannot hold a
-//! broken rule, so nothing downstream checks again. Everything but [`RangeFile::load`] is a pure
-//! function of its arguments.
+//! broken rule, so nothing downstream checks again. Everything but [`read_file`] and
+//! [`RangeFile::load`] is a pure function of its arguments.
 
 mod address;
 mod args;
 mod call;
 mod error;
+mod file;
 mod invocation;
 mod ipam;
 mod json;
@@ -29,6 +30,7 @@ mod whoami;
 pub use args::CniArgs;
 pub use call::{Failure, Reply, call};
 pub use error::{Code, Error};
+pub use file::read_file;
 pub use invocation::{Command, Invocation};
 pub use ipam::{IpamConf, Source};
 pub use mac::Mac;

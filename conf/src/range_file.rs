@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
-use crate::{Error, Range, json, raw};
+use crate::{Error, Range, json, raw, read_file};
 
 /// A range file that keeps every rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ impl RangeFile {
     /// Reads the file at `path`; an error with code 5 when that fails.
     pub fn load(path: &Path) -> Result<RangeFile, Error> {
         let bytes =
-            std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+            read_file(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         RangeFile::parse(path, &bytes)
     }
 

@@ -105,9 +105,14 @@ fn every_file_is_in_the_table() {
 #[test]
 fn unreadable() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let large = tempfile::NamedTempFile::new().unwrap();
+    large.as_file().set_len((64 << 20) + 1).unwrap();
     let cases = [
         (folder.join("testdata/none.json"), "No such file or directory (os error 2)"),
         (folder.join("testdata"), "Is a directory (os error 21)"),
+        // Opening a FIFO without a writer, or reading this one, would not come to an end.
+        ("/dev/zero".into(), "it is not a regular file"),
+        (large.path().to_owned(), "it is longer than 67108864 bytes"),
     ];
     for (path, reason) in cases {
         let error = RangeFile::load(&path).unwrap_err();

@@ -1,15 +1,14 @@
 //! `resolvConf`: name resolution of the result, from a file as resolv.conf(5) describes it.
 
-use std::fs;
 use std::path::Path;
 
-use flatnet_conf::Dns;
+use flatnet_conf::{Dns, read_file};
 use flatnet_ipam::{Error, Result};
 
 /// Reads a file; an error with code 5 if that fails.
 pub fn read(path: &Path) -> Result<Dns> {
     let failed = |source| Error::Io { action: "read resolvConf", path: path.to_owned(), source };
-    fs::read(path).map(|bytes| parse(&String::from_utf8_lossy(&bytes))).map_err(failed)
+    read_file(path).map(|bytes| parse(&String::from_utf8_lossy(&bytes))).map_err(failed)
 }
 
 /// Lines that are not understood are passed over, as the resolver does. The last `domain` counts;
