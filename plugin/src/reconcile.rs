@@ -94,7 +94,7 @@ pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
     let keeps = have.link.mac == Some(want.link.mac);
     let neighbours = if keeps { &have.neighbours[..] } else { &[] };
     before.extend(absent_from(&want.neighbours, neighbours).map(Change::PutNeighbour));
-    let (put, stale_routes) = route_changes(&want.routes, &have.routes);
+    let routes = route_changes(&want.routes, &have.routes);
 
     let wanted: HashSet<_> = want.neighbours.iter().map(|entry| entry.address).collect();
     let stale = neighbours.iter().map(|entry| entry.address);
@@ -109,8 +109,9 @@ pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
     after.extend(stale.filter(|a| !is_link_local(a)).copied().map(Change::DelAddress));
 
     let mut steps = vec![(Via::Overlay, before)];
-    steps.extend(put);
-    steps.extend(stale_routes);
+    steps.extend(routes.in_the_way);
+    steps.extend(routes.put);
+    steps.extend(routes.stale);
     steps.push((Via::Overlay, after));
     merge(steps)
 }
@@ -148,29 +149,47 @@ fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
     changes
 }
 
-/// Routes to put, and routes to remove, by device. One with the same destination and metric
-/// replaces what is there in one step, also if that was over another device.
+/// Changes of routes, by device, in the order in which they are made.
+#[derive(Default)]
+struct RouteChanges {
+    in_the_way: ByDevice,
+    put: ByDevice,
+    stale: ByDevice,
+}
+
+type ByDevice = BTreeMap<Via, Vec<Change>>;
+
+fn push(to: &mut ByDevice, via: Via, change: Change) {
+    to.entry(via).or_default().push(change);
+}
+
+/// One with the same destination and metric replaces what is there in one step, also if that was
+/// over another device. But IPv6 takes no on-link gateway that another route leads to by another
+/// device (`ip6_route_check_nh_onlink`), and the gateway is in the range that is routed: there the
+/// old route goes first.
 ///
 /// A missing one is put, not added: our metric is as good as a signature, so that what is in its
 /// place is ours with its protocol number changed.
-fn route_changes(
-    want: &[(Via, Route)],
-    have: &[(Via, Route)],
-) -> (BTreeMap<Via, Vec<Change>>, BTreeMap<Via, Vec<Change>>) {
+fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)]) -> RouteChanges {
+    let mut changes = RouteChanges::default();
     let mut stale: HashMap<_, _> = have.iter().map(|entry| (key(&entry.1), entry)).collect();
-    let mut put: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for entry in want {
-        if stale.remove(&key(&entry.1)) != Some(entry) {
-            put.entry(entry.0).or_default().push(Change::PutRoute(entry.1.clone()));
+        let (via, route) = entry;
+        let same = stale.remove(&key(route));
+        if same == Some(entry) {
+            continue;
         }
+        if let Some((old, old_route)) = same.filter(|(old, _)| route.dst.is_ipv6() && old != via) {
+            push(&mut changes.in_the_way, *old, Change::DelRoute(old_route.clone()));
+        }
+        push(&mut changes.put, *via, Change::PutRoute(route.clone()));
     }
     let mut stale: Vec<_> = stale.into_values().cloned().collect();
     stale.sort();
-    let mut remove: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (via, route) in stale {
-        remove.entry(via).or_default().push(Change::DelRoute(route));
+        push(&mut changes.stale, via, Change::DelRoute(route));
     }
-    (put, remove)
+    changes
 }
 
 fn key(route: &Route) -> (IpNetwork, Option<u32>) {
