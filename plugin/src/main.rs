@@ -8,6 +8,7 @@ mod delegate;
 mod desired;
 mod dispatch;
 mod error;
+mod forward_policy;
 mod forwarding;
 mod grant;
 mod identity;

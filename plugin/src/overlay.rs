@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::desired::{self, Overlay, Via};
 use crate::error::Error;
+use crate::forward_policy;
 use crate::forwarding;
 use crate::identity::{overlay_name, veth_group, vtep_mac};
 use crate::kernel::{Change, Dev, Kernel, KernelError, Link, LinkKind, Route, RuleSet};
@@ -61,6 +62,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         before.outdate(conf)?;
     }
     let standing = site.establish(kernel, conf, before.as_ref())?;
+    forward_policy::warn(kernel, &site.file);
     let stamp = site.stamp(conf, netns, &standing);
     stamp.write(conf)?;
     Ok(stamp)

@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::{
-    Change, Dev, FdbEntry, Kernel, KernelError, Link, LinkKind, Neighbour, Path, Route, RuleSet,
-    Veth, VxlanLink,
+    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour, Path,
+    Route, RuleSet, Veth, VxlanLink,
 };
 
 /// One device and all that hangs on it.
@@ -31,6 +31,8 @@ pub struct Fake {
     pub paths: BTreeMap<IpAddr, Path>,
     /// Packet filter rules, by VNI.
     pub rules: BTreeMap<u32, RuleSet>,
+    /// Other programs' chains.
+    pub forward_drops: Vec<ForwardChain>,
     /// Every change made, in the words of ip(8).
     pub log: Vec<String>,
     next_index: u32,
@@ -185,6 +187,10 @@ impl Kernel for Fake {
             }
         }
         first
+    }
+
+    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        Ok(self.forward_drops.clone())
     }
 
     fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {

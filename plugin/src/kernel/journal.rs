@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, RuleSet, Veth,
-    VxlanLink,
+    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route,
+    RuleSet, Veth, VxlanLink,
 };
 
 /// What becomes of a change.
@@ -201,6 +201,10 @@ impl Kernel for Journal<'_> {
 
     fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
         self.kernel.cluster_cidrs()
+    }
+
+    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        self.kernel.forward_drops()
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

@@ -11,7 +11,9 @@ mod encode;
 mod error;
 #[cfg(test)]
 pub mod fake;
+mod forward;
 mod journal;
+mod legacy;
 mod link;
 mod netlink;
 pub mod netns;
@@ -27,6 +29,7 @@ use ipnetwork::IpNetwork;
 
 pub use change::Change;
 pub use error::KernelError;
+pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 pub use journal::{Journal, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use netlink::Netlink;
@@ -139,6 +142,8 @@ pub trait Kernel {
     /// The cluster ranges of each network that has rules here, by its VNI; adjacent ones are one.
     /// `nft list sets inet`
     fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError>;
+    /// Chains that drop by policy what is forwarded. `nft list chains`, `iptables-legacy -S`
+    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError>;
     /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
     /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.

@@ -15,8 +15,8 @@ use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Socket};
 use super::{
-    Change, Dev, FdbEntry, Kernel, KernelError, Link, Neighbour, Path, Route, Veth, VxlanLink,
-    decode, encode,
+    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route, Veth,
+    VxlanLink, decode, encode, legacy,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -300,7 +300,13 @@ impl Kernel for Netlink {
     }
 
     fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
-        Ok(self.netns.run(Firewall::open)??.cluster_cidrs()?)
+        Ok(self.firewall()?.cluster_cidrs()?)
+    }
+
+    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        let mut chains = self.firewall()?.forward_drops()?;
+        chains.extend(self.netns.run(legacy::forward_drops)??);
+        Ok(chains)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

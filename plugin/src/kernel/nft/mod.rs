@@ -14,6 +14,7 @@ mod attribute;
 mod clusters;
 mod error;
 mod expression;
+mod forward;
 mod intervals;
 mod names;
 mod objects;
@@ -25,6 +26,7 @@ mod wire;
 pub use error::NftError;
 pub use rules::RuleSet;
 
+use super::forward::{ChainFamily, ForwardChain};
 use attribute::Attribute;
 use names::Names;
 use objects::{Element, Message, Request, TABLE};
@@ -72,6 +74,20 @@ impl Firewall {
         let chain = [Attribute::text(1, TABLE), Attribute::text(3, &Names::of(vni).prerouting)];
         let answer = self.wire.get("the chains", Request::GetChain, &chain)?;
         Ok(answer.is_some_and(|chain| observed::chain_has_rules(&chain)))
+    }
+
+    /// Other tables' base chains that drop by policy what is forwarded.
+    pub fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, NftError> {
+        let mut found = Vec::new();
+        for family in [ChainFamily::V4, ChainFamily::V6, ChainFamily::Both] {
+            let chains = self.wire.dump_of(family, "all chains", Request::GetChain, &[])?;
+            for named in forward::dropping(&chains) {
+                let table = [Attribute::text(1, &named.0)];
+                let rules = self.wire.dump_of(family, "all rules", Request::GetRule, &table)?;
+                found.push(forward::chain(family, named, &rules));
+            }
+        }
+        Ok(found)
     }
 
     fn change(

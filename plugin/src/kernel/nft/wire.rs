@@ -4,6 +4,7 @@
 use super::attribute::{Attribute, find_number, find_text};
 use super::error::NftError;
 use super::objects::{Message, Request};
+use crate::kernel::forward::ChainFamily;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_APPEND, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST,
     NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
@@ -18,6 +19,8 @@ const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 const NETLINK_HEADER: usize = 16;
 /// `struct nfgenmsg`: family, version, resource.
 const FAMILY_HEADER: usize = 4;
@@ -70,7 +73,7 @@ impl Wire {
     /// The generation now.
     pub(super) fn generation(&mut self) -> Result<Generation, NftError> {
         let object = "the generation";
-        let answers = self.ask(object, Request::GetGeneration, 0, &[])?;
+        let answers = self.ask(object, (Request::GetGeneration, NFPROTO_INET), 0, &[])?;
         let id = answers.first().and_then(|answer| find_number(answer, 1));
         id.map(Generation).ok_or_else(|| NftError::Answer { object: object.into() })
     }
@@ -82,7 +85,7 @@ impl Wire {
         request: Request,
         attributes: &[Attribute],
     ) -> Result<Option<Vec<u8>>, NftError> {
-        match self.ask(object, request, 0, attributes) {
+        match self.ask(object, (request, NFPROTO_INET), 0, attributes) {
             Ok(answers) => Ok(answers.into_iter().next()),
             Err(NftError::Read { source, .. })
                 if source.raw_os_error() == Some(Errno::ENOENT as i32) =>
@@ -101,22 +104,37 @@ impl Wire {
         request: Request,
         attributes: &[Attribute],
     ) -> Result<Vec<Vec<u8>>, NftError> {
-        self.ask(object, request, NLM_F_DUMP, attributes)
+        self.ask(object, (request, NFPROTO_INET), NLM_F_DUMP, attributes)
+    }
+
+    /// All objects of a kind in tables of any family.
+    pub(super) fn dump_of(
+        &mut self,
+        family: ChainFamily,
+        object: &str,
+        request: Request,
+        attributes: &[Attribute],
+    ) -> Result<Vec<Vec<u8>>, NftError> {
+        let family = match family {
+            ChainFamily::V4 => NFPROTO_IPV4,
+            ChainFamily::V6 => NFPROTO_IPV6,
+            ChainFamily::Both => NFPROTO_INET,
+        };
+        self.ask(object, (request, family), NLM_F_DUMP, attributes)
     }
 
     /// Sends a question and collects the attributes of each answer.
     fn ask(
         &mut self,
         object: &str,
-        request: Request,
+        (request, family): (Request, u8),
         dump: u16,
         attributes: &[Attribute],
     ) -> Result<Vec<Vec<u8>>, NftError> {
         let sequence = self.next();
         let flags = NLM_F_REQUEST | NLM_F_ACK | dump;
-        let family = (NFPROTO_INET, 0);
         let mut bytes = Vec::new();
-        write(&mut bytes, nf_tables(request), flags, sequence, family, attributes);
+        write(&mut bytes, nf_tables(request), flags, sequence, (family, 0), attributes);
         self.send(&bytes)?;
         let mut found = Vec::new();
         loop {
