@@ -273,7 +273,7 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
             (Observed::bare(want, create(kernel, want)?, direct), true)
         }
     };
-    let outcome = change(kernel, want, &have).map_err(|e| explain(e, want));
+    let outcome = change(kernel, want, &have).map_err(|e| explain(kernel, e, want));
     if outcome.is_err() && made {
         if let Err(e) = kernel.delete_link(name) {
             log::warn!("cannot remove {name} again: {e}");
@@ -354,7 +354,7 @@ fn rival(kernel: &mut dyn Kernel, want: &Overlay) -> Result<Option<String>, Kern
     let ours = &want.link.vxlan;
     let links = kernel.links()?;
     Ok(links.iter().find_map(|link| match &link.kind {
-        LinkKind::Vxlan(theirs) if theirs.vni == ours.vni => Some(format!(
+        LinkKind::Vxlan(theirs) if (theirs.vni, theirs.port) == (ours.vni, ours.port) => Some(format!(
             "the VXLAN device {} already has VNI {} (UDP port {}); give this network another vni \
              in the range file, or remove that device",
             link.dev.name, theirs.vni, theirs.port
@@ -363,18 +363,31 @@ fn rival(kernel: &mut dyn Kernel, want: &Overlay) -> Result<Option<String>, Kern
     }))
 }
 
-fn explain(error: Error, want: &Overlay) -> Error {
+fn explain(kernel: &mut dyn Kernel, error: Error, want: &Overlay) -> Error {
     match &error {
         // Switching the device on binds the UDP port.
-        Error::Kernel(e) if e.errno() == Some(Errno::EADDRINUSE) => Error::Foreign {
-            reason: format!(
-                "UDP port {} is taken by another program (ss -ulpn sport = :{0}); stop it or set \
-                 another port in the range file",
-                want.link.vxlan.port
-            ),
-        },
+        Error::Kernel(e) if e.errno() == Some(Errno::EADDRINUSE) => {
+            let links = kernel.links().unwrap_or_default();
+            Error::Foreign { reason: port_taken(&links, want) }
+        }
         _ => error,
     }
+}
+
+/// VXLAN devices share a port if all their options are the same; else the first one up has it.
+fn port_taken(links: &[Link], want: &Overlay) -> String {
+    let port = want.link.vxlan.port;
+    let rival = links.iter().find(|link| {
+        let same = matches!(&link.kind, LinkKind::Vxlan(theirs) if theirs.port == port);
+        same && link.up && link.dev.name != want.link.name
+    });
+    let holder = match rival {
+        Some(Link { dev: Dev { name, .. }, .. }) => {
+            format!("the VXLAN device {name}, with other options (ip -d link show {name}); remove")
+        }
+        None => format!("another program (ss -ulpn sport = :{port}); stop"),
+    };
+    format!("UDP port {port} is taken by {holder} it or set another port in the range file")
 }
 
 #[cfg(test)]

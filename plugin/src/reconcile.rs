@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use crate::desired::{Overlay, Via};
+use crate::identity::vtep_mac;
 use crate::kernel::{Change, Dev, FdbEntry, Link, LinkKind, Neighbour, Route};
 
 /// What stands of an overlay, as far as it is ours.
@@ -66,6 +67,17 @@ pub fn plan_device(want: &Overlay, have: Option<&Link>) -> DevicePlan {
         return DevicePlan::Foreign(format!(
             "{name} belongs to {alias:?} and is wanted by {:?}; give each network its own vni",
             want.alias
+        ));
+    }
+    // One of ours that never got its alias, because its maker was killed, has our MAC; one that
+    // somebody made in the place of ours has our name and our VNI.
+    let ours = vxlan.vni == want.link.vxlan.vni
+        || vxlan.local.is_some_and(|local| have.mac == Some(vtep_mac(vxlan.vni, local)));
+    if have.alias.is_none() && !ours {
+        return DevicePlan::Foreign(format!(
+            "the VXLAN device {name} (VNI {}) was not made by flatnet; give this network another \
+             vni in the range file, or remove that device",
+            vxlan.vni
         ));
     }
     if *vxlan == want.link.vxlan {
