@@ -94,19 +94,21 @@ mod tests {
 
     #[test]
     fn overlaps_of_ranges() {
-        let cases: [(&[(&str, &str)], Option<[usize; 2]>); 5] = [
-            (&[], None),
-            (&[("10.0.0.5", "10.0.0.9"), ("10.0.0.1", "10.0.0.4"), ("::a", "::f")], None),
-            (&[("10.0.0.5", "10.0.0.9"), ("10.0.0.1", "10.0.0.5")], Some([0, 1])),
-            (&[("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("::1", "::1")], Some([0, 2])),
+        let cases = [
+            ("", None),
+            ("10.0.0.5-10.0.0.9 10.0.0.1-10.0.0.4 ::a-::f", None),
+            ("10.0.0.5-10.0.0.9 10.0.0.1-10.0.0.5", Some([0, 1])),
+            ("::1-::1 10.0.0.1-10.0.0.1 ::1-::1", Some([0, 2])),
             // The same bits in the other family.
-            (&[("0.0.0.1", "255.255.255.255"), ("::1", "::ffff:ffff")], None),
+            ("0.0.0.1-255.255.255.255 ::1-::ffff:ffff", None),
         ];
         for (ranges, expected) in cases {
-            let address = |text: &str| text.parse().unwrap();
-            let ranges = ranges.iter().enumerate();
-            let found = overlap(ranges.map(|(i, (from, to))| (i, address(from), address(to))));
-            assert_eq!(found, expected);
+            let range = |(place, range): (usize, &str)| {
+                let (first, last) = range.split_once('-').unwrap();
+                (place, first.parse().unwrap(), last.parse().unwrap())
+            };
+            let found = overlap(ranges.split_whitespace().enumerate().map(range));
+            assert_eq!(found, expected, "{ranges}");
         }
     }
 

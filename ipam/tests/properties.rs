@@ -2,6 +2,8 @@
 //! reclaims: an address belongs to one attachment, comes from the ranges of its ADD, is refused only
 //! if there is none, and comes back.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, also outside its functions")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
