@@ -83,5 +83,8 @@ fn same_chain(have: &ObservedChain, chain: &Chain) -> bool {
 }
 
 #[cfg(test)]
+#[path = "plan/properties.rs"]
+mod properties;
+#[cfg(test)]
 #[path = "plan/tests.rs"]
 mod tests;
