@@ -6,10 +6,12 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build demo test checks fmt lint unit e2e doc schema clean
+.PHONY: build demo test checks fmt lint unit e2e doc fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
+# The fuzz targets, a workspace of their own; their inputs are in corpus/ there.
+FUZZ := tests/fuzz
 # Namespaces need root; compiling does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -49,12 +51,15 @@ checks: fmt lint unit e2e doc
 
 fmt:
 	cargo fmt --all --check
+	cargo fmt --manifest-path $(FUZZ)/Cargo.toml --check
 
 lint:
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 unit:
 	cargo test --locked --workspace --exclude flatnet-tests --all-features --no-fail-fast
+	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target
 
 # The real executables between real network namespaces.
 e2e: build
@@ -66,6 +71,12 @@ e2e: build
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+
+# Each fuzz target for so many seconds; says how many executions and findings, and fails on any.
+SECONDS := 60
+fuzz:
+	@.ci/install fuzz
+	$(FUZZ)/run $(SECONDS)
 
 # The published JSON Schemas, from the types that parse the files.
 schema:

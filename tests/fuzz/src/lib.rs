@@ -1,0 +1,31 @@
+//! What must hold of anything that comes from outside: a function for each kind of input, which
+//! panics if it does not. `make fuzz` calls them with what libFuzzer finds, `cargo test` with the
+//! corpus.
+
+mod environment;
+mod host_local;
+mod lease;
+mod network;
+mod range_file;
+mod reply;
+mod result;
+
+pub use environment::environment;
+pub use host_local::host_local;
+pub use lease::lease;
+pub use network::network;
+pub use range_file::range_file;
+pub use result::result;
+
+/// A target: takes any bytes, and panics on a finding.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also that of its folder in `corpus/`.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("environment", environment),
+    ("host_local", host_local),
+    ("lease", lease),
+    ("network", network),
+    ("range_file", range_file),
+    ("result", result),
+];
