@@ -1,5 +1,6 @@
 //! A router of the IPv6 kind: one router advertisement, sent from a namespace by one of its devices.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 
@@ -42,8 +43,8 @@ pub fn advertise(netns: &Netns, device: &str, prefix: Ipv6Addr) {
     });
 }
 
-/// The default router of IPv6 that a namespace has learned; none if it has learned none.
-pub fn learned_router(netns: &Netns) -> Option<IpAddr> {
+/// The default routers that a namespace has learned from advertisements.
+pub fn learned_routers(netns: &Netns) -> BTreeSet<IpAddr> {
     let routes = netns.json("ip -N -j -6 route show default proto 9");
-    routes.first().and_then(|route| route["gateway"].as_str()?.parse().ok())
+    routes.iter().filter_map(|route| route["gateway"].as_str()?.parse().ok()).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use flatnet_tests::advertisement::{advertise, learned_router};
+use flatnet_tests::advertisement::{advertise, learned_routers};
 use flatnet_tests::capture::Capture;
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::netns::Netns;
@@ -215,11 +215,11 @@ fn a_pod_takes_no_router_advertisement() {
     advertise(&node.netns, pod.veth(), prefix);
     // It has been handled when what was sent after it has been answered.
     probe::ping(&node.netns, pod.v6());
-    assert_eq!((learned_router(&pod.netns), addresses()), (None, before));
+    assert_eq!((learned_routers(&pod.netns), addresses()), ([].into(), before));
     // A pod that wants advertisements gets this one, so it was a good one.
     kernel::set_sysctl(&pod.netns, "ipv6/conf/eth0/accept_ra", "1");
     advertise(&node.netns, pod.veth(), prefix);
-    let router = wait::wait_for("the router", || learned_router(&pod.netns));
+    let router = wait::wait_for("the router", || learned_routers(&pod.netns).pop_first());
     assert_eq!(router, "fe80::bad".parse::<IpAddr>().unwrap());
     let made = |address: &String| address.starts_with("2001:db8:bad:");
     wait::wait_for("an address of the prefix", || addresses().into_iter().find(made));

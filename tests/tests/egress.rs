@@ -1,0 +1,195 @@
+//! What leaves the pod network, as those see it who receive it: masqueraded when asked, both
+//! families, and nothing else.
+
+use std::net::{IpAddr, TcpListener, TcpStream};
+
+use flatnet_tests::capture::Capture;
+use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::netns::Netns;
+use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::probe;
+use serde_json::{Value, json};
+
+/// Two nodes and a host outside with addresses of both families on the underlay.
+fn scene(masquerade: bool) -> (Cluster, Netns, [IpAddr; 2]) {
+    let mut cluster = Cluster::new(2);
+    cluster.configure("ipMasq", json!(masquerade));
+    for (node, n) in cluster.nodes.iter().zip(1..) {
+        node.netns.exec(&format!("ip addr add fd00:50::{n}/64 dev {UNDERLAY} nodad"));
+        discovers(node, n);
+    }
+    let (outside, v4) = cluster.outsider(200);
+    outside.exec(&format!("ip addr add fd00:50::c8/64 dev {UNDERLAY} nodad"));
+    (cluster, outside, [v4, "fd00:50::c8".parse().unwrap()])
+}
+
+/// Gives the uplink a link-local address, as every real one has: without one the kernel does not
+/// ask for the neighbours of packets that it forwards.
+fn discovers(node: &Node, n: u16) {
+    node.netns.exec(&format!("ip addr add fe80::50:{n}/64 dev {UNDERLAY} nodad"));
+}
+
+/// The addresses that node `n` (from 1) has on the underlay.
+fn uplink(n: u16) -> [IpAddr; 2] {
+    [[192, 168, 50, n as u8].into(), [0xfd00, 0x50, 0, 0, 0, 0, 0, n].into()]
+}
+
+/// Sends one echo request and tells the source under which it crosses a device of the receiver.
+/// Whether it is answered is not asked.
+fn seen_source(from: &Netns, to: IpAddr, receiver: &Netns, device: &str) -> IpAddr {
+    let wire = Capture::start(receiver, device);
+    from.attempt(&format!("ping -n -c 1 -W 1 {to}"));
+    let packets = wire.packets();
+    // Neighbour discovery goes to the address itself, too, when the entry is to be confirmed.
+    let requests: Vec<IpAddr> = packets
+        .iter()
+        .filter(|packet| packet.destination == to && packet.length == 84 + 20 * header(to))
+        .map(|packet| packet.source)
+        .collect();
+    assert_eq!(requests.len(), 1, "one request to {to}: {packets:?}");
+    requests[0]
+}
+
+/// 1 for IPv6, whose header is 20 bytes longer than that of IPv4.
+fn header(address: IpAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+#[test]
+fn what_leaves_has_the_uplinks_address() {
+    for masquerade in [false, true] {
+        let (cluster, outside, addresses) = scene(masquerade);
+        let pod = cluster.nodes[0].add("pod");
+        for ((to, own), uplink) in addresses.into_iter().zip(pod.addresses()).zip(uplink(1)) {
+            let source = seen_source(&pod.netns, to, &outside, UNDERLAY);
+            assert_eq!(source, if masquerade { uplink } else { own });
+            if masquerade {
+                assert_eq!(tcp_source(&pod.netns, &outside, to), uplink);
+            }
+        }
+    }
+}
+
+/// The address under which a TCP server sees its client, which hears an answer.
+fn tcp_source(client: &Netns, server: &Netns, to: IpAddr) -> IpAddr {
+    let listener = server.run(|| TcpListener::bind((to, 0))).unwrap();
+    let target = listener.local_addr().unwrap();
+    let _stream = client.run(|| TcpStream::connect(target)).unwrap();
+    listener.accept().unwrap().1.ip()
+}
+
+#[test]
+fn pods_and_nodes_see_the_pods_own_address() {
+    let (cluster, _outside, _) = scene(true);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let (pod, near, far) = (a.add("pod"), a.add("near"), b.add("far"));
+    for (n, own) in pod.addresses().into_iter().enumerate() {
+        let mut receivers: Vec<(IpAddr, &Netns, &str)> = vec![
+            (near.addresses()[n], &near.netns, "eth0"),
+            (far.addresses()[n], &far.netns, "eth0"),
+            // The nodes' own addresses: of this one on the underlay and the overlay, of the other.
+            (uplink(1)[n], &a.netns, pod.veth()),
+            (a.vtep_addresses()[n], &a.netns, pod.veth()),
+            (b.vtep_addresses()[n], &b.netns, "flat.4096"),
+        ];
+        if own.is_ipv4() {
+            receivers.push((b.vtep, &b.netns, UNDERLAY));
+        }
+        for (to, netns, device) in receivers {
+            assert_eq!(seen_source(&pod.netns, to, netns, device), own, "to {to}");
+            probe::ping(&pod.netns, to);
+        }
+    }
+}
+
+#[test]
+fn the_vtep_of_another_node_sees_an_ipv6_pod_too() {
+    let mut cluster =
+        Cluster::with(flatnet_tests::cluster::Settings { nodes: 2, mtu: 1500, v6_underlay: true });
+    cluster.configure("ipMasq", json!(true));
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    discovers(a, 1);
+    let pods = cluster.fill(1);
+    let pod = &pods[0][0];
+    assert_eq!(seen_source(&pod.netns, b.vtep, &b.netns, UNDERLAY), pod.v6());
+    probe::ping(&pod.netns, b.vtep);
+    assert_eq!(seen_source(&pod.netns, a.vtep, &a.netns, pod.veth()), pod.v6());
+}
+
+#[test]
+fn multicast_is_never_masqueraded() {
+    let (cluster, outside, addresses) = scene(true);
+    let node = &cluster.nodes[0];
+    let _pod = node.add("pod");
+    node.netns.exec(&format!("ip route add 239.0.0.0/8 dev {UNDERLAY}"));
+    // The node's own address in the pod network leaves by the uplink: nothing else would send
+    // multicast there without a multicast router.
+    for ((group, outside_address), own) in
+        ["239.1.1.1", "ff0e::101"].into_iter().zip(addresses).zip(node.vtep_addresses())
+    {
+        let group: IpAddr = group.parse().unwrap();
+        for (to, expected) in [(group, own), (outside_address, uplink(1)[header(group)])] {
+            let wire = Capture::start(&outside, UNDERLAY);
+            node.netns.attempt(&format!("ping -n -c 1 -W 1 -I {own} -I {UNDERLAY} {to}"));
+            let sources: Vec<IpAddr> = wire
+                .packets()
+                .iter()
+                .filter(|packet| packet.destination == to && packet.length > 80)
+                .map(|packet| packet.source)
+                .collect();
+            assert_eq!(sources, [expected], "{own} to {to}");
+        }
+    }
+}
+
+/// The names of the chains of our table that translate addresses.
+fn nat_chains(node: &Node) -> Vec<String> {
+    let rules = node.netns.attempt("nft list table inet flatnet");
+    let text = String::from_utf8(rules.stdout).unwrap();
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("chain "));
+    lines.filter(|name| name.starts_with("postrouting")).map(str::to_owned).collect()
+}
+
+#[test]
+fn masquerading_ends_when_it_is_no_longer_asked_for() {
+    let (mut cluster, outside, [to, _]) = scene(true);
+    let pod = cluster.nodes[0].add("pod");
+    assert_eq!(seen_source(&pod.netns, to, &outside, UNDERLAY), uplink(1)[0]);
+    assert_eq!(nat_chains(&cluster.nodes[0]), ["postrouting-4096 {"]);
+    for absent in [json!(false), Value::Null] {
+        cluster.configure("ipMasq", absent);
+        let node = &cluster.nodes[0];
+        let _next = node.add("next");
+        assert_eq!(nat_chains(node), [""; 0]);
+        assert_eq!(seen_source(&pod.netns, to, &outside, UNDERLAY), pod.v4());
+        cluster.configure("ipMasq", json!(true));
+        let _next = cluster.nodes[0].add("next");
+        assert_eq!(seen_source(&pod.netns, to, &outside, UNDERLAY), uplink(1)[0]);
+    }
+}
+
+#[test]
+fn masquerading_follows_the_network_to_another_vni() {
+    let (cluster, outside, [to, _]) = scene(true);
+    let node = &cluster.nodes[0];
+    let before = node.add("before");
+    let entries: Vec<Value> = cluster.nodes.iter().map(Node::entry).collect();
+    cluster.write_range_file(&json!({
+        "version": 1, "vni": 77, "nodes": entries,
+        "clusterCIDRs": ["10.244.0.0/16", "fd00:10:244::/56"],
+    }));
+    let after = node.add("after");
+    assert_eq!(nat_chains(node), ["postrouting-77 {"]);
+    for pod in [&before, &after] {
+        assert_eq!(seen_source(&pod.netns, to, &outside, UNDERLAY), uplink(1)[0]);
+    }
+    inside_stays(&before, &after);
+}
+
+/// Two pods of one network that were attached under different VNIs are still in one network.
+fn inside_stays(one: &Pod, other: &Pod) {
+    for (own, to) in one.addresses().into_iter().zip(other.addresses()) {
+        assert_eq!(seen_source(&one.netns, to, &other.netns, "eth0"), own);
+        probe::ping(&one.netns, to);
+    }
+}
