@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -118,9 +119,7 @@ pub fn any_route(message: &RouteMessage) -> Option<(u32, Route)> {
     }
     let dst = match dst {
         Some(dst) => dst,
-        None if message.header.address_family == netlink_packet_route::AddressFamily::Inet => {
-            IpAddr::from([0; 4])
-        }
+        None if message.header.address_family == AddressFamily::Inet => IpAddr::from([0; 4]),
         None => IpAddr::from([0; 16]),
     };
     let route = Route {
@@ -136,21 +135,38 @@ pub fn any_route(message: &RouteMessage) -> Option<(u32, Route)> {
 /// The way to a destination.
 pub fn path(message: &RouteMessage) -> Option<Path> {
     // Packets to an address of this machine's own are on no link.
-    let mut path = Path { dev: 0, mtu: None, on_link: message.header.kind == RouteType::Unicast };
+    let (mut dev, mut on_link) = (None, message.header.kind == RouteType::Unicast);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Oif(index) => path.dev = *index,
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => path.on_link = false,
-            RouteAttribute::Metrics(metrics) => {
-                path.mtu = metrics.iter().find_map(|metric| match metric {
-                    RouteMetric::Mtu(mtu) => Some(*mtu),
-                    _ => None,
-                });
-            }
+            RouteAttribute::Oif(index) => dev = Some(*index),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => on_link = false,
             _ => {}
         }
     }
-    (path.dev != 0).then_some(path)
+    Some(Path { dev: dev?, mtu: route_mtu(message), on_link })
+}
+
+/// Whether the MTU of a path is one that the kernel has found out (an exception of the route, which
+/// expires), not the route's own.
+pub fn is_learned(message: &RouteMessage) -> bool {
+    match message.header.address_family {
+        // IPv4 answers with a clone always; IPv6 routes may expire without being exceptions.
+        AddressFamily::Inet => message.attributes.iter().any(
+            |attribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires != 0),
+        ),
+        _ => message.header.flags.contains(RouteFlags::Cloned),
+    }
+}
+
+/// The MTU of a route.
+pub fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => metrics.iter().find_map(|metric| match metric {
+            RouteMetric::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        }),
+        _ => None,
+    })
 }
 
 /// A permanent neighbour entry that carries our protocol number.

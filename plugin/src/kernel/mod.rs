@@ -86,7 +86,7 @@ pub struct FdbEntry {
 pub struct Path {
     /// Index of the output device.
     pub dev: u32,
-    /// The route's own MTU in bytes (`RTAX_MTU`), where it has one.
+    /// The route's own MTU in bytes (`RTAX_MTU`), where it has one; not one that was found out.
     pub mtu: Option<u32>,
     /// Whether the destination is on the link itself, with no router between.
     pub on_link: bool,

@@ -211,11 +211,27 @@ impl Kernel for Netlink {
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
         let requests = to.iter().map(|to| Request { message: encode::get_path(*to), flags: 0 });
         let mut paths = vec![None; to.len()];
+        let mut learned = Vec::new();
         self.socket.exchange(requests, |index, answer| {
             // A refusal means that there is no route now, which is what None says.
             if let (Some(path), Answer::Message(message)) = (paths.get_mut(index), answer) {
                 if let RouteNetlinkMessage::NewRoute(message) = *message {
                     *path = decode::path(&message);
+                    if decode::is_learned(&message) {
+                        learned.push(index);
+                    }
+                }
+            }
+        })?;
+        // The route's own MTU lies beneath what was learned about the path.
+        let requests = learned
+            .iter()
+            .map(|index| Request { message: encode::get_matching_route(to[*index]), flags: 0 });
+        self.socket.exchange(requests, |nth, answer| {
+            let path = learned.get(nth).and_then(|index| paths.get_mut(*index)?.as_mut());
+            if let (Some(path), Answer::Message(message)) = (path, answer) {
+                if let RouteNetlinkMessage::NewRoute(message) = *message {
+                    path.mtu = decode::route_mtu(&message);
                 }
             }
         })?;
