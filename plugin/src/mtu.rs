@@ -16,6 +16,8 @@ const OVERHEAD_V6: u32 = 70;
 const MINIMUM_V6: u32 = 1280;
 /// The smallest MTU that IPv4 allows, RFC 791.
 const MINIMUM_V4: u32 = 68;
+/// What to expect of a wire that cannot be seen, RFC 894.
+const ETHERNET: u32 = 1500;
 
 /// The overlay's MTU in bytes: what the narrowest way to a peer carries, less the outer headers,
 /// or what is configured if that is not more.
@@ -60,7 +62,7 @@ fn choose(underlay: u32, node: &Node, configured: Option<u32>) -> Result<u32, St
 }
 
 /// The smallest MTU on the routes to the peers; without a reachable peer, the MTU of the device
-/// that has the VTEP's address.
+/// that has the VTEP's address, unless it is the loopback, which says nothing about the wire.
 fn underlay_mtu(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Result<u32, Error> {
     let mut devices = BTreeMap::new();
     let mut smallest = None;
@@ -86,7 +88,8 @@ fn underlay_mtu(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Re
         Some(dev) => kernel.link_by_index(dev)?,
         None => None,
     };
-    link.map(|link| link.mtu).ok_or_else(|| Error::Configuration {
+    let mtu = link.map(|link| if link.dev.name == "lo" { ETHERNET } else { link.mtu });
+    mtu.ok_or_else(|| Error::Configuration {
         reason: format!(
             "the VTEP address {} of node {} is on no device of this machine, and no peer is \
              reachable; add the address or correct the range file",
@@ -176,6 +179,9 @@ mod tests {
         let file = file(r#""10.0.N.0/24""#, V4);
         let mut kernel = kernel(V4, None);
         kernel.paths.clear();
+        assert_eq!(on(&mut kernel, &file, 0, None).unwrap(), 1450);
+        kernel.links.clear();
+        kernel.add("lo", 65536, &["192.0.2.1/32"], LinkKind::Other(String::new()));
         assert_eq!(on(&mut kernel, &file, 0, None).unwrap(), 1450);
         let elsewhere = on(&mut kernel, &file, 1, None).unwrap_err();
         assert!(elsewhere.to_string().contains("192.0.2.2 of node n1 is on no device"));
