@@ -14,6 +14,9 @@ use crate::kernel::Kernel;
 use crate::underlay::Underlay;
 
 const ALL_V6: &str = "net/ipv6/conf/all/forwarding";
+/// Whether forwarded IPv4 packets heed what the kernel has found out about a path's MTU. (Forwarded
+/// IPv6 packets always do.)
+const HEED_PATH_MTU: &str = "net/ipv4/ip_forward_use_pmtu";
 
 /// Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the way to the world.
 const NOBODY: [IpAddr; 2] = [
@@ -32,6 +35,10 @@ pub fn enable(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Resu
             if let Some(link) = kernel.link_by_index(uplink)?.filter(|link| link.dev.name != "lo") {
                 kernel.set_sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name), "1")?;
             }
+        }
+        if node.vtep.is_ipv6() {
+            // No router fragments the outer packets then; the pods must hear what a narrow hop carries.
+            kernel.set_sysctl(HEED_PATH_MTU, "1")?;
         }
     }
     if has(true) && kernel.sysctl(ALL_V6)?.is_some_and(|now| now != "1") {
@@ -95,8 +102,12 @@ mod tests {
     }
 
     fn enabled(kernel: &mut Fake, range: &str) -> Vec<String> {
+        enabled_on("192.0.2.1", kernel, range)
+    }
+
+    fn enabled_on(vtep: &str, kernel: &mut Fake, range: &str) -> Vec<String> {
         let text = format!(
-            r#"{{"version":1,"nodes":[{{"name":"a","vtep":"192.0.2.1","ranges":["{range}"]}}]}}"#
+            r#"{{"version":1,"nodes":[{{"name":"a","vtep":"{vtep}","ranges":["{range}"]}}]}}"#
         );
         let file = RangeFile::parse(FilePath::new("t.json"), text.as_bytes()).unwrap();
         let underlay = Underlay::look(kernel, &file, &file.nodes[0]).unwrap();
@@ -113,6 +124,19 @@ mod tests {
                 "sysctl -w net/ipv4/conf/eth1/forwarding=1",
             ]
         );
+    }
+
+    #[test]
+    fn path_mtus_are_heeded_where_no_router_fragments() {
+        let heeded = "sysctl -w net/ipv4/ip_forward_use_pmtu=1";
+        for (vtep, range, expected) in [
+            ("192.0.2.1", "10.1.1.0/24", false),
+            ("fd00::1", "10.1.1.0/24", true),
+            ("fd00::1", "fd00:1::/64", false),
+        ] {
+            let done = enabled_on(vtep, &mut kernel(), range);
+            assert_eq!(done.iter().any(|line| line == heeded), expected, "{vtep} {range}");
+        }
     }
 
     #[test]
