@@ -27,6 +27,8 @@ use crate::store::Inode;
 
 /// No lease is longer; what is longer is not read to its end.
 const LONGEST_LEASE: u64 = 64 * 1024;
+/// Room for an ordinary lease, so that it is read at once.
+const ORDINARY_LEASE: usize = 1024;
 
 /// An open and locked lease file, with or without a name. Dropping it unlocks.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Record>> {
 }
 
 fn parse(mut file: &File, path: &Path) -> Result<Record> {
-    let mut content = Vec::new();
+    let mut content = Vec::with_capacity(ORDINARY_LEASE);
     let read = file.rewind().and_then(|()| file.take(LONGEST_LEASE).read_to_end(&mut content));
     read.map_err(Error::io("read the lease", path))?;
     let broken = |why| Error::Broken { path: path.to_owned(), why };

@@ -27,6 +27,8 @@ const LOCAL_AT_MOST: Duration = Duration::from_secs(5);
 pub struct Netlink {
     socket: Socket,
     netns: Netns,
+    /// Whether it is the one we are in.
+    own: bool,
 }
 
 impl Netlink {
@@ -35,7 +37,7 @@ impl Netlink {
     /// # Errors
     /// No socket can be had.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { socket: Socket::open()?, netns: Netns::own()? })
+        Ok(Self { socket: Socket::open()?, netns: Netns::own()?, own: true })
     }
 
     /// Another namespace. The thread is back in its own when this returns.
@@ -44,12 +46,17 @@ impl Netlink {
     /// The namespace cannot be entered, or no socket can be had.
     pub fn open_in(netns: Netns) -> Result<Self, KernelError> {
         let socket = netns.run(Socket::open)??;
-        Ok(Self { socket, netns })
+        Ok(Self { socket, netns, own: false })
     }
 
     /// The namespace that this speaks to.
     pub fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// Runs what looks at the namespace of its thread.
+    fn inside<T>(&self, look: impl FnOnce() -> T) -> Result<T, KernelError> {
+        if self.own { Ok(look()) } else { self.netns.run(look) }
     }
 
     /// One request that is answered by an acknowledgement or by one message.
@@ -101,7 +108,7 @@ impl Netlink {
     }
 
     fn firewall(&self) -> Result<Firewall, KernelError> {
-        Ok(self.netns.run(Firewall::open)??)
+        Ok(self.inside(Firewall::open)??)
     }
 
     /// The routes of both families that `get` asks for, as `decode` reads them.
@@ -321,13 +328,13 @@ impl Kernel for Netlink {
 
     fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
         let mut chains = self.firewall()?.forward_drops()?;
-        chains.extend(self.netns.run(legacy::forward_drops)??);
+        chains.extend(self.inside(legacy::forward_drops)??);
         Ok(chains)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
         // /proc/sys/net shows the namespace of whoever opens it.
-        match self.netns.run(|| fs::read_to_string(format!("/proc/sys/{key}")))? {
+        match self.inside(|| fs::read_to_string(format!("/proc/sys/{key}")))? {
             Ok(text) => Ok(Some(text.trim_end().to_owned())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
@@ -341,7 +348,7 @@ impl Kernel for Netlink {
             Some(now) if now == value => return Ok(true),
             Some(_) => log::debug!("sysctl -w {key}={value}"),
         }
-        self.netns.run(|| fs::write(format!("/proc/sys/{key}"), value))?.map_err(|source| {
+        self.inside(|| fs::write(format!("/proc/sys/{key}"), value))?.map_err(|source| {
             KernelError::Sysctl { action: "write", key: format!("{key}={value}"), source }
         })?;
         Ok(true)

@@ -20,8 +20,12 @@ use super::KernelError;
 
 /// Messages a batch, at most: were all refused, the answers would still fit the receive buffer.
 const BATCH: usize = 128;
+/// One answer: a device with all its attributes takes a fifth of this.
+const ANSWER: usize = 8 * 1024;
 /// The kernel fills a reader's buffer up to 32 KiB when it dumps.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+const DUMP: usize = 64 * 1024;
+/// What may wait to be read while a dump goes on, in bytes: `net.core.rmem_default` is a fifth.
+const DUMP_BACKLOG: usize = 1 << 20;
 /// How often a dump is begun again because the table changed under it.
 const DUMP_ATTEMPTS: usize = 20;
 /// `NLMSGERR_ATTR_MSG`: the kernel's own words in an extended acknowledgement.
@@ -58,18 +62,28 @@ impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open() -> Result<Self, KernelError> {
         let failed = |action| move |source| KernelError::Socket { action, source };
-        let mut inner = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)
+        let inner = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)
             .map_err(failed("open a socket"))?;
-        inner.bind_auto().map_err(failed("bind the socket"))?;
+        // This binds it too.
         inner.connect(&SocketAddr::new(0, 0)).map_err(failed("connect to the kernel"))?;
         // The kernel's words with each error, and our own message not echoed with it.
         inner.set_ext_ack(true).map_err(failed("set NETLINK_EXT_ACK"))?;
         inner.set_cap_ack(true).map_err(failed("set NETLINK_CAP_ACK"))?;
+        Ok(Self { inner, sequence: 0, received: vec![0; ANSWER] })
+    }
+
+    /// Makes the socket fit for dumps; most sockets never see one.
+    fn prepare_to_dump(&mut self) -> Result<(), KernelError> {
+        if self.received.len() == DUMP {
+            return Ok(());
+        }
+        let failed = |source| KernelError::Socket { action: "set NETLINK_GET_STRICT_CHK", source };
         // Dumps are filtered in the kernel, not by us.
-        inner.set_netlink_get_strict_chk(true).map_err(failed("set NETLINK_GET_STRICT_CHK"))?;
-        // A dump of many entries while others write; without the privilege the default will do.
-        let _ = setsockopt(&inner.as_fd(), sockopt::RcvBufForce, &(1 << 20));
-        Ok(Self { inner, sequence: 0, received: vec![0; RECEIVE_BUFFER] })
+        self.inner.set_netlink_get_strict_chk(true).map_err(failed)?;
+        // Many entries while others write; without the privilege the default will do.
+        let _ = setsockopt(&self.inner.as_fd(), sockopt::RcvBufForce, &DUMP_BACKLOG);
+        self.received.resize(DUMP, 0);
+        Ok(())
     }
 
     /// Sends requests in batches and hands each answer to `on`, with the index of its request.
@@ -133,6 +147,7 @@ impl Socket {
         name: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        self.prepare_to_dump()?;
         for _ in 0..DUMP_ATTEMPTS {
             let mut buffer = Vec::new();
             let request = Request { message: message.clone(), flags: NLM_F_DUMP };
