@@ -8,6 +8,11 @@ mod cni;
 use std::io::{IsTerminal, Read, empty, stdin, stdout};
 use std::process::ExitCode;
 
+/// musl's own allocator maps and unmaps a page at a time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     // A person at a terminal gets told what is missing, instead of being waited for.
     let input: Box<dyn Read> =
