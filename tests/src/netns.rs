@@ -18,9 +18,9 @@ use serde_json::Value;
 use crate::program::{command, finish, require_root, said};
 
 /// Where iproute2 keeps the names of namespaces.
-const FOLDER: &str = "/run/netns";
+pub const FOLDER: &str = "/run/netns";
 /// What every namespace of the tests is called, followed by the process, a counter and a label.
-const PREFIX: &str = "ftest-";
+pub const PREFIX: &str = "ftest-";
 
 /// A named network namespace of one test.
 #[derive(Debug)]

@@ -1,0 +1,134 @@
+//! What a packet costs between two pods: on two nodes and on one, with and without masquerade, in one
+//! flow and in many; flatnet, what flannel sets up, and the nodes themselves.
+//!
+//! In each round every way is measured with one kind of traffic before the next kind begins; the
+//! order of the ways turns round after each round.
+
+mod cpu;
+mod flannel;
+mod path;
+mod plots;
+mod traffic;
+
+use std::time::Duration;
+
+use crate::bars::{Bar, Limit};
+use crate::measure::{FLATNET, Findings, Key};
+use crate::progress::Progress;
+use crate::stats::{median, quantile};
+use path::{FLANNEL, HOST, Path, Server};
+pub use plots::draw;
+use traffic::Load;
+
+/// How much to measure.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// How long each measurement takes, after the warm-up.
+    pub window: Duration,
+    /// Numbers of flows, and how many rounds with each between two nodes.
+    pub far: Vec<(usize, usize)>,
+    /// The same between pods of one node.
+    pub near: Vec<(usize, usize)>,
+}
+
+/// Where client and server are.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On two nodes.
+    Far,
+    /// On the same.
+    Near,
+}
+
+/// Takes a test, its unit and a sample of it.
+type Push<'a> = dyn FnMut(&str, &'static str, f64) + 'a;
+
+/// The kinds of traffic.
+const KINDS: [fn(&Load<'_>, &mut Push<'_>); 5] =
+    [stream, tcp_latency, udp_latency, packets, connections];
+
+/// The name of a case.
+pub fn case(place: Place, masquerade: Option<bool>, flows: usize) -> String {
+    let place = match place {
+        Place::Far => "two nodes",
+        Place::Near => "one node",
+    };
+    let masquerade = if masquerade == Some(true) { ", masquerade" } else { "" };
+    format!("{place}{masquerade}, {flows} {}", if flows == 1 { "flow" } else { "flows" })
+}
+
+/// Runs it all.
+pub fn run(extent: &Extent, progress: &Progress) -> Findings {
+    let mut findings = Findings::default();
+    progress.stage("datapath: nodes and pods");
+    let paths = path::all();
+    for (place, plan) in [(Place::Far, &extent.far), (Place::Near, &extent.near)] {
+        for (flows, rounds) in plan {
+            progress.stage(&format!("datapath: {}", case(place, None, *flows)));
+            for round in 0..*rounds {
+                for (step, kind) in KINDS.iter().enumerate() {
+                    progress.step(round * KINDS.len() + step, rounds * KINDS.len());
+                    for index in crate::attach::in_turn(round, paths.len()) {
+                        let path = &paths[index];
+                        let Some(server) = server(path, place) else { continue };
+                        let (client, flows, window) = (&*path.client, *flows, extent.window);
+                        let load = Load { client, server, flows, window };
+                        let case = case(place, path.masquerade, flows);
+                        kind(&load, &mut |test, unit, sample| {
+                            findings.push(&Key::new(path.name, test, case.as_str()), unit, sample);
+                        });
+                    }
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn server(path: &Path, place: Place) -> Option<&Server> {
+    match place {
+        Place::Far => Some(&path.far),
+        Place::Near => path.near.as_ref(),
+    }
+}
+
+fn stream(load: &Load<'_>, push: &mut Push<'_>) {
+    let throughput = load.stream();
+    push("TCP stream", "Gbit/s", throughput.gigabits);
+    push("CPU per gigabyte", "s", throughput.cpu_seconds);
+}
+
+fn tcp_latency(load: &Load<'_>, push: &mut Push<'_>) {
+    let times = load.tcp_round_trips();
+    push("TCP round trip, p50", "µs", median(&times));
+    push("TCP round trip, p99", "µs", quantile(&times, 0.99));
+}
+
+fn udp_latency(load: &Load<'_>, push: &mut Push<'_>) {
+    let times = load.udp_round_trips();
+    push("UDP round trip, p50", "µs", median(&times));
+    push("UDP round trip, p99", "µs", quantile(&times, 0.99));
+}
+
+fn packets(load: &Load<'_>, push: &mut Push<'_>) {
+    push("64-byte UDP packets", "1000/s", load.packets() / 1e3);
+}
+
+fn connections(load: &Load<'_>, push: &mut Push<'_>) {
+    push("TCP connections", "1000/s", load.connections_per_second() / 1e3);
+}
+
+/// The bars of this part: flatnet against flannel's objects, both with masquerade.
+pub fn bars() -> Vec<Bar> {
+    let bar = |text: &str, test: &str, limit| {
+        let key = |contender| Key::new(contender, test, case(Place::Far, Some(true), 1));
+        let text = format!("{text} against flannel's objects, both with masquerade");
+        Bar::new(&text, key(FLATNET), key(FLANNEL), limit)
+    };
+    vec![
+        bar("TCP latency", "TCP round trip, p50", Limit::AtMost(0.94)),
+        bar("UDP latency", "UDP round trip, p50", Limit::AtMost(0.94)),
+        bar("64-byte UDP packets per second", "64-byte UDP packets", Limit::AtLeast(1.28)),
+        bar("TCP stream", "TCP stream", Limit::AtLeast(1.05)),
+    ]
+}

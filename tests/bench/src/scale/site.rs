@@ -1,0 +1,96 @@
+//! A node, and a range file with as many peers as one likes. Only the node stands; what it knows of
+//! its peers is the same as if they did.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::node::Node;
+use flatnet_tests::program::ours;
+use serde_json::{Value, json};
+
+use crate::cni;
+use crate::pods::Pods;
+use crate::process::{Program, rest};
+
+/// Where the peers' VTEPs are: one hop behind the node's own subnet.
+const PEERS: &str = "172.16.0.0/12";
+
+/// One node alone on its underlay, with one pod's namespace.
+#[derive(Debug)]
+pub struct Site {
+    cluster: Cluster,
+    pod: Pods,
+}
+
+impl Site {
+    /// A fresh node; its range file has so many peers.
+    pub fn new(peers: u32) -> Self {
+        let cluster = Cluster::new(1);
+        let node = &cluster.nodes[0];
+        node.netns.exec(&format!("ip route add {PEERS} via 192.168.50.254 dev {UNDERLAY}"));
+        let site = Self { cluster, pod: Pods::new(1) };
+        site.list(peers, 0);
+        site
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.cluster.nodes[0]
+    }
+
+    /// Writes the range file. The VTEP of the first peer is another one for each `move_of_first`.
+    pub fn list(&self, peers: u32, move_of_first: u32) {
+        let entry = |n: u32| {
+            let moved = if n == 1 { move_of_first << 16 } else { 0 };
+            json!({
+                "name": format!("peer-{n}"),
+                "vtep": Ipv4Addr::from(0xac10_0000 + n + moved),
+                "ranges": [format!("{}/24", Ipv4Addr::from(0x0a00_0000 + (n << 8)))],
+            })
+        };
+        let own = json!({
+            "name": self.node().name, "vtep": self.node().vtep, "ranges": ["10.0.0.0/24"],
+        });
+        let nodes: Vec<Value> = [own].into_iter().chain((1..=peers).map(entry)).collect();
+        self.cluster.write_range_file(&json!({
+            "version": 1,
+            "vni": self.cluster.network.vni,
+            "clusterCIDRs": ["10.0.0.0/8"],
+            "nodes": nodes,
+        }));
+    }
+
+    /// Waits until an ADD takes the range file's times for its content.
+    pub fn settle(&self) {
+        self.cluster.settle();
+    }
+
+    /// The call of a verb for the pod.
+    pub fn call(&self, verb: &str) -> Program {
+        let configuration = self.cluster.network.configuration.to_string();
+        cni::call(&ours("flatnet"), &configuration, verb, self.pod_path())
+    }
+
+    fn pod_path(&self) -> &Path {
+        &self.pod.paths()[0]
+    }
+
+    /// Runs a program on the node, and lets the kernel finish.
+    pub fn run(&self, program: &Program) -> Duration {
+        let elapsed = self.node().netns.run(|| program.run());
+        rest();
+        elapsed
+    }
+
+    /// What makes flatnet apply the range file: the one place that chooses the command.
+    pub fn apply(&self) -> Program {
+        self.call("ADD")
+    }
+
+    /// Takes back what applying left beside the overlay.
+    pub fn after_apply(&self) {
+        self.run(&self.call("DEL"));
+    }
+}
