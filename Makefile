@@ -1,12 +1,12 @@
-# One command for each thing that is done with this project. `make demo` and `make test` install
-# what they need on Debian 12; the others expect it there.
+# One command for each thing that is done with this project. `make demo`, `make test` and `make bench`
+# install what they need on Debian 12; the others expect it there.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build demo test checks fmt lint unit e2e doc fuzz schema clean
+.PHONY: build demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -14,6 +14,11 @@ BIN := target/release
 FUZZ := tests/fuzz
 # Namespaces need root; compiling does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# How cargo runs as root what it has compiled as somebody else.
+ifneq ($(SUDO),)
+AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/usr/sbin:/sbin']"
+endif
+BENCH = cargo run --locked -p flatnet-bench $(AS_ROOT) --
 
 # Static: against musl where that target is installed, else against glibc. A target is always
 # named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
@@ -47,7 +52,7 @@ test:
 		END { printf "%d passed, %d failed\n", passed, failed }' target/test.log
 	exit $$status
 
-checks: fmt lint unit e2e doc
+checks: fmt lint unit e2e bench-smoke doc
 
 fmt:
 	cargo fmt --all --check
@@ -58,25 +63,39 @@ lint:
 	cargo clippy --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 unit:
-	cargo test --locked --workspace --exclude flatnet-tests --all-features --no-fail-fast
+	cargo test --locked --workspace --exclude flatnet-tests --exclude flatnet-bench --all-features --no-fail-fast
 	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target
+
 
 # The real executables between real network namespaces.
 e2e: build
-	runner=()
-	if [ -n "$(SUDO)" ]; then
-		runner=(--config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/usr/sbin:/sbin']")
-	fi
-	cargo test --locked -p flatnet-tests --no-fail-fast "$${runner[@]}"
+	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+
+# flatnet and its peers in one run; refreshes docs/performance.md.
+bench:
+	@.ci/install bench
+	$(MAKE) --no-print-directory build
+	$(BENCH) --document docs/performance.md
+
+# A part of it; prints, and writes to target/bench only.
+bench-attach bench-scale bench-datapath:
+	@.ci/install bench
+	$(MAKE) --no-print-directory build
+	$(BENCH) $(@:bench-%=%)
+
+# That it runs and writes what it should.
+bench-smoke: build
+	cargo test --locked -p flatnet-bench $(AS_ROOT)
 
 # Each fuzz target for so many seconds; says how many executions and findings, and fails on any.
 SECONDS := 60
 fuzz:
 	@.ci/install fuzz
 	$(FUZZ)/run $(SECONDS)
+
 
 # The published JSON Schemas, from the types that parse the files.
 schema:
