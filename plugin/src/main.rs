@@ -21,6 +21,7 @@ mod overlay;
 #[cfg(test)]
 mod overlay_properties;
 mod reconcile;
+mod remove;
 mod side;
 mod stamp;
 mod sync;

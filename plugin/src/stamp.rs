@@ -44,7 +44,9 @@ pub struct Stamp {
     /// The range file; `None` if it had just changed when it was read.
     source: Option<Source>,
     /// Inode of the network namespace that plays this node.
-    netns: u64,
+    pub netns: u64,
+    /// The network's name.
+    pub network: String,
     /// The node's name in the range file.
     pub node: String,
     /// Its VTEP.
@@ -117,6 +119,7 @@ impl Stamp {
             format: FORMAT,
             source: Some(source).filter(|source| source.settled(SystemTime::now())),
             netns,
+            network: conf.name.clone(),
             node: applied.node.name.clone(),
             vtep: applied.node.vtep,
             vni: applied.vni,
@@ -149,14 +152,30 @@ impl Stamp {
             .find_map(|node| Self::read(conf, &node, netns))
     }
 
+    /// The stamps of all networks and nodes that share a state folder.
+    pub fn all(state_dir: &Path) -> Vec<Self> {
+        let entries = |folder: &Path| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let networks = entries(state_dir);
+        let nodes = networks.iter().flat_map(|network| entries(network));
+        nodes.filter_map(|node| Self::load(&node.join(FILE))).collect()
+    }
+
     fn read(conf: &NetworkConf, node: &str, netns: u64) -> Option<Self> {
+        let stamp = Self::load(&file(conf, node))?;
+        (stamp.netns == netns && stamp.node == node).then_some(stamp)
+    }
+
+    fn load(path: &Path) -> Option<Self> {
         // Without O_NONBLOCK a FIFO in its place would stop every verb.
         let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(file(conf, node));
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
         let mut text = Vec::new();
         opened.ok()?.read_to_end(&mut text).ok()?;
         let stamp: Self = serde_json::from_slice(&text).ok()?;
-        (stamp.format == FORMAT && stamp.netns == netns && stamp.node == node).then_some(stamp)
+        (stamp.format == FORMAT).then_some(stamp)
     }
 
     /// Makes the stamp one that is never fresh. It still tells which node this is.

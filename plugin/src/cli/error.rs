@@ -21,6 +21,9 @@ pub enum Error {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The same that can stop a verb.
+    #[error(transparent)]
+    Verb(#[from] crate::error::Error),
     /// A file could not be handled.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

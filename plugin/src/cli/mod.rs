@@ -9,6 +9,7 @@ mod lab;
 mod networks;
 mod output;
 mod ranges;
+mod remove;
 mod sync;
 mod table;
 
@@ -45,6 +46,7 @@ enum Command {
     #[command(subcommand)]
     Ranges(ranges::Command),
     Sync(sync::Command),
+    Remove(remove::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
     let answer = match cli.command {
         Command::Ranges(command) => command.run(),
         Command::Sync(command) => command.run(),
+        Command::Remove(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

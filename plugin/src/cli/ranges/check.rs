@@ -6,15 +6,22 @@ use flatnet_conf::RangeFile;
 use serde_json::{Value, json};
 
 use super::capacity::Capacity;
+use super::outside;
 use crate::cli::error::Error;
-use crate::cli::output::{Answer, Outcome};
+use crate::cli::output::{Answer, Outcome, complain};
 use crate::cli::table::{Align, Table};
 
-/// Reads the file and judges it.
-pub fn run(path: &Path, json: bool) -> Result<Answer, Error> {
+/// Reads the file and judges it. A pod outside of its node's ranges is no fault of the file's.
+pub fn run(path: &Path, state_dir: &Path, json: bool) -> Result<Answer, Error> {
     match RangeFile::load(path) {
-        Ok(file) if json => Ok(Answer::json(&document(&file), Outcome::Fine)),
-        Ok(file) => Ok(Answer::fine(summary(path, &file))),
+        Ok(file) => {
+            let warnings = outside::warnings(&file, state_dir)?;
+            if json {
+                return Ok(Answer::json(&document(&file, &warnings), Outcome::Fine));
+            }
+            warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+            Ok(Answer::fine(summary(path, &file)))
+        }
         Err(error @ flatnet_conf::Error::Read { .. }) => Err(error.into()),
         Err(error) if json => {
             let document = json!({ "valid": false, "error": error.to_string() });
@@ -56,7 +63,7 @@ fn summary(path: &Path, file: &RangeFile) -> String {
 }
 
 /// For scripts.
-fn document(file: &RangeFile) -> Value {
+fn document(file: &RangeFile, warnings: &[String]) -> Value {
     let nodes: Vec<Value> = file
         .nodes
         .iter()
@@ -75,9 +82,11 @@ fn document(file: &RangeFile) -> Value {
         "version": 1,
         "vni": file.vni,
         "port": file.port,
+        "directRouting": file.direct_routing,
         "clusterCIDRs": file.cluster_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "nodes": nodes,
         "podAddresses": total(file),
+        "warnings": warnings,
     })
 }
 
@@ -104,7 +113,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pods.json");
         std::fs::write(&path, text).unwrap();
-        run(&path, json)
+        run(&path, folder.path(), json)
     }
 
     #[test]
@@ -145,7 +154,8 @@ mod tests {
         let document: Value = serde_json::from_str(&answer.text).unwrap();
         assert_eq!((&document["valid"], document["error"].is_string()), (&json!(false), true));
         for json in [false, true] {
-            let error = run(Path::new("/nonexistent/pods.json"), json).unwrap_err();
+            let error = run(Path::new("/nonexistent/pods.json"), Path::new("/nonexistent"), json)
+                .unwrap_err();
             assert_eq!(error.outcome(), Outcome::Failed);
         }
     }

@@ -4,6 +4,7 @@ pub mod allot;
 mod capacity;
 mod check;
 mod init;
+mod outside;
 
 use std::path::PathBuf;
 
@@ -34,9 +35,14 @@ pub enum Command {
         output: Option<PathBuf>,
     },
     /// Say what is wrong with a range file (exit code 1), or what is in it
+    ///
+    /// Warns of pods of this machine whose addresses are in none of their node's ranges any more.
     Check {
         /// The range file
         file: PathBuf,
+        /// Where the leases are
+        #[arg(long, value_name = "DIR", default_value = "/run/flatnet")]
+        state_dir: PathBuf,
         /// A JSON document for scripts
         #[arg(long)]
         json: bool,
@@ -50,7 +56,7 @@ impl Command {
             Self::Init { cluster_cidrs, nodes, prefixes, output } => {
                 init::run(&cluster_cidrs, &nodes, &prefixes, output.as_deref())
             }
-            Self::Check { file, json } => check::run(&file, json),
+            Self::Check { file, state_dir, json } => check::run(&file, &state_dir, json),
         }
     }
 }

@@ -1,0 +1,48 @@
+//! `flatnet remove`: takes a network off this node.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::error::Error;
+use super::output::{Answer, Outcome};
+use crate::remove;
+
+/// Take a network off this node, with its device, routes, packet filter rules and leases
+#[derive(Args)]
+pub struct Command {
+    /// The network's name
+    network: String,
+    /// Where the leases are
+    #[arg(long, value_name = "DIR", default_value = "/run/flatnet")]
+    state_dir: PathBuf,
+    /// A JSON document for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Does it. A network that is not there is a finding.
+    pub fn run(self) -> Result<Answer, Error> {
+        let Self { network, state_dir, json } = self;
+        let removed = remove::run(&state_dir, &network)?;
+        let devices: Vec<_> = removed.vnis.iter().map(|vni| format!("flat.{vni}")).collect();
+        let there = !devices.is_empty() || !removed.nodes.is_empty();
+        let outcome = if there { Outcome::Fine } else { Outcome::Finding };
+        if json {
+            let document =
+                json!({ "network": network, "removed": devices, "nodes": removed.nodes });
+            return Ok(Answer::json(&document, outcome));
+        }
+        let text = match there {
+            true => format!(
+                "{network}: removed {} from {}\n",
+                devices.join(", "),
+                removed.nodes.join(", ")
+            ),
+            false => format!("{network}: there is nothing of it on this node\n"),
+        };
+        Ok(Answer { text, outcome })
+    }
+}

@@ -1,0 +1,94 @@
+//! `flatnet remove`: a network leaves this node, with all that it has here.
+//!
+//! The protocol has no verb for it: DEL is about one pod, and the last pod's DEL leaves the overlay
+//! for the next. It needs neither range file nor configuration, which may be gone already.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use flatnet_ipam::{Leases, node_folder};
+
+use crate::desired;
+use crate::error::Error;
+use crate::kernel::{Kernel, LinkKind, Netlink};
+use crate::living::lives;
+use crate::overlay;
+use crate::stamp::Stamp;
+
+/// What a network had here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The VNIs whose device and rules are gone; more than one if a change was cut short.
+    pub vnis: Vec<u32>,
+    /// The nodes whose state folders are gone.
+    pub nodes: Vec<String>,
+}
+
+/// Removes a network's device, routes, rules and state folder of the node that this namespace
+/// plays. Settings of the kernel stay: others may rely on them by now.
+///
+/// # Errors
+/// Code 7 if pods are attached, with their names; nothing is changed then. Otherwise what the
+/// kernel or the file system refuses.
+pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
+    let mut node = Netlink::open()?;
+    let own = node.netns().inode()?;
+    let stamps = Stamp::all(state_dir).into_iter();
+    let stamps: Vec<_> =
+        stamps.filter(|stamp| stamp.network == network && stamp.netns == own).collect();
+    for stamp in &stamps {
+        refuse_living(&mut node, state_dir, stamp)?;
+    }
+    let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
+    vnis.extend(devices(&mut node, network)?);
+    for vni in &vnis {
+        overlay::retire(&mut node, network, *vni)?;
+    }
+    for stamp in &stamps {
+        let folder = node_folder(state_dir, network, &stamp.node);
+        fs::remove_dir_all(&folder).map_err(|source| Error::File {
+            action: "remove",
+            path: folder.display().to_string(),
+            source,
+        })?;
+    }
+    Ok(Removed {
+        vnis: vnis.into_iter().collect(),
+        nodes: stamps.into_iter().map(|stamp| stamp.node).collect(),
+    })
+}
+
+fn refuse_living(node: &mut dyn Kernel, state_dir: &Path, stamp: &Stamp) -> Result<(), Error> {
+    let leases = Leases::existing(state_dir, &stamp.network, &stamp.node)?;
+    let Some(leases) = leases else { return Ok(()) };
+    leases.reclaim(&mut |candidate| lives(node, candidate))?;
+    // Those of an ADD under way are among them, though the kernel knows nothing of them yet.
+    let listing = leases.list()?;
+    let attached = listing.leases.iter().map(|lease| lease.attachment.to_string());
+    let attached: Vec<_> = attached.chain(listing.broken.iter().map(ToString::to_string)).collect();
+    match attached.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Configuration {
+            reason: format!(
+                "network {} has pods on {}, remove them first: {}",
+                stamp.network,
+                stamp.node,
+                attached.join(", ")
+            ),
+        }),
+    }
+}
+
+/// The VNIs of the devices that bear the network's alias.
+fn devices(node: &mut dyn Kernel, network: &str) -> Result<Vec<u32>, Error> {
+    let ours = desired::alias(network, "");
+    let links = node.links()?.into_iter();
+    let ours = links.filter(|link| link.alias.as_ref().is_some_and(|a| a.starts_with(&ours)));
+    Ok(ours
+        .filter_map(|link| match link.kind {
+            LinkKind::Vxlan(vxlan) => Some(vxlan.vni),
+            _ => None,
+        })
+        .collect())
+}
