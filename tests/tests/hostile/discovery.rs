@@ -104,6 +104,7 @@ fn nobody_learns_a_mac_from_a_pod() {
                 tally.count(&what, !learnt.is_empty());
             }
         }
+        scene.count_eavesdropping(&mut tally);
         believed_where_nothing_guards(&scene);
     }
     tally.finish();

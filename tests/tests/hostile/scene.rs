@@ -12,7 +12,7 @@ use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
 use serde_json::json;
 
-use crate::tally::Tally;
+use crate::tally::{Shot, Tally};
 
 /// Where forged packets go; nobody need listen.
 pub const PORT: u16 = 4444;
@@ -79,6 +79,26 @@ impl Scene {
         let honest = |payload: &[u8]| vec![self.datagram(self.own(to), to, payload)];
         let sink = Sink::frames(&self.target.netns);
         Tally::new("a marker").volley(&self.port, &sink, (&self.port, honest), Vec::new());
+    }
+
+    /// What the target sends to the neighbour comes to it, and not to the attacker.
+    pub fn count_eavesdropping(&self, tally: &mut Tally) {
+        let from = Port::open(&self.target.netns, "eth0");
+        let veth = kernel::link(&self.cluster.nodes[1].netns, self.target.veth()).expect("a veth");
+        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        let (attacker, neighbour) =
+            (Sink::frames(&self.attacker.netns), Sink::frames(&self.neighbour.netns));
+        for own in self.target.addresses() {
+            let send = |pod: &Pod, payload: &[u8]| {
+                let to = pod.addresses().into_iter().find(|to| to.is_ipv4() == own.is_ipv4());
+                vec![ethernet(gateway, from.mac, &udp(at(own), at(to.expect("both")), payload))]
+            };
+            let heard = |payload: &[u8]| send(&self.neighbour, payload);
+            tally.volley(&from, &neighbour, (&from, heard), Vec::new());
+            let shot = Shot::new(format!("{own} to the neighbour"), heard);
+            let honest = |payload: &[u8]| send(&self.attacker, payload);
+            tally.volley(&from, &attacker, (&from, honest), vec![shot]);
+        }
     }
 
     /// Who everyone takes everyone for: address, device and MAC of each neighbour entry, and each FDB

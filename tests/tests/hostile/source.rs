@@ -141,6 +141,7 @@ fn a_false_source_mac_deceives_nobody() {
         }
     }
     assert_eq!(scene.acquaintances(), before, "somebody believed a MAC");
+    scene.count_eavesdropping(&mut tally);
     tally.finish();
 }
 
