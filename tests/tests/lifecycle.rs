@@ -203,3 +203,15 @@ fn two_interfaces_of_one_container_stand_side_by_side() {
     assert_eq!(kernel::link_names(&pod.netns), ["lo".into()].into());
     assert_eq!(leases(node), Vec::<String>::new());
 }
+
+#[test]
+fn the_state_is_for_its_owner_only() {
+    let cluster = Cluster::new(1);
+    let pod = cluster.nodes[0].add("pod");
+    let files = snapshot::folder(&cluster.network.state_dir);
+    assert!(files.len() > pod.addresses().len() + 4, "{:?}", files.keys());
+    for (path, (mode, _)) in files {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode & 0o777, expected, "{}: {mode:o}", path.display());
+    }
+}
