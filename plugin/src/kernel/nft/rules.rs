@@ -10,6 +10,8 @@
 //!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack
 //! }
 //! chain input-4096 { type filter hook input priority raw;
+//!   iifgroup G icmp type destination-unreachable icmp code frag-needed drop
+//!   iifgroup G icmpv6 type packet-too-big drop
 //!   udp dport 4789 @th,96,24 4096 ip saddr != @vteps-4096 drop
 //!   udp dport 4789 @th,96,24 4096 ip daddr != @vteps-4096 drop
 //! }
@@ -36,6 +38,9 @@
 //! solicitation, until its table is full. `::` passes in duplicate address detection only,
 //! `0.0.0.0` in DHCP only: the kernel's fib expression takes these for good. A source that is the
 //! node's own address is spoofed like any other.
+//!
+//! Nor may it tell the node what a path carries: the node would believe it about the way to any
+//! peer or pod, and refuse large packets of all pods for ten minutes. A pod is the end of its path.
 //!
 //! **Who else may not.** A container of another network, or of another program, may be masqueraded
 //! on its way out, and would reach the next node with a VTEP's address. Its packets with our VNI
@@ -173,7 +178,10 @@ impl RuleSet {
             let drop = vec![verdict(Verdict::Drop)];
             self.rule(why, [self.to_port(), self.our_vni(Is::Equal), whose, drop])
         };
+        let [v4, v6] = self.too_large();
         let mut rules = vec![
+            v4,
+            v6,
             drop_ours("overlay packet from no VTEP", stranger()),
             drop_ours("overlay packet to no VTEP", elsewhere),
         ];
@@ -189,6 +197,25 @@ impl RuleSet {
             ));
         }
         rules
+    }
+
+    /// What a router says to the sender of a packet that was too large for the next link.
+    fn too_large(&self) -> [Rule; 2] {
+        const IPPROTO_ICMP: u8 = 1;
+        const IPPROTO_ICMPV6: u8 = 58;
+        // Type and code (RFC 1191); type alone (RFC 4443).
+        [(IPPROTO_ICMP, &[3, 4][..]), (IPPROTO_ICMPV6, &[2])].map(|(protocol, kind)| {
+            let told = vec![
+                meta(Meta::Transport),
+                compare(Is::Equal, &[protocol]),
+                payload(Header::Transport, 0, kind.len() as u32),
+                compare(Is::Equal, kind),
+            ];
+            self.rule(
+                "path MTU from a pod",
+                [self.sent_by_pod(), told, vec![verdict(Verdict::Drop)]],
+            )
+        })
     }
 
     fn forward(&self) -> Vec<Rule> {

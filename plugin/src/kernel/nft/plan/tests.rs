@@ -73,6 +73,8 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: overlay packet from no VTEP\" to chain prerouting-7",
             "add rule \"pods: overlay packet from a VTEP\" to chain prerouting-7",
             "add chain input-7",
+            "add rule \"pods: path MTU from a pod\" to chain input-7",
+            "add rule \"pods: path MTU from a pod\" to chain input-7",
             "add rule \"pods: overlay packet from no VTEP\" to chain input-7",
             "add rule \"pods: overlay packet to no VTEP\" to chain input-7",
             "add chain forward-7",
