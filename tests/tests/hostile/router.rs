@@ -1,4 +1,4 @@
-//! Pods that play the router: advertisements and redirects, to their node and to other pods.
+//! Pods that play the router: advertisements, redirects and path MTUs, to their node and to other pods.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -163,4 +163,48 @@ fn a_node_takes_no_ipv6_redirect_from_a_pod() {
     kernel::set_sysctl(node, &format!("ipv6/conf/{veth}/forwarding"), "0");
     scene.send_all(&[frame]);
     assert!(way().contains("via fe80::bad"), "the redirect is ill-formed: {}", way());
+}
+
+/// An ICMP error of a pod that says: a packet of the node's to `lost` was too large.
+fn too_large(scene: &Scene, to: IpAddr, lost: IpAddr) -> Vec<u8> {
+    match (scene.attacker.v4(), scene.attacker.v6(), to, lost) {
+        (IpAddr::V4(own), _, IpAddr::V4(to), IpAddr::V4(lost)) => {
+            let cause = icmp(to, lost, [0, 0], [0; 4], &[]);
+            scene.frame(&icmp(own, to, [3, 4], [0, 0, 2, 0x58], &cause))
+        }
+        (_, IpAddr::V6(own), IpAddr::V6(to), IpAddr::V6(lost)) => {
+            let cause = icmp6(to, lost, 129, [0; 4], &[]);
+            scene.frame(&icmp6(own, to, 2, [0, 0, 5, 0], &cause))
+        }
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn a_node_takes_no_path_mtu_from_a_pod() {
+    let mut tally = Tally::new("path MTUs from a pod");
+    for v6_underlay in [false, true] {
+        let scene = Scene::new(v6_underlay);
+        let node = &scene.node().netns;
+        let peer = scene.cluster.nodes[1].vtep;
+        let pods = [&scene.target, &scene.neighbour].into_iter().flat_map(|pod| pod.addresses());
+        let lost: Vec<IpAddr> = pods.chain([peer]).collect();
+        let lowered = |to: IpAddr| node.exec(&format!("ip route get {to}")).contains(" mtu ");
+        let send_all = || {
+            for lost in &lost {
+                let own = scene.node().vtep_addresses().into_iter();
+                let own =
+                    own.chain([scene.node().vtep]).find(|own| own.is_ipv4() == lost.is_ipv4());
+                scene.port.send(&too_large(&scene, own.expect("both families"), *lost));
+            }
+            // Comes after them, and is small enough for any path.
+            probe::ping(&scene.attacker.netns, scene.neighbour.v4());
+        };
+        send_all();
+        lost.iter().for_each(|lost| tally.count(&lost.to_string(), lowered(*lost)));
+        node.exec("nft delete table inet flatnet");
+        send_all();
+        assert!(lost.iter().all(|lost| lowered(*lost)), "the messages are ill-formed");
+    }
+    tally.finish();
 }
