@@ -5,31 +5,6 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
 
-/// What makes a node drop, and which chain it is in ADD's words.
-const BLOCKADES: [(&[&str], &[&str]); 3] = [
-    (
-        &["iptables-nft -P FORWARD DROP", "ip6tables-nft -P FORWARD DROP"],
-        &[
-            "chain FORWARD of table ip filter (nftables)",
-            "chain FORWARD of table ip6 filter (nftables)",
-        ],
-    ),
-    (
-        &["iptables-legacy -P FORWARD DROP", "ip6tables-legacy -P FORWARD DROP"],
-        &[
-            "chain FORWARD of table ip filter (legacy iptables)",
-            "chain FORWARD of table ip6 filter (legacy iptables)",
-        ],
-    ),
-    (
-        &[
-            "nft add table inet wall",
-            "nft add chain inet wall through { type filter hook forward priority 5 ; policy drop ; }",
-        ],
-        &["chain through of table inet wall (nftables)"],
-    ),
-];
-
 /// Attaches a pod and tells what was logged.
 fn add(node: &Node) -> (Pod, String) {
     let mut pod = Pod::new("pod");
@@ -46,47 +21,74 @@ fn commands(log: &str) -> Vec<&str> {
         .collect()
 }
 
-#[test]
-fn add_names_what_keeps_pods_apart_and_what_helps() {
-    for (blockade, chains) in BLOCKADES {
-        let cluster = Cluster::new(2);
-        let mut pods = Vec::new();
-        let mut advice = Vec::new();
-        for node in &cluster.nodes {
-            blockade.iter().for_each(|line| drop(node.netns.exec(line)));
-            let (pod, log) = add(node);
-            for chain in chains {
-                assert!(log.contains(chain), "{chain}: {log}");
-            }
-            assert_eq!(commands(&log).len(), 2 * chains.len(), "{log}");
-            advice.push(log);
-            pods.push(pod);
-            // Once for each applying of the range file, not for each pod.
-            cluster.settle();
-            node.forget_overlay();
-            let _applied = add(node);
-            let (pod, log) = add(node);
-            assert_eq!(log, "");
-            pods.push(pod);
+/// Pods are apart where these commands have run; ADD names these chains, and what it says helps.
+fn named_and_mended(blockade: &[&str], chains: &[&str]) {
+    let cluster = Cluster::new(2);
+    let mut pods = Vec::new();
+    let mut advice = Vec::new();
+    for node in &cluster.nodes {
+        blockade.iter().for_each(|line| drop(node.netns.exec(line)));
+        let (pod, log) = add(node);
+        for chain in chains {
+            assert!(log.contains(chain), "{chain}: {log}");
         }
-        let pairs = [(0, 1), (0, 2), (2, 0), (3, 1)].map(|(from, to)| (&pods[from], &pods[to]));
-        for (from, to) in pairs {
-            assert!(
-                to.addresses().iter().all(|to| !probe::reaches(&from.netns, *to)),
-                "{blockade:?}"
-            );
-        }
-        for (node, log) in cluster.nodes.iter().zip(&advice) {
-            commands(log).into_iter().for_each(|command| drop(node.netns.exec(command)));
-        }
-        for (from, to) in pairs {
-            to.addresses().into_iter().for_each(|to| probe::ping(&from.netns, to));
-        }
-        for node in &cluster.nodes {
-            node.forget_overlay();
-            assert_eq!(add(node).1, "", "{blockade:?}");
-        }
+        assert_eq!(commands(&log).len(), 2 * chains.len(), "{log}");
+        advice.push(log);
+        pods.push(pod);
+        // Once for each applying of the range file, not for each pod.
+        cluster.settle();
+        node.forget_overlay();
+        let _applied = add(node);
+        let (pod, log) = add(node);
+        assert_eq!(log, "");
+        pods.push(pod);
     }
+    let pairs = [(0, 1), (0, 2), (2, 0), (3, 1)].map(|(from, to)| (&pods[from], &pods[to]));
+    // One on the same node, one on the other: each lost packet takes its time.
+    for (from, to) in &pairs[..2] {
+        assert!(to.addresses().iter().all(|to| !probe::reaches(&from.netns, *to)), "{blockade:?}");
+    }
+    for (node, log) in cluster.nodes.iter().zip(&advice) {
+        commands(log).into_iter().for_each(|command| drop(node.netns.exec(command)));
+    }
+    for (from, to) in pairs {
+        to.addresses().into_iter().for_each(|to| probe::ping(&from.netns, to));
+    }
+    for node in &cluster.nodes {
+        node.forget_overlay();
+        assert_eq!(add(node).1, "", "{blockade:?}");
+    }
+}
+
+#[test]
+fn iptables_with_a_policy_of_drop() {
+    named_and_mended(
+        &["iptables-nft -P FORWARD DROP", "ip6tables-nft -P FORWARD DROP"],
+        &[
+            "chain FORWARD of table ip filter (nftables)",
+            "chain FORWARD of table ip6 filter (nftables)",
+        ],
+    );
+}
+
+#[test]
+fn legacy_iptables_with_a_policy_of_drop() {
+    named_and_mended(
+        &["iptables-legacy -P FORWARD DROP", "ip6tables-legacy -P FORWARD DROP"],
+        &[
+            "chain FORWARD of table ip filter (legacy iptables)",
+            "chain FORWARD of table ip6 filter (legacy iptables)",
+        ],
+    );
+}
+
+#[test]
+fn an_nft_chain_with_a_policy_of_drop() {
+    let chain = "{ type filter hook forward priority 5 ; policy drop ; }";
+    named_and_mended(
+        &["nft add table inet wall", &format!("nft add chain inet wall through {chain}")],
+        &["chain through of table inet wall (nftables)"],
+    );
 }
 
 #[test]
