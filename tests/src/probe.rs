@@ -259,6 +259,10 @@ mod tests {
             netns.exec(&format!("ip addr add 10.7.0.{n}/24 dev v0"));
             netns.exec("ip link set v0 up");
         }
+        // Until the kernel has reported an end as up, what it sends is dropped.
+        for netns in [&left, &right] {
+            crate::kernel::wait_until_up(netns, "v0");
+        }
         (left, right, [10, 7, 0, 2].into())
     }
 

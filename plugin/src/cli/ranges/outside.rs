@@ -35,7 +35,7 @@ pub fn warnings(file: &RangeFile, state_dir: &Path) -> Result<Vec<String>, Error
 }
 
 fn outside(node: &str, ranges: &[Range], lease: &Record) -> Vec<String> {
-    let given = |address: &IpAddr| ranges.iter().any(|range| gives(range, *address));
+    let given = |address: &IpAddr| ranges.iter().any(|range| range.gives(*address));
     let routed = |address: IpAddr| ranges.iter().any(|range| range.subnet().contains(address));
     let addresses = lease.addresses.iter().filter(|address| !given(address));
     addresses
@@ -50,11 +50,6 @@ fn outside(node: &str, ranges: &[Range], lease: &Record) -> Vec<String> {
             )
         })
         .collect()
-}
-
-fn gives(range: &Range, address: IpAddr) -> bool {
-    let excluded = range.exclude().iter().any(|excluded| excluded.contains(address));
-    range.contains(address) && (range.start()..=range.end()).contains(&address) && !excluded
 }
 
 #[cfg(test)]
