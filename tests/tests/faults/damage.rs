@@ -21,7 +21,16 @@ fn replaced(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("write");
 }
 
-const DAMAGES: [Damage; 10] = [
+/// Replaces the first of these bytes in place.
+fn edited(path: &Path, from: &[u8], to: &[u8]) {
+    let content = fs::read(path).unwrap_or_default();
+    let at = content.windows(from.len()).position(|window| window == from).unwrap_or(0);
+    let (before, after) = content.split_at(at);
+    let after = after.get(from.len()..).unwrap_or_default();
+    fs::write(path, [before, to, after].concat()).expect("write");
+}
+
+const DAMAGES: [Damage; 14] = [
     ("emptied", |path| fs::write(path, "").expect("write")),
     ("cut", |path| {
         let content = fs::read(path).unwrap_or_default();
@@ -30,6 +39,13 @@ const DAMAGES: [Damage; 10] = [
     ("zeroed", |path| fs::write(path, [0; 200]).expect("write")),
     ("nested", |path| fs::write(path, "[".repeat(100_000)).expect("write")),
     ("large", |path| fs::write(path, vec![b'x'; 4 << 20]).expect("write")),
+    ("100 MB", |path| {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        file.and_then(|file| file.set_len(100 << 20)).expect("make longer");
+    }),
+    ("no UTF-8", |path| edited(path, b":", b":\xff\xfe")),
+    ("huge numbers", |path| edited(path, b":", b":1e999,\"netns\":99999999999999999999999,\"x\":")),
+    ("keys twice", |path| edited(path, b"{", br#"{"addresses":["10.244.1.1"],"netns":1,"#)),
     ("replaced by an empty file", |path| replaced(path, b"")),
     ("replaced by another's words", |path| {
         replaced(path, br#"{"containerID":"x","ifname":"eth0","veth":"lo","netns":1,"addresses":["10.244.1.1"]}"#);

@@ -7,6 +7,7 @@
 mod baseline;
 mod concurrency;
 mod damage;
+mod documents;
 mod failure;
 mod hostile;
 mod inject;
