@@ -60,7 +60,13 @@ impl Bars<'_> {
             .x_label_area_size(30)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..right, 0.0..top.max(f64::MIN_POSITIVE))?;
-        chart.configure_mesh().disable_x_mesh().disable_x_axis().y_desc(self.unit).draw()?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .disable_x_mesh()
+            .disable_x_axis()
+            .y_desc(self.unit)
+            .draw()?;
         let width = 0.84 / self.kinds.len() as f64;
         for (kind, name) in self.kinds.iter().enumerate() {
             let colour = COLOURS[kind % COLOURS.len()];

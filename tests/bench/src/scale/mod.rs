@@ -19,7 +19,7 @@ pub const BATCH: &str = "ip + bridge -batch";
 /// The same without a metric of its own for each peer.
 pub const PLAIN: &str = "ip + bridge -batch, no metrics";
 
-/// How the nodes' range file was before.
+/// Nothing stands yet.
 pub const FROM_NOTHING: &str = "from nothing";
 /// Nothing in it has changed.
 pub const UNCHANGED: &str = "unchanged";
@@ -83,7 +83,7 @@ fn batches(peers: u32, scratch: &Scratch, findings: &mut Findings) -> [(&'static
         site.node().netns.run(|| crate::attach::peak_of(program, scratch.path()))
     };
     let key = |contender| Key::new(contender, "peak memory", with_peers(peers));
-    findings.push(&key(FLATNET), "MiB", peak(&site, site.apply()));
+    findings.push(&key(FLATNET), "MiB", peak(&site, site.sync()));
     let batches = [(BATCH, Metrics::Own), (PLAIN, Metrics::None)]
         .map(|(name, metrics)| (name, Batch::read(&site, metrics, scratch.path())));
     let fresh = Site::new(peers);
@@ -94,17 +94,14 @@ fn batches(peers: u32, scratch: &Scratch, findings: &mut Findings) -> [(&'static
 /// flatnet on a fresh node: from nothing, unchanged, one peer changed.
 fn flatnet(peers: u32, findings: &mut Findings) {
     let site = Site::new(peers);
-    let mut apply = |test: &str| {
-        let elapsed = site.run(&site.apply());
+    let mut sync = |test: &str| {
+        let elapsed = site.run(&site.sync());
         findings.push(&Key::new(FLATNET, test, with_peers(peers)), "ms", ms(elapsed));
-        site.after_apply();
     };
-    apply(FROM_NOTHING);
-    // Without the stamp, nothing is known of what was applied last.
-    site.node().forget_overlay();
-    apply(UNCHANGED);
+    sync(FROM_NOTHING);
+    sync(UNCHANGED);
     site.list(peers, 1);
-    apply(ONE_CHANGED);
+    sync(ONE_CHANGED);
 }
 
 /// iproute2 on a fresh node: from nothing, and the same again.

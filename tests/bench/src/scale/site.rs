@@ -1,8 +1,9 @@
 //! A node, and a range file with as many peers as one likes. Only the node stands; what it knows of
 //! its peers is the same as if they did.
 
+use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
@@ -21,6 +22,7 @@ const PEERS: &str = "172.16.0.0/12";
 #[derive(Debug)]
 pub struct Site {
     cluster: Cluster,
+    configuration: PathBuf,
     pod: Pods,
 }
 
@@ -30,7 +32,10 @@ impl Site {
         let cluster = Cluster::new(1);
         let node = &cluster.nodes[0];
         node.netns.exec(&format!("ip route add {PEERS} via 192.168.50.254 dev {UNDERLAY}"));
-        let site = Self { cluster, pod: Pods::new(1) };
+        let configuration = cluster.folder().join("pods.conf");
+        fs::write(&configuration, cluster.network.configuration.to_string())
+            .expect("write the configuration");
+        let site = Self { cluster, configuration, pod: Pods::new(1) };
         site.list(peers, 0);
         site
     }
@@ -70,11 +75,7 @@ impl Site {
     /// The call of a verb for the pod.
     pub fn call(&self, verb: &str) -> Program {
         let configuration = self.cluster.network.configuration.to_string();
-        cni::call(&ours("flatnet"), &configuration, verb, self.pod_path())
-    }
-
-    fn pod_path(&self) -> &Path {
-        &self.pod.paths()[0]
+        cni::call(&ours("flatnet"), &configuration, verb, &self.pod.paths()[0])
     }
 
     /// Runs a program on the node, and lets the kernel finish.
@@ -84,13 +85,8 @@ impl Site {
         elapsed
     }
 
-    /// What makes flatnet apply the range file: the one place that chooses the command.
-    pub fn apply(&self) -> Program {
-        self.call("ADD")
-    }
-
-    /// Takes back what applying left beside the overlay.
-    pub fn after_apply(&self) {
-        self.run(&self.call("DEL"));
+    /// What makes flatnet apply the range file.
+    pub fn sync(&self) -> Program {
+        Program::new(&ours("flatnet"), ["sync", &self.configuration.display().to_string()])
     }
 }
