@@ -30,6 +30,12 @@ pub struct Site {
     pub node: Node,
 }
 
+/// The underlay there, looked at before anything is changed.
+pub struct Ways {
+    underlay: Underlay,
+    mtu: u32,
+}
+
 /// What was brought about there.
 pub struct Standing {
     /// The MTU of overlay and pods, in bytes.
@@ -56,12 +62,13 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     if let Some(stamp) = standing(kernel, conf, netns, &site.source)? {
         return Ok(stamp);
     }
+    let ways = site.survey(kernel, conf)?;
     let before = Stamp::find(conf, netns);
     if let Some(before) = &before {
         // Killed half way, the overlay may look whole: only a stamp written at the end may say so.
         before.outdate(conf)?;
     }
-    let standing = site.establish(kernel, conf, before.as_ref())?;
+    let standing = site.establish(kernel, conf, &ways, before.as_ref())?;
     forward_policy::warn(kernel, &site.file);
     let stamp = site.stamp(conf, netns, &standing);
     stamp.write(conf)?;
@@ -126,34 +133,45 @@ impl Site {
         lock(conf, &self.node)
     }
 
-    /// Makes what stands into what should stand, with the difference only. `before` is the stamp
-    /// of what was applied last, if there is one.
+    /// Looks whether the network can be brought about, and how; changes nothing.
     ///
     /// # Errors
-    /// Something foreign is in the way (104), the underlay carries too little (7), or the kernel
-    /// refuses (103).
-    pub fn establish(
-        &self,
-        kernel: &mut dyn Kernel,
-        conf: &NetworkConf,
-        before: Option<&Stamp>,
-    ) -> Result<Standing, Error> {
+    /// Another network has its addresses (104), the underlay carries too little (7), or the kernel
+    /// cannot be asked (103).
+    pub fn survey(&self, kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<Ways, Error> {
         let Self { file, node, .. } = self;
         other_networks::refuse_overlap(kernel, &conf.name, file)?;
         let underlay = Underlay::look(kernel, file, node)?;
         let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
+        Ok(Ways { underlay, mtu })
+    }
+
+    /// Makes what stands into what should stand, with the difference only. `before` is the stamp
+    /// of what was applied last, if there is one.
+    ///
+    /// # Errors
+    /// Something foreign is in the way (104), or the kernel refuses (103).
+    pub fn establish(
+        &self,
+        kernel: &mut dyn Kernel,
+        conf: &NetworkConf,
+        ways: &Ways,
+        before: Option<&Stamp>,
+    ) -> Result<Standing, Error> {
+        let Self { file, node, .. } = self;
+        let Ways { underlay, mtu } = ways;
         let moved = before.filter(|before| before.vni != file.vni);
         if let Some(before) = moved {
             log::warn!("{}: the range file has another vni now", overlay_name(before.vni));
             retire(kernel, &conf.name, before.vni)?;
         }
-        forwarding::enable(kernel, &underlay, node)?;
-        let want = desired::overlay(&conf.name, file, node, mtu, &underlay.adjacent());
+        forwarding::enable(kernel, underlay, node)?;
+        let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         apply(kernel, &want, &desired::rules(&conf.name, file, conf.ip_masq))?;
         if moved.is_some() {
             regroup(kernel, conf, file.vni)?;
         }
-        Ok(Standing { mtu, witness: witness(kernel, &want)? })
+        Ok(Standing { mtu: *mtu, witness: witness(kernel, &want)? })
     }
 
     /// The stamp of what was brought about in the namespace with this inode.

@@ -47,6 +47,7 @@ pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, Error> {
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let site = Site::find(&mut node, conf)?;
+    let ways = site.survey(&mut node, conf)?;
     let before = Stamp::find(conf, own);
     let applies = mode == Mode::Apply;
     let _lock = if applies { Some(site.lock(conf)?) } else { None };
@@ -54,7 +55,7 @@ pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, Error> {
         before.outdate(conf)?;
     }
     let mut journal = Journal::new(&mut node, mode);
-    let standing = site.establish(&mut journal, conf, before.as_ref())?;
+    let standing = site.establish(&mut journal, conf, &ways, before.as_ref())?;
     let mut network = Network {
         conf,
         group: veth_group(site.vni()),
