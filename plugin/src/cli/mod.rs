@@ -5,6 +5,7 @@
 //! as it should be), 2 could not look, or not understood.
 
 mod error;
+mod install;
 mod lab;
 mod networks;
 mod output;
@@ -47,6 +48,7 @@ enum Command {
     Ranges(ranges::Command),
     Sync(sync::Command),
     Remove(remove::Command),
+    Install(install::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
         Command::Ranges(command) => command.run(),
         Command::Sync(command) => command.run(),
         Command::Remove(command) => command.run(),
+        Command::Install(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

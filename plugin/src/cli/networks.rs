@@ -52,8 +52,12 @@ fn all(files: &[PathBuf]) -> Result<Vec<NetworkConf>, Error> {
     Ok(networks)
 }
 
-/// What a runtime takes for a configuration, by its name.
 fn in_folder(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
+    all(&files(folder)?)
+}
+
+/// What a runtime takes for a configuration, by its name, in the order of the names.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(folder).map_err(Error::file("list", folder))?;
     let mut files = Vec::new();
     for entry in entries {
@@ -63,7 +67,7 @@ fn in_folder(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
         }
     }
     files.sort();
-    all(&files)
+    Ok(files)
 }
 
 #[cfg(test)]
