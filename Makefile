@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -33,6 +33,10 @@ build:
 	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
 	mkdir -p $(BIN)
 	install "$${CARGO_TARGET_DIR:-target}/$$target/release/"{flatnet,flatnet-ipam} $(BIN)/
+
+# Man pages and shell completions.
+manual:
+	cargo run --locked -p flatnet --example manual -- target/manual
 
 # Three nodes with two pods each on this machine, and who reaches whom.
 demo:

@@ -1,32 +1,4 @@
-//! `flatnet`: a CNI plugin when a runtime calls it, a tool when a person does.
-//!
-//! A runtime sets `CNI_COMMAND` and passes no arguments (CNI specification, section 2).
-
-mod attachment;
-mod cli;
-mod delegate;
-mod desired;
-mod dispatch;
-mod error;
-mod forward_policy;
-mod forwarding;
-mod grant;
-mod identity;
-mod kernel;
-mod living;
-mod logging;
-mod mtu;
-mod other_networks;
-mod overlay;
-#[cfg(test)]
-mod overlay_properties;
-mod reconcile;
-mod remove;
-mod side;
-mod stamp;
-mod sync;
-mod underlay;
-mod verbs;
+//! The executable `flatnet`.
 
 use std::process::ExitCode;
 
@@ -36,18 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    let called = std::env::var_os("CNI_COMMAND").is_some_and(|command| !command.is_empty());
-    if !called || std::env::args_os().len() > 1 {
-        return cli::run();
-    }
-    let reply = dispatch::call(|name| std::env::var_os(name), std::io::stdin());
-    match reply.write(std::io::stdout()) {
-        Ok(()) if reply.success => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
-        Err(e) => {
-            // The runtime will take this for a failure and call again or clean up.
-            eprintln!("flatnet: cannot write the result: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    flatnet::run()
 }

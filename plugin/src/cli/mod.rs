@@ -18,7 +18,7 @@ use std::env::consts::{ARCH, OS};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::Answer;
 
@@ -54,6 +54,11 @@ enum Command {
     Lab(lab::Command),
 }
 
+/// What the arguments may be: for man pages and shell completions, which no plugin has to carry.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command of the arguments.
 pub fn run() -> ExitCode {
     // A usage error ends here with exit code 2, help and version with 0.
@@ -75,7 +80,6 @@ pub fn run() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn arguments_are_consistent() {
