@@ -135,6 +135,28 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
     )
 }
 
+/// Messages of attributes whose lengths and contents may be wrong, names of ours among them.
+fn dumps() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let names = vec!["flatnet\0", "vteps-7\0", "cluster4-7\0", "input-7\0", "output-7"];
+    let value = prop_oneof![
+        prop::sample::select(names).prop_map(|name| name.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..24),
+    ];
+    let attribute = (0u16..9, value, prop::option::weighted(0.1, 0u16..64));
+    let message = prop::collection::vec(attribute, 0..5).prop_map(|attributes| {
+        let mut bytes = Vec::new();
+        for (kind, value, wrong) in attributes {
+            let length = wrong.unwrap_or(value.len() as u16 + 4);
+            bytes.extend_from_slice(&length.to_ne_bytes());
+            bytes.extend_from_slice(&kind.to_ne_bytes());
+            bytes.extend_from_slice(&value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    });
+    prop::collection::vec(message, 0..4)
+}
+
 /// What somebody else did to the objects of network 7.
 #[derive(Clone, Debug)]
 enum Drift {
@@ -198,6 +220,20 @@ fn drift(kernel: &mut Kernel, drift: Drift) {
 }
 
 proptest! {
+    /// Whatever is dumped, there is a plan.
+    #[test]
+    fn no_dump_is_too_strange(
+        chains in dumps(), rules in dumps(), sets in dumps(), elements in dumps(),
+        want in rule_sets(7),
+    ) {
+        let names = Names::of(7);
+        let mut sets = observed::sets(&names, &sets);
+        sets.iter_mut().for_each(|set| set.elements = observed::elements(&elements));
+        let chains = observed::chains(&names, chains, rules);
+        let observed = Observed { table: Some(Table { flags: 0, uses: 0 }), sets, chains };
+        prop_assert!(!replace(&observed, &want.sets(), &want.chains()).is_empty());
+    }
+
     #[test]
     fn whatever_stands_becomes_what_is_wanted(
         before in rule_sets(7), other in rule_sets(8), drifted in drifts(),
