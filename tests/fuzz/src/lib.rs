@@ -1,6 +1,7 @@
 //! What must hold of anything that comes from outside: a function for each kind of input, which
 //! panics if it does not. `make fuzz` calls them with what libFuzzer finds, `cargo test` with the
-//! corpus.
+//! corpus. Of the corpus, `found-*` are inputs of libFuzzer's own, chosen for what they reach; the
+//! others are written by hand.
 
 mod environment;
 mod host_local;
