@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, TcpStream};
 
-use flatnet_tests::cluster::{Cluster, Settings};
+use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::kernel::{self, Route};
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
@@ -95,6 +95,44 @@ fn a_full_size_packet_passes_and_one_byte_more_is_refused() {
             let said = String::from_utf8_lossy(&over.stderr).to_lowercase();
             assert!(!over.status.success(), "underlay {mtu}: {over:?}");
             assert!(said.contains("message too long"), "underlay {mtu}: {over:?}");
+        }
+    }
+}
+
+/// Sixty peers are reached by the same route, but for one that has a route of its own, and then for
+/// one more that a rule sends to another table: the narrowest way counts.
+#[test]
+fn the_narrowest_of_many_ways_gives_the_mtu() {
+    for (v6_underlay, family, overhead) in [(false, "-4", 50), (true, "-6", 70)] {
+        let cluster = Cluster::with(Settings { nodes: 1, mtu: 1500, v6_underlay });
+        let node = &cluster.nodes[0];
+        let vtep = |n: u8| match v6_underlay {
+            true => format!("fd00:50::{n:x}"),
+            false => format!("192.168.50.{n}"),
+        };
+        let peer = |n: u8| json!({ "name": format!("peer-{n}"), "vtep": vtep(n), "ranges": [format!("10.244.{n}.0/24")] });
+        let nodes: Vec<_> = [node.entry()].into_iter().chain((2..62).map(peer)).collect();
+        cluster.write_range_file(&json!({ "version": 1, "vni": 4096, "nodes": nodes }));
+        let (own, ruled) = (vtep(40), vtep(50));
+        let steps = [
+            (1500, vec![]),
+            (1480, vec![format!("route add {own} dev {UNDERLAY} mtu 1480")]),
+            (
+                1460,
+                vec![
+                    format!("route add {ruled} dev {UNDERLAY} mtu 1460 table 77"),
+                    format!("rule add to {ruled} lookup 77"),
+                ],
+            ),
+        ];
+        for (narrowest, commands) in steps {
+            for command in commands {
+                node.netns.exec(&format!("ip {family} {command}"));
+            }
+            node.del(&node.add("pod")).silent();
+            let link = kernel::link(&node.netns, &node.overlay()).expect("the overlay");
+            assert_eq!(link["mtu"], narrowest - overhead, "{family}: {link}");
+            node.forget_overlay();
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
+use netlink_packet_core::NlasIterator;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
@@ -88,6 +89,27 @@ pub fn address(message: &AddressMessage) -> Option<(u32, IpNetwork)> {
     }
     let network = IpNetwork::new(local.or(address)?, message.header.prefix_len).ok()?;
     Some((message.header.index, network))
+}
+
+/// The destination of a route or rule, from `struct rtmsg` or `struct fib_rule_hdr`, which begin
+/// alike, and `RTA_DST` or `FRA_DST`, which are one number; `None` if it is every destination.
+/// Of ten thousand routes nothing else is looked at, so nothing else is decoded.
+///
+/// # Errors
+/// The message is no such one.
+pub fn destination(payload: &[u8]) -> Result<Option<IpNetwork>, String> {
+    const HEADER: usize = 12;
+    const DST: u16 = 1;
+    let (Some(&length), Some(attributes)) = (payload.get(1), payload.get(HEADER..)) else {
+        return Err("it is too short".into());
+    };
+    let dst = NlasIterator::new(attributes).filter_map(Result::ok).find(|nla| nla.kind() == DST);
+    let Some(dst) = dst else { return Ok(None) };
+    let address = match *dst.value() {
+        [a, b, c, d] => IpAddr::from([a, b, c, d]),
+        ref bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).map_err(|e| e.to_string())?),
+    };
+    IpNetwork::new(address, length).map(Some).map_err(|e| e.to_string())
 }
 
 /// One of our routes, and the index of its device.

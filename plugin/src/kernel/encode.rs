@@ -17,6 +17,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
 };
+use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
@@ -73,6 +74,20 @@ pub fn get_routes(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
     message.header.address_family = family;
     message.attributes.push(RouteAttribute::Oif(dev));
     RouteNetlinkMessage::GetRoute(message)
+}
+
+/// `ip route show table all`
+pub fn get_all_routes(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// `ip rule show`
+pub fn get_rules(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = family;
+    RouteNetlinkMessage::GetRule(message)
 }
 
 /// `ip route get TO`

@@ -116,6 +116,11 @@ impl Kernel for Fake {
         Ok(self.by_index(dev).map(|link| link.fdb.clone()).unwrap_or_default())
     }
 
+    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
+        let known = self.paths.keys().filter(|to| to.is_ipv4() == ipv4);
+        Ok(known.map(|to| IpNetwork::from(*to)).collect())
+    }
+
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
         Ok(to.iter().map(|to| self.paths.get(to).copied()).collect())
     }

@@ -121,6 +121,10 @@ impl Kernel for Journal<'_> {
         self.kernel.routes(dev)
     }
 
+    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
+        self.kernel.distinctions(ipv4)
+    }
+
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         self.kernel.neighbours(dev)
     }

@@ -112,6 +112,10 @@ pub trait Kernel {
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
     /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
+    /// Every prefix by which rules, or routes of any table, tell destinations of a family apart: two
+    /// addresses that are in the same ones of these are sent the same way (but for equal-cost
+    /// nexthops). `ip rule show`, `ip route show table all`
+    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError>;
     /// The path to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
+use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
-use super::socket::{Answer, Request, Socket};
+use super::socket::{Answer, Request, Row, Socket};
 use super::{
     Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route, Veth,
     VxlanLink, decode, encode, legacy,
@@ -119,17 +120,17 @@ impl Netlink {
     ) -> Result<Vec<(u32, Route)>, KernelError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let rows = match self.socket.dump("ip route show", get(family)) {
+            let rows = self.socket.dump("ip route show", get(family), |row| {
+                Ok(match row.decode()? {
+                    RouteNetlinkMessage::NewRoute(message) => decode(&message),
+                    _ => None,
+                })
+            });
+            match rows {
                 // A kernel without IPv6 has no such table.
-                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {
-                    continue;
-                }
-                rows => rows?,
-            };
-            routes.extend(rows.iter().filter_map(|row| match row {
-                RouteNetlinkMessage::NewRoute(message) => decode(message),
-                _ => None,
-            }));
+                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {}
+                rows => routes.extend(rows?),
+            }
         }
         Ok(routes)
     }
@@ -172,25 +173,21 @@ impl Kernel for Netlink {
     }
 
     fn links(&mut self) -> Result<Vec<Link>, KernelError> {
-        let rows = self.socket.dump("ip link show", encode::get_links())?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| match row {
-                RouteNetlinkMessage::NewLink(message) => Some(decode::link(message)),
+        self.socket.dump("ip link show", encode::get_links(), |row| {
+            Ok(match row.decode()? {
+                RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
                 _ => None,
             })
-            .collect())
+        })
     }
 
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
-        let rows = self.socket.dump("ip addr show", encode::get_addresses())?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| match row {
-                RouteNetlinkMessage::NewAddress(message) => decode::address(message),
+        self.socket.dump("ip addr show", encode::get_addresses(), |row| {
+            Ok(match row.decode()? {
+                RouteNetlinkMessage::NewAddress(message) => decode::address(&message),
                 _ => None,
             })
-            .collect())
+        })
     }
 
     fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
@@ -203,16 +200,27 @@ impl Kernel for Netlink {
         Ok(routes.into_iter().filter(|(on, _)| *on == dev).map(|(_, route)| route).collect())
     }
 
+    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
+        let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let read = |row: Row<'_>| decode::destination(row.payload);
+        let mut networks = self.socket.dump("ip rule show", encode::get_rules(family), read)?;
+        let routes = encode::get_all_routes(family);
+        networks.extend(self.socket.dump("ip route show table all", routes, read)?);
+        Ok(networks)
+    }
+
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Unspec, dev);
-        let rows = self.socket.dump("ip neigh show", request)?;
-        Ok(on_device(&rows, dev).filter_map(decode::neighbour).collect())
+        self.socket.dump("ip neigh show", request, |row| {
+            Ok(on_device(row.decode()?, dev).as_ref().and_then(decode::neighbour))
+        })
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Bridge, dev);
-        let rows = self.socket.dump("bridge fdb show", request)?;
-        Ok(on_device(&rows, dev).filter_map(decode::fdb).collect())
+        self.socket.dump("bridge fdb show", request, |row| {
+            Ok(on_device(row.decode()?, dev).as_ref().and_then(decode::fdb))
+        })
     }
 
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
@@ -355,14 +363,11 @@ impl Kernel for Netlink {
     }
 }
 
-fn on_device(
-    rows: &[RouteNetlinkMessage],
-    dev: u32,
-) -> impl Iterator<Item = &netlink_packet_route::neighbour::NeighbourMessage> {
-    rows.iter().filter_map(move |row| match row {
+fn on_device(row: RouteNetlinkMessage, dev: u32) -> Option<NeighbourMessage> {
+    match row {
         RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == dev => {
             Some(message)
         }
         _ => None,
-    })
+    }
 }

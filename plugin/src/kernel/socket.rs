@@ -50,12 +50,35 @@ pub struct Socket {
     received: Vec<u8>,
 }
 
-enum Frame {
+/// One message of the kernel, as far as every socket must understand it.
+enum Frame<'a> {
     Acknowledged(u32),
+    Refused(u32, Refusal),
     Done,
-    Answer(u32, Answer),
-    Undecodable(String),
+    Row(u32, Row<'a>),
     Overrun,
+}
+
+type Refusal = (Errno, Option<String>);
+
+/// A message that tells of something, not decoded yet.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    kind: u16,
+    flags: u16,
+    /// What follows the header `struct nlmsghdr`.
+    pub payload: &'a [u8],
+}
+
+impl Row<'_> {
+    /// # Errors
+    /// What the decoder does not understand.
+    pub fn decode(self) -> Result<RouteNetlinkMessage, String> {
+        let mut header = NetlinkHeader::default();
+        header.message_type = self.kind;
+        header.flags = self.flags;
+        RouteNetlinkMessage::deserialize(&header, self.payload).map_err(|e| e.to_string())
+    }
 }
 
 impl Socket {
@@ -127,12 +150,16 @@ impl Socket {
                     finished |= sequence == last;
                     Ok(())
                 }
-                Frame::Answer(sequence, answer) => {
-                    finished |= sequence == last && matches!(answer, Answer::Refused { .. });
-                    on(sequence.wrapping_sub(first) as usize, answer);
+                Frame::Refused(sequence, (errno, extended)) => {
+                    finished |= sequence == last;
+                    on(sequence.wrapping_sub(first) as usize, Answer::Refused { errno, extended });
                     Ok(())
                 }
-                Frame::Undecodable(reason) => Err(reason),
+                Frame::Row(sequence, row) => {
+                    let message = Box::new(row.decode()?);
+                    on(sequence.wrapping_sub(first) as usize, Answer::Message(message));
+                    Ok(())
+                }
                 Frame::Overrun => Err("it did not fit the receive buffer".into()),
                 Frame::Done => Ok(()),
             })?;
@@ -140,20 +167,22 @@ impl Socket {
         Ok(())
     }
 
-    /// Asks for a table. A message of a kind that the decoder does not know is left out and logged:
-    /// one strange device must not hide the others. Begun again when the table changed meanwhile.
-    pub fn dump(
+    /// Asks for a table and keeps what `read` makes of its rows. One that cannot be read is left out
+    /// and logged: one strange device must not hide the others. Begun again when the table changed
+    /// meanwhile.
+    pub fn dump<T>(
         &mut self,
         name: &str,
         message: RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        read: impl Fn(Row<'_>) -> Result<Option<T>, String>,
+    ) -> Result<Vec<T>, KernelError> {
         self.prepare_to_dump()?;
         for _ in 0..DUMP_ATTEMPTS {
             let mut buffer = Vec::new();
             let request = Request { message: message.clone(), flags: NLM_F_DUMP };
             self.append(&mut buffer, request, 0);
             self.send(&buffer)?;
-            if let Some(rows) = self.receive_dump(name)? {
+            if let Some(rows) = self.receive_dump(name, &read)? {
                 return Ok(rows);
             }
         }
@@ -164,10 +193,11 @@ impl Socket {
     }
 
     /// The rows of a dump; `None` if the table changed while it was read (`NLM_F_DUMP_INTR`).
-    fn receive_dump(
+    fn receive_dump<T>(
         &mut self,
         name: &str,
-    ) -> Result<Option<Vec<RouteNetlinkMessage>>, KernelError> {
+        read: &impl Fn(Row<'_>) -> Result<Option<T>, String>,
+    ) -> Result<Option<Vec<T>>, KernelError> {
         let mut rows = Vec::new();
         let mut refused = None;
         let (mut finished, mut interrupted) = (false, false);
@@ -176,12 +206,14 @@ impl Socket {
                 interrupted |= flags & NLM_F_DUMP_INTR != 0;
                 match frame {
                     Frame::Done => finished = true,
-                    Frame::Answer(_, Answer::Message(row)) => rows.push(*row),
-                    Frame::Answer(_, Answer::Refused { errno, extended }) => {
+                    Frame::Row(_, row) => match read(row) {
+                        Ok(row) => rows.extend(row),
+                        Err(reason) => log::debug!("{name}: a row left out: {reason}"),
+                    },
+                    Frame::Refused(_, refusal) => {
                         finished = true;
-                        refused = Some((errno, extended));
+                        refused = Some(refusal);
                     }
-                    Frame::Undecodable(reason) => log::debug!("{name}: a row left out: {reason}"),
                     Frame::Overrun => return Err("it did not fit the receive buffer".into()),
                     Frame::Acknowledged(_) => {}
                 }
@@ -221,7 +253,7 @@ impl Socket {
     /// Receives one datagram and hands on each message in it that answers the current batch.
     fn receive(
         &mut self,
-        mut on: impl FnMut(u16, Frame) -> Result<(), String>,
+        mut on: impl FnMut(u16, Frame<'_>) -> Result<(), String>,
     ) -> Result<(), KernelError> {
         let length = loop {
             match self.inner.recv(&mut &mut self.received[..], 0) {
@@ -242,32 +274,21 @@ impl Socket {
     }
 }
 
-fn decode(frame: &NetlinkBuffer<&[u8]>) -> Frame {
+fn decode<'a>(frame: &NetlinkBuffer<&'a [u8]>) -> Frame<'a> {
     let payload = frame.payload();
     let sequence = frame.sequence_number();
     match frame.message_type() {
         NLMSG_ERROR => match errno(payload) {
             None => Frame::Acknowledged(sequence),
-            Some(errno) => {
-                let extended = extended_text(frame.flags(), payload);
-                Frame::Answer(sequence, Answer::Refused { errno, extended })
-            }
+            Some(errno) => Frame::Refused(sequence, (errno, extended_text(frame.flags(), payload))),
         },
         // A dump that fails half way says so in the NLMSG_DONE.
         NLMSG_DONE => match errno(payload) {
             None => Frame::Done,
-            Some(errno) => Frame::Answer(sequence, Answer::Refused { errno, extended: None }),
+            Some(errno) => Frame::Refused(sequence, (errno, None)),
         },
         NLMSG_OVERRUN => Frame::Overrun,
-        kind => {
-            let mut header = NetlinkHeader::default();
-            header.message_type = kind;
-            header.flags = frame.flags();
-            match RouteNetlinkMessage::deserialize(&header, payload) {
-                Ok(message) => Frame::Answer(sequence, Answer::Message(Box::new(message))),
-                Err(e) => Frame::Undecodable(e.to_string()),
-            }
-        }
+        kind => Frame::Row(sequence, Row { kind, flags: frame.flags(), payload }),
     }
 }
 
@@ -318,7 +339,7 @@ mod tests {
         payload.extend_from_slice(b"no dev\0\0");
         let bytes = frame(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, &payload);
         match decode(&NetlinkBuffer::new(&bytes[..])) {
-            Frame::Answer(5, Answer::Refused { errno, extended }) => {
+            Frame::Refused(5, (errno, extended)) => {
                 assert_eq!(errno, Errno::ENODEV);
                 assert_eq!(extended.as_deref(), Some("no dev"));
             }
@@ -333,13 +354,16 @@ mod tests {
         let bytes = frame(NLMSG_ERROR, NLM_F_CAPPED, &payload);
         assert!(matches!(decode(&NetlinkBuffer::new(&bytes[..])), Frame::Acknowledged(5)));
         let bytes = frame(4000, 0, &[1, 2, 3, 4]);
-        assert!(matches!(decode(&NetlinkBuffer::new(&bytes[..])), Frame::Undecodable(_)));
+        match decode(&NetlinkBuffer::new(&bytes[..])) {
+            Frame::Row(5, row) => assert!(row.decode().is_err()),
+            _ => panic!("not a row"),
+        }
     }
 
     #[test]
     fn a_dump_that_ends_in_an_error_is_a_refusal() {
         let bytes = frame(NLMSG_DONE, 0, &(-4i32).to_ne_bytes());
         let frame = decode(&NetlinkBuffer::new(&bytes[..]));
-        assert!(matches!(frame, Frame::Answer(5, Answer::Refused { errno: Errno::EINTR, .. })));
+        assert!(matches!(frame, Frame::Refused(5, (Errno::EINTR, None))));
     }
 }
