@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use flatnet_conf::Range;
 use nix::unistd::{AccessFlags, access};
@@ -145,6 +146,16 @@ impl Leases {
     /// The lease of an attachment; `None` if there is none.
     pub fn get(&self, key: &Key) -> Result<Option<Record>> {
         lock::read(&self.disk.lease(key))
+    }
+
+    /// When the lease of an attachment was written; `None` if there is none.
+    pub fn since(&self, key: &Key) -> Result<Option<SystemTime>> {
+        let path = self.disk.lease(key);
+        match fs::symlink_metadata(&path).and_then(|found| found.modified()) {
+            Ok(time) => Ok(Some(time)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("examine", &path)(error)),
+        }
     }
 
     /// All leases, and what is wrong with the files that are none.

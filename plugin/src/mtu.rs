@@ -1,6 +1,8 @@
 //! How large a packet the overlay can carry.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
 use flatnet_conf::Node;
 
@@ -31,12 +33,17 @@ pub fn overlay_mtu(
     node: &Node,
     configured: Option<u32>,
 ) -> Result<u32, Error> {
-    let carried = underlay_mtu(kernel, underlay, node)?;
+    let carried = narrowest(kernel, underlay, node)?.mtu;
     choose(carried, node, configured).map_err(|reason| Error::Configuration { reason })
 }
 
+/// Bytes of outer headers on the underlay of this node.
+pub fn overhead(node: &Node) -> u32 {
+    if node.vtep.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 }
+}
+
 fn choose(underlay: u32, node: &Node, configured: Option<u32>) -> Result<u32, String> {
-    let overhead = if node.vtep.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+    let overhead = overhead(node);
     let most = underlay.saturating_sub(overhead);
     let minimum = match node.ranges.iter().any(|range| range.subnet().is_ipv6()) {
         true => MINIMUM_V6,
@@ -61,35 +68,57 @@ fn choose(underlay: u32, node: &Node, configured: Option<u32>) -> Result<u32, St
     }
 }
 
-/// The smallest MTU on the routes to the peers; without a reachable peer, the MTU of the device
-/// that has the VTEP's address, unless it is the loopback, which says nothing about the wire.
-fn underlay_mtu(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Result<u32, Error> {
+/// The way that decides the MTU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowest {
+    /// What it carries, outer headers included, in bytes.
+    pub mtu: u32,
+    /// The uplink.
+    pub dev: String,
+    /// The peer's VTEP; `None` if the MTU is that of the own VTEP's device.
+    pub toward: Option<IpAddr>,
+}
+
+/// The way to a peer with the smallest MTU; without a reachable peer, the device that has the VTEP's
+/// address, unless it is the loopback, which says nothing about the wire.
+///
+/// # Errors
+/// Code 7 if there is neither; a kernel error if a device cannot be looked at.
+pub fn narrowest(
+    kernel: &mut dyn Kernel,
+    underlay: &Underlay,
+    node: &Node,
+) -> Result<Narrowest, Error> {
     let mut devices = BTreeMap::new();
-    let mut smallest = None;
+    let mut narrowest: Option<Narrowest> = None;
     for (peer, path) in &underlay.peers {
         let Some(path) = path else {
             log::info!("no route to VTEP {peer} now; it does not count for the MTU");
             continue;
         };
-        let device = match devices.get(&path.dev) {
-            Some(mtu) => *mtu,
-            None => {
-                let mtu = kernel.link_by_index(path.dev)?.map_or(u32::MAX, |link| link.mtu);
-                *devices.entry(path.dev).or_insert(mtu)
-            }
+        let device = match devices.entry(path.dev) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(kernel.link_by_index(path.dev)?),
         };
-        let mtu = path.mtu.map_or(device, |mtu| mtu.min(device));
-        smallest = Some(smallest.map_or(mtu, |smallest: u32| smallest.min(mtu)));
+        let Some(device) = device else { continue };
+        let mtu = path.mtu.map_or(device.mtu, |mtu| mtu.min(device.mtu));
+        if narrowest.as_ref().is_none_or(|narrowest| mtu < narrowest.mtu) {
+            let dev = device.dev.name.clone();
+            narrowest = Some(Narrowest { mtu, dev, toward: Some(*peer) });
+        }
     }
-    if let Some(mtu) = smallest {
-        return Ok(mtu);
+    if let Some(narrowest) = narrowest {
+        return Ok(narrowest);
     }
     let link = match underlay.own {
         Some(dev) => kernel.link_by_index(dev)?,
         None => None,
     };
-    let mtu = link.map(|link| if link.dev.name == "lo" { ETHERNET } else { link.mtu });
-    mtu.ok_or_else(|| Error::Configuration {
+    let own = link.map(|link| {
+        let mtu = if link.dev.name == "lo" { ETHERNET } else { link.mtu };
+        Narrowest { mtu, dev: link.dev.name, toward: None }
+    });
+    own.ok_or_else(|| Error::Configuration {
         reason: format!(
             "the VTEP address {} of node {} is on no device of this machine, and no peer is \
              reachable; add the address or correct the range file",

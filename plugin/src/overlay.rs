@@ -117,6 +117,11 @@ impl Site {
         Ok(Self { source, file, node })
     }
 
+    /// The whole range file.
+    pub fn file(&self) -> &RangeFile {
+        &self.file
+    }
+
     /// The network's VNI.
     pub fn vni(&self) -> u32 {
         self.file.vni

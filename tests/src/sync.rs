@@ -1,25 +1,14 @@
 //! `flatnet sync` on a node, as an administrator calls it.
 
-use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use serde_json::json;
-
+use crate::cli::flatnet;
 use crate::node::Node;
-use crate::program::{ours, said};
+use crate::program::said;
 
 /// Runs `flatnet sync` with the node's network in a configuration folder of its own.
 pub fn sync(node: &Node, args: &[&str]) -> Output {
-    let folder = node.network.state_dir.with_file_name(format!("{}.net.d", node.name));
-    fs::create_dir_all(&folder).expect("a configuration folder");
-    let plugin = &node.network.configuration;
-    let list = json!({
-        "cniVersion": plugin["cniVersion"], "name": plugin["name"], "plugins": [plugin],
-    });
-    fs::write(folder.join("10-pods.conflist"), list.to_string()).expect("write a configuration");
-    let mut command = Command::new(ours("flatnet"));
-    command.env_clear().arg("sync").arg("--conf-dir").arg(folder).args(args);
-    node.netns.finish(&mut command, b"")
+    flatnet(node, "sync", args)
 }
 
 /// The changes that `flatnet sync --dry-run` tells, without indentation; the pods' are after those

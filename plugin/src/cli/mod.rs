@@ -4,13 +4,17 @@
 //! prints, and turns the outcome into an exit code: 0 fine, 1 a finding (what was looked at is not
 //! as it should be), 2 could not look, or not understood.
 
+mod drift;
 mod error;
 mod install;
 mod lab;
+mod list;
+mod look;
 mod networks;
 mod output;
 mod ranges;
 mod remove;
+mod status;
 mod sync;
 mod table;
 
@@ -49,6 +53,8 @@ enum Command {
     Sync(sync::Command),
     Remove(remove::Command),
     Install(install::Command),
+    Status(status::Command),
+    List(list::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -68,6 +74,8 @@ pub fn run() -> ExitCode {
         Command::Sync(command) => command.run(),
         Command::Remove(command) => command.run(),
         Command::Install(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::List(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

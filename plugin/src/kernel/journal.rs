@@ -53,6 +53,17 @@ impl Record {
         })
     }
 
+    /// The changes to devices and to what hangs on them, each with the device's name.
+    pub fn changes(&self) -> impl Iterator<Item = (&str, &Change)> {
+        self.0.iter().flat_map(|entry| {
+            let (dev, changes) = match entry {
+                Entry::Words(_) => ("", &[][..]),
+                Entry::Changes(dev, changes) => (&dev.name[..], &changes[..]),
+            };
+            changes.iter().map(move |change| (dev, change))
+        })
+    }
+
     fn push(&mut self, words: String) {
         self.0.push(Entry::Words(words));
     }
@@ -250,6 +261,7 @@ mod tests {
             assert!(!journal.delete_link("eth1").unwrap());
             let changes = journal.changes();
             assert_eq!(changes.count(), 3);
+            assert_eq!(changes.changes().collect::<Vec<_>>(), [("eth0", &Change::Mtu(1400))]);
             said.push(changes.words().collect::<Vec<_>>());
             if mode == Mode::Plan {
                 assert_eq!(fake, before);

@@ -33,13 +33,19 @@ impl Capacity {
         if self.ipv4 > 0 {
             words.push(format!("{} IPv4", self.ipv4));
         }
-        // Nobody reads twenty digits; from a million on the nearest power of two says it.
-        match self.ipv6 {
-            0 => {}
-            few @ ..1_000_000 => words.push(format!("{few} IPv6")),
-            many => words.push(format!("2^{:.0} IPv6", (many as f64).log2())),
+        if self.ipv6 > 0 {
+            words.push(format!("{} IPv6", short(self.ipv6)));
         }
         if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    }
+}
+
+/// A count as people read it: nobody reads twenty digits; from a million on the nearest power of
+/// two says it.
+pub fn short(count: u64) -> String {
+    match count {
+        few @ ..1_000_000 => few.to_string(),
+        many => format!("2^{:.0}", (many as f64).log2()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `flatnet ranges`: writes a range file, or says what is wrong with one.
 
 pub mod allot;
-mod capacity;
+pub mod capacity;
 mod check;
 mod init;
 mod outside;

@@ -1,0 +1,265 @@
+//! `flatnet list`: the attachments of this node, and whether each is whole.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use flatnet_conf::NetworkConf;
+use flatnet_ipam::{Attachment, Key, Leases, Record};
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::look::Look;
+use super::networks::Networks;
+use super::output::{Answer, Outcome, complain};
+use super::table::{Align, Table};
+use crate::kernel::netns::Netns;
+use crate::kernel::{Kernel, Netlink};
+use crate::sync::Report;
+
+/// The attachments of this node: pod, addresses, veth, age, and whether each is whole
+///
+/// An attachment is known by its lease: addresses that another IPAM plugin gave are not listed.
+#[derive(Args)]
+pub struct Command {
+    #[command(flatten)]
+    networks: Networks,
+    /// A JSON document for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Lists; exit code 1 if an attachment is not whole.
+    pub fn run(self) -> Result<Answer, Error> {
+        let mut outcome = Outcome::Fine;
+        let mut rows = Vec::new();
+        for conf in &self.networks.find()? {
+            match rows_of(conf) {
+                Ok((found, problems)) => {
+                    problems.iter().for_each(|problem| complain(problem));
+                    let fine = problems.is_empty() && found.iter().all(|row| row.state.is_fine());
+                    outcome = outcome.max(if fine { Outcome::Fine } else { Outcome::Finding });
+                    rows.extend(found);
+                }
+                Err(error) => {
+                    outcome = Outcome::Failed;
+                    complain(&format!("network {}: {error}", conf.name));
+                }
+            }
+        }
+        match self.json {
+            true => {
+                let documents: Vec<_> = rows.iter().map(Row::json).collect();
+                Ok(Answer::json(&json!({ "attachments": documents }), outcome))
+            }
+            false => Ok(Answer { text: table(&rows), outcome }),
+        }
+    }
+}
+
+/// One attachment.
+struct Row {
+    network: String,
+    lease: Record,
+    age: Option<Duration>,
+    state: State,
+}
+
+/// What is left of an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// All of it.
+    Whole,
+    /// What `flatnet sync` puts right: so many changes.
+    Drifted(usize),
+    /// What only the next ADD, DEL or GC clears away: the reason.
+    Lost(&'static str),
+    /// It is not this node's to judge: the reason.
+    Unknown(&'static str),
+}
+
+impl State {
+    fn is_fine(&self) -> bool {
+        matches!(self, Self::Whole | Self::Unknown(_))
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Whole => "whole".into(),
+            Self::Drifted(1) => "drifted: 1 change to make".into(),
+            Self::Drifted(changes) => format!("drifted: {changes} changes to make"),
+            Self::Lost(why) => format!("lost: {why}"),
+            Self::Unknown(why) => format!("unknown: {why}"),
+        }
+    }
+}
+
+/// The attachments of a network, and what could not be read.
+fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::Error> {
+    let mut look = Look::at(conf)?;
+    let listing = look.leases(conf)?;
+    let leases = Leases::existing(&conf.state_dir, &conf.name, &look.site.node.name)?;
+    let now = SystemTime::now();
+    let mut rows = Vec::new();
+    for lease in listing.leases {
+        let holder = &lease.attachment;
+        let key = Key::new(&conf.name, &holder.container_id, &holder.ifname);
+        let since = leases.as_ref().map(|leases| leases.since(&key)).transpose()?.flatten();
+        let state = match lost(&mut look.kernel, look.netns, holder)? {
+            Some(state) => state,
+            None => match changes(&look.drift, holder) {
+                0 => State::Whole,
+                changes => State::Drifted(changes),
+            },
+        };
+        let age = since.and_then(|since| now.duration_since(since).ok());
+        rows.push(Row { network: conf.name.clone(), lease, age, state });
+    }
+    Ok((rows, listing.broken.iter().map(ToString::to_string).collect()))
+}
+
+/// Whether there is anything that could be put right.
+fn lost(
+    node: &mut Netlink,
+    netns: u64,
+    holder: &Attachment,
+) -> Result<Option<State>, crate::error::Error> {
+    if holder.is_delegated() {
+        return Ok(Some(State::Unknown("made for another plugin")));
+    }
+    if holder.netns != netns {
+        return Ok(Some(State::Unknown("made in another network namespace")));
+    }
+    let Some(on_node) = node.link(&holder.veth)? else {
+        return Ok(Some(State::Lost("the node's end of the veth pair is gone")));
+    };
+    let sandbox = Path::new(holder.sandbox.as_deref().unwrap_or_default());
+    let Some(sandbox) = Netns::open(sandbox)? else {
+        return Ok(Some(State::Lost("the pod's network namespace is gone")));
+    };
+    let in_pod = Netlink::open_in(sandbox)?.link(&holder.ifname)?;
+    let ours = in_pod.is_some_and(|link| link.peer == Some(on_node.dev.index));
+    Ok((!ours).then_some(State::Lost("the pod has lost the interface")))
+}
+
+/// How many changes `flatnet sync` would make to an attachment.
+fn changes(drift: &Report, holder: &Attachment) -> usize {
+    let on_node = drift.changes.changes().filter(|(dev, _)| *dev == holder.veth).count();
+    let sandbox = holder.sandbox.as_deref().unwrap_or_default();
+    let pod = format!("{holder} in {sandbox}");
+    let in_pod = drift.pods.iter().filter(|(name, _)| *name == pod);
+    on_node + in_pod.map(|(_, changes)| changes.count()).sum::<usize>()
+}
+
+/// For people.
+fn table(rows: &[Row]) -> String {
+    let several = rows.iter().any(|row| row.network != rows[0].network);
+    let columns = ["POD", "INTERFACE", "ADDRESSES", "VETH", "AGE", "STATE"];
+    let network = several.then_some("NETWORK");
+    let titles = network.into_iter().chain(columns).map(|title| (title, Align::Left));
+    let mut table = Table::new(titles);
+    for row in rows {
+        let holder = &row.lease.attachment;
+        let addresses: Vec<_> = row.lease.addresses.iter().map(ToString::to_string).collect();
+        let network = several.then(|| row.network.clone());
+        table.row(network.into_iter().chain([
+            pod(holder),
+            holder.ifname.clone(),
+            addresses.join(", "),
+            holder.veth.clone(),
+            row.age.map(age).unwrap_or_default(),
+            row.state.words(),
+        ]));
+    }
+    table.render()
+}
+
+/// The pod, or where the runtime did not name it, the container's ID, shortened as runtimes do.
+fn pod(holder: &Attachment) -> String {
+    match (&holder.pod.namespace, &holder.pod.name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.clone(),
+        (_, None) => holder.container_id.chars().take(13).collect(),
+    }
+}
+
+/// In the largest unit of which it has some: `90s`, `3m`, `5h`, `12d`.
+fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+impl Row {
+    /// For scripts.
+    fn json(&self) -> Value {
+        let holder = &self.lease.attachment;
+        json!({
+            "network": self.network,
+            "containerID": holder.container_id,
+            "pod": holder.pod,
+            "ifname": holder.ifname,
+            "addresses": self.lease.addresses,
+            "veth": holder.veth,
+            "sandbox": holder.sandbox,
+            "ageSeconds": self.age.map(|age| age.as_secs()),
+            "whole": self.state == State::Whole,
+            "state": self.state.words(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flatnet_ipam::Pod;
+
+    fn row(network: &str, namespace: Option<&str>, name: Option<&str>, state: State) -> Row {
+        let pod = Pod {
+            namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
+            ..Pod::default()
+        };
+        let attachment = Attachment {
+            container_id: "0123456789abcdef".into(),
+            ifname: "eth0".into(),
+            veth: "veth0".into(),
+            pod,
+            ..Attachment::default()
+        };
+        let addresses = vec!["10.1.1.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+        let lease = Record { attachment, addresses };
+        Row { network: network.into(), lease, age: Some(Duration::from_secs(61)), state }
+    }
+
+    #[test]
+    fn a_row_for_each_attachment() {
+        let rows = [
+            row("pods", Some("default"), Some("web"), State::Whole),
+            row("pods", None, None, State::Drifted(1)),
+        ];
+        assert_eq!(
+            table(&rows),
+            "POD            INTERFACE  ADDRESSES          VETH   AGE  STATE\n\
+             default/web    eth0       10.1.1.7, fd00::7  veth0  61s  whole\n\
+             0123456789abc  eth0       10.1.1.7, fd00::7  veth0  61s  drifted: 1 change to make\n"
+        );
+        assert_eq!(rows[0].json()["whole"], true);
+        let two = [row("a", None, Some("p"), State::Whole), row("b", None, None, State::Whole)];
+        assert!(table(&two).starts_with("NETWORK  POD"), "{}", table(&two));
+        assert_eq!(table(&[]), "POD  INTERFACE  ADDRESSES  VETH  AGE  STATE\n");
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let table = [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (172_800, "2d")];
+        for (seconds, words) in table {
+            assert_eq!(age(Duration::from_secs(seconds)), words);
+        }
+    }
+}

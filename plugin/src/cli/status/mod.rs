@@ -1,0 +1,103 @@
+//! `flatnet status`: this node, network by network.
+
+mod usage;
+mod view;
+
+use clap::Args;
+use flatnet_conf::NetworkConf;
+use serde_json::{Value, json};
+
+use super::drift::Peers;
+use super::error::Error;
+use super::look::Look;
+use super::networks::Networks;
+use super::output::{Answer, Outcome, complain};
+use crate::identity::overlay_name;
+use crate::kernel::Kernel as _;
+use crate::mtu::{narrowest, overhead};
+use crate::underlay::Underlay;
+use view::{Mtu, Overlay, View};
+
+/// This node, network by network: overlay, MTU and why, peers, ranges and how full they are, pods
+#[derive(Args)]
+pub struct Command {
+    #[command(flatten)]
+    networks: Networks,
+    /// A JSON document for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Tells; exit code 1 if a network has drifted or a range is full.
+    pub fn run(self) -> Result<Answer, Error> {
+        let mut outcome = Outcome::Fine;
+        let mut texts = Vec::new();
+        let mut documents: Vec<Value> = Vec::new();
+        for conf in &self.networks.find()? {
+            match view(conf) {
+                Ok(view) => {
+                    outcome = outcome.max(view.outcome());
+                    view.problems.iter().for_each(|problem| complain(problem));
+                    texts.push(view.text());
+                    documents.push(view.json());
+                }
+                Err(error) => {
+                    outcome = Outcome::Failed;
+                    complain(&format!("network {}: {error}", conf.name));
+                    documents.push(json!({ "network": conf.name, "error": error.to_string() }));
+                }
+            }
+        }
+        match self.json {
+            true => Ok(Answer::json(&json!({ "networks": documents }), outcome)),
+            false => Ok(Answer { text: texts.join("\n"), outcome }),
+        }
+    }
+}
+
+fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
+    let mut look = Look::at(conf)?;
+    let listing = look.leases(conf)?;
+    let Look { kernel, site, drift, .. } = &mut look;
+    let (file, node) = (site.file(), &site.node);
+    let underlay = Underlay::look(kernel, file, node)?;
+    let narrowest = narrowest(kernel, &underlay, node)?;
+    let uplink = match underlay.own {
+        Some(index) => kernel.link_by_index(index)?.map(|link| link.dev.name),
+        None => None,
+    };
+    let name = overlay_name(file.vni);
+    let link = kernel.link(&name)?;
+    let drifted = Peers::of(file, node).of_changes(drift.changes.changes());
+    let held = listing.leases.iter().flat_map(|lease| lease.addresses.iter().copied()).collect();
+    let mut problems = std::mem::take(&mut drift.problems);
+    // Sync has told of those files that are no lease at all.
+    problems.extend(listing.broken.iter().map(ToString::to_string));
+    problems.sort();
+    problems.dedup();
+    Ok(View {
+        network: conf.name.clone(),
+        node: node.name.clone(),
+        vtep: node.vtep,
+        uplink,
+        overlay: Overlay {
+            name,
+            vni: file.vni,
+            port: file.port,
+            up: link.as_ref().map(|link| link.up),
+        },
+        mtu: Mtu {
+            stands: link.map(|link| link.mtu),
+            configured: conf.mtu,
+            overhead: overhead(node),
+            narrowest,
+        },
+        peers: underlay.peers.len(),
+        drifted: drifted.into_iter().map(str::to_owned).collect(),
+        changes: drift.count(),
+        ranges: usage::of(&node.ranges, &held),
+        pods: listing.leases.len(),
+        problems,
+    })
+}

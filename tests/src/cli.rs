@@ -1,0 +1,48 @@
+//! The commands for people, as an administrator calls them on a node.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::node::Node;
+use crate::program::{ours, said};
+
+/// The folder of the node's network configurations, written anew: its network, with other plugins
+/// of the chain behind it.
+pub fn conf_dir(node: &Node, others: &[Value]) -> PathBuf {
+    let folder = node.network.state_dir.with_file_name(format!("{}.net.d", node.name));
+    fs::create_dir_all(&folder).expect("a configuration folder");
+    let plugin = &node.network.configuration;
+    let plugins: Vec<&Value> = [plugin].into_iter().chain(others).collect();
+    let list = json!({
+        "cniVersion": plugin["cniVersion"], "name": plugin["name"], "plugins": plugins,
+    });
+    fs::write(folder.join("10-pods.conflist"), list.to_string()).expect("write a configuration");
+    folder
+}
+
+/// Runs `flatnet COMMAND ARGS` with the node's network in a configuration folder of its own.
+pub fn flatnet(node: &Node, command: &str, args: &[&str]) -> Output {
+    let folder = conf_dir(node, &[]);
+    run(node, command, &[&["--conf-dir", &folder.display().to_string()], args].concat())
+}
+
+/// Runs `flatnet COMMAND ARGS` on a node.
+pub fn run(node: &Node, command: &str, args: &[&str]) -> Output {
+    let mut program = Command::new(ours("flatnet"));
+    program.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg(command).args(args);
+    node.netns.finish(&mut program, b"")
+}
+
+/// What a command printed; fails the test unless it ended with this exit code.
+pub fn text(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{}", said(output));
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// The document that a command printed; fails the test unless it ended with this exit code.
+pub fn document(output: &Output, code: i32) -> Value {
+    serde_json::from_str(&text(output, code)).expect("one JSON document")
+}
