@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -37,6 +37,10 @@ build:
 # Man pages and shell completions.
 manual:
 	cargo run --locked -p flatnet --example manual -- target/manual
+
+# A Debian package, and the same files as a tar.gz; into target/package.
+deb tarball: build manual
+	packaging/build $@
 
 # Three nodes with two pods each on this machine, and who reaches whom.
 demo:
@@ -72,7 +76,7 @@ unit:
 
 
 # The real executables between real network namespaces.
-e2e: build
+e2e: build manual
 	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
 
 doc:
