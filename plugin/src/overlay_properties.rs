@@ -12,10 +12,19 @@ use proptest::sample::Index;
 
 use crate::desired::{self, Overlay};
 use crate::kernel::fake::{Fake, FakeLink};
-use crate::kernel::{Change, FdbEntry, LinkKind, Neighbour, Route};
+use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Neighbour, Route};
 use crate::overlay;
 
 const DEVICE: &str = "flat.7";
+/// The index of the device on the underlay.
+const UPLINK: u32 = 1;
+
+/// A namespace in which nothing of ours stands.
+fn namespace() -> Fake {
+    let mut fake = Fake::default();
+    assert_eq!(fake.add("under0", 1500, &[], LinkKind::Veth), UPLINK);
+    fake
+}
 
 /// What the node and its peers may be, by their numbers; 1 is this node.
 #[derive(Clone, Debug)]
@@ -28,6 +37,8 @@ struct Cluster {
     mtu: u32,
     name: String,
     masquerade: bool,
+    /// The peers that are neighbours on the underlay, if that matters.
+    direct: Option<BTreeSet<u8>>,
     /// This node's ranges, and each peer's by the last part of its VTEP.
     own: Vec<RangeNumber>,
     peers: BTreeMap<u8, Vec<RangeNumber>>,
@@ -42,8 +53,9 @@ fn clusters() -> impl Strategy<Value = Cluster> {
     let peers = prop::collection::btree_map(10u8..16, ranges(10..24), 0..6);
     let device = (prop::bool::weighted(0.1), 1u8..3, 4789u16..4791, 1400u32..1403);
     let names = prop::sample::select(vec!["node-a", "node-b"]);
-    (device, names, any::<bool>(), ranges(1..3), peers).prop_map(
-        |((v6_underlay, own_vtep, port, mtu), name, masquerade, own, peers)| {
+    let direct = prop::option::of(prop::collection::btree_set(10u8..16, 0..6));
+    (device, names, any::<bool>(), direct, ranges(1..3), peers).prop_map(
+        |((v6_underlay, own_vtep, port, mtu), name, masquerade, direct, own, peers)| {
             let mut taken = BTreeSet::new();
             let apart = peers.into_iter().map(|(vtep, mut ranges)| {
                 // A range is one node's.
@@ -53,20 +65,29 @@ fn clusters() -> impl Strategy<Value = Cluster> {
             let peers = apart.filter(|(_, ranges)| !ranges.is_empty()).collect();
             let own = own.into_iter().collect();
             let name = name.to_owned();
-            Cluster { v6_underlay, own_vtep, port, mtu, name, masquerade, own, peers }
+            Cluster { v6_underlay, own_vtep, port, mtu, name, masquerade, direct, own, peers }
         },
     )
 }
 
 impl Cluster {
-    fn file(&self) -> RangeFile {
-        let vtep = |last: u8| match self.v6_underlay {
+    fn vtep(&self, last: u8) -> IpAddr {
+        match self.v6_underlay {
             false => IpAddr::from([192, 0, 2, last]),
             true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
-        };
+        }
+    }
+
+    /// Not with an IPv6 underlay: its routes outlive the address that they prefer as their source,
+    /// by which they are known to be ours.
+    fn neighbours(&self) -> impl Iterator<Item = &u8> {
+        self.direct.iter().flatten().filter(|_| !self.v6_underlay)
+    }
+
+    fn file(&self) -> RangeFile {
         let node = |name: String, last: u8, ranges: &[RangeNumber]| Node {
             name,
-            vtep: vtep(last),
+            vtep: self.vtep(last),
             ranges: ranges.iter().map(range).collect(),
         };
         let own = node(self.name.clone(), self.own_vtep, &self.own);
@@ -76,7 +97,7 @@ impl Cluster {
             vni: 7,
             port: self.port,
             cluster_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/16".parse().unwrap()],
-            direct_routing: false,
+            direct_routing: self.neighbours().next().is_some(),
             nodes,
         };
         // As it would be read.
@@ -85,7 +106,9 @@ impl Cluster {
 
     fn want(&self) -> Overlay {
         let file = self.file();
-        desired::overlay("pods", &file, &file.nodes[0], self.mtu, &HashMap::new())
+        let adjacent: HashMap<IpAddr, u32> =
+            self.neighbours().map(|last| (self.vtep(*last), UPLINK)).collect();
+        desired::overlay("pods", &file, &file.nodes[0], self.mtu, &adjacent)
     }
 
     fn apply(&self, fake: &mut Fake) {
@@ -175,8 +198,16 @@ fn drift(fake: &mut Fake, drift: Drift) {
         of.get_mut(index)
     }
     match drift {
-        Drift::DeviceGone => return drop(fake.links.remove(DEVICE)),
+        Drift::DeviceGone => return drop(fake.delete_link(DEVICE)),
         Drift::NoRules => return fake.rules.clear(),
+        Drift::AddressGone(at) => {
+            if let Some(link) = fake.links.get(DEVICE).filter(|link| !link.addresses.is_empty()) {
+                let address = *at.get(&link.addresses);
+                let dev = link.link.dev.clone();
+                fake.apply(&dev, &[Change::DelAddress(address)]).unwrap();
+            }
+            return;
+        }
         _ => {}
     }
     let Some(FakeLink { link, addresses, routes, neighbours, fdb }) = fake.links.get_mut(DEVICE)
@@ -185,7 +216,7 @@ fn drift(fake: &mut Fake, drift: Drift) {
     };
     let mut entries: Vec<&mut Neighbour> = neighbours.values_mut().collect();
     match drift {
-        Drift::DeviceGone | Drift::NoRules => {}
+        Drift::DeviceGone | Drift::NoRules | Drift::AddressGone(_) => {}
         Drift::Down => link.up = false,
         Drift::Learning => {
             if let LinkKind::Vxlan(vxlan) = &mut link.kind {
@@ -231,7 +262,6 @@ fn drift(fake: &mut Fake, drift: Drift) {
                 fdb.push(entry);
             }
         }
-        Drift::AddressGone(at) => gone(addresses, at),
         Drift::StaleAddress(n) => {
             if !addresses.contains(&ip(n).into()) {
                 addresses.push(ip(n).into());
@@ -256,14 +286,14 @@ fn standing(fake: &Fake) -> Fake {
     let kernels_own: IpNetwork = "fe80::1/64".parse().unwrap();
     link.addresses.retain(|address| *address != kernels_own);
     link.addresses.sort();
-    link.routes.sort();
     link.fdb.sort_by_key(|entry| (entry.mac.0, entry.vtep));
+    fake.links.values_mut().for_each(|link| link.routes.sort());
     fake
 }
 
 /// The same in a namespace where nothing stood.
 fn fresh(cluster: &Cluster) -> Fake {
-    let mut fake = Fake::default();
+    let mut fake = namespace();
     cluster.apply(&mut fake);
     standing(&fake)
 }
@@ -296,7 +326,7 @@ proptest! {
     fn what_two_range_files_have_in_common_is_not_touched(
         before in clusters(), after in clusters(),
     ) {
-        let mut fake = Fake::default();
+        let mut fake = namespace();
         before.apply(&mut fake);
         let names = named(&fake);
         fake.log.clear();
@@ -317,7 +347,7 @@ proptest! {
     ) {
         // Drift shows best where nothing else changes.
         let after = after.unwrap_or_else(|| before.clone());
-        let mut fake = Fake::default();
+        let mut fake = namespace();
         before.apply(&mut fake);
         assert_stands(&fake, &before)?;
         drifted.into_iter().for_each(|what| drift(&mut fake, what));

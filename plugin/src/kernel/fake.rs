@@ -60,6 +60,13 @@ impl Fake {
         self.links.values_mut().find(|link| link.link.dev.index == index)
     }
 
+    /// The kernel drops the IPv4 routes, over whatever device, that prefer an address as their
+    /// source when it goes (`fib_sync_down_addr`).
+    fn forget_source(&mut self, address: IpAddr) {
+        let gone = |route: &Route| address.is_ipv4() && route.source == Some(address);
+        self.links.values_mut().for_each(|link| link.routes.retain(|route| !gone(route)));
+    }
+
     fn make(&mut self, mut link: Link) -> Result<Dev, KernelError> {
         if self.links.contains_key(&link.dev.name) {
             return Err(refused(&format!("ip link add {}", link.dev.name), Errno::EEXIST));
@@ -170,8 +177,10 @@ impl Kernel for Fake {
     }
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
-        let found = self.links.remove(name).is_some();
-        if found {
+        let removed = self.links.remove(name);
+        let found = removed.is_some();
+        if let Some(link) = removed {
+            link.addresses.iter().for_each(|address| self.forget_source(address.ip()));
             self.log.push(format!("ip link delete {name}"));
         }
         Ok(found)
@@ -184,7 +193,17 @@ impl Kernel for Fake {
             let Some(link) = self.by_index(dev.index) else {
                 return Err(refused(&command, Errno::ENODEV));
             };
-            match make_change(link, change) {
+            let outcome = make_change(link, change);
+            // A route is one of its table, whatever its device.
+            if let Change::PutRoute(route) = change {
+                let others = self.links.values_mut().filter(|link| link.link.dev != *dev);
+                let is_same = |r: &Route| r.dst == route.dst && r.metric == route.metric;
+                others.for_each(|link| link.routes.retain(|r| !is_same(r)));
+            }
+            if let (Change::DelAddress(address), Ok(())) = (change, outcome) {
+                self.forget_source(address.ip());
+            }
+            match outcome {
                 Err(errno) if !change.tolerates(errno) && first.is_ok() => {
                     first = Err(refused(&command, errno));
                 }
@@ -260,8 +279,6 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         Change::AddAddress(address) => link.addresses.push(*address),
         Change::DelAddress(address) => {
             remove(&mut link.addresses, address, Errno::EADDRNOTAVAIL)?;
-            // Routes that prefer it as their source go with it.
-            link.routes.retain(|route| route.source != Some(address.ip()));
         }
         Change::AddRoute(route) => {
             if link.routes.iter().any(|r| r.dst == route.dst && r.metric == route.metric) {
