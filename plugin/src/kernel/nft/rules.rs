@@ -6,19 +6,19 @@
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   iifgroup G udp dport 4789 ip daddr @vteps-4096 drop
 //!   iifgroup G fib saddr . iif oif missing drop
-//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 ip saddr != @vteps-4096 drop
-//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack
+//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack accept
+//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 drop
 //! }
 //! chain input-4096 { type filter hook input priority raw;
+//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 ip daddr @vteps-4096 accept
+//!   udp dport 4789 @th,96,24 4096 meta nfproto ipv4 drop
 //!   iifgroup G icmp type destination-unreachable icmp code frag-needed drop
 //!   iifgroup G icmpv6 type packet-too-big drop
-//!   udp dport 4789 @th,96,24 4096 ip saddr != @vteps-4096 drop
-//!   udp dport 4789 @th,96,24 4096 ip daddr != @vteps-4096 drop
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;
-//!   iifgroup G oifgroup != G oifgroup & 0xff000000 == 0x66000000 drop
-//!   iifname "flat.4096" oifgroup != G oifgroup & 0xff000000 == 0x66000000 drop
-//!   oifname "flat.4096" iifgroup != G iifgroup & 0xff000000 == 0x66000000 drop
+//!   oifgroup & 0xff000000 == 0x66000000 oifgroup != G iifgroup G drop
+//!   oifgroup & 0xff000000 == 0x66000000 oifgroup != G iifname "flat.4096" drop
+//!   iifgroup & 0xff000000 == 0x66000000 iifgroup != G oifname "flat.4096" drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
 //!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 notrack
@@ -31,6 +31,10 @@
 //!
 //! `@th,96,24` is the VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on
 //! the same port have another, and are left alone.
+//!
+//! **The order.** Every packet between pods on two nodes passes these chains seven times, a good part
+//! of what it costs. So what is nearly always the case is asked first, and ends the chain; and in
+//! `forward`, what is nearly never the case ends the rule.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
@@ -125,7 +129,7 @@ impl RuleSet {
             self.raw(names.prerouting, Hook::Prerouting, self.prerouting()),
             self.raw(names.input, Hook::Input, self.input()),
             self.raw(names.forward, Hook::Forward, self.forward()),
-            self.raw(names.output, Hook::Output, vec![self.untracked("to", Side::Destination)]),
+            self.raw(names.output, Hook::Output, self.output()),
         ];
         let clusters: Vec<Set> = self.sets().into_iter().filter(|set| set.interval).collect();
         if self.masquerade && !clusters.is_empty() {
@@ -141,7 +145,7 @@ impl RuleSet {
     }
 
     fn prerouting(&self) -> Vec<Rule> {
-        let drop = || vec![verdict(Verdict::Drop)];
+        let (accept, drop) = (|| vec![verdict(Verdict::Accept)], || vec![verdict(Verdict::Drop)]);
         let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
         vec![
             // Before anything else: no VNI is looked at, a pod has no business with any VTEP.
@@ -156,44 +160,34 @@ impl RuleSet {
                 ],
             ),
             self.rule("spoofed source", [self.sent_by_pod(), astray, drop()]),
+            self.rule("overlay packet from a VTEP", [self.untracked(Side::Source), accept()]),
             self.rule(
                 "overlay packet from no VTEP",
-                [
-                    self.to_port(),
-                    self.our_vni(Is::Equal),
-                    of(self.underlay()),
-                    self.vtep(Side::Destination, Member::In),
-                    self.vtep(Side::Source, Member::NotIn),
-                    drop(),
-                ],
+                [self.overlay_packet(), self.vtep(Side::Destination, Member::In), drop()],
             ),
-            self.untracked("from", Side::Source),
         ]
     }
 
     fn input(&self) -> Vec<Rule> {
-        let stranger = || [of(self.underlay()), self.vtep(Side::Source, Member::NotIn)].concat();
-        let elsewhere = [of(self.underlay()), self.vtep(Side::Destination, Member::NotIn)].concat();
-        let drop_ours = |why, whose| {
-            let drop = vec![verdict(Verdict::Drop)];
-            self.rule(why, [self.to_port(), self.our_vni(Is::Equal), whose, drop])
-        };
-        let [v4, v6] = self.too_large();
+        let (accept, drop) = (|| vec![verdict(Verdict::Accept)], || vec![verdict(Verdict::Drop)]);
+        let between_vteps =
+            [self.vtep(Side::Source, Member::In), self.vtep(Side::Destination, Member::In)]
+                .concat();
         let mut rules = vec![
-            v4,
-            v6,
-            drop_ours("overlay packet from no VTEP", stranger()),
-            drop_ours("overlay packet to no VTEP", elsewhere),
+            self.rule("overlay packet", [self.overlay_packet(), between_vteps, accept()]),
+            self.rule("overlay packet from or to no VTEP", [self.overlay_packet(), drop()]),
         ];
+        rules.extend(self.too_large());
         if let Family::V6 = self.underlay() {
+            let stranger = [of(self.underlay()), self.vtep(Side::Source, Member::NotIn)].concat();
             let is_fragment = vec![fragment(), compare(Is::Equal, &[1])];
             rules.push(self.rule(
                 "another overlay's VNI",
-                [self.to_port(), self.our_vni(Is::Different), vec![verdict(Verdict::Accept)]],
+                [self.to_port(), self.our_vni(Is::Different), accept()],
             ));
             rules.push(self.rule(
                 "fragment that hides its VNI",
-                [self.to_port(), stranger(), is_fragment, vec![verdict(Verdict::Drop)]],
+                [self.to_port(), stranger, is_fragment, drop()],
             ));
         }
         rules
@@ -218,39 +212,40 @@ impl RuleSet {
         })
     }
 
+    fn output(&self) -> Vec<Rule> {
+        vec![self.rule("overlay packet to a VTEP", [self.untracked(Side::Destination)])]
+    }
+
     fn forward(&self) -> Vec<Rule> {
         const FIRST_BYTE: u32 = 0xff00_0000;
         let overlay = |side| vec![meta(side), compare(Is::Equal, &device_name(&self.overlay))];
         let another = |side| {
             vec![
                 meta(side),
-                compare(Is::Different, &self.group.to_ne_bytes()),
                 mask(&FIRST_BYTE.to_ne_bytes()),
                 compare(Is::Equal, &(self.group & FIRST_BYTE).to_ne_bytes()),
+                meta(side),
+                compare(Is::Different, &self.group.to_ne_bytes()),
             ]
         };
         [
-            ("to another network's pod", self.sent_by_pod(), another(Meta::OutputGroup)),
-            ("to another network's pod", overlay(Meta::InputName), another(Meta::OutputGroup)),
-            ("from another network's pod", overlay(Meta::OutputName), another(Meta::InputGroup)),
+            ("to another network's pod", another(Meta::OutputGroup), self.sent_by_pod()),
+            ("to another network's pod", another(Meta::OutputGroup), overlay(Meta::InputName)),
+            ("from another network's pod", another(Meta::InputGroup), overlay(Meta::OutputName)),
         ]
-        .map(|(why, ours, theirs)| self.rule(why, [ours, theirs, vec![verdict(Verdict::Drop)]]))
+        .map(|(why, theirs, ours)| self.rule(why, [theirs, ours, vec![verdict(Verdict::Drop)]]))
         .into()
     }
 
-    /// Conntrack would hold an entry per flow of pods for nothing, and fill up. (`direction` and
-    /// `side` are those of the other node.)
-    fn untracked(&self, direction: &str, side: Side) -> Rule {
-        self.rule(
-            &format!("overlay packet {direction} a VTEP"),
-            [
-                self.to_port(),
-                self.our_vni(Is::Equal),
-                of(self.underlay()),
-                self.vtep(side, Member::In),
-                vec![notrack()],
-            ],
-        )
+    /// Conntrack would hold an entry per flow of pods for nothing, and fill up. `side` is the other
+    /// node's.
+    fn untracked(&self, side: Side) -> Vec<Attribute> {
+        [self.overlay_packet(), self.vtep(side, Member::In), vec![notrack()]].concat()
+    }
+
+    /// A packet of this overlay, whoever sent it.
+    fn overlay_packet(&self) -> Vec<Attribute> {
+        [self.to_port(), self.our_vni(Is::Equal), of(self.underlay())].concat()
     }
 
     /// What leaves the pod network. Nodes are reached with the pod's own address. What leaves by

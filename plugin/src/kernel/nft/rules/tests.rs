@@ -31,17 +31,17 @@ fn an_ipv4_underlay_takes_five_chains() {
             vec![
                 "pods: VXLAN from a pod",
                 "pods: spoofed source",
-                "pods: overlay packet from no VTEP",
                 "pods: overlay packet from a VTEP",
+                "pods: overlay packet from no VTEP",
             ],
         ),
         (
             "input-7",
             vec![
+                "pods: overlay packet",
+                "pods: overlay packet from or to no VTEP",
                 "pods: path MTU from a pod",
                 "pods: path MTU from a pod",
-                "pods: overlay packet from no VTEP",
-                "pods: overlay packet to no VTEP",
             ],
         ),
         (
@@ -64,13 +64,8 @@ fn an_ipv4_underlay_takes_five_chains() {
 #[test]
 fn an_ipv6_underlay_also_minds_fragments() {
     assert_eq!(
-        outline(&rule_set(V6, DUAL))[1].1[2..],
-        [
-            "pods: overlay packet from no VTEP",
-            "pods: overlay packet to no VTEP",
-            "pods: another overlay's VNI",
-            "pods: fragment that hides its VNI"
-        ]
+        outline(&rule_set(V6, DUAL))[1].1[4..],
+        ["pods: another overlay's VNI", "pods: fragment that hides its VNI"]
     );
 }
 
@@ -95,22 +90,27 @@ fn the_rule_against_strangers_reads_as_documented() {
     let want = rule_set(V4, DUAL);
     let input = want.chains().remove(1);
     assert_eq!((input.hook, input.priority), (Hook::Input, -300));
-    assert_eq!(
-        input.rules[2].expressions,
-        [
-            meta(Meta::Transport),
-            compare(Is::Equal, &[17]),
-            payload(Header::Transport, 2, 2),
-            compare(Is::Equal, &[0x12, 0xb5]),
-            payload(Header::Transport, 12, 3),
-            compare(Is::Equal, &[0, 0, 7]),
-            meta(Meta::Family),
-            compare(Is::Equal, &[2]),
-            payload(Header::Network, 12, 4),
-            lookup(Member::NotIn, "vteps-7"),
-            verdict(Verdict::Drop),
-        ]
-    );
+    let overlay_packet = [
+        meta(Meta::Transport),
+        compare(Is::Equal, &[17]),
+        payload(Header::Transport, 2, 2),
+        compare(Is::Equal, &[0x12, 0xb5]),
+        payload(Header::Transport, 12, 3),
+        compare(Is::Equal, &[0, 0, 7]),
+        meta(Meta::Family),
+        compare(Is::Equal, &[2]),
+    ];
+    let between_vteps = [
+        payload(Header::Network, 12, 4),
+        lookup(Member::In, "vteps-7"),
+        payload(Header::Network, 16, 4),
+        lookup(Member::In, "vteps-7"),
+        verdict(Verdict::Accept),
+    ];
+    let expected = [overlay_packet.clone().to_vec(), between_vteps.into()].concat();
+    assert_eq!(input.rules[0].expressions, expected);
+    let expected = [overlay_packet.to_vec(), vec![verdict(Verdict::Drop)]].concat();
+    assert_eq!(input.rules[1].expressions, expected);
 }
 
 #[test]
@@ -159,12 +159,13 @@ fn the_rule_between_networks_reads_as_documented() {
     assert_eq!(
         forward.rules[0].expressions,
         [
-            meta(Meta::InputGroup),
-            compare(Is::Equal, &0x6600_0007_u32.to_ne_bytes()),
             meta(Meta::OutputGroup),
-            compare(Is::Different, &0x6600_0007_u32.to_ne_bytes()),
             mask(&0xff00_0000_u32.to_ne_bytes()),
             compare(Is::Equal, &0x6600_0000_u32.to_ne_bytes()),
+            meta(Meta::OutputGroup),
+            compare(Is::Different, &0x6600_0007_u32.to_ne_bytes()),
+            meta(Meta::InputGroup),
+            compare(Is::Equal, &0x6600_0007_u32.to_ne_bytes()),
             verdict(Verdict::Drop),
         ]
     );
