@@ -89,11 +89,11 @@ impl Findings {
     }
 
     /// The median over the rounds of what one key has in a round, divided by what the other has in
-    /// the same round. None if either was not measured.
+    /// the same round. None if either was not measured, or too small for its unit.
     pub fn ratio(&self, of: &Key, to: &Key) -> Option<f64> {
         let (of, to) = (self.series(of)?, self.series(to)?);
         let ratios: Vec<f64> = of.samples.iter().zip(&to.samples).map(|(a, b)| a / b).collect();
-        Some(median(&ratios))
+        Some(median(&ratios)).filter(|ratio| ratio.is_finite())
     }
 }
 

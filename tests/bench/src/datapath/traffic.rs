@@ -77,15 +77,11 @@ impl Load<'_> {
                 });
             }
             sleep(WARM_UP);
-            let before = (received.load(Relaxed), cpu::busy(), Instant::now());
-            sleep(self.window);
-            let bytes = (received.load(Relaxed) - before.0) as f64;
-            let (cpu, elapsed) = (cpu::busy() - before.1, before.2.elapsed());
+            let busy = cpu::busy();
+            let (bytes, elapsed) = self.count(received);
+            let cpu = cpu::busy() - busy;
             stop.store(true, Relaxed);
-            Throughput {
-                gigabits: bytes * 8.0 / elapsed.as_secs_f64() / 1e9,
-                cpu_seconds: cpu / (bytes / 1e9),
-            }
+            Throughput { gigabits: bytes * 8.0 / elapsed / 1e9, cpu_seconds: cpu / (bytes / 1e9) }
         })
     }
 
@@ -213,7 +209,7 @@ impl Load<'_> {
         let mut times = Vec::new();
         loop {
             let before = Instant::now();
-            if before - start > WARM_UP + self.window {
+            if before - start > WARM_UP + self.window && !times.is_empty() {
                 return times;
             }
             exchange().expect("an answer");
@@ -226,9 +222,22 @@ impl Load<'_> {
     /// By how much a counter grows in a second, after the warm-up.
     fn rate(&self, counter: &AtomicU64) -> f64 {
         sleep(WARM_UP);
+        let (count, elapsed) = self.count(counter);
+        count / elapsed
+    }
+
+    /// By how much a counter grows, and in how many seconds: the window, or longer on a machine so
+    /// busy that nothing arrives in it.
+    fn count(&self, counter: &AtomicU64) -> (f64, f64) {
         let (before, start) = (counter.load(Relaxed), Instant::now());
-        sleep(self.window);
-        (counter.load(Relaxed) - before) as f64 / start.elapsed().as_secs_f64()
+        loop {
+            sleep(self.window);
+            let (count, elapsed) = (counter.load(Relaxed) - before, start.elapsed());
+            if count > 0 {
+                return (count as f64, elapsed.as_secs_f64());
+            }
+            assert!(elapsed < PATIENCE, "nothing arrives at {:?}", self.server);
+        }
     }
 
     fn listener(&self) -> TcpListener {
