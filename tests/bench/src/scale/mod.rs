@@ -140,6 +140,10 @@ pub fn bars(extent: &Extent) -> Vec<Bar> {
     let most = extent.most();
     let key = |contender: &str, test: &str| Key::new(contender, test, with_peers(most));
     let add = |nodes| Key::new(FLATNET, "ADD", with_nodes(nodes));
+    let applying = |how: &str, batch| {
+        let text = format!("applying {most} peers against ip -batch and bridge -batch, {how}");
+        Bar::new(&text, key(FLATNET, FROM_NOTHING), key(batch, FROM_NOTHING), AtMost(0.10))
+    };
     vec![
         Bar::new(
             &format!("ADD with {most} nodes in the range file against 3"),
@@ -147,14 +151,8 @@ pub fn bars(extent: &Extent) -> Vec<Bar> {
             add(3),
             AtMost(1.1),
         ),
-        Bar::new(
-            &format!(
-                "applying {most} peers against ip -batch and bridge -batch of the same entries"
-            ),
-            key(FLATNET, FROM_NOTHING),
-            key(BATCH, FROM_NOTHING),
-            AtMost(0.10),
-        ),
+        applying("as most write them: no metrics", PLAIN),
+        applying("with flatnet's metrics", BATCH),
         Bar::new(
             &format!("applying {most} unchanged peers against applying them from nothing"),
             key(FLATNET, UNCHANGED),
