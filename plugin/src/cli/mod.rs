@@ -4,7 +4,11 @@
 //! prints, and turns the outcome into an exit code: 0 fine, 1 a finding (what was looked at is not
 //! as it should be), 2 could not look, or not understood.
 
+mod arp;
+mod ask;
+mod doctor;
 mod drift;
+mod echo;
 mod error;
 mod install;
 mod lab;
@@ -55,6 +59,7 @@ enum Command {
     Install(install::Command),
     Status(status::Command),
     List(list::Command),
+    Doctor(doctor::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -76,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Install(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::List(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

@@ -8,6 +8,9 @@ use flatnet_conf::NetworkConf;
 
 use super::error::Error;
 
+/// Where runtimes have their configurations if they are not told otherwise.
+const CONF_DIR: &str = "/etc/cni/net.d";
+
 /// Which networks a command is about.
 #[derive(Args)]
 pub struct Networks {
@@ -15,11 +18,29 @@ pub struct Networks {
     #[arg(value_name = "CONF")]
     files: Vec<PathBuf>,
     /// Folder of the CNI configurations
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d", conflicts_with = "files")]
+    #[arg(long, value_name = "DIR", default_value = CONF_DIR, conflicts_with = "files")]
     conf_dir: PathBuf,
 }
 
 impl Networks {
+    /// The configuration files that may hold them.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        if self.files.is_empty() { files(&self.conf_dir) } else { Ok(self.files.clone()) }
+    }
+
+    /// Another command about the same networks: `flatnet sync --conf-dir DIR`.
+    pub fn command(&self, verb: &str) -> String {
+        let mut words = vec!["flatnet".to_owned(), verb.into()];
+        if self.conf_dir != Path::new(CONF_DIR) {
+            words.push(format!("--conf-dir {}", self.conf_dir.display()));
+        }
+        words.extend(self.files.iter().map(|file| file.display().to_string()));
+        words.join(" ")
+    }
+
     /// Reads them, in the order of the arguments or of the file names.
     ///
     /// # Errors
@@ -94,6 +115,17 @@ mod tests {
         }
         let names: Vec<_> = find(folder.path()).unwrap().into_iter().map(|n| n.name).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn another_command_is_about_the_same_networks() {
+        let networks = |files: &[&str], conf_dir: &str| Networks {
+            files: files.iter().map(PathBuf::from).collect(),
+            conf_dir: conf_dir.into(),
+        };
+        assert_eq!(networks(&[], CONF_DIR).command("sync"), "flatnet sync");
+        assert_eq!(networks(&[], "/c").command("sync"), "flatnet sync --conf-dir /c");
+        assert_eq!(networks(&["/a", "/b"], CONF_DIR).command("sync"), "flatnet sync /a /b");
     }
 
     #[test]

@@ -41,9 +41,9 @@ impl Answer {
         Self { text: format!("{value:#}\n"), outcome }
     }
 
-    /// Prints the text. A reader that had enough (`| head`) is no failure.
+    /// Prints the text, its colours only on a terminal, and not if NO_COLOR is set. A reader that had enough (`| head`) is no failure.
     pub fn print(self) -> Result<Outcome, Error> {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = anstream::stdout().lock();
         match stdout.write_all(self.text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(self.outcome),
             Err(e) => Err(Error::file("write", Path::new("standard output"))(e)),

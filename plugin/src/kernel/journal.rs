@@ -64,6 +64,14 @@ impl Record {
         })
     }
 
+    /// The other changes: devices made and removed, packet filter rules, settings.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|entry| match entry {
+            Entry::Words(words) => Some(&words[..]),
+            Entry::Changes(..) => None,
+        })
+    }
+
     fn push(&mut self, words: String) {
         self.0.push(Entry::Words(words));
     }
@@ -262,6 +270,10 @@ mod tests {
             let changes = journal.changes();
             assert_eq!(changes.count(), 3);
             assert_eq!(changes.changes().collect::<Vec<_>>(), [("eth0", &Change::Mtu(1400))]);
+            assert_eq!(
+                changes.others().collect::<Vec<_>>(),
+                ["sysctl -w net/x=1", "ip link delete eth0"]
+            );
             said.push(changes.words().collect::<Vec<_>>());
             if mode == Mode::Plan {
                 assert_eq!(fake, before);

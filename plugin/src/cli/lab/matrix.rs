@@ -2,17 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::echo::Echo;
 use super::folder::Folder;
 use super::name::Name;
 use super::namespace;
 use super::progress::Progress;
 use super::report::{Pair, Pod, Report};
+use crate::cli::echo::Echo;
 use crate::cli::error::Error;
 use crate::cli::output::{Answer, Outcome};
 
@@ -85,7 +84,7 @@ fn probe(lab: &Name, pods: &[Pod], from: usize, turn: &Mutex<()>) -> Result<Vec<
         if !targets.is_empty() {
             let addresses = targets.iter().map(|(_, address)| *address).collect();
             // A socket stays in the namespace in which it was opened.
-            let echo = netns.run(|| Echo::open(v6, process::id(), addresses))?;
+            let echo = netns.run(|| Echo::open(v6, addresses))?;
             let mut echo = echo.map_err(failed())?;
             echo.ask().map_err(failed())?;
             asked.push((targets, echo));

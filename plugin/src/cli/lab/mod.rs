@@ -8,7 +8,6 @@
 
 mod addresses;
 mod down;
-mod echo;
 mod folder;
 mod interrupt;
 mod matrix;

@@ -1,6 +1,6 @@
 //! `flatnet status`: this node, network by network.
 
-mod usage;
+pub mod usage;
 mod view;
 
 use clap::Args;

@@ -1,14 +1,18 @@
 //! Who answers, and how fast: ICMP and ICMPv6 echo (RFC 792, RFC 4443) on raw sockets.
 //!
 //! Raw ones, because unprivileged ping sockets are closed to every group in a new namespace
-//! (`net.ipv4.ping_group_range`), and a lab changes no setting of a pod.
+//! (`net.ipv4.ping_group_range`), and nobody's settings are changed for a question.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::libc;
+use nix::sys::socket::sockopt::SetUsize;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 
 /// How often each target is asked; its best answer counts.
 const TRIES: u8 = 3;
@@ -17,15 +21,19 @@ const TRIES: u8 = 3;
 const PACE: Duration = Duration::from_millis(5);
 /// Echo request and reply of ICMP, then of ICMPv6.
 const TYPES: [(u8, u8); 2] = [(8, 0), (128, 129)];
-/// Header and payload of our messages: 8 bytes each.
+/// Header and payload of our messages: 8 bytes each; what follows is filled with zeros.
 const LENGTH: usize = 16;
+/// Bytes of the IP header before them.
+const IP_HEADERS: [usize; 2] = [20, 40];
 
 /// Questions to targets of one family, from the network namespace in which it was made.
 pub struct Echo {
     socket: UdpSocket,
     v6: bool,
-    /// Tells our answers from others': in the header, and again in the payload.
+    /// Tells the answers to these questions from others': in the header, and again in the payload.
     identity: u32,
+    /// Bytes of a message, ICMP header included.
+    length: usize,
     targets: Vec<IpAddr>,
     /// The questions under way, by their tag: which target, and when.
     waiting: HashMap<u32, (usize, Instant)>,
@@ -37,7 +45,7 @@ impl Echo {
     ///
     /// # Errors
     /// The socket is refused: CAP_NET_RAW is missing, or the kernel has no IPv6.
-    pub fn open(v6: bool, identity: u32, targets: Vec<IpAddr>) -> io::Result<Self> {
+    pub fn open(v6: bool, targets: Vec<IpAddr>) -> io::Result<Self> {
         let (family, protocol) = if v6 {
             (AddressFamily::Inet6, SockProtocol::IcmpV6)
         } else {
@@ -45,12 +53,32 @@ impl Echo {
         };
         let raw = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, Some(protocol))?;
         // To the standard library any socket that sends and receives datagrams is of this type.
-        Ok(Self::with(UdpSocket::from(raw), v6, identity, targets))
+        Ok(Self::with(UdpSocket::from(raw), v6, targets))
     }
 
-    fn with(socket: UdpSocket, v6: bool, identity: u32, targets: Vec<IpAddr>) -> Self {
+    /// The same with packets of this many bytes, IP header included, that nobody may fragment,
+    /// whatever is remembered of the path's MTU.
+    ///
+    /// # Errors
+    /// As [`Echo::open`].
+    pub fn of_size(v6: bool, targets: Vec<IpAddr>, size: u32) -> io::Result<Self> {
+        let echo = Self::open(v6, targets)?;
+        if v6 {
+            setsockopt(&echo.socket, ProbeV6, &(libc::IPV6_PMTUDISC_PROBE as usize))?;
+        } else {
+            setsockopt(&echo.socket, ProbeV4, &(libc::IP_PMTUDISC_PROBE as usize))?;
+        }
+        let length = (size as usize).saturating_sub(IP_HEADERS[usize::from(v6)]).max(LENGTH);
+        Ok(Self { length, ..echo })
+    }
+
+    fn with(socket: UdpSocket, v6: bool, targets: Vec<IpAddr>) -> Self {
+        static QUESTIONERS: AtomicU32 = AtomicU32::new(0);
+        // Another process has another number in the header, which is the upper half.
+        let count = QUESTIONERS.fetch_add(1, Ordering::Relaxed);
+        let identity = (process::id() << 16).wrapping_add(count);
         let best = vec![None; targets.len()];
-        Self { socket, v6, identity, targets, waiting: HashMap::new(), best }
+        Self { socket, v6, identity, length: LENGTH, targets, waiting: HashMap::new(), best }
     }
 
     /// Asks each target a few times and takes the answers that come at once.
@@ -124,12 +152,12 @@ impl Echo {
         }
     }
 
-    fn request(&self, tag: u32) -> [u8; LENGTH] {
-        let mut message = [0; LENGTH];
+    fn request(&self, tag: u32) -> Vec<u8> {
+        let mut message = vec![0; self.length];
         message[0] = TYPES[usize::from(self.v6)].0;
         message[4..8].copy_from_slice(&self.identity.to_be_bytes());
         message[8..12].copy_from_slice(&self.identity.to_be_bytes());
-        message[12..].copy_from_slice(&tag.to_be_bytes());
+        message[12..16].copy_from_slice(&tag.to_be_bytes());
         if !self.v6 {
             // For ICMPv6 the kernel does it: only it knows the source address that goes into it.
             let sum = checksum(&message);
@@ -148,6 +176,17 @@ impl Echo {
         ours.then(|| u32::from_be_bytes([message[12], message[13], message[14], message[15]]))
     }
 }
+
+// The kernel's own estimate of a path's MTU neither splits a packet nor keeps one back.
+nix::setsockopt_impl!(ProbeV4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, usize, SetUsize);
+nix::setsockopt_impl!(ProbeV6, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, usize, SetUsize);
+
+/// `IP_MTU_DISCOVER`, ip(7).
+#[derive(Clone, Copy)]
+struct ProbeV4;
+/// `IPV6_MTU_DISCOVER`, ipv6(7).
+#[derive(Clone, Copy)]
+struct ProbeV6;
 
 /// Which target, and which round: a late answer must not count for a later question.
 fn tag(index: usize, round: u8) -> u32 {
@@ -181,16 +220,19 @@ mod tests {
     fn only_an_answer_to_us_counts() {
         // A raw socket needs root: messages are made by hand, and none is sent.
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut echo = Echo::with(socket, true, 0xa1b2_c3d4, Vec::new());
+        let mut echo = Echo::with(socket, true, Vec::new());
         let tag = tag(70_000, 2);
         let request = echo.request(tag);
         assert_eq!(echo.answer(&request), None);
-        let mut reply = request;
+        let mut reply = request.clone();
         reply[0] = 129;
         assert_eq!(echo.answer(&reply), Some(tag));
         assert_eq!(echo.answer(&reply[..15]), None);
         reply[8] ^= 1;
         assert_eq!(echo.answer(&reply), None);
+        let again = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let other = Echo::with(again, true, Vec::new());
+        assert_ne!(other.request(tag), request, "an answer is to one question only");
 
         echo.v6 = false;
         let mut packet = vec![0x45; 20];
@@ -206,7 +248,7 @@ mod tests {
     fn the_best_answer_of_the_one_asked_counts() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let targets: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let mut echo = Echo::with(socket, false, 1, targets.clone());
+        let mut echo = Echo::with(socket, false, targets.clone());
         let start = Instant::now();
         let after = |micros| start + Duration::from_micros(micros);
         for round in 0..3 {

@@ -1,0 +1,46 @@
+//! Echo requests to addresses of both families at once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::echo::Echo;
+use crate::error::Error;
+
+/// How long the last answers may take.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The best round trip of each address that answered. With a size, by packets of that many bytes
+/// that nobody may fragment.
+///
+/// # Errors
+/// No socket can be had: CAP_NET_RAW is missing.
+pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Duration>, Error> {
+    let failed = |source| Error::File {
+        action: "send echo requests by",
+        path: "a raw socket".into(),
+        source,
+    };
+    let mut asked = Vec::new();
+    for v6 in [false, true] {
+        let family: Vec<IpAddr> =
+            targets.iter().copied().filter(|address| address.is_ipv6() == v6).collect();
+        if family.is_empty() {
+            continue;
+        }
+        let mut echo = match size {
+            Some(size) => Echo::of_size(v6, family.clone(), size),
+            None => Echo::open(v6, family.clone()),
+        }
+        .map_err(failed)?;
+        echo.ask().map_err(failed)?;
+        asked.push((family, echo));
+    }
+    let deadline = Instant::now() + TIMEOUT;
+    let mut answers = HashMap::new();
+    for (family, echo) in asked {
+        let trips = echo.finish(deadline).map_err(failed)?;
+        answers.extend(family.into_iter().zip(trips).filter_map(|(to, trip)| Some((to, trip?))));
+    }
+    Ok(answers)
+}

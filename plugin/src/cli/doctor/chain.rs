@@ -1,0 +1,116 @@
+//! The plugins that the configurations name, and the folders where runtimes look for them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+use serde_json::Value;
+
+use super::finding::Finding;
+use crate::cli::error::Error;
+use crate::cli::networks::Networks;
+
+/// Looks for every plugin of every chain that flatnet is in.
+pub fn check(networks: &Networks, folders: &[PathBuf]) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    // Where there is no such folder the configuration is the finding.
+    for file in networks.files().unwrap_or_default() {
+        let bytes = fs::read(&file).map_err(Error::file("read", &file))?;
+        // So it is where the file is no JSON.
+        let list = serde_json::from_slice(&bytes).unwrap_or_default();
+        let missing = types(&list).into_iter().filter(|kind| !is_there(kind, folders));
+        findings.extend(missing.map(|kind| judge(&kind, &file, folders)));
+    }
+    Ok(findings)
+}
+
+/// The executables that a configuration names, if flatnet is one of them: of its plugins and of
+/// those that give their addresses. (CNI specification, section 1)
+fn types(list: &Value) -> BTreeSet<String> {
+    let plugins = match list.get("plugins").and_then(Value::as_array) {
+        Some(plugins) => &plugins[..],
+        None => std::slice::from_ref(list),
+    };
+    let kind = |of: &Value| of.get("type").and_then(Value::as_str).map(str::to_owned);
+    let mut types: BTreeSet<String> = plugins.iter().filter_map(kind).collect();
+    if !types.contains("flatnet") {
+        return BTreeSet::new();
+    }
+    let ipams = plugins.iter().filter_map(|plugin| plugin.get("ipam"));
+    types.extend(ipams.filter_map(kind));
+    types
+}
+
+/// A name with a slash in it is nobody's: libcni refuses it, and it would be a path here.
+fn is_there(kind: &str, folders: &[PathBuf]) -> bool {
+    let runs = |folder: &PathBuf| {
+        let path = folder.join(kind);
+        path.is_file() && access(&path, AccessFlags::X_OK).is_ok()
+    };
+    !kind.contains('/') && folders.iter().any(runs)
+}
+
+fn judge(kind: &str, file: &Path, folders: &[PathBuf]) -> Finding {
+    let file = file.display();
+    let all: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let folder = folders.iter().find(|folder| folder.is_dir()).or(folders.first());
+    let folder = folder.map(|folder| folder.display().to_string()).unwrap_or_default();
+    let what = format!("the plugin {kind:?} that {file} names is not in {}", all.join(" or "));
+    let why = "a runtime calls every plugin of a chain: no pod can be attached";
+    match (kind, std::env::current_exe()) {
+        ("flatnet", Ok(own)) => {
+            Finding::run(what, why, format!("install -D -m 755 {} {folder}/flatnet", own.display()))
+        }
+        _ => Finding::advise(
+            what,
+            why,
+            format!(
+                "install it into {folder} (the reference plugins are Debian's package \
+                 containernetworking-plugins), or take it out of {file}"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_with_flatnet_names_its_executables() {
+        let list = serde_json::json!({ "plugins": [
+            { "type": "flatnet", "ipam": { "type": "host-local" } }, { "type": "portmap" }, {},
+        ] });
+        assert_eq!(types(&list), ["flatnet", "host-local", "portmap"].map(String::from).into());
+        assert_eq!(types(&serde_json::json!({ "type": "flatnet" })).len(), 1);
+        assert_eq!(types(&serde_json::json!({ "type": "bridge" })).len(), 0);
+        assert_eq!(types(&Value::Null).len(), 0);
+    }
+
+    #[test]
+    fn only_an_executable_file_is_a_plugin() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [PathBuf::from("/nonexistent"), folder.path().to_owned()];
+        let path = folder.path().join("portmap");
+        assert!(!is_there("portmap", &folders));
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(is_there("portmap", &folders));
+        assert!(!is_there("../portmap", &folders));
+        assert!(!is_there("", &folders), "a folder is none");
+    }
+
+    #[test]
+    fn flatnet_itself_is_installed_by_a_command() {
+        let found = judge("flatnet", Path::new("/c"), &["/opt/cni/bin".into()]);
+        match found.mend {
+            super::super::finding::Mend::Run(run) => {
+                assert!(run.ends_with(" /opt/cni/bin/flatnet"), "{run}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A configuration or range file that cannot be used on this node.
+
+use flatnet_conf::{Error as ConfError, NetworkConf};
+
+use super::finding::Finding;
+use crate::cli::error::Error as CliError;
+use crate::error::Error;
+
+/// No network at all can be looked at.
+pub fn unusable(error: &CliError) -> Finding {
+    let why = "a runtime attaches no pod, or without an address";
+    let (what, mend) = split(&error.to_string());
+    Finding::advise(what, why, mend.unwrap_or_else(|| "correct the file".into()))
+}
+
+/// What is wrong with one network; `None` for what is no fault of its files but could not be seen.
+pub fn broken(conf: &NetworkConf, error: &Error) -> Option<Finding> {
+    let file = conf.range_file.clone().unwrap_or_default();
+    let file = file.display();
+    let what = error.to_string();
+    let no_pod = "no pod is attached on this node, and changes of the cluster are not applied";
+    match error {
+        Error::Input(ConfError::Read { .. }) => Some(Finding::advise(
+            what,
+            no_pod,
+            format!("put the cluster's range file there, the same on every node: {file}"),
+        )),
+        Error::Input(ConfError::Node(_)) => Some(Finding::advise(
+            what,
+            no_pod,
+            format!(
+                "set node in the configuration of network {} to this node's name in {file}, or \
+                 leave it out to have it found by its VTEP",
+                conf.name
+            ),
+        )),
+        Error::Input(_) => Some(Finding::advise(
+            what,
+            no_pod,
+            format!(
+                "correct {file} on every node; `flatnet ranges check {file}` tells when it is right"
+            ),
+        )),
+        Error::Configuration { .. } | Error::Foreign { .. } => {
+            let (what, mend) = split(&what);
+            Some(Finding::advise(what, no_pod, mend.unwrap_or_else(|| "see there".into())))
+        }
+        _ => None,
+    }
+}
+
+/// Our messages say what is wrong and then, behind the last semicolon, what to do.
+fn split(message: &str) -> (String, Option<String>) {
+    match message.rsplit_once("; ") {
+        Some((what, mend)) => (what.into(), Some(mend.into())),
+        None => (message.into(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Mend;
+    use super::*;
+
+    fn conf() -> NetworkConf {
+        let text = r#"{"name":"pods","type":"flatnet","rangeFile":"/etc/pods.json"}"#;
+        let path = std::path::Path::new("10-pods.conf");
+        NetworkConf::parse_file(path, text.as_bytes()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn each_fault_has_its_mend() {
+        let invalid = flatnet_conf::RangeFile::parse(std::path::Path::new("/etc/pods.json"), b"{}");
+        let table = [
+            (Error::Input(invalid.unwrap_err()), "flatnet ranges check /etc/pods.json"),
+            (Error::Input(ConfError::Node("none".into())), "set node in the configuration of"),
+            (
+                Error::Configuration { reason: "mtu: 9 is too much; leave mtu out".into() },
+                "leave mtu out",
+            ),
+        ];
+        for (error, words) in table {
+            match broken(&conf(), &error).unwrap().mend {
+                Mend::Do(mend) => assert!(mend.contains(words), "{mend}"),
+                Mend::Run(command) => panic!("{command}"),
+            }
+        }
+        assert_eq!(broken(&conf(), &Error::Several(Vec::new())), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! What is wrong, why that matters, and what mends it.
+
+use serde_json::{Value, json};
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong, on which object.
+    pub what: String,
+    /// What comes of it.
+    pub why: String,
+    /// What to do.
+    pub mend: Mend,
+}
+
+/// How a finding is mended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// By this command, on this node.
+    Run(String),
+    /// By a person: what a command cannot know or reach.
+    Do(String),
+}
+
+impl Finding {
+    /// One that a command mends.
+    pub fn run(what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), mend: Mend::Run(mend.into()) }
+    }
+
+    /// One that a person mends.
+    pub fn advise(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self { what: what.into(), why: why.into(), mend: Mend::Do(mend.into()) }
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> Value {
+        let (command, advice) = match &self.mend {
+            Mend::Run(command) => (Some(command), None),
+            Mend::Do(advice) => (None, Some(advice)),
+        };
+        json!({ "what": self.what, "why": self.why, "command": command, "advice": advice })
+    }
+}
+
+/// `node-a, node-b and 8 more`: names enough to look at, however many there are.
+pub fn some<T: AsRef<str>>(names: &[T]) -> String {
+    const NAMED: usize = 3;
+    let named: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(some(&["a"]), "a");
+        assert_eq!(some(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
+    }
+}

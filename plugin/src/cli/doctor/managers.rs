@@ -1,0 +1,113 @@
+//! Programs that configure network devices of their own accord, and would take ours for theirs.
+
+use std::fs;
+use std::path::Path;
+
+use super::finding::Finding;
+
+/// A program that is running, and how it is told to leave devices alone.
+struct Manager {
+    name: &'static str,
+    /// There while it runs.
+    runs: &'static str,
+    /// Where its configuration may be; of files that end so.
+    folders: [&'static str; 3],
+    end: &'static str,
+    /// A file that has this and names our devices leaves them alone.
+    key: &'static str,
+    file: &'static str,
+    text: &'static str,
+}
+
+/// The names of our devices, in the way that both programs write patterns.
+const OVERLAYS: &str = "flat.*";
+
+const MANAGERS: [Manager; 2] = [
+    Manager {
+        name: "NetworkManager",
+        runs: "run/NetworkManager",
+        folders: [
+            "etc/NetworkManager/conf.d",
+            "run/NetworkManager/conf.d",
+            "usr/lib/NetworkManager/conf.d",
+        ],
+        end: ".conf",
+        key: "unmanaged-devices",
+        file: "/etc/NetworkManager/conf.d/flatnet.conf",
+        text: "[keyfile]\\nunmanaged-devices+=interface-name:flat.*;interface-name:veth*\\n",
+    },
+    Manager {
+        name: "systemd-networkd",
+        runs: "run/systemd/netif/state",
+        folders: ["etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network"],
+        end: ".network",
+        key: "Unmanaged=yes",
+        file: "/etc/systemd/network/10-flatnet.network",
+        text: "[Match]\\nName=flat.* veth*\\n[Link]\\nUnmanaged=yes\\n",
+    },
+];
+
+/// Looks below a root folder.
+pub fn check(root: &Path) -> Vec<Finding> {
+    let meddle = MANAGERS
+        .iter()
+        .filter(|manager| root.join(manager.runs).exists() && !manager.leaves_alone(root));
+    meddle.map(Manager::finding).collect()
+}
+
+impl Manager {
+    fn leaves_alone(&self, root: &Path) -> bool {
+        let folders = self.folders.iter().filter_map(|folder| fs::read_dir(root.join(folder)).ok());
+        let files = folders.flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let mut texts = files
+            .filter(|path| path.to_string_lossy().ends_with(self.end))
+            .filter_map(|path| fs::read_to_string(path).ok());
+        texts.any(|text| text.contains(self.key) && text.contains(OVERLAYS))
+    }
+
+    fn finding(&self) -> Finding {
+        let Self { name, file, text, .. } = self;
+        Finding::run(
+            format!("{name} runs and is not told to leave flatnet's devices alone"),
+            "it may take away their addresses and routes when it starts or reloads",
+            format!("printf '{text}' > {file} && {}", self.reload()),
+        )
+    }
+
+    fn reload(&self) -> &'static str {
+        match self.name {
+            "NetworkManager" => "nmcli general reload conf",
+            _ => "networkctl reload",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_runs_must_know_our_devices() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("run/systemd/netif/links/2", "");
+        assert_eq!(check(root.path()), [], "its folders stand also where it does not run");
+        write("run/systemd/netif/state", "");
+        write("run/NetworkManager/state", "");
+        let found = check(root.path());
+        assert_eq!(found.len(), 2);
+        assert!(found[0].what.starts_with("NetworkManager runs"), "{found:?}");
+
+        // What is written is what the mend says.
+        for manager in &MANAGERS {
+            write(&manager.file[1..], &manager.text.replace("\\n", "\n"));
+        }
+        assert_eq!(check(root.path()), []);
+        write("etc/systemd/network/10-flatnet.network", "[Match]\nName=eth*\n");
+        assert_eq!(check(root.path()).len(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! `flatnet doctor`: what is wrong, why it matters, and what mends it.
+//!
+//! Each check has a file of its own: what it looks at, and apart from that how it judges.
+
+mod chain;
+mod clash;
+mod configuration;
+mod drift;
+mod duplicate;
+mod finding;
+mod full;
+mod kernel;
+mod managers;
+mod path_mtu;
+mod peers;
+mod report;
+mod reverse_path;
+mod scene;
+mod shadow;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use flatnet_conf::NetworkConf;
+
+use super::error::Error;
+use super::networks::Networks;
+use super::output::Answer;
+use crate::error::Error as PluginError;
+use finding::Finding;
+use report::{Report, Section};
+use scene::Scene;
+
+/// Look for what keeps pods from talking: each finding with its reason and what mends it
+///
+/// Peers are asked by echo requests, and the underlay by ARP whether anybody else has this node's
+/// VTEP; nothing is changed.
+#[derive(Args)]
+pub struct Command {
+    #[command(flatten)]
+    networks: Networks,
+    /// Folder of the CNI plugins; may be repeated
+    #[arg(long, value_name = "DIR", default_values = ["/opt/cni/bin", "/usr/lib/cni"])]
+    cni_bin_dir: Vec<PathBuf>,
+    /// A JSON document for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a check of a network is called, and how it looks.
+type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
+
+const CHECKS: [Check; 8] = [
+    ("kernel", kernel::check),
+    ("clashes", clash::check),
+    ("drift", drift::check),
+    ("routes of others", shadow::check),
+    ("VTEP", duplicate::check),
+    ("peers", peers::check),
+    ("path MTU", path_mtu::check),
+    ("ranges", full::check),
+];
+
+impl Command {
+    /// Checks everything; exit code 1 if there is a finding, 2 if something could not be looked at.
+    pub fn run(self) -> Result<Answer, Error> {
+        let mut report = Report::default();
+        let mut host = Section::new("this node");
+        let networks = match self.networks.find() {
+            Ok(networks) => networks,
+            Err(error) => {
+                host.found("configuration", vec![configuration::unusable(&error)]);
+                Vec::new()
+            }
+        };
+        host.record("CNI plugins", chain::check(&self.networks, &self.cni_bin_dir));
+        host.found("network managers", managers::check(Path::new("/")));
+        report.sections.push(host);
+        for conf in &networks {
+            report.sections.push(self.network(conf));
+        }
+        Ok(report.answer(self.json))
+    }
+
+    fn network(&self, conf: &NetworkConf) -> Section {
+        let mut section = Section::new(format!("network {}", conf.name));
+        let mut scene = match Scene::at(conf, self.networks.command("sync")) {
+            Ok(scene) => scene,
+            Err(error) => {
+                match configuration::broken(conf, &error) {
+                    Some(finding) => section.found("configuration", vec![finding]),
+                    None => section.failed("configuration", &error),
+                }
+                return section;
+            }
+        };
+        section.title = format!("network {} on {}", conf.name, scene.look.site.node.name);
+        section.found("configuration", Vec::new());
+        for (name, check) in CHECKS {
+            section.record(name, check(&mut scene));
+        }
+        section
+    }
+}
