@@ -27,6 +27,7 @@ mod stamp;
 mod sync;
 mod underlay;
 mod verbs;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -31,9 +31,14 @@ pub fn flatnet(node: &Node, command: &str, args: &[&str]) -> Output {
 
 /// Runs `flatnet COMMAND ARGS` on a node.
 pub fn run(node: &Node, command: &str, args: &[&str]) -> Output {
+    node.netns.finish(&mut prepared(command, args), b"")
+}
+
+/// `flatnet COMMAND ARGS`, to be started in a node's namespace.
+pub fn prepared(command: &str, args: &[&str]) -> Command {
     let mut program = Command::new(ours("flatnet"));
     program.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg(command).args(args);
-    node.netns.finish(&mut program, b"")
+    program
 }
 
 /// What a command printed; fails the test unless it ended with this exit code.

@@ -1,18 +1,17 @@
 //! A node's ranges grow and shrink, a network goes: what becomes of pods old and new.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::Node;
 use flatnet_tests::program::{ours, said};
-use flatnet_tests::{kernel, probe, snapshot, sync};
+use flatnet_tests::{cli, kernel, probe, snapshot, sync};
 use serde_json::{Value, json};
 
-/// `flatnet ARGS...` on a node, as a person calls it.
-fn flatnet(node: &Node, args: &[&str]) -> Output {
-    let mut command = Command::new(ours("flatnet"));
-    command.env_clear().args(args).arg("--state-dir").arg(&node.network.state_dir);
-    node.netns.finish(&mut command, b"")
+/// `flatnet COMMAND ARGS...` with the cluster's leases.
+fn flatnet(node: &Node, command: &str, args: &[&str]) -> Output {
+    let state_dir = node.network.state_dir.display().to_string();
+    cli::run(node, command, &[args, &["--state-dir", &state_dir]].concat())
 }
 
 fn text(output: &Output) -> (String, String) {
@@ -57,7 +56,7 @@ fn pods_outside_of_a_range_that_shrank_stay_and_are_told() {
     assert_eq!(pods[1].v4().to_string(), "10.244.1.2");
     let check = |node: &Node| {
         let path = node.network.range_file.display().to_string();
-        flatnet(node, &["ranges", "check", &path])
+        flatnet(node, "ranges", &["check", &path])
     };
     let output = check(&cluster.nodes[0]);
     assert_eq!(
@@ -117,7 +116,7 @@ fn a_network_goes_with_all_that_it_had() {
     kernel::set_sysctl(&node.netns, "ipv6/conf/all/forwarding", "1");
     let before = snapshot::namespace(&node.netns);
     let pod = node.add("pod");
-    let remove = |json: &[&str]| flatnet(node, &[&["remove", "pods"], json].concat());
+    let remove = |json: &[&str]| flatnet(node, "remove", &[&["pods"], json].concat());
     let refused = remove(&[]);
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     let why = text(&refused).1;
@@ -162,7 +161,7 @@ fn ten_thousand_nodes_in_one_file() {
     a.netns.exec("ip route add 172.16.0.0/16 via 192.168.50.254");
 
     let path = cluster.network.range_file.display().to_string();
-    let checked = flatnet(a, &["ranges", "check", &path, "--json"]);
+    let checked = flatnet(a, "ranges", &["check", &path, "--json"]);
     let document: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
     assert_eq!(document["nodes"].as_array().expect("nodes").len(), 10_000);
     let told = sync::apply(a);

@@ -62,6 +62,14 @@ impl Networks {
         }
         Ok(found)
     }
+
+    /// Files whose folders tell of another configuration.
+    pub fn places(&self) -> Vec<PathBuf> {
+        match self.files.is_empty() {
+            true => vec![self.conf_dir.join("any")],
+            false => self.files.clone(),
+        }
+    }
 }
 
 fn all(files: &[PathBuf]) -> Result<Vec<NetworkConf>, Error> {

@@ -9,6 +9,7 @@ use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
 use crate::kernel::Mode;
 use crate::sync::{self, Report};
+use crate::watch::Watch;
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
 const TOLD: usize = 30;
@@ -21,6 +22,9 @@ pub struct Command {
     /// Only tell the difference, in words close to ip(8); exit code 1 if there is one
     #[arg(long)]
     dry_run: bool,
+    /// Go on, and do it again whenever a range file, a configuration or the kernel changes
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
     /// A JSON document for scripts
     #[arg(long)]
     json: bool,
@@ -29,30 +33,80 @@ pub struct Command {
 impl Command {
     /// Does it, network by network; one that fails does not stop the others.
     pub fn run(self) -> Result<Answer, Error> {
+        if self.watch {
+            return self.keep();
+        }
         let mode = if self.dry_run { Mode::Plan } else { Mode::Apply };
-        let networks = self.networks.find()?;
-        let mut outcome = Outcome::Fine;
-        let mut text = String::new();
-        let mut documents = Vec::new();
-        for conf in &networks {
+        let pass = Pass::over(&self.networks.find()?, mode);
+        pass.complaints.iter().for_each(|complaint| complain(complaint));
+        Ok(self.answer(pass))
+    }
+
+    /// Does it again and again; tells what was changed, and a complaint once.
+    fn keep(&self) -> Result<Answer, Error> {
+        let mut known = Vec::new();
+        loop {
+            let found = self.networks.find();
+            let networks = found.as_deref().unwrap_or_default();
+            // Listened to before it is looked at: no change falls between the two.
+            let range_files = networks.iter().filter_map(|conf| conf.range_file.clone());
+            let files = self.networks.places().into_iter().chain(range_files).collect();
+            let watch =
+                Watch::new(&files).map_err(|e| Error::Refused(format!("cannot watch: {e}")))?;
+            let mut pass = Pass::over(networks, Mode::Apply);
+            pass.complaints.extend(found.err().map(|error| error.to_string()));
+            if pass.complaints != known {
+                known = std::mem::take(&mut pass.complaints);
+                known.iter().for_each(|complaint| complain(complaint));
+            }
+            if pass.changed {
+                self.answer(pass).print()?;
+            }
+            watch.wait().map_err(|e| Error::Refused(format!("cannot wait for changes: {e}")))?;
+        }
+    }
+
+    fn answer(&self, pass: Pass) -> Answer {
+        match self.json {
+            true => Answer::json(&json!({ "networks": pass.documents }), pass.outcome),
+            false => Answer { text: pass.text, outcome: pass.outcome },
+        }
+    }
+}
+
+/// What came of going over the networks once.
+struct Pass {
+    outcome: Outcome,
+    /// Whether anything was changed.
+    changed: bool,
+    text: String,
+    documents: Vec<Value>,
+    complaints: Vec<String>,
+}
+
+impl Pass {
+    fn over(networks: &[NetworkConf], mode: Mode) -> Self {
+        let (text, documents, complaints) = (String::new(), Vec::new(), Vec::new());
+        let outcome = Outcome::Fine;
+        let mut pass = Self { outcome, changed: false, text, documents, complaints };
+        for conf in networks {
             match sync::run(conf, mode) {
                 Ok(report) => {
-                    outcome = outcome.max(judge(&report, mode));
-                    report.problems.iter().for_each(|problem| complain(problem));
-                    text += &words(conf, &report, mode);
-                    documents.push(document(conf, &report));
+                    pass.outcome = pass.outcome.max(judge(&report, mode));
+                    pass.changed |= report.count() > 0;
+                    pass.text += &words(conf, &report, mode);
+                    pass.documents.push(document(conf, &report));
+                    pass.complaints.extend(report.problems);
                 }
                 Err(error) => {
-                    outcome = Outcome::Failed;
-                    complain(&format!("network {}: {error}", conf.name));
-                    documents.push(json!({ "network": conf.name, "error": error.to_string() }));
+                    pass.outcome = Outcome::Failed;
+                    pass.documents
+                        .push(json!({ "network": conf.name, "error": error.to_string() }));
+                    pass.complaints.push(format!("network {}: {error}", conf.name));
                 }
             }
         }
-        match self.json {
-            true => Ok(Answer::json(&json!({ "networks": documents }), outcome)),
-            false => Ok(Answer { text, outcome }),
-        }
+        pass
     }
 }
 

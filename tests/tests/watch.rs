@@ -1,0 +1,92 @@
+//! `flatnet sync --watch`: what somebody changes is put right without anybody asking.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use flatnet_tests::cluster::Cluster;
+use flatnet_tests::node::Node;
+use flatnet_tests::wait::wait_for;
+use flatnet_tests::{cli, kernel, probe};
+
+/// The running command; ended when dropped.
+struct Watcher {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Watcher {
+    fn start(node: &Node) -> Self {
+        let output = node.network.state_dir.with_file_name(format!("{}.watch", node.name));
+        let file = File::create(&output).expect("a file for the output");
+        let folder = cli::conf_dir(node, &[]).display().to_string();
+        let mut command = cli::prepared("sync", &["--watch", "--conf-dir", &folder]);
+        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        let child = node.netns.run(|| command.spawn()).expect("start the watcher");
+        Self { child, output }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.output).expect("the output")
+    }
+
+    fn says(&self, words: &str) {
+        wait_for(words, || self.said().contains(words).then_some(()));
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn what_changes_is_put_right() {
+    let cluster = Cluster::new(3);
+    cluster.list(&[0, 1]);
+    let [a, b, c] = &cluster.nodes[..] else { unreachable!() };
+    let watchers = [Watcher::start(a), Watcher::start(b)];
+    // It brings the overlay about before there is any pod.
+    watchers.iter().for_each(|watcher| watcher.says(" changes made\n"));
+    let (left, right) = (a.add("left"), b.add("right"));
+    let peer = |dst: &str| kernel::routes(&a.netns).into_iter().find(|route| route.dst == dst);
+    let before = peer("10.244.2.0/24").expect("a route to the peer");
+
+    for spoil in [
+        "ip route del 10.244.2.0/24",
+        "nft flush ruleset",
+        "ip link del flat.4096",
+        "sysctl -qw net.ipv4.conf.under0.forwarding=0",
+    ] {
+        a.netns.exec(spoil);
+        let mended = || {
+            let rules = a.netns.attempt("nft list table inet flatnet").status.success();
+            let forwards = kernel::sysctl(&a.netns, "ipv4/conf/under0/forwarding") == "1";
+            (peer("10.244.2.0/24").as_ref() == Some(&before) && rules && forwards).then_some(())
+        };
+        wait_for(spoil, mended);
+        right.addresses().iter().for_each(|address| probe::ping(&left.netns, *address));
+    }
+
+    // A node joins: the others hear of it by the file.
+    cluster.list(&[0, 1, 2]);
+    let third = c.add("third");
+    wait_for("the way to the new node", || peer("10.244.3.0/24"));
+    wait_for("the way from the new node", || {
+        kernel::routes(&b.netns).into_iter().find(|route| route.dst == "10.244.3.0/24")
+    });
+    third.addresses().iter().for_each(|address| probe::ping(&left.netns, *address));
+
+    // A broken file changes nothing, and is named.
+    let good = fs::read(&cluster.network.range_file).expect("the range file");
+    fs::write(&cluster.network.range_file, "{").expect("spoil the range file");
+    watchers[0].says("pods.json: not valid JSON");
+    right.addresses().iter().for_each(|address| probe::ping(&left.netns, *address));
+    fs::write(&cluster.network.range_file, good).expect("mend the range file");
+    a.netns.exec("ip route del 10.244.2.0/24");
+    wait_for("the route after the file", || peer("10.244.2.0/24"));
+    let said = watchers[0].said();
+    assert!(said.contains("  ip route replace 10.244.2.0/24 via 10.244.2.0 "), "{said}");
+}
