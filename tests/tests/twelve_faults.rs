@@ -201,6 +201,17 @@ fn another_nodes_name() {
 }
 
 #[test]
+fn forward_policy_of_drop() {
+    let scene = Scene::new();
+    scene.assert_healthy();
+    scene.node().netns.exec("iptables-nft -P FORWARD DROP");
+    scene.mended_by_command(
+        "chain FORWARD of table ip filter (nftables) has policy drop",
+        "iptables-nft -I FORWARD ",
+    );
+}
+
+#[test]
 fn stale_fdb_entry() {
     let scene = Scene::new();
     scene.assert_healthy();

@@ -8,6 +8,7 @@ mod configuration;
 mod drift;
 mod duplicate;
 mod finding;
+mod forward;
 mod full;
 mod kernel;
 mod managers;
@@ -50,10 +51,11 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
+    ("FORWARD policies", forward::check),
     ("routes of others", shadow::check),
     ("VTEP", duplicate::check),
     ("peers", peers::check),
