@@ -1,8 +1,9 @@
 //! The commands for people on a node: what they tell when all is well, and when it is not.
 
-use flatnet_tests::cli::{document, flatnet, text};
-use flatnet_tests::cluster::Cluster;
-use flatnet_tests::node::Pod;
+use flatnet_tests::cli::{conf_dir, document, flatnet, run, text};
+use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
 /// A pod with the names that Kubernetes gives.
@@ -95,4 +96,117 @@ fn list_tells_of_each_attachment_whether_it_is_whole() {
     let listed = text(&flatnet(node, "list", &[]), 1);
     let row = listed.lines().find(|line| line.starts_with("default/web-3 ")).expect("a row");
     assert!(row.ends_with("lost: the node's end of the veth pair is gone"), "{row}");
+}
+
+/// Where a packet ends, as `flatnet trace` tells: the stations it passes, and the end.
+fn trace(node: &Node, from: &str, to: &str, code: i32) -> (Vec<String>, Value) {
+    let folder = conf_dir(node, &[]).display().to_string();
+    let output = run(node, "trace", &[from, to, "--conf-dir", &folder, "--json"]);
+    let document = document(&output, code);
+    let hops = document["hops"].as_array().expect("a list").iter();
+    let at = hops.map(|hop| hop["at"].as_str().expect("a station").to_owned());
+    (at.collect(), document["end"].clone())
+}
+
+#[test]
+fn trace_follows_a_packet_to_its_end() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let web = named(&cluster, "default", "web");
+    let other = named(&cluster, "default", "other");
+    let peer = cluster.nodes[1].add("peer");
+
+    let inside = ["lease", "pod", "veth", "filters", "route"];
+    let across = [&inside[..], &["neighbour", "FDB", "underlay", "range file"]].concat();
+    for (from, to) in [
+        ("default/web", peer.v4()),
+        ("web", peer.v6()),
+        (&web.container_id[..], peer.v4()),
+        (&web.v6().to_string()[..], peer.v6()),
+    ] {
+        let (at, end) = trace(node, from, &to.to_string(), 0);
+        assert_eq!(at, across, "{from} {to}");
+        let what = format!("arrives at node-b, if a pod there has {to} (`flatnet list` on node-b)");
+        assert_eq!(end, json!({ "arrives": true, "what": what }));
+    }
+    for (to, what) in [
+        ("default/other", format!("arrives at interface eth0 of container {}", other.container_id)),
+        ("10.244.1.0", "arrives at this node".to_owned()),
+        ("192.168.50.1", "arrives at this node".to_owned()),
+        ("192.168.50.2", format!("leaves the cluster by {UNDERLAY}")),
+    ] {
+        let (at, end) = trace(node, "default/web", to, 0);
+        assert_eq!(at, inside, "{to}");
+        assert!(end["what"].as_str().is_some_and(|told| told.starts_with(&what)), "{to}: {end}");
+    }
+    let (_, end) = trace(node, "web", "10.244.2.0", 0);
+    assert_eq!(end["what"], "arrives at node-b, whose own address on the overlay it is");
+    let (at, end) = trace(node, "web", &web.v4().to_string(), 0);
+    assert_eq!(at, ["lease"], "{end}");
+
+    let text = text(&flatnet(node, "trace", &["web", &peer.v4().to_string()]), 0);
+    assert!(
+        text.contains("\n  ok  route       via 10.244.2.0 dev flat.4096, MTU 1450\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn trace_names_what_is_missing_and_its_mend() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let web = named(&cluster, "default", "web");
+    let to = cluster.nodes[1].add("peer").v4().to_string();
+    let (veth, source) = (web.veth().to_owned(), web.v4());
+    let (mac, _) = kernel::fdb(&node.netns, "flat.4096").into_iter().next().expect("an entry");
+    for (spoil, at, what) in [
+        ("ip route del 10.244.2.0/24", "route", "the node has no route to "),
+        ("ip neigh del 10.244.2.0 dev flat.4096", "neighbour", "there is no entry for 10.244.2.0"),
+        (
+            &format!("bridge fdb replace {mac} dev flat.4096 dst 192.168.50.66 self"),
+            "FDB",
+            "is taken to be behind 192.168.50.66, but node-b is 192.168.50.2",
+        ),
+        (&format!("ip link set {veth} down"), "veth", "is down"),
+        (&format!("sysctl -qw net/ipv4/conf/{veth}/forwarding=0"), "veth", "forwarding is off"),
+        (&format!("ip route del {source} dev {veth}"), "veth", "is not routed back to "),
+        ("pod: ip route del default", "pod", "the pod has no route to "),
+        (
+            "pod: ip neigh del 169.254.1.1 dev eth0",
+            "pod",
+            "it does not know the MAC of 169.254.1.1",
+        ),
+    ] {
+        match spoil.strip_prefix("pod: ") {
+            Some(line) => web.netns.exec(line),
+            None => node.netns.exec(spoil),
+        };
+        let (_, end) = trace(node, "web", &to, 1);
+        assert_eq!((&end["arrives"], &end["at"]), (&json!(false), &json!(at)), "{spoil}: {end}");
+        assert!(end["what"].as_str().is_some_and(|told| told.contains(what)), "{spoil}: {end}");
+        let mend = end["mend"].as_str().expect("a mend");
+        assert!(mend.starts_with("flatnet sync --conf-dir "), "{mend}");
+        sync::apply(node);
+        kernel::wait_until_up(&node.netns, &veth);
+        assert_eq!(trace(node, "web", &to, 0).1["arrives"], true, "after {spoil}");
+    }
+
+    node.netns.exec("iptables-nft -P FORWARD DROP");
+    let (_, end) = trace(node, "web", &to, 1);
+    assert_eq!(end["at"], "filters", "{end}");
+    let commands = end["mend"].as_str().expect("a mend").to_owned();
+    commands.split(" && ").for_each(|command| drop(node.netns.exec(command)));
+    assert_eq!(trace(node, "web", &to, 0).1["arrives"], true);
+
+    for (to, what) in [
+        ("10.244.1.99", "no pod of this node has 10.244.1.99"),
+        ("10.244.99.1", "10.244.99.1 is in the cluster's ranges, but in no node's"),
+        ("198.51.100.1", "the node has no route to 198.51.100.1"),
+    ] {
+        let (_, end) = trace(node, "web", to, 1);
+        assert!(end["what"].as_str().is_some_and(|told| told.starts_with(what)), "{end}");
+    }
+    let nobody = flatnet(node, "trace", &["nobody", "10.244.2.1"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no pod of this node is named"));
 }

@@ -21,6 +21,7 @@ mod remove;
 mod status;
 mod sync;
 mod table;
+mod trace;
 
 use std::env::consts::{ARCH, OS};
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ enum Command {
     Status(status::Command),
     List(list::Command),
     Doctor(doctor::Command),
+    Trace(trace::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -82,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::List(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Trace(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {

@@ -102,7 +102,8 @@ pub fn get_matching_route(to: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRoute(message)
 }
 
-fn lookup(to: IpAddr) -> RouteMessage {
+/// The question of both.
+pub fn lookup(to: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     let (family, length) = family_and_length(to);
     message.header.address_family = family;

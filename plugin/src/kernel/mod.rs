@@ -15,6 +15,7 @@ mod forward;
 mod journal;
 mod legacy;
 mod link;
+mod lookup;
 mod netlink;
 pub mod netns;
 mod nft;
@@ -32,6 +33,7 @@ pub use error::KernelError;
 pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 pub use journal::{Journal, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
+pub use lookup::Verdict;
 pub use netlink::Netlink;
 pub use nft::RuleSet;
 

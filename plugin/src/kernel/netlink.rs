@@ -61,7 +61,7 @@ impl Netlink {
     }
 
     /// One request that is answered by an acknowledgement or by one message.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         command: &str,
         request: Request,

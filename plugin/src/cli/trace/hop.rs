@@ -1,0 +1,138 @@
+//! The stations of a packet, and where it ends.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+use crate::cli::output::{Answer, Outcome};
+use crate::cli::table::{Align, Table};
+
+/// One station that the packet passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Where.
+    pub at: &'static str,
+    /// What happens to it there.
+    pub what: String,
+}
+
+/// Where the packet ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it should, as far as this node can tell.
+    Arrives(String),
+    /// Before that: at which station, what is missing there, and what mends it.
+    Stops {
+        /// Where.
+        at: &'static str,
+        /// What is missing or wrong.
+        what: String,
+        /// What to do.
+        mend: String,
+    },
+}
+
+impl End {
+    /// It ends early.
+    pub fn stops(at: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Stops { at, what: what.into(), mend: mend.into() }
+    }
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// From whom to whom.
+    pub title: String,
+    /// The stations that it passes.
+    pub hops: Vec<Hop>,
+    /// Where it ends.
+    pub end: End,
+}
+
+impl Trace {
+    /// As text or as a document; a packet that ends early is a finding.
+    pub fn answer(&self, json: bool) -> Answer {
+        let outcome = match self.end {
+            End::Arrives(_) => Outcome::Fine,
+            End::Stops { .. } => Outcome::Finding,
+        };
+        match json {
+            true => Answer::json(&self.json(), outcome),
+            false => Answer { text: self.text(), outcome },
+        }
+    }
+
+    fn text(&self) -> String {
+        // No title: the rows speak for themselves.
+        let mut table = Table::new([("", Align::Left), ("", Align::Left), ("", Align::Left)]);
+        for Hop { at, what } in &self.hops {
+            table.row(["ok".into(), (*at).into(), what.clone()]);
+        }
+        let end = match &self.end {
+            End::Arrives(where_to) => format!("{where_to}\n"),
+            End::Stops { at, what, mend } => {
+                table.row(["ENDS".into(), (*at).into(), what.clone()]);
+                format!("mend: {mend}\n")
+            }
+        };
+        let rows = table.render();
+        let lines = rows.lines().skip(1).map(|line| format!("  {}\n", coloured(line)));
+        format!("{}\n{}{end}", self.title, lines.collect::<String>())
+    }
+
+    fn json(&self) -> Value {
+        let hops = self.hops.iter().map(|Hop { at, what }| json!({ "at": at, "what": what }));
+        let end = match &self.end {
+            End::Arrives(where_to) => json!({ "arrives": true, "what": where_to }),
+            End::Stops { at, what, mend } => {
+                json!({ "arrives": false, "at": at, "what": what, "mend": mend })
+            }
+        };
+        json!({ "trace": self.title, "hops": hops.collect::<Vec<_>>(), "end": end })
+    }
+}
+
+fn coloured(line: &str) -> String {
+    let style = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+    let (good, bad) = (style(AnsiColor::Green), style(AnsiColor::Red).bold());
+    match (line.strip_prefix("ok"), line.strip_prefix("ENDS")) {
+        (Some(rest), _) => format!("{good}ok{good:#}{rest}"),
+        (_, Some(rest)) => format!("{bad}ENDS{bad:#}{rest}"),
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(end: End) -> Trace {
+        let hop = |at, what: &str| Hop { at, what: what.into() };
+        let hops = vec![hop("lease", "is held"), hop("neighbour", "is known")];
+        Trace { title: "web to 10.1.2.7".into(), hops, end }
+    }
+
+    #[test]
+    fn the_end_is_told_with_its_mend() {
+        let whole = trace(End::Arrives("arrives at b".into()));
+        let text = |trace: &Trace| anstream::adapter::strip_str(&trace.text()).to_string();
+        assert_eq!(
+            text(&whole),
+            "web to 10.1.2.7\n  ok  lease      is held\n  ok  neighbour  is known\narrives at b\n"
+        );
+        assert_eq!(whole.answer(false).outcome, Outcome::Fine);
+        let early = trace(End::stops("FDB", "there is no entry", "flatnet sync"));
+        assert!(
+            text(&early).ends_with("  ENDS  FDB        there is no entry\nmend: flatnet sync\n"),
+            "{}",
+            text(&early)
+        );
+        let answer = early.answer(true);
+        assert_eq!(answer.outcome, Outcome::Finding);
+        let document: Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(
+            document["end"],
+            json!({ "arrives": false, "at": "FDB", "what": "there is no entry", "mend": "flatnet sync" })
+        );
+    }
+}

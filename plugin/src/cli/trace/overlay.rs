@@ -1,0 +1,217 @@
+//! From the node's routing decision on: to a pod of this node, over the overlay, or out of the
+//! cluster; and what the range file says of the other side.
+
+use std::net::IpAddr;
+
+use flatnet_conf::{Node, RangeFile};
+use nix::errno::Errno;
+
+use super::hop::End;
+use super::walk::{Stop, Walk};
+use crate::cli::drift::Peers;
+use crate::cli::look::Look;
+use crate::identity::{overlay_name, vtep_mac};
+use crate::kernel::{Kernel as _, Link, Verdict};
+use crate::side::Side;
+
+/// Whose an address is, as the range file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Of this node.
+    Own,
+    /// Of that peer.
+    Peer(Node),
+    /// Of the cluster, and of no node.
+    Nobody,
+    /// Out of the cluster.
+    World,
+}
+
+fn owner(file: &RangeFile, own: &Node, to: IpAddr) -> Owner {
+    let has = |node: &&Node| node.ranges.iter().any(|range| range.contains(to));
+    match file.nodes.iter().find(has) {
+        Some(node) if node.name == own.name => Owner::Own,
+        Some(node) => Owner::Peer(node.clone()),
+        None if file.cluster_cidrs.iter().any(|cidr| cidr.contains(to)) => Owner::Nobody,
+        None => Owner::World,
+    }
+}
+
+fn owner_of(walk: &mut Walk<'_>) -> Owner {
+    let to = walk.to();
+    let site = &walk.look().site;
+    owner(site.file(), &site.node, to)
+}
+
+/// The node does not know where to send it.
+pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
+    let to = walk.to();
+    match owner_of(walk) {
+        Owner::Own => no_pod(to).into(),
+        Owner::Nobody => nobody(to).into(),
+        Owner::World => {
+            let what = format!("the node has no route to {to}: {}", errno.desc());
+            End::stops("route", what, format!("give the node a route to {to}")).into()
+        }
+        Owner::Peer(peer) => {
+            let what = format!("the node has no route to {to} of {}: {}", peer.name, errno.desc());
+            walk.drifted("route", what)
+        }
+    }
+}
+
+fn no_pod(to: IpAddr) -> End {
+    End::stops(
+        "route",
+        format!("no pod of this node has {to}"),
+        "`flatnet list` shows who has what",
+    )
+}
+
+fn nobody(to: IpAddr) -> End {
+    let what = format!("{to} is in the cluster's ranges, but in no node's");
+    End::stops("route", what, "give the range to a node in the range file")
+}
+
+/// Follows it by a device and a next hop.
+pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<End, Stop> {
+    let (to, dev) = (walk.to(), link.dev.name.clone());
+    let via = gateway.map(|gateway| format!("via {gateway} ")).unwrap_or_default();
+    if let Some(lease) = walk.neighbour_pod().filter(|lease| lease.attachment.veth == dev) {
+        walk.passes("route", format!("{to} dev {dev}"));
+        let side = Side::look(&mut walk.look().kernel, &dev)?;
+        let known = side.is_some_and(|side| side.link.up && side.neighbour(to).is_some());
+        if !known {
+            return Err(
+                walk.drifted("neighbour", format!("{dev} is down or has no entry for {to}"))
+            );
+        }
+        return Ok(End::Arrives(format!("arrives at {}", lease.attachment)));
+    }
+    let is_overlay = dev == overlay_name(walk.look().site.vni());
+    let peer = match (owner_of(walk), is_overlay) {
+        (Owner::Peer(peer), _) => peer,
+        (Owner::Own, _) => return Err(no_pod(to).into()),
+        (Owner::Nobody, _) => return Err(nobody(to).into()),
+        (Owner::World, true) => {
+            return Err(walk.drifted("route", format!("{to} is no pod's, but goes by {dev}")));
+        }
+        (Owner::World, false) => {
+            walk.passes("route", format!("{via}dev {dev}"));
+            return Ok(End::Arrives(format!("leaves the cluster by {dev}")));
+        }
+    };
+    let direct = !is_overlay && gateway == Some(peer.vtep);
+    if !is_overlay && !direct {
+        let Look { site, drift, .. } = walk.look();
+        let lacking = Peers::of(site.file(), &site.node).of_changes(drift.changes.changes());
+        if lacking.contains(&peer.name[..]) {
+            let what = format!("the route to {} is missing: it goes {via}dev {dev}", peer.name);
+            return Err(walk.drifted("route", what));
+        }
+        let what = format!("somebody's route takes it: {via}dev {dev}, not to {}", peer.name);
+        let mend = format!("remove that route (`ip route get fibmatch {to}` shows it)");
+        return Err(End::stops("route", what, mend).into());
+    }
+    if is_overlay && !gateway.is_some_and(|gateway| peer.vtep_addresses().contains(&gateway)) {
+        return Err(walk.drifted("route", format!("{via}dev {dev} does not lead to {}", peer.name)));
+    }
+    walk.passes("route", format!("{via}dev {dev}, MTU {}", link.mtu));
+    if let (true, Some(gateway)) = (is_overlay, gateway) {
+        encapsulate(walk, link, gateway, &peer)?;
+    }
+    underlay(walk, peer.vtep)?;
+    Ok(other_side(walk, &peer))
+}
+
+/// The neighbour entry and the FDB entry of a peer.
+fn encapsulate(walk: &mut Walk<'_>, link: &Link, gateway: IpAddr, peer: &Node) -> Result<(), Stop> {
+    let wanted = vtep_mac(walk.look().site.vni(), peer.vtep);
+    let dev = link.dev.index;
+    let kernel = &mut walk.look().kernel;
+    let (neighbours, fdb) = (kernel.neighbours(dev)?, kernel.fdb(dev)?);
+    if !link.up {
+        return Err(walk.drifted("overlay", format!("{} is down", link.dev.name)));
+    }
+    match neighbours.iter().find(|entry| entry.address == gateway).map(|entry| entry.mac) {
+        Some(mac) if mac == wanted => walk.passes("neighbour", format!("{gateway} is at {mac}")),
+        Some(mac) => {
+            let what = format!("{gateway} is taken for {mac}, but {} has {wanted}", peer.name);
+            return Err(walk.drifted("neighbour", what));
+        }
+        None => return Err(walk.drifted("neighbour", format!("there is no entry for {gateway}"))),
+    }
+    match fdb.iter().find(|entry| entry.mac == wanted).map(|entry| entry.vtep) {
+        Some(vtep) if vtep == peer.vtep => {
+            let (vni, port) = (walk.look().site.vni(), walk.look().site.file().port);
+            walk.passes("FDB", format!("{wanted} is behind {vtep}, VNI {vni}, UDP port {port}"));
+            Ok(())
+        }
+        Some(vtep) => {
+            let what = format!(
+                "{wanted} is taken to be behind {vtep}, but {} is {}",
+                peer.name, peer.vtep
+            );
+            Err(walk.drifted("FDB", what))
+        }
+        None => {
+            Err(walk.drifted("FDB", format!("there is no entry for {wanted} of {}", peer.name)))
+        }
+    }
+}
+
+/// The way to the peer's VTEP.
+fn underlay(walk: &mut Walk<'_>, vtep: IpAddr) -> Result<(), Stop> {
+    let kernel = &mut walk.look().kernel;
+    let (dev, gateway) = match kernel.decide(vtep, None)? {
+        Verdict::Send { dev, gateway } => (kernel.link_by_index(dev)?, gateway),
+        Verdict::Local => {
+            let what = format!("the peer's VTEP {vtep} is an address of this node");
+            return Err(End::stops("underlay", what, "`flatnet doctor` says more").into());
+        }
+        Verdict::Drop(errno) => {
+            let what = format!("there is no route to the VTEP {vtep}: {}", errno.desc());
+            return Err(
+                End::stops("underlay", what, format!("give the node a route to {vtep}")).into()
+            );
+        }
+    };
+    let via = gateway.map(|gateway| format!("via {gateway} ")).unwrap_or_default();
+    let dev = dev.map_or_else(String::new, |link| format!("{}, MTU {}", link.dev.name, link.mtu));
+    walk.passes("underlay", format!("{vtep} {via}dev {dev}"));
+    Ok(())
+}
+
+/// What cannot be seen from here.
+fn other_side(walk: &mut Walk<'_>, peer: &Node) -> End {
+    let to = walk.to();
+    let range = peer.ranges.iter().find(|range| range.contains(to));
+    let subnet = range.map(|range| range.subnet().to_string()).unwrap_or_default();
+    let name = &peer.name;
+    walk.passes("range file", format!("{name} has {subnet} and VTEP {}", peer.vtep));
+    if peer.vtep_addresses().contains(&to) {
+        return End::Arrives(format!("arrives at {name}, whose own address on the overlay it is"));
+    }
+    End::Arrives(match range.is_some_and(|range| range.gives(to)) {
+        true => format!("arrives at {name}, if a pod there has {to} (`flatnet list` on {name})"),
+        false => format!("arrives at {name}, which gives {to} to no pod"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_an_address_is() {
+        let text = r#"{"version":1,"clusterCIDRs":["10.1.0.0/16"],"nodes":[
+            {"name":"a","vtep":"192.0.2.1","ranges":["10.1.1.0/24"]},
+            {"name":"b","vtep":"192.0.2.2","ranges":["10.1.2.0/24"]}]}"#;
+        let file = RangeFile::parse(std::path::Path::new("t.json"), text.as_bytes()).unwrap();
+        let of = |to: &str| owner(&file, &file.nodes[0], to.parse().unwrap());
+        assert_eq!(of("10.1.1.7"), Owner::Own);
+        assert_eq!(of("10.1.2.7"), Owner::Peer(file.nodes[1].clone()));
+        assert_eq!(of("10.1.9.7"), Owner::Nobody);
+        assert_eq!(of("8.8.8.8"), Owner::World);
+    }
+}

@@ -1,0 +1,275 @@
+//! From the pod to the node's routing decision, and to wherever that leads.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use flatnet_conf::NetworkConf;
+use flatnet_ipam::Record;
+
+use super::hop::{End, Hop, Trace};
+use super::overlay;
+use crate::attachment;
+use crate::cli::error::Error as CliError;
+use crate::cli::look::Look;
+use crate::error::Error;
+use crate::forward_policy;
+use crate::kernel::netns::Netns;
+use crate::kernel::{Kernel as _, KernelError, Link, Netlink, Verdict};
+use crate::side::Side;
+
+/// A network of this node with its leases.
+type Network<'a> = (&'a NetworkConf, Look, Vec<Record>);
+
+/// A packet under way.
+pub struct Walk<'a> {
+    networks: Vec<Network<'a>>,
+    /// Which of the networks it goes by.
+    at: usize,
+    pod: Netlink,
+    lease: Record,
+    source: IpAddr,
+    to: IpAddr,
+    /// The command that puts right what is not as the range file says.
+    sync: String,
+    hops: Vec<Hop>,
+}
+
+/// Why a packet is followed no further.
+pub enum Stop {
+    /// It ends here.
+    End(End),
+    /// The kernel cannot be asked.
+    Failed(Error),
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<KernelError> for Stop {
+    fn from(error: KernelError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// A packet of a pod, whose leases these are, to an address. By which of its interfaces it
+    /// goes, the pod's own routes say.
+    ///
+    /// # Errors
+    /// The pod has no network namespace, no address of that family, or sends elsewhere.
+    pub fn new(
+        networks: Vec<Network<'a>>,
+        leases: &[&Record],
+        to: IpAddr,
+        sync: String,
+    ) -> Result<Self, CliError> {
+        let sandbox = leases.iter().find_map(|lease| lease.attachment.sandbox.clone());
+        let sandbox = sandbox.unwrap_or_default();
+        let Some(netns) = Netns::open(Path::new(&sandbox))? else {
+            return Err(CliError::Finding(format!(
+                "the pod's network namespace {sandbox:?} is gone: delete the pod"
+            )));
+        };
+        let mut pod = Netlink::open_in(netns)?;
+        let chosen = match pod.decide(to, None)? {
+            Verdict::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
+            _ => None,
+        };
+        let family =
+            |lease: &&&Record| lease.addresses.iter().any(|ip| ip.is_ipv4() == to.is_ipv4());
+        let by_name = |lease: &&&Record| chosen.as_ref() == Some(&lease.attachment.ifname);
+        let lease = leases.iter().filter(family).find(by_name).or(leases.iter().find(family));
+        let Some(lease) = lease.copied() else {
+            return Err(CliError::Finding(format!("the pod has no address of the family of {to}")));
+        };
+        let source = lease.addresses.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+        let at = networks.iter().position(|(.., all)| all.contains(lease)).unwrap_or(0);
+        Ok(Self {
+            networks,
+            at,
+            pod,
+            lease: lease.clone(),
+            source: source.copied().unwrap_or(to),
+            to,
+            sync,
+            hops: Vec::new(),
+        })
+    }
+
+    /// Follows it to its end.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn trace(&mut self) -> Result<Trace, Error> {
+        let end = match self.follow() {
+            Ok(end) | Err(Stop::End(end)) => end,
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        let title = format!("{} ({}) to {}", self.lease.attachment, self.source, self.to);
+        Ok(Trace { title, hops: std::mem::take(&mut self.hops), end })
+    }
+
+    pub(super) fn passes(&mut self, at: &'static str, what: impl Into<String>) {
+        self.hops.push(Hop { at, what: what.into() });
+    }
+
+    /// It ends at what `flatnet sync` puts right.
+    pub(super) fn drifted(&self, at: &'static str, what: impl Into<String>) -> Stop {
+        End::stops(at, what, &self.sync).into()
+    }
+
+    pub(super) fn look(&mut self) -> &mut Look {
+        &mut self.networks[self.at].1
+    }
+
+    pub(super) fn to(&self) -> IpAddr {
+        self.to
+    }
+
+    fn follow(&mut self) -> Result<End, Stop> {
+        let holder = self.lease.attachment.clone();
+        self.passes("lease", format!("{} is held by {holder}", self.source));
+        let on_node = Side::look(&mut self.look().kernel, &holder.veth)?;
+        let Some(on_node) = on_node else {
+            let what = format!("{}, the node's end of the pod's veth pair, is gone", holder.veth);
+            return Err(
+                End::stops("veth", what, "delete the pod, its runtime makes it anew").into()
+            );
+        };
+        self.leave_pod(&on_node.link)?;
+        self.enter_node(&on_node)?;
+        self.filters()?;
+        self.route(on_node.link.dev.index)
+    }
+
+    /// The pod's interface, route and neighbour.
+    fn leave_pod(&mut self, on_node: &Link) -> Result<(), Stop> {
+        let ifname = self.lease.attachment.ifname.clone();
+        let Some(side) = Side::look(&mut self.pod, &ifname)? else {
+            let what = format!("the pod has no interface {ifname}");
+            return Err(End::stops("pod", what, "delete the pod, its runtime makes it anew").into());
+        };
+        let gateway = attachment::gateway(self.to.is_ipv4());
+        let verdict = self.pod.decide(self.to, None)?;
+        if !side.link.up {
+            return Err(self.drifted("pod", format!("{ifname} is down")));
+        }
+        if !side.addresses.iter().any(|has| has.ip() == self.source) {
+            return Err(self.drifted("pod", format!("{ifname} has lost {}", self.source)));
+        }
+        let via = match verdict {
+            Verdict::Local => {
+                return Err(End::Arrives(format!("{} is the pod's own address", self.to)).into());
+            }
+            Verdict::Drop(errno) => {
+                let what = format!("the pod has no route to {}: {}", self.to, errno.desc());
+                return Err(self.drifted("pod", what));
+            }
+            Verdict::Send { dev, gateway } if dev == side.link.dev.index => gateway,
+            Verdict::Send { dev, .. } => {
+                let name = self.pod.link_by_index(dev)?.map_or_else(String::new, |l| l.dev.name);
+                let what = format!("leaves the pod by {name}, which is no interface of flatnet");
+                return Err(End::Arrives(what).into());
+            }
+        };
+        if via != Some(gateway) {
+            let via = via.map_or("nobody".to_owned(), |via| via.to_string());
+            return Err(self.drifted("pod", format!("its route goes via {via}, not via {gateway}")));
+        }
+        match side.neighbour(gateway) {
+            Some(mac) if Some(mac) == on_node.mac => {
+                self.passes("pod", format!("via {gateway} dev {ifname}, MTU {}", side.link.mtu));
+                Ok(())
+            }
+            Some(mac) => {
+                let what =
+                    format!("it takes {gateway} for {mac}, which is not {}", on_node.dev.name);
+                Err(self.drifted("pod", what))
+            }
+            None => Err(self.drifted("pod", format!("it does not know the MAC of {gateway}"))),
+        }
+    }
+
+    /// The node's end of the veth pair.
+    fn enter_node(&mut self, on_node: &Side) -> Result<(), Stop> {
+        let name = &on_node.link.dev.name;
+        if !on_node.link.up {
+            return Err(self.drifted("veth", format!("{name} is down")));
+        }
+        if self.to.is_ipv4() && !on_node.forwards {
+            return Err(self.drifted("veth", format!("forwarding is off on {name}")));
+        }
+        let (source, index) = (self.source, on_node.link.dev.index);
+        match self.look().kernel.decide(source, None)? {
+            Verdict::Send { dev, .. } if dev == index => {}
+            _ => {
+                let what = format!("{source} is not routed back to {name}: taken for forged");
+                return Err(self.drifted("veth", what));
+            }
+        }
+        self.passes("veth", format!("{name}, MTU {}", on_node.link.mtu));
+        Ok(())
+    }
+
+    /// What drops packets that are forwarded.
+    fn filters(&mut self) -> Result<(), Stop> {
+        let to = self.to;
+        let look = self.look();
+        let forwards = look.kernel.sysctl("net/ipv6/conf/all/forwarding")?;
+        if to.is_ipv6() && forwards.as_deref() != Some("1") {
+            return Err(self.drifted("filters", "net.ipv6.conf.all.forwarding is off"));
+        }
+        let file = look.site.file();
+        let within = file.cluster_cidrs.iter().any(|cidr| cidr.contains(to));
+        let sees = |chain: &str| match to {
+            IpAddr::V4(_) => !chain.contains(" of table ip6 "),
+            IpAddr::V6(_) => !chain.contains(" of table ip "),
+        };
+        let blockades = forward_policy::look(&mut look.kernel, file)?;
+        if let Some(blockade) = blockades.iter().find(|b| within && sees(&b.chain)) {
+            let what = format!("{} drops it by policy", blockade.chain);
+            return Err(End::stops("filters", what, blockade.commands.join(" && ")).into());
+        }
+        self.passes("filters", "no policy of drop that is known to catch it");
+        Ok(())
+    }
+
+    /// What the node's kernel decides.
+    fn route(&mut self, veth: u32) -> Result<End, Stop> {
+        let (to, source) = (self.to, self.source);
+        let kernel = &mut self.look().kernel;
+        match kernel.decide(to, Some((source, veth)))? {
+            Verdict::Local => {
+                self.passes("route", format!("{to} is an address of this node"));
+                Ok(End::Arrives("arrives at this node".into()))
+            }
+            // For what comes in, the kernel has one errno for all reasons (inet_rtm_getroute).
+            Verdict::Drop(errno) => match kernel.decide(to, None)? {
+                Verdict::Drop(errno) => Err(overlay::no_route(self, errno)),
+                _ => {
+                    let what = format!("the kernel does not forward it: {}", errno.desc());
+                    Err(self.drifted("route", what))
+                }
+            },
+            Verdict::Send { dev, gateway } => match kernel.link_by_index(dev)? {
+                Some(link) => overlay::go(self, &link, gateway),
+                None => Err(self.drifted("route", "its device is gone")),
+            },
+        }
+    }
+
+    /// The lease of a pod of this node that has the destination, whatever network it is of.
+    pub(super) fn neighbour_pod(&self) -> Option<Record> {
+        let mut leases = self.networks.iter().flat_map(|(.., leases)| leases);
+        leases.find(|lease| lease.addresses.contains(&self.to)).cloned()
+    }
+}
