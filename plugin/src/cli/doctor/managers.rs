@@ -13,10 +13,13 @@ struct Manager {
     /// Where its configuration may be; of files that end so.
     folders: [&'static str; 3],
     end: &'static str,
-    /// A file that has this and names our devices leaves them alone.
-    key: &'static str,
+    /// A file that has one of these and names our devices leaves them alone.
+    keys: &'static [&'static str],
+    /// Such a file, and its text: the one that packages install.
     file: &'static str,
     text: &'static str,
+    /// Makes it read the file.
+    reload: &'static str,
 }
 
 /// The names of our devices, in the way that both programs write patterns.
@@ -32,18 +35,20 @@ const MANAGERS: [Manager; 2] = [
             "usr/lib/NetworkManager/conf.d",
         ],
         end: ".conf",
-        key: "unmanaged-devices",
+        keys: &["managed=0", "unmanaged-devices"],
         file: "/etc/NetworkManager/conf.d/flatnet.conf",
-        text: "[keyfile]\\nunmanaged-devices+=interface-name:flat.*;interface-name:veth*\\n",
+        text: include_str!("../../../../packaging/network/NetworkManager.conf"),
+        reload: "nmcli general reload conf",
     },
     Manager {
         name: "systemd-networkd",
         runs: "run/systemd/netif/state",
         folders: ["etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network"],
         end: ".network",
-        key: "Unmanaged=yes",
+        keys: &["Unmanaged=yes"],
         file: "/etc/systemd/network/10-flatnet.network",
-        text: "[Match]\\nName=flat.* veth*\\n[Link]\\nUnmanaged=yes\\n",
+        text: include_str!("../../../../packaging/network/10-flatnet.network"),
+        reload: "networkctl reload",
     },
 ];
 
@@ -62,23 +67,18 @@ impl Manager {
         let mut texts = files
             .filter(|path| path.to_string_lossy().ends_with(self.end))
             .filter_map(|path| fs::read_to_string(path).ok());
-        texts.any(|text| text.contains(self.key) && text.contains(OVERLAYS))
+        texts.any(|text| text.contains(OVERLAYS) && self.keys.iter().any(|key| text.contains(key)))
     }
 
     fn finding(&self) -> Finding {
-        let Self { name, file, text, .. } = self;
+        let Self { name, file, text, reload, .. } = self;
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let text: String = lines.map(|line| format!("{line}\\n")).collect();
         Finding::run(
             format!("{name} runs and is not told to leave flatnet's devices alone"),
             "it may take away their addresses and routes when it starts or reloads",
-            format!("printf '{text}' > {file} && {}", self.reload()),
+            format!("printf '{text}' > {file} && {reload}"),
         )
-    }
-
-    fn reload(&self) -> &'static str {
-        match self.name {
-            "NetworkManager" => "nmcli general reload conf",
-            _ => "networkctl reload",
-        }
     }
 }
 
@@ -102,9 +102,20 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found[0].what.starts_with("NetworkManager runs"), "{found:?}");
 
-        // What is written is what the mend says.
+        let run = |finding: &Finding| match &finding.mend {
+            super::super::finding::Mend::Run(command) => command.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            run(&found[0]),
+            "printf '[device-flatnet]\\nmatch-device=interface-name:flat.*;interface-name:veth\
+             ???????????\\nmanaged=0\\n' > /etc/NetworkManager/conf.d/flatnet.conf && \
+             nmcli general reload conf"
+        );
+        assert!(run(&found[1]).ends_with(" && networkctl reload"), "{found:?}");
+
         for manager in &MANAGERS {
-            write(&manager.file[1..], &manager.text.replace("\\n", "\n"));
+            write(&manager.file[1..], manager.text);
         }
         assert_eq!(check(root.path()), []);
         write("etc/systemd/network/10-flatnet.network", "[Match]\nName=eth*\n");
