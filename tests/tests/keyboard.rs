@@ -210,3 +210,42 @@ fn trace_names_what_is_missing_and_its_mend() {
     assert_eq!(nobody.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("no pod of this node is named"));
 }
+
+#[test]
+fn probe_asks_every_node_from_here_and_from_the_pods() {
+    let cluster = Cluster::new(3);
+    let node = &cluster.nodes[0];
+    let _peers: Vec<Pod> = cluster.nodes[1..].iter().map(|peer| peer.add("peer")).collect();
+    let _pods = (named(&cluster, "default", "a"), named(&cluster, "default", "b"));
+    let printed = text(&flatnet(node, "probe", &[]), 0);
+    assert!(printed.starts_with("pods from node-a\nNODE    ADDRESS"), "{printed}");
+    assert!(printed.ends_with("\n6 of 6 answered\n"), "{printed}");
+
+    let picture = cluster.folder().join("probe.svg");
+    let with_pods = ["--pods", "--json", "--svg", &picture.display().to_string()];
+    let whole = document(&flatnet(node, "probe", &with_pods), 0);
+    let pairs = whole["networks"][0]["pairs"].as_array().expect("a list");
+    assert_eq!(pairs.len(), 18, "{whole:#}");
+    for from in ["node-a", "default/a", "default/b"] {
+        for (peer, address) in cluster
+            .nodes
+            .iter()
+            .flat_map(|peer| peer.vtep_addresses().into_iter().map(move |ip| (peer, ip)))
+        {
+            let pair = pairs.iter().find(|pair| {
+                pair["from"] == from && pair["to"] == peer.name && pair["address"] == json!(address)
+            });
+            let trip = pair.and_then(|pair| pair["rttMs"].as_f64());
+            assert!(trip.is_some_and(|trip| trip > 0.0), "{from} {address}: {pair:?}");
+        }
+    }
+    let picture = std::fs::read_to_string(picture).expect("a picture");
+    assert_eq!(picture.matches("<title>default/b to node-c: ").count(), 2, "{picture}");
+
+    cluster.nodes[2].netns.exec(&format!("ip link set {UNDERLAY} down"));
+    let printed = text(&flatnet(node, "probe", &["--pods"]), 1);
+    let row = printed.lines().find(|line| line.starts_with("node-c  10.244.3.0")).expect("a row");
+    assert_eq!(row.split_whitespace().skip(2).collect::<Vec<_>>(), ["x", "xx"], "{printed}");
+    assert!(printed.contains("no answer: from default/a to node-c (10.244.3.0)\n"), "{printed}");
+    assert!(printed.ends_with("\n12 of 18 answered\n"), "{printed}");
+}

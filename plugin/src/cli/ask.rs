@@ -1,6 +1,7 @@
 //! Echo requests to addresses of both families at once.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -8,39 +9,59 @@ use super::echo::Echo;
 use crate::error::Error;
 
 /// How long the last answers may take.
-const TIMEOUT: Duration = Duration::from_secs(1);
+pub const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The best round trip of each address that answered. With a size, by packets of that many bytes
-/// that nobody may fragment.
+/// Questions that some have not answered yet.
+pub struct Question(Vec<(Vec<IpAddr>, Echo)>);
+
+impl Question {
+    /// Asks each address a few times, from the calling thread's namespace, and takes the answers
+    /// that come at once. With a size, by packets of that many bytes that nobody may fragment.
+    ///
+    /// # Errors
+    /// No socket can be had: CAP_NET_RAW is missing.
+    pub fn put(targets: &[IpAddr], size: Option<u32>) -> Result<Self, Error> {
+        let mut asked = Vec::new();
+        for v6 in [false, true] {
+            let family: Vec<IpAddr> =
+                targets.iter().copied().filter(|address| address.is_ipv6() == v6).collect();
+            if family.is_empty() {
+                continue;
+            }
+            let mut echo = match size {
+                Some(size) => Echo::of_size(v6, family.clone(), size),
+                None => Echo::open(v6, family.clone()),
+            }
+            .map_err(failed)?;
+            echo.ask().map_err(failed)?;
+            asked.push((family, echo));
+        }
+        Ok(Self(asked))
+    }
+
+    /// The best round trip of each address that has answered by the deadline.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn answers(self, deadline: Instant) -> Result<HashMap<IpAddr, Duration>, Error> {
+        let mut answers = HashMap::new();
+        for (family, echo) in self.0 {
+            let trips = echo.finish(deadline).map_err(failed)?;
+            answers
+                .extend(family.into_iter().zip(trips).filter_map(|(to, trip)| Some((to, trip?))));
+        }
+        Ok(answers)
+    }
+}
+
+/// Asks and waits.
 ///
 /// # Errors
-/// No socket can be had: CAP_NET_RAW is missing.
+/// As [`Question::put`].
 pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Duration>, Error> {
-    let failed = |source| Error::File {
-        action: "send echo requests by",
-        path: "a raw socket".into(),
-        source,
-    };
-    let mut asked = Vec::new();
-    for v6 in [false, true] {
-        let family: Vec<IpAddr> =
-            targets.iter().copied().filter(|address| address.is_ipv6() == v6).collect();
-        if family.is_empty() {
-            continue;
-        }
-        let mut echo = match size {
-            Some(size) => Echo::of_size(v6, family.clone(), size),
-            None => Echo::open(v6, family.clone()),
-        }
-        .map_err(failed)?;
-        echo.ask().map_err(failed)?;
-        asked.push((family, echo));
-    }
-    let deadline = Instant::now() + TIMEOUT;
-    let mut answers = HashMap::new();
-    for (family, echo) in asked {
-        let trips = echo.finish(deadline).map_err(failed)?;
-        answers.extend(family.into_iter().zip(trips).filter_map(|(to, trip)| Some((to, trip?))));
-    }
-    Ok(answers)
+    Question::put(targets, size)?.answers(Instant::now() + TIMEOUT)
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::File { action: "send echo requests by", path: "a raw socket".into(), source }
 }

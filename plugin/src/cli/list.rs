@@ -164,7 +164,7 @@ fn table(rows: &[Row]) -> String {
         let addresses: Vec<_> = row.lease.addresses.iter().map(ToString::to_string).collect();
         let network = several.then(|| row.network.clone());
         table.row(network.into_iter().chain([
-            pod(holder),
+            pod_name(holder),
             holder.ifname.clone(),
             addresses.join(", "),
             holder.veth.clone(),
@@ -176,7 +176,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// The pod, or where the runtime did not name it, the container's ID, shortened as runtimes do.
-fn pod(holder: &Attachment) -> String {
+pub fn pod_name(holder: &Attachment) -> String {
     match (&holder.pod.namespace, &holder.pod.name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.clone(),

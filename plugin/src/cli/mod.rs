@@ -16,6 +16,7 @@ mod list;
 mod look;
 mod networks;
 mod output;
+mod probe;
 mod ranges;
 mod remove;
 mod status;
@@ -62,6 +63,7 @@ enum Command {
     List(list::Command),
     Doctor(doctor::Command),
     Trace(trace::Command),
+    Probe(probe::Command),
     /// Several nodes on this machine, as network namespaces, with pods
     #[command(subcommand)]
     Lab(lab::Command),
@@ -85,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::List(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Probe(command) => command.run(),
         Command::Lab(command) => command.run(),
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {
