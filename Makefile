@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo test checks fmt lint unit e2e doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo test checks fmt lint unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -78,6 +78,17 @@ unit:
 # The real executables between real network namespaces.
 e2e: build manual
 	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
+
+# Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
+FAULTS := faults hostile foreign forward_policy drift
+faults: build
+	@mkdir -p target
+	status=0
+	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT) $(addprefix --test ,$(FAULTS)) -- --nocapture \
+		> target/faults.log 2>&1 || status=1
+	awk -f tests/faults.awk target/faults.log
+	[ $$status = 0 ] || grep -E "panicked|FAILED|^error" target/faults.log
+	exit $$status
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
