@@ -21,6 +21,7 @@ pub mod netns;
 mod nft;
 pub mod removal;
 mod socket;
+mod sysctl;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,7 +1,6 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
     Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route, Veth,
-    VxlanLink, decode, encode, legacy,
+    VxlanLink, decode, encode, legacy, sysctl,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -341,9 +340,8 @@ impl Kernel for Netlink {
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
-        // /proc/sys/net shows the namespace of whoever opens it.
-        match self.inside(|| fs::read_to_string(format!("/proc/sys/{key}")))? {
-            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        match self.inside(|| sysctl::read(key))? {
+            Ok(value) => Ok(Some(value)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
         }
@@ -356,8 +354,10 @@ impl Kernel for Netlink {
             Some(now) if now == value => return Ok(true),
             Some(_) => log::debug!("sysctl -w {key}={value}"),
         }
-        self.inside(|| fs::write(format!("/proc/sys/{key}"), value))?.map_err(|source| {
-            KernelError::Sysctl { action: "write", key: format!("{key}={value}"), source }
+        self.inside(|| sysctl::write(key, value))?.map_err(|source| KernelError::Sysctl {
+            action: "write",
+            key: format!("{key}={value}"),
+            source,
         })?;
         Ok(true)
     }
