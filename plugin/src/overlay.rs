@@ -247,7 +247,7 @@ pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Er
             return Ok(());
         }
         let own = addresses_of(kernel, link.dev.index)?;
-        for (via, route) in routes_of(kernel, link.dev.index, &own)? {
+        for (via, route) in routes_of(kernel, link.dev.index, &own, &[])? {
             if let Via::Uplink(index) = via {
                 change_device(kernel, index, &[Change::DelRoute(route)])?;
             }
@@ -290,9 +290,11 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
         kernel.delete_link(name)?;
     }
     let (have, made) = match (plan, found) {
-        (DevicePlan::Keep, Some(link)) => (observe(kernel, want, link)?, false),
+        (DevicePlan::Keep, Some(link)) => {
+            (observe(kernel, want, link, &rules.cluster_cidrs)?, false)
+        }
         _ => {
-            let direct = routes_of(kernel, 0, &want.addresses)?;
+            let direct = routes_of(kernel, 0, &want.addresses, &rules.cluster_cidrs)?;
             (Observed::bare(want, create(kernel, want)?, direct), true)
         }
     };
@@ -323,14 +325,19 @@ fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) -> Res
     }
 }
 
-fn observe(kernel: &mut dyn Kernel, want: &Overlay, link: Link) -> Result<Observed, Error> {
+fn observe(
+    kernel: &mut dyn Kernel,
+    want: &Overlay,
+    link: Link,
+    clusters: &[IpNetwork],
+) -> Result<Observed, Error> {
     let dev = link.dev.index;
     let addresses = addresses_of(kernel, dev)?;
     let own: Vec<_> = addresses.iter().chain(&want.addresses).copied().collect();
     let forwards = kernel.sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name))?;
     Ok(Observed {
         forwards: forwards.is_none_or(|value| value == "1"),
-        routes: routes_of(kernel, dev, &own)?,
+        routes: routes_of(kernel, dev, &own, clusters)?,
         neighbours: kernel.neighbours(dev)?,
         fdb: kernel.fdb(dev)?,
         addresses,
@@ -344,17 +351,21 @@ fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Err
 }
 
 /// Our routes to peers: those over the overlay's device, and those over an uplink that prefer one of
-/// the node's own addresses in this network as their source, which no other network has.
+/// the node's own addresses in this network as their source, or lead into the network: no other
+/// network has either. (An IPv6 route may lose its source: the kernel clears it with the address.)
 fn routes_of(
     kernel: &mut dyn Kernel,
     overlay: u32,
     own: &[IpNetwork],
+    clusters: &[IpNetwork],
 ) -> Result<Vec<(Via, Route)>, Error> {
     let via = |dev: u32, route: &Route| {
-        let direct = route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
+        let preferred = route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
+        let within = clusters.iter().any(|cluster| cluster.contains(route.dst.network()));
         match dev {
             dev if dev == overlay => Some(Via::Overlay),
-            dev => direct.then_some(Via::Uplink(dev)),
+            // A pod's route has no gateway.
+            dev => (route.gateway.is_some() && (preferred || within)).then_some(Via::Uplink(dev)),
         }
     };
     let routes = kernel.our_routes()?.into_iter();

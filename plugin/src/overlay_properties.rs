@@ -78,10 +78,8 @@ impl Cluster {
         }
     }
 
-    /// Not with an IPv6 underlay: its routes outlive the address that they prefer as their source,
-    /// by which they are known to be ours.
     fn neighbours(&self) -> impl Iterator<Item = &u8> {
-        self.direct.iter().flatten().filter(|_| !self.v6_underlay)
+        self.direct.iter().flatten()
     }
 
     fn file(&self) -> RangeFile {
