@@ -101,21 +101,27 @@ pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
     let mut before = device_changes(want, have);
     let missing = |address: &&IpNetwork| !have.addresses.contains(address);
     before.extend(want.addresses.iter().filter(missing).copied().map(Change::AddAddress));
-    before.extend(absent_from(&want.fdb, &have.fdb).map(Change::PutFdb));
+    let fdb = difference(&want.fdb, &have.fdb);
+    before.extend(fdb.absent.into_iter().cloned().map(Change::PutFdb));
     // With its MAC a device loses its neighbour entries, permanent ones too (`neigh_changeaddr`).
     let keeps = have.link.mac == Some(want.link.mac);
-    let neighbours = if keeps { &have.neighbours[..] } else { &[] };
-    before.extend(absent_from(&want.neighbours, neighbours).map(Change::PutNeighbour));
+    let standing = if keeps { &have.neighbours[..] } else { &[] };
+    let neighbours = difference(&want.neighbours, standing);
+    before.extend(neighbours.absent.into_iter().cloned().map(Change::PutNeighbour));
     let routes = route_changes(&want.routes, &have.routes);
 
-    let wanted: HashSet<_> = want.neighbours.iter().map(|entry| entry.address).collect();
-    let stale = neighbours.iter().map(|entry| entry.address);
-    let mut after: Vec<_> =
-        stale.filter(|address| !wanted.contains(address)).map(Change::DelNeighbour).collect();
-    // An entry whose MAC stays and whose VTEP changes was replaced above; the old one is no more.
-    let wanted: HashSet<_> = want.fdb.iter().map(|entry| entry.mac).collect();
-    let stale = have.fdb.iter().filter(|entry| !wanted.contains(&entry.mac));
-    after.extend(stale.cloned().map(Change::DelFdb));
+    let mut after = Vec::new();
+    // What is wanted with another content was replaced above; the old one is no more.
+    if neighbours.others {
+        let wanted: HashSet<_> = want.neighbours.iter().map(|entry| entry.address).collect();
+        let stale = standing.iter().map(|entry| entry.address);
+        after.extend(stale.filter(|ip| !wanted.contains(ip)).map(Change::DelNeighbour));
+    }
+    if fdb.others {
+        let wanted: HashSet<_> = want.fdb.iter().map(|entry| entry.mac).collect();
+        let stale = have.fdb.iter().filter(|entry| !wanted.contains(&entry.mac));
+        after.extend(stale.cloned().map(Change::DelFdb));
+    }
     // An address goes last: the kernel drops the routes that prefer it as their source.
     let stale = have.addresses.iter().filter(|address| !want.addresses.contains(address));
     after.extend(stale.filter(|a| !is_link_local(a)).copied().map(Change::DelAddress));
@@ -184,6 +190,10 @@ fn push(to: &mut ByDevice, via: Via, change: Change) {
 /// place is ours with its protocol number changed.
 fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)]) -> RouteChanges {
     let mut changes = RouteChanges::default();
+    let there = difference(want, have);
+    if there.absent.is_empty() && !there.others {
+        return changes;
+    }
     let mut stale: HashMap<_, _> = have.iter().map(|entry| (key(&entry.1), entry)).collect();
     for entry in want {
         let (via, route) = entry;
@@ -208,12 +218,19 @@ fn key(route: &Route) -> (IpNetwork, Option<u32>) {
     (route.dst, route.metric)
 }
 
-fn absent_from<'a, T: Clone + Eq + std::hash::Hash>(
-    want: &'a [T],
-    have: &[T],
-) -> impl Iterator<Item = T> + use<'a, T> {
-    let have: HashSet<T> = have.iter().cloned().collect();
-    want.iter().filter(move |entry| !have.contains(entry)).cloned()
+/// How two lists without duplicates differ.
+struct Difference<'a, T> {
+    /// What is wanted and not there.
+    absent: Vec<&'a T>,
+    /// Whether anything is there that is not wanted like this.
+    others: bool,
+}
+
+fn difference<'a, T: Eq + std::hash::Hash>(want: &'a [T], have: &[T]) -> Difference<'a, T> {
+    let there: HashSet<&T> = have.iter().collect();
+    let absent: Vec<_> = want.iter().filter(|entry| !there.contains(entry)).collect();
+    let others = want.len() - absent.len() < have.len();
+    Difference { absent, others }
 }
 
 /// The kernel may give a device an IPv6 link-local address of its own accord.
