@@ -206,6 +206,12 @@ fn trace_names_what_is_missing_and_its_mend() {
         let (_, end) = trace(node, "web", to, 1);
         assert!(end["what"].as_str().is_some_and(|told| told.starts_with(what)), "{end}");
     }
+    node.netns.exec(&format!("ip link del {veth}"));
+    let (_, end) = trace(node, "web", "10.244.2.1", 1);
+    assert_eq!(
+        (&end["at"], &end["mend"]),
+        (&json!("veth"), &json!("delete the pod, its runtime makes it anew"),)
+    );
     let nobody = flatnet(node, "trace", &["nobody", "10.244.2.1"]);
     assert_eq!(nobody.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("no pod of this node is named"));

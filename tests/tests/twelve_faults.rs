@@ -127,13 +127,13 @@ fn blocked_udp_port() {
     peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
     peer.exec("nft add rule inet wall input udp dport 4789 drop");
     scene.advised(
-        "node-b answers at its VTEP 192.168.50.2, but not over the overlay at 10.244.2.0 and \
-         fd00:10:244:2::: UDP port 4789 is blocked",
+        "UDP port 4789 is blocked, or the range files differ: no answer over the overlay, but at the \
+         VTEP, from node-b (192.168.50.2)",
         "accept UDP port 4789",
     );
     peer.exec("nft flush chain inet wall input");
     peer.exec("nft add rule inet wall input udp dport 4789 reject");
-    scene.advised("node-b (192.168.50.2) refuses UDP port 4789", "run `flatnet sync` on node-b");
+    scene.advised("UDP port 4789 is refused by node-b (192.168.50.2)", "run `flatnet sync` there");
     peer.exec("nft delete table inet wall");
     scene.assert_healthy();
 }
@@ -232,8 +232,8 @@ fn dead_peer() {
     let peer = &scene.cluster.nodes[1].netns;
     peer.exec(&format!("ip link set {UNDERLAY} down"));
     scene.advised(
-        "node-b is dead or cut off: it answers neither at its VTEP 192.168.50.2 nor at 10.244.2.0",
-        "bring node-b back, or take it out of ",
+        "dead or cut off: no answer at the VTEP nor over the overlay from node-b (192.168.50.2)",
+        "bring it back, or take it out of ",
     );
     peer.exec(&format!("ip link set {UNDERLAY} up"));
     kernel::wait_until_up(peer, UNDERLAY);

@@ -15,7 +15,7 @@ use nix::sys::socket::sockopt::SetUsize;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 
 /// How often each target is asked; its best answer counts.
-const TRIES: u8 = 3;
+pub const TRIES: u8 = 3;
 /// How long the next question waits for an answer: long enough that answers are timed undisturbed,
 /// and no second lost for each target that does not answer.
 const PACE: Duration = Duration::from_millis(5);

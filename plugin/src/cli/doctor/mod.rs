@@ -14,6 +14,7 @@ mod kernel;
 mod managers;
 mod path_mtu;
 mod peers;
+mod refusal;
 mod report;
 mod reverse_path;
 mod scene;

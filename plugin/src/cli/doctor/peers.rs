@@ -1,19 +1,18 @@
 //! Peers that do not answer, and as far as that shows from here, why.
 
-use std::collections::HashSet;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
-use super::finding::Finding;
-use super::reverse_path;
+use super::finding::{Finding, some};
+use super::refusal::refused;
+use super::reverse_path::{self, Silent};
 use super::scene::Scene;
 use crate::cli::ask::ask;
+use crate::cli::echo::TRIES;
 use crate::error::Error;
+use crate::kernel::Path;
 
-/// How long a peer may take to refuse a datagram.
-const REFUSAL: Duration = Duration::from_millis(500);
-const WHY: &str = "no pod of this node reaches its pods";
+const WHY: &str = "no pod of this node reaches the pods there";
 
 /// What one peer did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,78 +21,106 @@ struct Seen {
     vtep: IpAddr,
     /// Its addresses on the overlay that did not answer.
     silent: Vec<IpAddr>,
-    /// Whether one did.
+    /// Whether another one did.
     some: bool,
-    /// Whether there is a way to its VTEP.
-    routed: bool,
+    /// The way to its VTEP.
+    path: Option<Path>,
+    /// Whether its pods are routed to without the overlay.
+    direct: bool,
     /// Whether its VTEP answered.
     underlay: bool,
     /// Whether the overlay's UDP port was refused (ICMP port unreachable).
     refused: bool,
 }
 
+/// Why a peer is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    OneFamily,
+    NoRoute,
+    Refused,
+    Direct,
+    Blocked,
+    Dead,
+}
+
 /// Asks every peer over the overlay, and those that are silent in other ways.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let dropped = reverse_path::dropped();
-    let (port, own) = (scene.look.site.file().port, scene.look.site.node.vtep);
-    let routed: HashSet<IpAddr> =
-        scene.underlay.peers.iter().filter_map(|(vtep, path)| path.map(|_| *vtep)).collect();
-    let all = scene.unexplained().map(|peer| Seen {
-        name: peer.name.clone(),
-        vtep: peer.vtep,
-        silent: scene.shared_addresses(peer),
-        some: false,
-        routed: routed.contains(&peer.vtep),
-        underlay: false,
-        refused: false,
+    let port = scene.look.site.file().port;
+    let mut seen = silent_over_overlay(scene)?;
+    let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
+    let answers = ask(&vteps, None)?;
+    let awake: Vec<IpAddr> = answers.keys().copied().collect();
+    let refused = refused(&awake, port);
+    for seen in &mut seen {
+        seen.underlay = answers.contains_key(&seen.vtep);
+        seen.refused = refused.contains(&seen.vtep);
+    }
+
+    let dropped = reverse_path::dropped().saturating_sub(dropped);
+    let strict = reverse_path::strict(&mut scene.look.kernel)?;
+    let uplink = |seen: &Seen| seen.path.map(|path| path.dev);
+    let silent: Vec<_> = seen
+        .iter()
+        .filter(|seen| !seen.some)
+        .map(|seen| Silent { name: &seen.name, vtep: seen.vtep, uplink: uplink(seen) })
+        .collect();
+    let own = scene.underlay.own;
+    if let Some(finding) = reverse_path::judge(dropped, TRIES.into(), &strict, own, &silent) {
+        return Ok(vec![finding]);
+    }
+    let words = Words { port, own: scene.look.site.node.vtep, file: scene.range_file() };
+    let mut causes: BTreeMap<Cause, Vec<&Seen>> = BTreeMap::new();
+    for seen in &seen {
+        causes.entry(cause(seen)).or_default().push(seen);
+    }
+    Ok(causes.iter().map(|(cause, peers)| words.judge(*cause, peers)).collect())
+}
+
+/// The peers of which an address on the overlay does not answer.
+fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
+    let paths: HashMap<IpAddr, Path> = scene
+        .underlay
+        .peers
+        .iter()
+        .filter_map(|(vtep, path)| path.map(|path| (*vtep, path)))
+        .collect();
+    let direct = scene.look.site.file().direct_routing;
+    let all = scene.unexplained().map(|peer| {
+        let path = paths.get(&peer.vtep).copied();
+        Seen {
+            name: peer.name.clone(),
+            vtep: peer.vtep,
+            silent: scene.shared_addresses(peer),
+            some: false,
+            path,
+            direct: direct && path.is_some_and(|path| path.on_link),
+            underlay: false,
+            refused: false,
+        }
     });
     let mut seen: Vec<Seen> = all.collect();
-    let all: Vec<IpAddr> = seen.iter().flat_map(|seen| seen.silent.clone()).collect();
-    let answers = ask(&all, None)?;
+    let asked: Vec<IpAddr> = seen.iter().flat_map(|seen| seen.silent.clone()).collect();
+    let answers = ask(&asked, None)?;
     for seen in &mut seen {
         let before = seen.silent.len();
         seen.silent.retain(|address| !answers.contains_key(address));
         seen.some = seen.silent.len() < before;
     }
     seen.retain(|seen| !seen.silent.is_empty());
-    let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
-    let answers = ask(&vteps, None)?;
-    for seen in &mut seen {
-        seen.underlay = answers.contains_key(&seen.vtep);
-        seen.refused = seen.routed && refuses(seen.vtep, port);
-    }
-
-    let dropped = reverse_path::dropped().saturating_sub(dropped);
-    let silent: Vec<_> = seen.iter().map(|seen| (&seen.name[..], seen.vtep)).collect();
-    let uplinks: Vec<u32> =
-        scene.underlay.peers.iter().filter_map(|(_, path)| Some((*path)?.dev)).collect();
-    let strict = reverse_path::strict(&mut scene.look.kernel, &uplinks)?;
-    if let Some(finding) = reverse_path::judge(dropped, &strict, &silent) {
-        return Ok(vec![finding]);
-    }
-    let words = Words { port, own, file: scene.range_file() };
-    Ok(seen.iter().map(|seen| words.judge(seen)).collect())
+    Ok(seen)
 }
 
-/// Whether a host says that nobody listens at a UDP port. What is sent is no packet of the overlay:
-/// VXLAN drops a header without its flag (RFC 7348, section 5).
-fn refuses(vtep: IpAddr, port: u16) -> bool {
-    let any: IpAddr =
-        if vtep.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let knock = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((vtep, port))?;
-        socket.set_read_timeout(Some(REFUSAL))?;
-        socket.send(&[0; 8])?;
-        let asked = Instant::now();
-        loop {
-            match socket.recv(&mut [0; 8]) {
-                Err(e) if e.kind() == ErrorKind::Interrupted && asked.elapsed() < REFUSAL => {}
-                other => return other,
-            }
-        }
-    };
-    knock().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+fn cause(seen: &Seen) -> Cause {
+    match seen {
+        Seen { some: true, .. } => Cause::OneFamily,
+        Seen { path: None, .. } => Cause::NoRoute,
+        Seen { underlay: false, .. } => Cause::Dead,
+        Seen { direct: true, .. } => Cause::Direct,
+        Seen { refused: true, .. } => Cause::Refused,
+        _ => Cause::Blocked,
+    }
 }
 
 /// What all findings speak of.
@@ -104,56 +131,59 @@ struct Words {
 }
 
 impl Words {
-    fn judge(&self, seen: &Seen) -> Finding {
+    fn judge(&self, cause: Cause, peers: &[&Seen]) -> Finding {
         let Self { port, own, file } = self;
-        let Seen { name, vtep, .. } = seen;
-        let addresses: Vec<_> = seen.silent.iter().map(ToString::to_string).collect();
-        let addresses = addresses.join(" and ");
-        if seen.some {
-            return Finding::advise(
-                format!("{name} answers over the overlay, but not at {addresses}"),
-                "pods reach its pods in one family only",
-                format!("run `flatnet doctor` on {name}"),
-            );
-        }
-        if !seen.routed {
-            return Finding::advise(
-                format!("there is no route to {vtep}, the VTEP of {name}"),
-                WHY,
-                format!("give this node a route there (`ip route get {vtep}`), or correct {file}"),
-            );
-        }
-        if seen.refused {
-            return Finding::advise(
-                format!("{name} ({vtep}) refuses UDP port {port}"),
-                WHY,
-                format!(
-                    "run `flatnet sync` on {name}: it has no overlay yet; or let its firewall accept \
-                     UDP port {port} from {own}"
-                ),
-            );
-        }
-        if seen.underlay {
-            return Finding::advise(
-                format!(
-                    "{name} answers at its VTEP {vtep}, but not over the overlay at {addresses}: UDP \
-                     port {port} is blocked, or {name} has another range file"
-                ),
-                WHY,
-                format!(
-                    "let the firewalls of {name}, of this node and between them accept UDP port {port} \
-                     (on {name}: `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`), and run \
-                     `flatnet sync` on {name}"
-                ),
-            );
-        }
-        Finding::advise(
-            format!(
-                "{name} is dead or cut off: it answers neither at its VTEP {vtep} nor at {addresses}"
+        let names: Vec<_> =
+            peers.iter().map(|seen| format!("{} ({})", seen.name, seen.vtep)).collect();
+        let names = some(&names);
+        let addresses: Vec<_> =
+            peers.iter().flat_map(|seen| &seen.silent).map(ToString::to_string).collect();
+        let addresses = some(&addresses);
+        match cause {
+            Cause::OneFamily => Finding::advise(
+                format!("only one family answers over the overlay: not {addresses} of {names}"),
+                "pods reach the pods there in one family only",
+                "run `flatnet doctor` there",
             ),
-            WHY,
-            format!("bring {name} back, or take it out of {file} on every node"),
-        )
+            Cause::NoRoute => Finding::advise(
+                format!("there is no route to the VTEP of {names}"),
+                WHY,
+                format!("give this node a route there, or correct vtep in {file}"),
+            ),
+            Cause::Refused => Finding::advise(
+                format!("UDP port {port} is refused by {names}"),
+                WHY,
+                format!(
+                    "run `flatnet sync` there, where no overlay stands yet; or let the firewall there \
+                     accept UDP port {port} from {own}"
+                ),
+            ),
+            Cause::Direct => Finding::advise(
+                format!("no answer by the direct route, but at the VTEP, from {names}"),
+                WHY,
+                format!(
+                    "run `flatnet sync` there; if the network between lets no packets with pods' \
+                     addresses through, take directRouting out of {file}"
+                ),
+            ),
+            Cause::Blocked => Finding::advise(
+                format!(
+                    "UDP port {port} is blocked, or the range files differ: no answer over the \
+                     overlay, but at the VTEP, from {names}"
+                ),
+                WHY,
+                format!(
+                    "let the firewalls there, here and between accept UDP port {port} (there: \
+                     `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`), and run `flatnet \
+                     sync` there"
+                ),
+            ),
+            Cause::Dead => Finding::advise(
+                format!("dead or cut off: no answer at the VTEP nor over the overlay from {names}"),
+                WHY,
+                format!("bring it back, or take it out of {file} on every node"),
+            ),
+        }
     }
 }
 
@@ -163,29 +193,32 @@ mod tests {
 
     #[test]
     fn why_a_peer_is_silent() {
+        let path = Path { dev: 1, mtu: None, on_link: true };
         let silent = Seen {
             name: "b".into(),
             vtep: "192.0.2.2".parse().unwrap(),
             silent: vec!["10.1.2.0".parse().unwrap()],
             some: false,
-            routed: true,
-            underlay: false,
+            path: Some(path),
+            direct: false,
+            underlay: true,
             refused: false,
         };
-        let words = Words { port: 4789, own: "192.0.2.1".parse().unwrap(), file: "/f".into() };
         let table = [
-            (silent.clone(), "b is dead or cut off: it answers neither at its VTEP 192.0.2.2"),
-            (Seen { routed: false, ..silent.clone() }, "there is no route to 192.0.2.2"),
-            (Seen { underlay: true, ..silent.clone() }, "UDP port 4789 is blocked"),
-            (
-                Seen { underlay: true, refused: true, ..silent.clone() },
-                "b (192.0.2.2) refuses UDP port 4789",
-            ),
-            (Seen { some: true, ..silent }, "b answers over the overlay, but not at 10.1.2.0"),
+            (silent.clone(), Cause::Blocked),
+            (Seen { underlay: false, ..silent.clone() }, Cause::Dead),
+            (Seen { path: None, underlay: false, ..silent.clone() }, Cause::NoRoute),
+            (Seen { refused: true, ..silent.clone() }, Cause::Refused),
+            (Seen { direct: true, ..silent.clone() }, Cause::Direct),
+            (Seen { some: true, ..silent.clone() }, Cause::OneFamily),
         ];
-        for (seen, what) in table {
-            let found = words.judge(&seen).what;
-            assert!(found.contains(what), "{found}");
+        for (seen, expected) in &table {
+            assert_eq!(cause(seen), *expected, "{seen:?}");
         }
+        let words = Words { port: 4789, own: "192.0.2.1".parse().unwrap(), file: "/f".into() };
+        let many = words.judge(Cause::Dead, &[&silent; 5]).what;
+        assert!(many.ends_with("b (192.0.2.2), b (192.0.2.2) and 2 more"), "{many}");
+        let half = words.judge(Cause::OneFamily, &[&silent]).what;
+        assert!(half.ends_with("not 10.1.2.0 of b (192.0.2.2)"), "{half}");
     }
 }

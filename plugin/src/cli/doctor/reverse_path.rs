@@ -5,11 +5,12 @@
 //! by one and come by the other), or where only one side routes directly. Which way packets come is
 //! not known beforehand; that they are dropped is counted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
 use super::finding::{Finding, some};
-use crate::kernel::{Kernel, KernelError, LinkKind};
+use crate::kernel::{Kernel, KernelError};
 
 /// How many packets the filter has dropped in the calling thread's namespace: `nstat
 /// TcpExtIPReversePathFilter`. 0 where the kernel does not tell.
@@ -26,56 +27,79 @@ fn counter(table: &str, group: &str, name: &str) -> Option<u64> {
     columns.find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
-/// The devices on which the filter is strict, without pods', whose it must be, and without those
-/// by which packets to these addresses go: `max(all, device)` is in force (Documentation/networking/
-/// ip-sysctl.rst).
-pub fn strict(kernel: &mut dyn Kernel, uplinks: &[u32]) -> Result<Vec<String>, KernelError> {
+/// The devices on which the filter is strict, by index and name, without ours: pods' must be, and
+/// `max(all, device)` is in force (Documentation/networking/ip-sysctl.rst).
+pub fn strict(kernel: &mut dyn Kernel) -> Result<Vec<(u32, String)>, KernelError> {
     let mut strict = Vec::new();
     for link in kernel.links()? {
         let name = link.dev.name;
-        if link.kind == LinkKind::Veth && link.alias.is_some_and(|alias| is_pods(&alias)) {
+        if name == "lo" || link.alias.is_some_and(|alias| alias.starts_with("flatnet:")) {
             continue;
         }
         let mut setting = |of: &str| kernel.sysctl(&format!("net/ipv4/conf/{of}/rp_filter"));
         let in_force = [setting("all")?, setting(&name)?].into_iter().flatten().max();
-        if in_force.as_deref() == Some("1") && !uplinks.contains(&link.dev.index) {
-            strict.push(name);
+        if in_force.as_deref() == Some("1") {
+            strict.push((link.dev.index, name));
         }
     }
     Ok(strict)
 }
 
-fn is_pods(alias: &str) -> bool {
-    alias.starts_with("flatnet:")
+/// A peer that did not answer.
+#[derive(Clone, Debug)]
+pub struct Silent<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its VTEP.
+    pub vtep: IpAddr,
+    /// The uplink by which packets to it leave.
+    pub uplink: Option<u32>,
 }
 
-/// What dropped packets mean, if peers were silent meanwhile and somebody could have dropped them.
-pub fn judge(dropped: u64, strict: &[String], silent: &[(&str, IpAddr)]) -> Option<Finding> {
-    if dropped == 0 || strict.is_empty() || silent.is_empty() {
+/// What dropped packets mean, if peers were silent meanwhile and their answers may be what was
+/// dropped: at least `answers` for each, by a strict device that is not the uplink to it. Where
+/// several are, the one with the own VTEP, at `own`, is meant: peers send there.
+pub fn judge(
+    dropped: u64,
+    answers: u64,
+    strict: &[(u32, String)],
+    own: Option<u32>,
+    silent: &[Silent<'_>],
+) -> Option<Finding> {
+    let uplinks: BTreeSet<u32> = silent.iter().filter_map(|silent| silent.uplink).collect();
+    let others: Vec<_> = strict.iter().filter(|(index, _)| !uplinks.contains(index)).collect();
+    let at_vtep = others.iter().find(|(index, _)| own == Some(*index));
+    let devices: Vec<&str> = match at_vtep {
+        Some((_, name)) => vec![name],
+        None => others.iter().map(|(_, name)| &name[..]).collect(),
+    };
+    let enough = dropped >= answers * silent.len() as u64;
+    if silent.is_empty() || devices.is_empty() || !enough {
         return None;
     }
-    let names: Vec<_> = silent.iter().map(|(name, vtep)| format!("{name} ({vtep})")).collect();
-    let (names, devices) = (some(&names), some(strict));
-    let loose: Vec<_> = strict
-        .iter()
-        .map(|dev| format!("net.ipv4.conf.{}.rp_filter=2", dev.replace('.', "/")))
-        .collect();
+    let names: Vec<_> = silent.iter().map(|s| format!("{} ({})", s.name, s.vtep)).collect();
+    // A dot in a device's name is a slash in the setting's.
+    let loose =
+        devices.iter().map(|dev| format!("net.ipv4.conf.{}.rp_filter=2", dev.replace('.', "/")));
+    let run = format!("sysctl -w {}", loose.collect::<Vec<_>>().join(" "));
+    let (names, devices) = (some(&names), some(&devices));
     Some(Finding::run(
         format!(
             "the strict reverse-path filter (rp_filter) of {devices} dropped {dropped} packets \
              while {names} did not answer"
         ),
         format!(
-            "packets to {names} leave by another device than {devices}, by which the answers come: \
-             a strict filter drops them, a loose one lets them in"
+            "packets to {names} leave by another device than their answers come in by, {devices}: a \
+             strict filter drops these, a loose one lets them in"
         ),
-        format!("sysctl -w {}", loose.join(" ")),
+        run,
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::LinkKind;
     use crate::kernel::fake::Fake;
 
     #[test]
@@ -90,28 +114,34 @@ mod tests {
     #[test]
     fn strict_is_what_is_in_force() {
         let mut fake = Fake::default();
-        for (dev, value) in [("eth0", "1"), ("eth1", "2"), ("eth2", "0"), ("eth3", "1")] {
+        for (dev, value) in [("lo", "1"), ("eth0", "1"), ("eth1", "2"), ("eth2", "0")] {
             fake.add(dev, 1500, &[], LinkKind::Other(String::new()));
             fake.sysctls.insert(format!("net/ipv4/conf/{dev}/rp_filter"), value.into());
         }
-        let uplink = fake.links["eth3"].link.dev.index;
-        assert_eq!(strict(&mut fake, &[uplink]).unwrap(), ["eth0"]);
-        fake.sysctls.insert("net/ipv4/conf/all/rp_filter".into(), "1".into());
-        assert_eq!(strict(&mut fake, &[uplink]).unwrap(), ["eth0", "eth2"]);
-        fake.sysctls.insert("net/ipv4/conf/all/rp_filter".into(), "2".into());
-        assert_eq!(strict(&mut fake, &[uplink]).unwrap(), [""; 0]);
+        let mut names = |all: &str| -> Vec<String> {
+            fake.sysctls.insert("net/ipv4/conf/all/rp_filter".into(), all.into());
+            strict(&mut fake).unwrap().into_iter().map(|(_, name)| name).collect()
+        };
+        assert_eq!(names("0"), ["eth0"]);
+        assert_eq!(names("1"), ["eth0", "eth2"]);
+        assert_eq!(names("2"), [""; 0]);
     }
 
     #[test]
-    fn a_drop_alone_is_no_finding() {
-        let silent = [("b", "192.0.2.2".parse().unwrap())];
-        let strict = ["eth0".to_owned(), "bond.7".to_owned()];
-        assert_eq!(judge(0, &strict, &silent), None);
-        assert_eq!(judge(3, &[], &silent), None);
-        assert_eq!(judge(3, &strict, &[]), None);
-        let found = judge(3, &strict, &silent).unwrap();
-        let run = "sysctl -w net.ipv4.conf.eth0.rp_filter=2 net.ipv4.conf.bond/7.rp_filter=2";
-        assert_eq!(found.mend, super::super::finding::Mend::Run(run.into()));
-        assert!(found.what.contains("b (192.0.2.2) did not answer"), "{}", found.what);
+    fn what_was_dropped_must_be_the_answers() {
+        let silent = [Silent { name: "b", vtep: "192.0.2.2".parse().unwrap(), uplink: Some(1) }];
+        let strict = [(1, "eth0".to_owned()), (2, "bond.7".into()), (3, "eth2".into())];
+        assert_eq!(judge(2, 3, &strict, None, &silent), None, "too few");
+        assert_eq!(judge(9, 3, &strict[..1], None, &silent), None, "the uplink itself");
+        assert_eq!(judge(9, 3, &strict, None, &[]), None, "everybody answered");
+        let run = |own| match judge(3, 3, &strict, own, &silent).unwrap().mend {
+            super::super::finding::Mend::Run(run) => run,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            run(None),
+            "sysctl -w net.ipv4.conf.bond/7.rp_filter=2 net.ipv4.conf.eth2.rp_filter=2"
+        );
+        assert_eq!(run(Some(3)), "sysctl -w net.ipv4.conf.eth2.rp_filter=2");
     }
 }

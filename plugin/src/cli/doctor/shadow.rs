@@ -1,5 +1,7 @@
 //! Routes of others that take what ours should: a VPN's, a router's, somebody's `ip route add`.
 
+use std::collections::HashSet;
+
 use ipnetwork::IpNetwork;
 
 use super::finding::{Finding, some};
@@ -16,7 +18,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let want = desired::overlay(&scene.conf.name, site.file(), &site.node, scene.mtu, &adjacent);
     let peers = Peers::of(site.file(), &site.node);
     let kernel = &mut scene.look.kernel;
-    let ours = kernel.our_routes()?;
+    let ours: HashSet<_> = kernel.our_routes()?.into_iter().collect();
     let mut findings = Vec::new();
     for link in kernel.links()? {
         let index = link.dev.index;

@@ -25,7 +25,8 @@ pub struct Walk<'a> {
     networks: Vec<Network<'a>>,
     /// Which of the networks it goes by.
     at: usize,
-    pod: Netlink,
+    /// `None` if the pod's network namespace is gone.
+    pod: Option<Netlink>,
     lease: Record,
     source: IpAddr,
     to: IpAddr,
@@ -65,31 +66,29 @@ impl<'a> Walk<'a> {
     /// goes, the pod's own routes say.
     ///
     /// # Errors
-    /// The pod has no network namespace, no address of that family, or sends elsewhere.
+    /// The pod has no address of that family, or the kernel cannot be asked.
     pub fn new(
         networks: Vec<Network<'a>>,
         leases: &[&Record],
         to: IpAddr,
         sync: String,
     ) -> Result<Self, CliError> {
-        let sandbox = leases.iter().find_map(|lease| lease.attachment.sandbox.clone());
-        let sandbox = sandbox.unwrap_or_default();
-        let Some(netns) = Netns::open(Path::new(&sandbox))? else {
-            return Err(CliError::Finding(format!(
-                "the pod's network namespace {sandbox:?} is gone: delete the pod"
-            )));
-        };
-        let mut pod = Netlink::open_in(netns)?;
-        let chosen = match pod.decide(to, None)? {
-            Verdict::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
-            _ => None,
+        let sandbox = leases.iter().find_map(|lease| lease.attachment.sandbox.as_deref());
+        let netns = Netns::open(Path::new(sandbox.unwrap_or_default()))?;
+        let mut pod = netns.map(Netlink::open_in).transpose()?;
+        let chosen = match &mut pod {
+            Some(pod) => match pod.decide(to, None)? {
+                Verdict::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
+                _ => None,
+            },
+            None => None,
         };
         let family =
             |lease: &&&Record| lease.addresses.iter().any(|ip| ip.is_ipv4() == to.is_ipv4());
         let by_name = |lease: &&&Record| chosen.as_ref() == Some(&lease.attachment.ifname);
         let lease = leases.iter().filter(family).find(by_name).or(leases.iter().find(family));
         let Some(lease) = lease.copied() else {
-            return Err(CliError::Finding(format!("the pod has no address of the family of {to}")));
+            return Err(CliError::Refused(format!("the pod has no address of the family of {to}")));
         };
         let source = lease.addresses.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
         let at = networks.iter().position(|(.., all)| all.contains(lease)).unwrap_or(0);
@@ -154,12 +153,16 @@ impl<'a> Walk<'a> {
     /// The pod's interface, route and neighbour.
     fn leave_pod(&mut self, on_node: &Link) -> Result<(), Stop> {
         let ifname = self.lease.attachment.ifname.clone();
-        let Some(side) = Side::look(&mut self.pod, &ifname)? else {
-            let what = format!("the pod has no interface {ifname}");
+        let side = match &mut self.pod {
+            Some(pod) => Side::look(pod, &ifname)?.map(|side| (pod, side)),
+            None => None,
+        };
+        let Some((pod, side)) = side else {
+            let what = format!("the pod's network namespace or its {ifname} is gone");
             return Err(End::stops("pod", what, "delete the pod, its runtime makes it anew").into());
         };
         let gateway = attachment::gateway(self.to.is_ipv4());
-        let verdict = self.pod.decide(self.to, None)?;
+        let verdict = pod.decide(self.to, None)?;
         if !side.link.up {
             return Err(self.drifted("pod", format!("{ifname} is down")));
         }
@@ -176,7 +179,7 @@ impl<'a> Walk<'a> {
             }
             Verdict::Send { dev, gateway } if dev == side.link.dev.index => gateway,
             Verdict::Send { dev, .. } => {
-                let name = self.pod.link_by_index(dev)?.map_or_else(String::new, |l| l.dev.name);
+                let name = pod.link_by_index(dev)?.map_or_else(String::new, |l| l.dev.name);
                 let what = format!("leaves the pod by {name}, which is no interface of flatnet");
                 return Err(End::Arrives(what).into());
             }
