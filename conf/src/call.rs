@@ -46,7 +46,8 @@ pub struct Reply {
 
 impl Reply {
     /// The message of a failure.
-    pub fn problem(&self) -> Option<&str> {
+    #[cfg(test)]
+    fn problem(&self) -> Option<&str> {
         let document = self.document.as_ref().filter(|_| !self.success)?;
         document.get("msg")?.as_str()
     }

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::net::IpAddr;
+use std::time::Instant;
 
 use flatnet_conf::{Command, Invocation, NetworkConf, Reply, versions_json};
 use serde_json::Value;
 
 use crate::delegate::Delegate;
 use crate::error::Error;
+use crate::summary::Summary;
 use crate::{logging, verbs};
 
 /// What a runtime asks of us.
@@ -33,25 +36,48 @@ impl Call {
 
 /// Serves one call.
 pub fn call(get: impl Fn(&str) -> Option<OsString>, stdin: impl Read) -> Reply {
-    let reply = flatnet_conf::call(get, stdin, serve);
-    if let Some(problem) = reply.problem() {
-        log::error!("{problem}");
-    }
-    reply
+    flatnet_conf::call(get, stdin, serve)
 }
 
 fn serve(invocation: Invocation, input: Vec<u8>) -> Result<Option<Value>, Error> {
     let conf = NetworkConf::parse(&input, &invocation)?;
     logging::start(conf.log_level, conf.log_file.as_deref());
+    let begun = Instant::now();
     let call = Call { invocation, conf, input };
-    match call.invocation.command {
-        Command::Add => return Ok(Some(verbs::add::run(&call)?.to_json(call.conf.cni_version))),
-        Command::Del => verbs::del::run(&call),
-        Command::Check => verbs::check::run(&call),
-        Command::Gc => verbs::gc::run(&call),
-        Command::Status => verbs::status::run(&call),
-        // Answered before there is a configuration.
-        Command::Version => return Ok(Some(versions_json())),
+    let served = run(&call);
+    let addresses = served.as_ref().map_or(&[][..], |served| &served.addresses);
+    let Call { invocation, conf, .. } = &call;
+    let summary = Summary { invocation, conf, addresses, took: begun.elapsed() };
+    match &served {
+        Ok(_) => log::info!("{summary}"),
+        Err(e) => log::error!("{summary}: {e}"),
     }
-    .map(|()| None)
+    served.map(|served| served.document)
+}
+
+/// What came of a call.
+struct Served {
+    document: Option<Value>,
+    /// What the attachment got, or what was given back.
+    addresses: Vec<IpAddr>,
+}
+
+fn run(call: &Call) -> Result<Served, Error> {
+    let addresses = match call.invocation.command {
+        Command::Add => {
+            let result = verbs::add::run(call)?;
+            let addresses = result.ips.iter().map(|ip| ip.address.ip()).collect();
+            let document = Some(result.to_json(call.conf.cni_version));
+            return Ok(Served { document, addresses });
+        }
+        Command::Del => verbs::del::run(call)?,
+        Command::Check => verbs::check::run(call).map(|()| Vec::new())?,
+        Command::Gc => verbs::gc::run(call)?,
+        Command::Status => verbs::status::run(call).map(|()| Vec::new())?,
+        // Answered before there is a configuration.
+        Command::Version => {
+            return Ok(Served { document: Some(versions_json()), addresses: Vec::new() });
+        }
+    };
+    Ok(Served { document: None, addresses })
 }

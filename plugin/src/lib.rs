@@ -24,6 +24,7 @@ mod reconcile;
 mod remove;
 mod side;
 mod stamp;
+mod summary;
 mod sync;
 mod underlay;
 mod verbs;

@@ -1,31 +1,28 @@
 //! Logs: a line each, to standard error or to a file, never to standard output, which belongs to
 //! the protocol.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+mod file;
+mod time;
+
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use flatnet_conf::{LogLevel, one_line};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use file::LogFile;
+use time::utc;
 
 /// The configured logger: `None` is standard error.
 struct Logger {
-    file: Option<Mutex<File>>,
+    file: Mutex<Option<LogFile>>,
 }
 
-/// Starts logging. A file that cannot be opened must not keep a pod from starting: then the lines
-/// go to standard error, the first one saying so.
+/// Starts logging. The file is opened by the first line: an ordinary ADD has none to write.
 pub fn start(level: LogLevel, path: Option<&Path>) {
-    let opened = path.map(|path| {
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|e| (path, e))
-    });
-    let (file, failure) = match opened {
-        Some(Ok(file)) => (Some(Mutex::new(file)), None),
-        Some(Err(failure)) => (None, Some(failure)),
-        None => (None, None),
-    };
+    let file = Mutex::new(path.map(LogFile::new));
     if log::set_boxed_logger(Box::new(Logger { file })).is_ok() {
         log::set_max_level(match level {
             LogLevel::Error => LevelFilter::Error,
@@ -33,9 +30,6 @@ pub fn start(level: LogLevel, path: Option<&Path>) {
             LogLevel::Info => LevelFilter::Info,
             LogLevel::Debug => LevelFilter::Debug,
         });
-    }
-    if let Some((path, e)) = failure {
-        log::warn!("cannot open logFile {}: {e}; logging to standard error", path.display());
     }
 }
 
@@ -49,18 +43,33 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = one_line(&record.args().to_string());
-        let line = format!("flatnet[{}] {}: {text}\n", std::process::id(), record.level());
-        // One write a line, so that the lines of processes side by side stay whole. A log that
-        // cannot be written has nobody to tell.
-        let _ = match &self.file {
-            Some(file) => match file.lock() {
-                Ok(mut file) => file.write_all(line.as_bytes()),
-                Err(_) => Ok(()),
-            },
-            None => std::io::stderr().write_all(line.as_bytes()),
+        let line = line(record.level(), &record.args().to_string());
+        let Ok(mut file) = self.file.lock() else { return };
+        let Some(open) = file.as_mut() else {
+            return to_stderr(&line);
         };
+        // Whoever reads standard error notes the time; a file does not.
+        let dated = format!("{} {line}", utc(SystemTime::now()));
+        // A file that cannot be written must not keep a pod from starting, nor a word from being
+        // heard.
+        if let Err(e) = open.write(dated.as_bytes()) {
+            let path = open.path().display();
+            let why = format!("cannot write logFile {path}: {e}; logging to standard error");
+            *file = None;
+            to_stderr(&self::line(Level::Warn, &why));
+            to_stderr(&line);
+        }
     }
 
     fn flush(&self) {}
+}
+
+fn line(level: Level, text: &str) -> String {
+    format!("flatnet[{}] {level}: {}\n", std::process::id(), one_line(text))
+}
+
+/// One write a line, so that the lines of processes side by side stay whole. Where standard error
+/// cannot be written there is nobody to tell.
+fn to_stderr(line: &str) {
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

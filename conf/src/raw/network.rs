@@ -45,7 +45,7 @@ pub(crate) struct Network {
     pub(crate) state_dir: Option<String>,
     /// `error`, `warn`, `info` or `debug`; `warn` where absent.
     pub(crate) log_level: Option<String>,
-    /// Absolute path of a file to log to; standard error where absent.
+    /// Absolute path of a file to log to, which becomes `FILE.1` at 10 MB; standard error where absent.
     pub(crate) log_file: Option<String>,
     /// Who gives the addresses; flatnet itself where absent.
     pub(crate) ipam: Option<Ipam>,

@@ -224,6 +224,7 @@ impl Kernel for Netlink {
 
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
         let requests = to.iter().map(|to| Request { message: encode::get_path(*to), flags: 0 });
+        to.iter().for_each(|to| log::debug!("ip route get {to}"));
         let mut paths = vec![None; to.len()];
         let mut learned = Vec::new();
         self.socket.exchange(requests, |index, answer| {
@@ -238,6 +239,7 @@ impl Kernel for Netlink {
             }
         })?;
         // The route's own MTU lies beneath what was learned about the path.
+        learned.iter().for_each(|index| log::debug!("ip route get fibmatch {}", to[*index]));
         let requests = learned
             .iter()
             .map(|index| Request { message: encode::get_matching_route(to[*index]), flags: 0 });

@@ -182,6 +182,7 @@ impl Socket {
             let request = Request { message: message.clone(), flags: NLM_F_DUMP };
             self.append(&mut buffer, request, 0);
             self.send(&buffer)?;
+            log::debug!("{name}");
             if let Some(rows) = self.receive_dump(name, &read)? {
                 return Ok(rows);
             }

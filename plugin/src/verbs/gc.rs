@@ -6,6 +6,7 @@
 //! lease, whatever GC is told: a runtime with an empty list has lost its own state more often than
 //! all its pods.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet_conf::{AttachmentId, NetworkConf};
@@ -19,33 +20,40 @@ use crate::kernel::{Kernel, Netlink};
 use crate::living::lives;
 use crate::stamp::Stamp;
 
-/// Goes over all leases of this node; prints nothing.
+/// Goes over all leases of this node. Tells which addresses were given back.
 ///
 /// # Errors
 /// All that failed, after everything was tried.
-pub fn run(call: &Call) -> Result<(), Error> {
+pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     let conf = &call.conf;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let this = Stamp::find(conf, own).map(|stamp| stamp.node);
     let mut errors = Vec::new();
+    let mut addresses = Vec::new();
     for name in nodes_of(&conf.state_dir, &conf.name)? {
         let judge = Judge {
             valid: conf.valid_attachments.as_deref(),
             own,
             this_node: this.as_ref() == Some(&name),
         };
-        errors.extend(collect(&mut node, conf, &name, &judge));
+        errors.extend(collect(&mut node, conf, &name, &judge, &mut addresses));
     }
     let delegated = call.delegate().and_then(|delegate| match delegate {
         Some(delegate) => delegate.run("GC"),
         None => Ok(()),
     });
     errors.extend(delegated.err());
-    Error::collect(errors)
+    Error::collect(errors).map(|()| addresses)
 }
 
-fn collect(node: &mut Netlink, conf: &NetworkConf, name: &str, judge: &Judge<'_>) -> Vec<Error> {
+fn collect(
+    node: &mut Netlink,
+    conf: &NetworkConf,
+    name: &str,
+    judge: &Judge<'_>,
+    addresses: &mut Vec<IpAddr>,
+) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut keep = |candidate: &Candidate| match judge.keeps(node, candidate) {
         Ok(keep) => keep,
@@ -61,9 +69,7 @@ fn collect(node: &mut Netlink, conf: &NetworkConf, name: &str, judge: &Judge<'_>
     };
     match reclaimed {
         Ok(reclaimed) => {
-            for candidate in reclaimed.removed {
-                log::info!("GC: {:?} given back", candidate.addresses);
-            }
+            addresses.extend(reclaimed.removed.into_iter().flat_map(|gone| gone.addresses));
             errors.extend(reclaimed.errors.into_iter().map(Error::from));
         }
         Err(e) => errors.push(e.into()),

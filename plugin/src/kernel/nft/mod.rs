@@ -98,7 +98,11 @@ impl Firewall {
         for _ in 0..ATTEMPTS {
             let (generation, observed) = self.observe(vni)?;
             let messages = plan(&observed);
-            if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {
+            if messages.is_empty() {
+                return Ok(messages);
+            }
+            if self.wire.commit(generation, &messages)? == Outcome::Done {
+                messages.iter().for_each(|message| log::debug!("{}", message.command()));
                 return Ok(messages);
             }
         }
