@@ -82,6 +82,8 @@ impl Netlink {
     /// (`addrconf_dad_work`), and drops what arrives before it has made the local route.
     fn await_local(&mut self, address: IpAddr) -> Result<(), KernelError> {
         let deadline = Instant::now() + LOCAL_AT_MOST;
+        // The queue takes some ten microseconds where nobody holds the kernel's network lock.
+        let mut pause = Duration::from_micros(20);
         while !self.is_local(address)? {
             if Instant::now() > deadline {
                 return Err(KernelError::Answer {
@@ -89,8 +91,8 @@ impl Netlink {
                     reason: format!("the address is still not local after {LOCAL_AT_MOST:?}"),
                 });
             }
-            // The queue takes some ten microseconds where nobody holds the kernel's network lock.
-            std::thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(2));
         }
         Ok(())
     }

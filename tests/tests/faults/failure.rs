@@ -77,9 +77,11 @@ fn add_with_every_call_failing_once() {
     let mut tally = Tally::new("one failing call within ADD");
     let points = ours(&add_points(node));
     let kinds: BTreeSet<&str> = points.iter().map(|point| point.syscall.as_str()).collect();
-    for kind in ["sendto", "recvfrom", "flock", "linkat", "rename", "write", "openat"] {
+    for kind in ["sendto", "recvfrom", "flock", "linkat", "rename", "write"] {
         assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
     }
+    // One libc asks by one name, one by the other.
+    assert!(kinds.contains("open") || kinds.contains("openat"), "{kinds:?}");
     for point in &points {
         for errno in errors(point) {
             let mut pod = Pod::new("failed");
@@ -139,9 +141,14 @@ fn repeated_add_with_every_call_failing_once() {
         pod.result = call.run().result();
         pod
     };
-    let sample = attached();
-    let points = ours(&Verb { node, name: "ADD", pod: &sample }.points());
-    node.del(&sample).silent();
+    // From a run that waited little: see `add_points`.
+    let run = |_| {
+        let sample = attached();
+        let points = Verb { node, name: "ADD", pod: &sample }.points();
+        node.del(&sample).silent();
+        points
+    };
+    let points = ours(&(0..5).map(run).min_by_key(Vec::len).expect("five runs"));
     for point in &points {
         for errno in errors(point) {
             let mut pod = attached();
