@@ -19,6 +19,9 @@ pub const TRIES: u8 = 3;
 /// How long the next question waits for an answer: long enough that answers are timed undisturbed,
 /// and no second lost for each target that does not answer.
 const PACE: Duration = Duration::from_millis(5);
+/// How many may not answer at once before nobody is waited for any more, and only what has come in
+/// is taken between two questions: where thousands are silent, waiting for each takes minutes.
+const PATIENCE: usize = 100;
 /// Echo request and reply of ICMP, then of ICMPv6.
 const TYPES: [(u8, u8); 2] = [(8, 0), (128, 129)];
 /// Header and payload of our messages: 8 bytes each; what follows is filled with zeros.
@@ -86,6 +89,7 @@ impl Echo {
     /// # Errors
     /// The socket fails; that a target cannot be sent to only leaves it unreached.
     pub fn ask(&mut self) -> io::Result<()> {
+        let mut silent = 0;
         for round in 0..TRIES {
             for index in 0..self.targets.len() {
                 let tag = tag(index, round);
@@ -97,8 +101,11 @@ impl Echo {
                 }
                 self.waiting.insert(tag, (index, sent));
                 // Who did not answer the first question at once is not waited for again here.
-                if round == 0 || self.best[index].is_some() {
+                if silent < PATIENCE && (round == 0 || self.best[index].is_some()) {
                     self.receive(Some(tag), sent + PACE)?;
+                    silent += usize::from(self.waiting.contains_key(&tag));
+                } else {
+                    self.drain()?;
                 }
             }
         }
@@ -117,7 +124,6 @@ impl Echo {
 
     /// Receives until the awaited answer, or all, are in, or the deadline has come.
     fn receive(&mut self, awaited: Option<u32>, deadline: Instant) -> io::Result<()> {
-        let mut buffer = [0; 256];
         loop {
             let open = match awaited {
                 Some(tag) => self.waiting.contains_key(&tag),
@@ -128,17 +134,31 @@ impl Echo {
                 return Ok(());
             }
             self.socket.set_read_timeout(Some(left))?;
-            let (length, from) = match self.socket.recv_from(&mut buffer) {
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    continue;
-                }
-                received => received?,
-            };
-            let arrived = Instant::now();
-            if let Some(tag) = self.answer(buffer.get(..length).unwrap_or_default()) {
-                self.note(tag, from.ip(), arrived);
-            }
+            self.take()?;
         }
+    }
+
+    /// Receives what has come in.
+    fn drain(&mut self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)?;
+        while self.take()? {}
+        self.socket.set_nonblocking(false)
+    }
+
+    /// Receives one packet; `false` if none comes.
+    fn take(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 256];
+        let (length, from) = match self.socket.recv_from(&mut buffer) {
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Ok(false);
+            }
+            received => received?,
+        };
+        let arrived = Instant::now();
+        if let Some(tag) = self.answer(buffer.get(..length).unwrap_or_default()) {
+            self.note(tag, from.ip(), arrived);
+        }
+        Ok(true)
     }
 
     /// Counts an answer, if it is to a question under way and from the one that was asked.

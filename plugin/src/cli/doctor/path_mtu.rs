@@ -12,8 +12,8 @@ use crate::mtu::overhead;
 /// What everything carries: RFC 791, RFC 8200.
 const LEAST: [u32; 2] = [68, 1280];
 
-/// Asks each peer once by a small packet and once by a full one; where only the small one is
-/// answered, looks for the size that is.
+/// Asks each peer that has answered small packets by full ones; where those are not answered, looks
+/// for the size that is.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     // One address of each: the way underneath is the same for both families.
     let peers: HashMap<IpAddr, &str> = scene
@@ -23,10 +23,9 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     // What the pods send by now, and what they should.
     let size = scene.overlay.as_ref().map_or(scene.mtu, |link| link.mtu.min(scene.mtu));
     let all: Vec<IpAddr> = peers.keys().copied().collect();
-    let small = ask(&all, None)?;
-    let large = ask(&small.keys().copied().collect::<Vec<_>>(), Some(size))?;
+    let large = ask(&all, Some(size))?;
     let mut lost: Vec<(&str, IpAddr)> =
-        small.keys().filter(|to| !large.contains_key(to)).map(|to| (peers[to], *to)).collect();
+        all.iter().filter(|to| !large.contains_key(to)).map(|to| (peers[to], *to)).collect();
     lost.sort();
     let Some((_, first)) = lost.first() else { return Ok(Vec::new()) };
     let carried = largest(LEAST[usize::from(first.is_ipv6())], size, |size| {

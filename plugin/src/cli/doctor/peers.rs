@@ -1,6 +1,6 @@
 //! Peers that do not answer, and as far as that shows from here, why.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::finding::{Finding, some};
@@ -10,8 +10,11 @@ use super::scene::Scene;
 use crate::cli::ask::ask;
 use crate::cli::echo::TRIES;
 use crate::error::Error;
-use crate::kernel::Path;
+use crate::kernel::{Kernel as _, Path};
 
+/// No more silent peers are looked at closer than this: each that is dead and on the link fills an
+/// entry of the kernel's table of neighbours, which has room for some thousand.
+const EXAMINED: usize = 64;
 const WHY: &str = "no pod of this node reaches the pods there";
 
 /// What one peer did.
@@ -23,8 +26,10 @@ struct Seen {
     silent: Vec<IpAddr>,
     /// Whether another one did.
     some: bool,
-    /// The way to its VTEP.
+    /// The way to its VTEP; `None` if there is none.
     path: Option<Path>,
+    /// Whether it was looked at closer: only then does the rest say something.
+    examined: bool,
     /// Whether its pods are routed to without the overlay.
     direct: bool,
     /// Whether its VTEP answered.
@@ -42,6 +47,7 @@ enum Cause {
     Direct,
     Blocked,
     Dead,
+    Unexamined,
 }
 
 /// Asks every peer over the overlay, and those that are silent in other ways.
@@ -49,21 +55,16 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let dropped = reverse_path::dropped();
     let port = scene.look.site.file().port;
     let mut seen = silent_over_overlay(scene)?;
-    let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
-    let answers = ask(&vteps, None)?;
-    let awake: Vec<IpAddr> = answers.keys().copied().collect();
-    let refused = refused(&awake, port);
-    for seen in &mut seen {
-        seen.underlay = answers.contains_key(&seen.vtep);
-        seen.refused = refused.contains(&seen.vtep);
-    }
+    scene.explained.extend(seen.iter().map(|seen| seen.name.clone()));
+    let most = seen.len().min(EXAMINED);
+    examine(scene, &mut seen[..most], port)?;
 
     let dropped = reverse_path::dropped().saturating_sub(dropped);
     let strict = reverse_path::strict(&mut scene.look.kernel)?;
     let uplink = |seen: &Seen| seen.path.map(|path| path.dev);
     let silent: Vec<_> = seen
         .iter()
-        .filter(|seen| !seen.some)
+        .filter(|seen| seen.examined && !seen.some)
         .map(|seen| Silent { name: &seen.name, vtep: seen.vtep, uplink: uplink(seen) })
         .collect();
     let own = scene.underlay.own;
@@ -80,25 +81,16 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
 
 /// The peers of which an address on the overlay does not answer.
 fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
-    let paths: HashMap<IpAddr, Path> = scene
-        .underlay
-        .peers
-        .iter()
-        .filter_map(|(vtep, path)| path.map(|path| (*vtep, path)))
-        .collect();
-    let direct = scene.look.site.file().direct_routing;
-    let all = scene.unexplained().map(|peer| {
-        let path = paths.get(&peer.vtep).copied();
-        Seen {
-            name: peer.name.clone(),
-            vtep: peer.vtep,
-            silent: scene.shared_addresses(peer),
-            some: false,
-            path,
-            direct: direct && path.is_some_and(|path| path.on_link),
-            underlay: false,
-            refused: false,
-        }
+    let all = scene.unexplained().map(|peer| Seen {
+        name: peer.name.clone(),
+        vtep: peer.vtep,
+        silent: scene.shared_addresses(peer),
+        some: false,
+        path: None,
+        examined: false,
+        direct: false,
+        underlay: false,
+        refused: false,
     });
     let mut seen: Vec<Seen> = all.collect();
     let asked: Vec<IpAddr> = seen.iter().flat_map(|seen| seen.silent.clone()).collect();
@@ -112,8 +104,27 @@ fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
     Ok(seen)
 }
 
+/// Asks them in other ways.
+fn examine(scene: &mut Scene<'_>, seen: &mut [Seen], port: u16) -> Result<(), Error> {
+    let direct = scene.look.site.file().direct_routing;
+    let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
+    let paths = scene.look.kernel.paths(&vteps)?;
+    let answers = ask(&vteps, None)?;
+    let awake: Vec<IpAddr> = answers.keys().copied().collect();
+    let refused = refused(&awake, port);
+    for (seen, path) in seen.iter_mut().zip(paths) {
+        seen.examined = true;
+        seen.path = path;
+        seen.direct = direct && path.is_some_and(|path| path.on_link);
+        seen.underlay = answers.contains_key(&seen.vtep);
+        seen.refused = refused.contains(&seen.vtep);
+    }
+    Ok(())
+}
+
 fn cause(seen: &Seen) -> Cause {
     match seen {
+        Seen { examined: false, .. } => Cause::Unexamined,
         Seen { some: true, .. } => Cause::OneFamily,
         Seen { path: None, .. } => Cause::NoRoute,
         Seen { underlay: false, .. } => Cause::Dead,
@@ -183,6 +194,11 @@ impl Words {
                 WHY,
                 format!("bring it back, or take it out of {file} on every node"),
             ),
+            Cause::Unexamined => Finding::advise(
+                format!("no answer over the overlay from {names}; they were not looked at closer"),
+                WHY,
+                "mend what is found first",
+            ),
         }
     }
 }
@@ -200,6 +216,7 @@ mod tests {
             silent: vec!["10.1.2.0".parse().unwrap()],
             some: false,
             path: Some(path),
+            examined: true,
             direct: false,
             underlay: true,
             refused: false,
@@ -211,6 +228,7 @@ mod tests {
             (Seen { refused: true, ..silent.clone() }, Cause::Refused),
             (Seen { direct: true, ..silent.clone() }, Cause::Direct),
             (Seen { some: true, ..silent.clone() }, Cause::OneFamily),
+            (Seen { examined: false, ..silent.clone() }, Cause::Unexamined),
         ];
         for (seen, expected) in &table {
             assert_eq!(cause(seen), *expected, "{seen:?}");

@@ -93,7 +93,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
             overhead: overhead(node),
             narrowest,
         },
-        peers: underlay.peers.len(),
+        peers: file.nodes.len().saturating_sub(1),
         drifted: drifted.into_iter().map(str::to_owned).collect(),
         changes: drift.count(),
         ranges: usage::of(&node.ranges, &held),
