@@ -2,6 +2,9 @@
 //!
 //! A runtime sets `CNI_COMMAND` and passes no arguments (CNI specification, section 2).
 
+mod apply;
+#[cfg(test)]
+mod apply_properties;
 mod attachment;
 pub mod cli;
 mod delegate;
@@ -18,8 +21,6 @@ mod logging;
 mod mtu;
 mod other_networks;
 mod overlay;
-#[cfg(test)]
-mod overlay_properties;
 mod reconcile;
 mod remove;
 mod side;

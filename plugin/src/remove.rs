@@ -9,11 +9,11 @@ use std::path::Path;
 
 use flatnet_ipam::{Leases, node_folder};
 
+use crate::apply::retire;
 use crate::desired;
 use crate::error::Error;
 use crate::kernel::{Kernel, LinkKind, Netlink};
 use crate::living::lives;
-use crate::overlay;
 use crate::stamp::Stamp;
 
 /// What a network had here.
@@ -43,7 +43,7 @@ pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
     let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
     vnis.extend(devices(&mut node, network)?);
     for vni in &vnis {
-        overlay::retire(&mut node, network, *vni)?;
+        retire(&mut node, network, *vni)?;
     }
     for stamp in &stamps {
         let folder = node_folder(state_dir, network, &stamp.node);

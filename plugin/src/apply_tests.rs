@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use flatnet_conf::RangeFile;
+
 use super::*;
 use crate::kernel::Vxlan;
 use crate::kernel::fake::Fake;

@@ -10,10 +10,10 @@ use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::apply;
 use crate::desired::{self, Overlay};
 use crate::kernel::fake::{Fake, FakeLink};
 use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Neighbour, Route};
-use crate::overlay;
 
 const DEVICE: &str = "flat.7";
 /// The index of the device on the underlay.
@@ -111,7 +111,7 @@ impl Cluster {
 
     fn apply(&self, fake: &mut Fake) {
         let rules = desired::rules("pods", &self.file(), self.masquerade);
-        overlay::apply(fake, &self.want(), &rules).unwrap();
+        apply::apply(fake, &self.want(), &rules).unwrap();
     }
 }
 
