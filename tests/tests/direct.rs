@@ -1,7 +1,8 @@
 //! `directRouting`: packets to an adjacent peer go as they are, those to any other peer through
 //! VXLAN, and changing it breaks no connection.
 
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
@@ -126,6 +127,36 @@ fn switching_loses_no_packet() {
         assert_eq!(tally.sent, tally.answered, "directRouting: {direct}");
         let (plain, outer) = arrives(&left, (b, right.v4()));
         assert_eq!((plain, outer), if direct { (1, 0) } else { (0, 1) });
+    }
+}
+
+/// Also over IPv6, where a route that leaves the uplink is gone for a moment.
+#[test]
+fn switching_breaks_no_connection() {
+    for v6_underlay in [false, true] {
+        let cluster = strict(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        for (n, node) in (1..).zip(&cluster.nodes) {
+            node.netns.exec(&format!("ip addr add fe80::{n}/64 dev {UNDERLAY} nodad"));
+        }
+        let (left, right) = (cluster.nodes[0].add("left"), cluster.nodes[1].add("right"));
+        let address = if v6_underlay { right.v6() } else { right.v4() };
+        let listener = right.netns.run(|| TcpListener::bind((address, 0))).expect("listen");
+        let target = listener.local_addr().expect("an address");
+        let client = left.netns.run(|| TcpStream::connect(target)).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        for (direct, word) in
+            [(false, *b"as it was"), (true, *b"direct..."), (false, *b"and back.")]
+        {
+            switch(&cluster, direct);
+            for (mut from, mut to) in [(&client, &server), (&server, &client)] {
+                // Lost segments are sent again until the other node has switched, too.
+                to.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+                from.write_all(&word).expect("a connection that stands");
+                let mut heard = [0; 9];
+                to.read_exact(&mut heard).expect("a connection that stands");
+                assert_eq!(heard, word);
+            }
+        }
     }
 }
 
