@@ -114,20 +114,44 @@ impl Set {
         if self.interval { 4 } else { 0 }
     }
 
+    /// How many elements it is made for; `None` for intervals, of which the kernel keeps a tree. Where
+    /// it knows how many there can be, it takes a plain hash table, which each packet passes faster
+    /// than one that can grow. Nodes that join fill it up; then the set is made anew.
+    fn room(&self) -> Option<u32> {
+        let twice = u32::try_from(2 * self.elements.len()).unwrap_or(u32::MAX / 2);
+        (!self.interval).then(|| twice.max(64).next_power_of_two())
+    }
+
+    /// Whether a set made for so many elements will do.
+    pub(super) fn fits(&self, made_for: Option<u32>) -> bool {
+        match (self.room(), made_for) {
+            (Some(_), Some(size)) => self.elements.len() <= size as usize,
+            (wanted, has) => wanted.is_none() && has.is_none(),
+        }
+    }
+
     /// `nft add set inet flatnet ...` and `nft add element ...`; `id` is the set's alone in its
     /// transaction.
     pub(super) fn add(&self, id: u32) -> Vec<Message> {
         let set = Message {
             action: format!("add set {}", self.name),
             request: Request::NewSet,
-            attributes: vec![
-                Attribute::text(1, TABLE),
-                Attribute::text(2, &self.name),
-                Attribute::number(3, self.flags()),
-                Attribute::number(4, self.family.key_type()),
-                Attribute::number(5, self.family.length()),
-                Attribute::number(10, id),
-            ],
+            attributes: [
+                vec![
+                    Attribute::text(1, TABLE),
+                    Attribute::text(2, &self.name),
+                    Attribute::number(3, self.flags()),
+                    Attribute::number(4, self.family.key_type()),
+                    Attribute::number(5, self.family.length()),
+                    Attribute::number(10, id),
+                ],
+                // NFTA_SET_DESC, NFTA_SET_DESC_SIZE
+                self.room()
+                    .map(|room| Attribute::Nest(9, vec![Attribute::number(1, room)]))
+                    .into_iter()
+                    .collect(),
+            ]
+            .concat(),
         };
         let elements = self.elements.iter().copied();
         std::iter::once(set)

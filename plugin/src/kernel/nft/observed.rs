@@ -28,6 +28,8 @@ pub(super) struct ObservedSet {
     pub(super) name: String,
     pub(super) flags: u32,
     pub(super) key_length: u32,
+    /// How many elements it was made for, if that was said.
+    pub(super) size: Option<u32>,
     pub(super) elements: BTreeSet<Element>,
 }
 
@@ -86,6 +88,7 @@ pub(super) fn sets(names: &Names, sets: &[Vec<u8>]) -> Vec<ObservedSet> {
                 name: name.to_owned(),
                 flags: find_number(set, 3).unwrap_or(0),
                 key_length: find_number(set, 5).unwrap_or(0),
+                size: find(set, 9).and_then(|description| find_number(description, 1)),
                 elements: BTreeSet::new(),
             })
         })

@@ -68,6 +68,7 @@ fn same_set(have: &ObservedSet, set: &Set) -> bool {
     have.name == set.name
         && have.flags == set.flags()
         && have.key_length == set.family.length()
+        && set.fits(have.size)
         && (!set.interval || have.elements == set.elements)
 }
 

@@ -109,6 +109,19 @@ fn nodes_that_join_and_leave_are_elements() {
 }
 
 #[test]
+fn a_set_that_is_full_is_made_anew_and_larger() {
+    let few = standing(&want(2, CLUSTER));
+    assert_eq!(few.sets[0].size, Some(64));
+    assert_eq!(to_do(&few, &want(64, CLUSTER)), ["add elements of set vteps-7"]);
+    let actions = to_do(&few, &want(65, CLUSTER));
+    assert!(actions.contains(&"delete set vteps-7".into()), "{actions:?}");
+    assert_eq!(standing(&want(65, CLUSTER)).sets[0].size, Some(256));
+    let mut plain = few;
+    plain.sets[0].size = None;
+    assert!(to_do(&plain, &want(2, CLUSTER)).contains(&"add set vteps-7".into()));
+}
+
+#[test]
 fn many_nodes_take_several_messages() {
     let many = RuleSet {
         vteps: (0..10_000_u32).map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).into()).collect(),
