@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use flatnet_tests::cli::{conf_dir, document, run};
-use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::{bin_dir, reference_plugins, said};
 use flatnet_tests::{kernel, sync};
@@ -93,6 +93,40 @@ impl Scene {
 
 fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
     finding[key].as_str().unwrap_or_else(|| panic!("no {key} in {finding:#}"))
+}
+
+#[test]
+fn an_ipv6_underlay_has_the_same_faults() {
+    let settings = Settings { nodes: 2, mtu: 1500, v6_underlay: true };
+    let scene = Scene::with(Cluster::with(settings));
+    scene.assert_healthy();
+    let peer = &scene.cluster.nodes[1].netns;
+    scene.cluster.underlay.exec("ip link set node-b mtu 1396");
+    // 1326 or, where bridges do not filter what they pass on, 1330.
+    scene.advised("wrong MTU: packets of 1430 bytes", "set \"mtu\": 13");
+    scene.cluster.underlay.exec("ip link set node-b mtu 1500");
+    peer.exec("nft add table inet wall");
+    peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
+    peer.exec("nft add rule inet wall input udp dport 4789 reject");
+    scene.advised("UDP port 4789 is refused by node-b (fd00:50::2)", "run `flatnet sync` there");
+}
+
+#[test]
+fn direct_routes_have_faults_of_their_own() {
+    let scene = Scene::new();
+    let nodes: Vec<Value> = scene.cluster.nodes.iter().map(Node::entry).collect();
+    let vni = scene.cluster.network.vni;
+    scene.cluster.write_range_file(&json!({
+        "version": 1, "vni": vni, "directRouting": true, "nodes": nodes,
+    }));
+    scene.cluster.nodes.iter().for_each(|node| drop(sync::apply(node)));
+    scene.assert_healthy();
+    let peer = &scene.cluster.nodes[1].netns;
+    peer.exec("nft add table inet wall");
+    peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
+    peer.exec("nft add rule inet wall input ip daddr 10.244.2.0 drop");
+    peer.exec("nft add rule inet wall input udp dport 4789 drop");
+    scene.advised("no answer by the direct route, but at the VTEP, from node-b", "directRouting");
 }
 
 #[test]
