@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 use crate::frame::{Mac, mac};
 use crate::kernel;
 use crate::netns::Netns;
+use crate::wait::wait_for;
 
 /// How long a token may take; far more than it ever does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,7 +115,9 @@ impl Sink {
     /// What a program of the namespace gets at a UDP port of any of its addresses of a family.
     pub fn udp(netns: &Netns, ipv4: bool, port: u16) -> Self {
         let any: IpAddr = if ipv4 { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
-        Self::of(netns.run(|| UdpSocket::bind((any, port))).expect("a UDP socket").into())
+        // A program that another test starts at this moment may still hold the last one open.
+        let bind = || netns.run(|| UdpSocket::bind((any, port))).ok();
+        Self::of(wait_for("a free UDP port", bind).into())
     }
 
     fn of(socket: OwnedFd) -> Self {
