@@ -10,7 +10,14 @@ use crate::error::Error;
 pub fn unusable(error: &CliError) -> Finding {
     let why = "a runtime attaches no pod, or without an address";
     let (what, mend) = split(&error.to_string());
-    Finding::advise(what, why, mend.unwrap_or_else(|| "correct the file".into()))
+    let otherwise = match error {
+        CliError::File { action: "list", .. } => {
+            "put a network configuration there (`flatnet install`), or name its folder with --conf-dir"
+        }
+        CliError::File { .. } => "make it readable, or name another with --conf-dir",
+        _ => "correct the file",
+    };
+    Finding::advise(what, why, mend.unwrap_or_else(|| otherwise.into()))
 }
 
 /// What is wrong with one network; `None` for what is no fault of its files but could not be seen.
@@ -66,6 +73,20 @@ mod tests {
         let text = r#"{"name":"pods","type":"flatnet","rangeFile":"/etc/pods.json"}"#;
         let path = std::path::Path::new("10-pods.conf");
         NetworkConf::parse_file(path, text.as_bytes()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn without_a_folder_there_is_nothing_to_correct() {
+        let path = std::path::Path::new("/etc/cni/net.d");
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let found = unusable(&CliError::file("list", path)(gone));
+        assert!(found.what.starts_with("cannot list /etc/cni/net.d: "), "{}", found.what);
+        assert!(matches!(found.mend, Mend::Do(mend) if mend.contains("`flatnet install`")));
+        let none = unusable(&CliError::Refused("no network in /n; name its folder".into()));
+        assert_eq!(
+            (&none.what[..], none.mend),
+            ("no network in /n", Mend::Do("name its folder".into()))
+        );
     }
 
     #[test]
