@@ -4,10 +4,11 @@
 //! ADD does the same for the overlay when the range file has changed or the overlay is not whole at
 //! a glance. This looks at everything, at the attachments of living pods too.
 
+use std::fmt;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Key, Leases, Record as Lease};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
 
 use crate::attachment::{self, Attachment};
 use crate::error::Error;
@@ -25,16 +26,32 @@ pub struct Report {
     pub node: String,
     /// What was changed on the node, or would be.
     pub changes: Record,
-    /// What was changed in pods, or would be: the pod and its namespace first.
-    pub pods: Vec<(String, Record)>,
+    /// What was changed in pods, or would be.
+    pub pods: Vec<InPod>,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
+}
+
+/// The changes in one pod.
+#[derive(Debug)]
+pub struct InPod {
+    /// Whose interface it is.
+    pub holder: Holder,
+    /// What was changed in its namespace.
+    pub changes: Record,
+}
+
+/// The pod and its namespace, for messages.
+impl fmt::Display for InPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.holder, self.holder.sandbox.as_deref().unwrap_or_default())
+    }
 }
 
 impl Report {
     /// How many changes.
     pub fn count(&self) -> usize {
-        self.changes.count() + self.pods.iter().map(|(_, changes)| changes.count()).sum::<usize>()
+        self.changes.count() + self.pods.iter().map(|pod| pod.changes.count()).sum::<usize>()
     }
 }
 
@@ -82,7 +99,7 @@ struct Network<'a> {
     mtu: u32,
     mode: Mode,
     own: u64,
-    pods: Vec<(String, Record)>,
+    pods: Vec<InPod>,
     problems: Vec<String>,
 }
 
@@ -145,7 +162,7 @@ impl Network<'_> {
         let outcome = journal.apply(&in_pod.link.dev, &in_pod.lacks(changes));
         let changes = journal.changes();
         if changes.count() > 0 {
-            self.pods.push((format!("{holder} in {sandbox}"), changes));
+            self.pods.push(InPod { holder: holder.clone(), changes });
         }
         outcome?;
         attachment::guard_node(node, &on_node.link.dev)?;

@@ -146,10 +146,8 @@ fn lost(
 /// How many changes `flatnet sync` would make to an attachment.
 fn changes(drift: &Report, holder: &Attachment) -> usize {
     let on_node = drift.changes.changes().filter(|(dev, _)| *dev == holder.veth).count();
-    let sandbox = holder.sandbox.as_deref().unwrap_or_default();
-    let pod = format!("{holder} in {sandbox}");
-    let in_pod = drift.pods.iter().filter(|(name, _)| *name == pod);
-    on_node + in_pod.map(|(_, changes)| changes.count()).sum::<usize>()
+    let in_pod = drift.pods.iter().filter(|pod| pod.holder == *holder);
+    on_node + in_pod.map(|pod| pod.changes.count()).sum::<usize>()
 }
 
 /// For people.

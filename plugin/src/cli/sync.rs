@@ -133,18 +133,19 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
         return text;
     }
     report.changes.words().for_each(|change| text += &format!("  {change}\n"));
-    for (pod, changes) in &report.pods {
+    for pod in &report.pods {
         text += &format!("  {pod}:\n");
-        changes.words().for_each(|change| text += &format!("    {change}\n"));
+        pod.changes.words().for_each(|change| text += &format!("    {change}\n"));
     }
     text
 }
 
 /// For scripts.
 fn document(conf: &NetworkConf, report: &Report) -> Value {
-    let pods = report.pods.iter().map(
-        |(pod, changes)| json!({ "pod": pod, "changes": changes.words().collect::<Vec<_>>() }),
-    );
+    let pods = report.pods.iter().map(|pod| {
+        let changes: Vec<_> = pod.changes.words().collect();
+        json!({ "pod": pod.to_string(), "changes": changes })
+    });
     json!({
         "network": conf.name,
         "node": report.node,

@@ -25,7 +25,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     }
     scene.explained.extend(peers.of_changes(drift.changes.changes()).into_iter().map(String::from));
     kinds.others.extend(drift.changes.others().map(str::to_owned));
-    kinds.pods.extend(drift.pods.iter().map(|(pod, _)| pod.clone()));
+    kinds.pods.extend(drift.pods.iter().map(ToString::to_string));
     let broken = !kinds.device.is_empty();
     let mut findings = kinds.findings(&scene.sync);
     findings.extend(drift.problems.iter().map(|problem| unreadable(problem)));
