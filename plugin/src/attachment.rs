@@ -95,10 +95,14 @@ pub fn create(
     };
     match node.create_veth(&veth) {
         Err(e) if e.errno() == Some(Errno::EEXIST) => {
-            if !node.delete_link(veth.name)? {
-                return Err(exists(attachment));
+            // It may go by itself at this moment, as with the namespace of an earlier pod: only what
+            // is in the way a second time is the pod's.
+            if node.delete_link(veth.name)? {
+                log::warn!(
+                    "{} was left by an earlier ADD of this attachment: made anew",
+                    veth.name
+                );
             }
-            log::warn!("{} was left by an earlier ADD of this attachment: made anew", veth.name);
             match node.create_veth(&veth) {
                 Err(e) if e.errno() == Some(Errno::EEXIST) => Err(exists(attachment)),
                 made => Ok(made?),

@@ -70,6 +70,17 @@ fn what_an_earlier_add_left_makes_room() {
 }
 
 #[test]
+fn what_goes_by_itself_makes_room_too() {
+    let (mut node, own) = (Fake::default(), Netns::own().unwrap());
+    let attachment = attachment();
+    let first = create(&mut node, &own, &attachment).unwrap();
+    node.vanishing = Some(attachment.veth.name.clone());
+    let second = create(&mut node, &own, &attachment).unwrap();
+    assert_ne!(first.index, second.index);
+    assert_eq!((node.links.len(), node.vanishing), (1, None));
+}
+
+#[test]
 fn an_address_that_is_routed_elsewhere_is_an_error() {
     let (mut node, own) = (Fake::default(), Netns::own().unwrap());
     let first = attachment();

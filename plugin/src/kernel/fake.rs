@@ -33,6 +33,9 @@ pub struct Fake {
     pub rules: BTreeMap<u32, RuleSet>,
     /// Other programs' chains.
     pub forward_drops: Vec<ForwardChain>,
+    /// A device that is in the way once, because the kernel is about to remove it: the namespace of
+    /// its peer is gone.
+    pub vanishing: Option<String>,
     /// Every change made, in the words of ip(8).
     pub log: Vec<String>,
     next_index: u32,
@@ -69,6 +72,9 @@ impl Fake {
 
     fn make(&mut self, mut link: Link) -> Result<Dev, KernelError> {
         if self.links.contains_key(&link.dev.name) {
+            if self.vanishing.take_if(|name| *name == link.dev.name).is_some() {
+                self.links.remove(&link.dev.name);
+            }
             return Err(refused(&format!("ip link add {}", link.dev.name), Errno::EEXIST));
         }
         self.next_index += 1;
