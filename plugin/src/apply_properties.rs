@@ -1,8 +1,7 @@
 //! What holds of applying any range file to whatever stands: apply(diff(a, b), a) = b, a second
 //! time nothing, and what a and b have in common is not touched.
 
-use std::collections::HashMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flatnet_conf::{Mac, Node, Range, RangeFile};

@@ -46,10 +46,7 @@ impl Networks {
     /// # Errors
     /// A file cannot be read or is wrong, or there is no configuration of flatnet at all.
     pub fn find(&self) -> Result<Vec<NetworkConf>, Error> {
-        let found = match self.files.is_empty() {
-            true => in_folder(&self.conf_dir)?,
-            false => all(&self.files)?,
-        };
+        let found = all(&self.files()?)?;
         if found.is_empty() {
             let looked = match self.files.first() {
                 Some(file) => file.display(),
@@ -79,10 +76,6 @@ fn all(files: &[PathBuf]) -> Result<Vec<NetworkConf>, Error> {
         networks.extend(NetworkConf::parse_file(path, &bytes)?);
     }
     Ok(networks)
-}
-
-fn in_folder(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
-    all(&files(folder)?)
 }
 
 /// What a runtime takes for a configuration, by its name, in the order of the names.
