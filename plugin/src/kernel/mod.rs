@@ -5,7 +5,9 @@
 //! implementations: [`Netlink`], a socket in one network namespace, and a stateful fake that the
 //! unit tests of decisions use.
 
+mod attribute;
 mod change;
+mod channel;
 mod decode;
 mod encode;
 mod error;

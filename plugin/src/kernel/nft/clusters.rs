@@ -1,10 +1,10 @@
 //! Which addresses the networks of this node have claimed: read back from their sets, because
 //! another network's range file may be anywhere.
 
-use super::attribute::{Attribute, find_text};
 use super::names::Names;
 use super::objects::{Request, TABLE};
 use super::{Firewall, NftError, intervals};
+use crate::kernel::attribute::{Attribute, find_text};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 

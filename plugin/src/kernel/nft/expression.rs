@@ -3,7 +3,7 @@
 //! last one acts. Show those of a rule with `nft --debug=netlink list table inet flatnet`; numbers
 //! are those of `linux/netfilter/nf_tables.h`.
 
-use super::attribute::Attribute;
+use crate::kernel::attribute::Attribute;
 
 /// `NFT_REG_1`: no rule of ours needs two at once.
 const REGISTER: u32 = 1;

@@ -1,7 +1,7 @@
 //! Other tables' chains that drop what is forwarded, read from nf_tables' dumps, and what of their
 //! rules we understand: rules as `nft` and `iptables-nft` make them out of addresses and devices.
 
-use super::attribute::{decode, find, find_number, find_text};
+use crate::kernel::attribute::{decode, find, find_number, find_text};
 use crate::kernel::forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
@@ -174,11 +174,11 @@ fn network(size: usize, length: u32, mask: &[u8], value: &[u8]) -> Option<IpNetw
 
 #[cfg(test)]
 mod tests {
-    use super::super::attribute::Attribute;
     use super::super::expression::{
         Header, Is, Member, Meta, Verdict, compare, lookup, mask, meta, payload, verdict,
     };
     use super::*;
+    use crate::kernel::attribute::Attribute;
 
     fn rule(parts: &[Attribute]) -> Vec<u8> {
         let attributes = [Attribute::text(2, "FORWARD"), Attribute::Nest(4, parts.to_vec())];

@@ -10,7 +10,6 @@
 //!
 //! Our chains only drop or let pass: an accept here cannot override a drop of another table.
 
-mod attribute;
 mod clusters;
 mod error;
 mod expression;
@@ -26,8 +25,8 @@ mod wire;
 pub use error::NftError;
 pub use rules::RuleSet;
 
+use super::attribute::Attribute;
 use super::forward::{ChainFamily, ForwardChain};
-use attribute::Attribute;
 use names::Names;
 use objects::{Element, Message, Request, TABLE};
 use observed::{Observed, Table};

@@ -1,7 +1,7 @@
 //! The objects of our nft table as plain data, and the netlink messages that make or remove them.
 //! No socket here: what is sent for a rule set can be tested without privilege.
 
-use super::attribute::Attribute;
+use crate::kernel::attribute::Attribute;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

@@ -1,8 +1,8 @@
 //! What of one network stands in the kernel's nft table, read from its dumps.
 
-use super::attribute::{decode, find, find_number, find_text};
 use super::names::Names;
 use super::objects::{Element, TABLE};
+use crate::kernel::attribute::{decode, find, find_number, find_text};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

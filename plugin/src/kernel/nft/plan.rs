@@ -5,12 +5,12 @@
 //! made anew; a set that is of another kind, or with other intervals, takes all chains with it,
 //! for their rules refer to it. nf_tables switches from the old to the new between two packets.
 
-use super::attribute::includes;
 use super::objects::{
     Chain, Message, Request, Set, add_table, change_elements, delete_chain, delete_set,
     delete_table,
 };
 use super::observed::{Observed, ObservedChain, ObservedSet, Table};
+use crate::kernel::attribute::includes;
 
 /// What makes `observed` into `sets` and `chains`.
 pub(super) fn replace(observed: &Observed, sets: &[Set], chains: &[Chain]) -> Vec<Message> {

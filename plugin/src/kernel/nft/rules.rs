@@ -66,9 +66,10 @@ use super::expression::{
     Header, Is, Member, Meta, Verdict, compare, fragment, lookup, mask, masquerade, meta, notrack,
     payload, reverse_path, verdict,
 };
+use super::intervals;
 use super::names::Names;
 use super::objects::{Chain, ChainType, Family, Hook, Rule, Set};
-use super::{attribute::Attribute, intervals};
+use crate::kernel::attribute::Attribute;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 

@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
-use super::super::attribute::{find_number, find_text};
 use super::super::names::Names;
 use super::super::objects::Element;
 use super::super::observed;
 use super::super::rules::RuleSet;
 use super::*;
+use crate::kernel::attribute::{find_number, find_text};
 
 /// Our table as dumps show it, of all networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

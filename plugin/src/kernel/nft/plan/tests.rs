@@ -1,8 +1,8 @@
-use super::super::attribute::Attribute;
 use super::super::names::Names;
 use super::super::observed;
 use super::super::rules::RuleSet;
 use super::*;
+use crate::kernel::attribute::Attribute;
 
 fn want(vteps: u8, cidr: &str) -> RuleSet {
     RuleSet {

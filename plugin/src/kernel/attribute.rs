@@ -5,7 +5,7 @@ use netlink_packet_core::{NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator};
 
 /// One attribute: its type number, and bytes or further attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Attribute {
+pub(in crate::kernel) enum Attribute {
     /// A leaf.
     Value(u16, Vec<u8>),
     /// A container.
@@ -14,12 +14,12 @@ pub(super) enum Attribute {
 
 impl Attribute {
     /// A name; nf_tables wants the NUL.
-    pub(super) fn text(kind: u16, text: &str) -> Self {
+    pub(in crate::kernel) fn text(kind: u16, text: &str) -> Self {
         Attribute::Value(kind, [text.as_bytes(), &[0]].concat())
     }
 
     /// A number; nf_tables speaks network byte order, unlike rtnetlink.
-    pub(super) fn number(kind: u16, number: u32) -> Self {
+    pub(in crate::kernel) fn number(kind: u16, number: u32) -> Self {
         Attribute::Value(kind, number.to_be_bytes().to_vec())
     }
 
@@ -30,7 +30,7 @@ impl Attribute {
     }
 
     /// Appends the attribute with its header and padding.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::kernel) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; NLA_HEADER_SIZE]);
         let kind = match self {
@@ -52,7 +52,7 @@ impl Attribute {
 }
 
 /// The attributes in `bytes`, type number and content; ends at the first that is cut short.
-pub(super) fn decode(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::kernel) fn decode(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(|attribute| {
         let attribute = attribute.ok()?;
         let (kind, length) = (attribute.kind(), attribute.length().into());
@@ -61,24 +61,24 @@ pub(super) fn decode(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The content of the first attribute of this type.
-pub(super) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(in crate::kernel) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     decode(bytes).find(|(have, _)| *have == kind).map(|(_, value)| value)
 }
 
 /// The number in the first attribute of this type.
-pub(super) fn find_number(bytes: &[u8], kind: u16) -> Option<u32> {
+pub(in crate::kernel) fn find_number(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// The name in the first attribute of this type, without its NUL.
-pub(super) fn find_text(bytes: &[u8], kind: u16) -> Option<&str> {
+pub(in crate::kernel) fn find_text(bytes: &[u8], kind: u16) -> Option<&str> {
     let value = find(bytes, kind)?;
     std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok()
 }
 
 /// Whether the kernel's attributes `have` hold each of `wanted`. What else there is does not
 /// matter: objects come with handles and reference counts of the kernel's.
-pub(super) fn includes(have: &[u8], wanted: &[Attribute]) -> bool {
+pub(in crate::kernel) fn includes(have: &[u8], wanted: &[Attribute]) -> bool {
     wanted
         .iter()
         .all(|attribute| find(have, attribute.kind()).is_some_and(|bytes| equals(bytes, attribute)))
