@@ -36,7 +36,7 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
             (Observed::bare(want, create(kernel, want)?, direct), true)
         }
     };
-    let outcome = change(kernel, want, &have).map_err(|e| explain(kernel, e, want));
+    let outcome = change(kernel, want, &have, made).map_err(|e| explain(kernel, e, want));
     if outcome.is_err() && made {
         if let Err(e) = kernel.delete_link(name) {
             log::warn!("cannot remove {name} again: {e}");
@@ -45,7 +45,17 @@ pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result
     outcome
 }
 
-fn change(kernel: &mut dyn Kernel, want: &Overlay, have: &Observed) -> Result<(), Error> {
+fn change(
+    kernel: &mut dyn Kernel,
+    want: &Overlay,
+    have: &Observed,
+    made: bool,
+) -> Result<(), Error> {
+    // The underlay's device has put together already what belongs together, and looks into VXLAN
+    // for that. Trying again costs each packet a detour through another queue.
+    if made || kernel.gro(&have.link.dev)? == Some(true) {
+        kernel.switch_off_gro(&have.link.dev)?;
+    }
     for (via, changes) in plan_objects(want, have) {
         match via {
             Via::Overlay => kernel.apply(&have.link.dev, &changes)?,

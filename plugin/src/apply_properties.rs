@@ -129,6 +129,7 @@ fn range((v4, number): &RangeNumber) -> Range {
 enum Drift {
     DeviceGone,
     Down,
+    Gro,
     Learning,
     Mtu(u32),
     Mac(u8),
@@ -155,6 +156,7 @@ fn drifts() -> impl Strategy<Value = Vec<Drift>> {
     let drift = prop_oneof![
         Just(Drift::DeviceGone),
         Just(Drift::Down),
+        Just(Drift::Gro),
         Just(Drift::Learning),
         (1300u32..1303).prop_map(Drift::Mtu),
         other.clone().prop_map(Drift::Mac),
@@ -207,7 +209,8 @@ fn drift(fake: &mut Fake, drift: Drift) {
         }
         _ => {}
     }
-    let Some(FakeLink { link, addresses, routes, neighbours, fdb }) = fake.links.get_mut(DEVICE)
+    let Some(FakeLink { link, addresses, routes, neighbours, fdb, gro }) =
+        fake.links.get_mut(DEVICE)
     else {
         return;
     };
@@ -215,6 +218,7 @@ fn drift(fake: &mut Fake, drift: Drift) {
     match drift {
         Drift::DeviceGone | Drift::NoRules | Drift::AddressGone(_) => {}
         Drift::Down => link.up = false,
+        Drift::Gro => *gro = true,
         Drift::Learning => {
             if let LinkKind::Vxlan(vxlan) = &mut link.kind {
                 vxlan.learning = true;

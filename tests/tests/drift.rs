@@ -60,6 +60,8 @@ impl Scene {
             let value = kernel::sysctl(&self.node().netns, &setting);
             state.insert(setting, vec![value]);
         }
+        let features = self.node().netns.exec("ethtool -k flat.4096");
+        state.insert("features".into(), features.lines().map(str::to_owned).collect());
         let accept_ra = kernel::sysctl(&self.pod.netns, "ipv6/conf/eth0/accept_ra");
         state.insert("accept_ra in the pod".into(), vec![accept_ra]);
         state
@@ -153,6 +155,7 @@ fn the_overlay_device_is_put_right() {
         ],
     );
     scene.drift(&["ip link set flat.4096 mtu 1400"], &["ip link set flat.4096 mtu 1450"]);
+    scene.drift(&["ethtool -K flat.4096 gro on"], &["ethtool -K flat.4096 gro off"]);
 }
 
 #[test]

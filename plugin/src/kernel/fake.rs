@@ -20,6 +20,7 @@ pub struct FakeLink {
     pub routes: Vec<Route>,
     pub neighbours: BTreeMap<IpAddr, Neighbour>,
     pub fdb: Vec<FdbEntry>,
+    pub gro: bool,
 }
 
 /// One network namespace.
@@ -55,7 +56,7 @@ impl Fake {
         let index = link.dev.index;
         let name = link.dev.name.clone();
         let (routes, neighbours, fdb) = (Vec::new(), BTreeMap::new(), Vec::new());
-        self.links.insert(name, FakeLink { link, addresses, routes, neighbours, fdb });
+        self.links.insert(name, FakeLink { link, addresses, routes, neighbours, fdb, gro: true });
         index
     }
 
@@ -132,6 +133,18 @@ impl Kernel for Fake {
     fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
         let known = self.paths.keys().filter(|to| to.is_ipv4() == ipv4);
         Ok(known.map(|to| IpNetwork::from(*to)).collect())
+    }
+
+    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
+        Ok(self.by_index(dev.index).map(|link| link.gro))
+    }
+
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
+        let command = format!("ethtool -K {} gro off", dev.name);
+        let link = self.by_index(dev.index).ok_or_else(|| refused(&command, Errno::ENODEV))?;
+        link.gro = false;
+        self.log.push(command);
+        Ok(())
     }
 
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {

@@ -152,6 +152,18 @@ impl Kernel for Journal<'_> {
         self.kernel.fdb(dev)
     }
 
+    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
+        self.kernel.gro(dev)
+    }
+
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
+        if self.applies() {
+            self.kernel.switch_off_gro(dev)?;
+        }
+        self.changes.push(format!("ethtool -K {} gro off", dev.name));
+        Ok(())
+    }
+
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
         self.kernel.paths(to)
     }

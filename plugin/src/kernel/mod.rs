@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 pub mod fake;
 mod forward;
+mod gro;
 mod journal;
 mod legacy;
 mod link;
@@ -121,6 +122,11 @@ pub trait Kernel {
     /// addresses that are in the same ones of these are sent the same way (but for equal-cost
     /// nexthops). `ip rule show`, `ip route show table all`
     fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError>;
+    /// Whether a device puts received packets together before it passes them on (generic receive
+    /// offload); `None` if the kernel is too old to tell. `ethtool -k DEV`
+    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError>;
+    /// Switches that off; nothing happens if the kernel is too old. `ethtool -K DEV gro off`
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
     /// The path to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if

@@ -16,7 +16,7 @@ use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
     Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route, Veth,
-    VxlanLink, decode, encode, legacy, sysctl,
+    VxlanLink, decode, encode, gro, legacy, sysctl,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -222,6 +222,16 @@ impl Kernel for Netlink {
         self.socket.dump("bridge fdb show", request, |row| {
             Ok(on_device(row.decode()?, dev).as_ref().and_then(decode::fdb))
         })
+    }
+
+    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
+        log::debug!("ethtool -k {}", dev.name);
+        self.inside(|| gro::is_on(dev))?
+    }
+
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
+        log::debug!("ethtool -K {} gro off", dev.name);
+        self.inside(|| gro::switch_off(dev))?
     }
 
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {

@@ -14,6 +14,7 @@ mod kernel;
 mod managers;
 mod path_mtu;
 mod peers;
+mod receive_offload;
 mod refusal;
 mod report;
 mod reverse_path;
@@ -52,7 +53,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -61,6 +62,7 @@ const CHECKS: [Check; 9] = [
     ("VTEP", duplicate::check),
     ("peers", peers::check),
     ("path MTU", path_mtu::check),
+    ("receive offload", receive_offload::check),
     ("ranges", full::check),
 ];
 

@@ -1,0 +1,131 @@
+//! Generic receive offload (GRO) of one device, as `ethtool -k` shows it: the family `ethtool` of
+//! generic netlink (Linux 5.7). Calls speak to the calling thread's network namespace.
+
+use netlink_sys::protocols::NETLINK_GENERIC;
+use nix::errno::Errno;
+
+use super::attribute::{Attribute, decode, find, find_text};
+use super::channel::{Channel, Failure};
+use super::{Dev, KernelError};
+
+/// What the kernel calls it (`netdev_features_strings`).
+const GRO: &str = "rx-gro";
+
+/// Whether a device puts received packets together; `None` if the kernel is too old to be asked
+/// this way. `ethtool -k DEV`
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn is_on(dev: &Dev) -> Result<Option<bool>, KernelError> {
+    const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+    const ACTIVE: u16 = 4;
+    let answers = ethtool(dev, "-k", ETHTOOL_MSG_FEATURES_GET, None)?;
+    Ok(answers.map(|answers| {
+        let active = answers.first().and_then(|answer| find(answer, ACTIVE));
+        active.is_some_and(|features| names(features).any(|name| name == GRO))
+    }))
+}
+
+/// Switches it off; nothing happens if the kernel is too old. `ethtool -K DEV gro off`
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn switch_off(dev: &Dev) -> Result<(), KernelError> {
+    const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
+    const WANTED: u16 = 3;
+    // A bit that is named without a value is to be 0.
+    let bit = Attribute::Nest(BIT, vec![Attribute::text(BIT_NAME, GRO)]);
+    let wanted = Attribute::Nest(WANTED, vec![Attribute::Nest(BITS, vec![bit])]);
+    ethtool(dev, "-K", ETHTOOL_MSG_FEATURES_SET, Some(wanted)).map(drop)
+}
+
+// A set of features, `ETHTOOL_A_BITSET_*`.
+const BITS: u16 = 3;
+const BIT: u16 = 1;
+const BIT_NAME: u16 = 2;
+
+/// The names in a set of those features that are on.
+fn names(features: &[u8]) -> impl Iterator<Item = &str> {
+    let bits = find(features, BITS).unwrap_or_default();
+    decode(bits).filter_map(|(_, bit)| find_text(bit, BIT_NAME))
+}
+
+/// One question about a device; `None` without the family.
+fn ethtool(
+    dev: &Dev,
+    option: &str,
+    command: u8,
+    content: Option<Attribute>,
+) -> Result<Option<Vec<Vec<u8>>>, KernelError> {
+    const HEADER: u16 = 1;
+    const DEV_INDEX: u16 = 1;
+    let explain = |failure| explain(failure, format!("ethtool {option} {}", dev.name));
+    let mut channel = Channel::open(NETLINK_GENERIC).map_err(explain)?;
+    let Some(family) = family(&mut channel).map_err(explain)? else { return Ok(None) };
+    let index = Attribute::Value(DEV_INDEX, dev.index.to_ne_bytes().to_vec());
+    let mut attributes = vec![Attribute::Nest(HEADER, vec![index])];
+    attributes.extend(content);
+    let answers = channel.ask(family, 0, genlmsghdr(command), &attributes);
+    answers.map(Some).map_err(explain)
+}
+
+/// The number of the family `ethtool`.
+fn family(channel: &mut Channel) -> Result<Option<u16>, Failure> {
+    const GENL_ID_CTRL: u16 = 16;
+    const CTRL_CMD_GETFAMILY: u8 = 3;
+    const FAMILY_ID: u16 = 1;
+    const FAMILY_NAME: u16 = 2;
+    let name = [Attribute::text(FAMILY_NAME, "ethtool")];
+    match channel.ask(GENL_ID_CTRL, 0, genlmsghdr(CTRL_CMD_GETFAMILY), &name) {
+        Ok(answers) => {
+            let id = answers.first().and_then(|answer| find(answer, FAMILY_ID));
+            let id = id.and_then(|id| id.try_into().ok()).map(u16::from_ne_bytes);
+            id.map(Some).ok_or(Failure::Unreadable)
+        }
+        Err(Failure::Refused { source, .. })
+            if source.raw_os_error() == Some(Errno::ENOENT as i32) =>
+        {
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `struct genlmsghdr`: command, version 1.
+fn genlmsghdr(command: u8) -> [u8; 4] {
+    [command, 1, 0, 0]
+}
+
+fn explain(failure: Failure, request: String) -> KernelError {
+    match failure {
+        Failure::Socket { action, source } => KernelError::Socket { action, source },
+        Failure::Refused { source, words } => KernelError::Refused {
+            request,
+            errno: source.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
+            extended: Some(words.trim_matches([' ', '(', ')']).to_owned())
+                .filter(|w| !w.is_empty()),
+        },
+        Failure::Unreadable => {
+            KernelError::Answer { request, reason: "it is cut short".to_owned() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bit(name: &str) -> Attribute {
+        Attribute::Nest(BIT, vec![Attribute::text(BIT_NAME, name)])
+    }
+
+    #[test]
+    fn features_are_found_by_name() {
+        let set = Attribute::Nest(BITS, vec![bit("tx-lockless"), bit("rx-gro")]);
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        assert_eq!(names(&bytes).collect::<Vec<_>>(), ["tx-lockless", "rx-gro"]);
+        assert_eq!(names(&[]).count(), 0);
+        assert_eq!(names(&bytes[..bytes.len() - 1]).count(), 0, "cut short");
+    }
+}
