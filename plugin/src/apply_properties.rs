@@ -109,7 +109,8 @@ impl Cluster {
     }
 
     fn apply(&self, fake: &mut Fake) {
-        let rules = desired::rules("pods", &self.file(), self.masquerade);
+        let file = self.file();
+        let rules = desired::rules("pods", &file, &file.nodes[0], self.masquerade);
         apply::apply(fake, &self.want(), &rules).unwrap();
     }
 }

@@ -14,7 +14,7 @@ fn want() -> Overlay {
 
 /// Applies an overlay of the network `pods` with its rules.
 fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
-    super::apply(kernel, want, &desired::rules("pods", &file(), false))
+    super::apply(kernel, want, &desired::rules("pods", &file(), &file().nodes[0], false))
 }
 
 fn file() -> RangeFile {
@@ -74,8 +74,12 @@ fn another_network_with_the_same_vni_changes_nothing() {
     apply(&mut fake, &want()).unwrap();
     let before = fake.clone();
     let theirs = desired::overlay("storage", &file(), &file().nodes[0], 1450, &HashMap::new());
-    let error =
-        super::apply(&mut fake, &theirs, &desired::rules("storage", &file(), true)).unwrap_err();
+    let error = super::apply(
+        &mut fake,
+        &theirs,
+        &desired::rules("storage", &file(), &file().nodes[0], true),
+    )
+    .unwrap_err();
     assert_eq!(error.code(), 104);
     assert!(error.to_string().contains("give each network its own vni"), "{error}");
     assert_eq!(fake, before);

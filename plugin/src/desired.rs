@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use flatnet_conf::{Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
-use crate::identity::{overlay_name, route_metric, veth_group, vtep_mac};
+use crate::identity::{overlay_group, overlay_name, route_metric, veth_group, vtep_mac};
 use crate::kernel::{FdbEntry, Neighbour, Route, RuleSet, Vxlan, VxlanLink};
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
@@ -56,6 +56,7 @@ pub fn overlay(
         link: VxlanLink {
             name: overlay_name(file.vni),
             mac: vtep_mac(file.vni, node.vtep),
+            group: overlay_group(file.vni),
             mtu,
             vxlan: vxlan(file.vni, file.port, node.vtep),
         },
@@ -77,14 +78,15 @@ pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
     Vxlan { vni, local: Some(vtep), port, source_ports: SOURCE_PORTS, learning: false }
 }
 
-/// The packet filter rules that `network` wants on each of its nodes.
-pub fn rules(network: &str, file: &RangeFile, masquerade: bool) -> RuleSet {
+/// The packet filter rules that `network` wants on `node`.
+pub fn rules(network: &str, file: &RangeFile, node: &Node, masquerade: bool) -> RuleSet {
     RuleSet {
         network: network.to_owned(),
         vni: file.vni,
         port: file.port,
         overlay: overlay_name(file.vni),
         group: veth_group(file.vni),
+        vtep: node.vtep,
         vteps: file.nodes.iter().map(|node| node.vtep).collect(),
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,

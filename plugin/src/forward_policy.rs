@@ -7,7 +7,7 @@ use std::fmt;
 use flatnet_conf::RangeFile;
 use ipnetwork::IpNetwork;
 
-use crate::identity::{overlay_name, veth_group};
+use crate::identity::{overlay_group, overlay_name, veth_group};
 use crate::kernel::{Accept, ChainFamily, ForwardChain, Keeper, Kernel, KernelError, NamePattern};
 
 /// A chain that drops packets between pods.
@@ -68,7 +68,8 @@ struct Device {
 /// The ways by which a packet from pod to pod crosses a node, from device to device.
 fn ways(vni: u32) -> [(Device, Device); 3] {
     let pod = Device { name: NamePattern::Beginning("veth".into()), group: veth_group(vni) };
-    let overlay = Device { name: NamePattern::Exactly(overlay_name(vni)), group: 0 };
+    let overlay =
+        Device { name: NamePattern::Exactly(overlay_name(vni)), group: overlay_group(vni) };
     [(pod.clone(), pod.clone()), (pod.clone(), overlay.clone()), (overlay, pod)]
 }
 

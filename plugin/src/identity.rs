@@ -18,6 +18,11 @@ pub fn veth_group(vni: u32) -> u32 {
     (u32::from(crate::kernel::PROTOCOL) << 24) | vni
 }
 
+/// `IFLA_GROUP` of a network's overlay device: 103 in the top byte, so that one mask finds both.
+pub fn overlay_group(vni: u32) -> u32 {
+    veth_group(vni) | (1 << 24)
+}
+
 /// MAC of the overlay device of the node with this VTEP: locally administered, unicast.
 pub fn vtep_mac(vni: u32, vtep: IpAddr) -> Mac {
     mac(&peer_digest(vni, vtep))
@@ -119,5 +124,6 @@ mod tests {
     fn groups_are_told_apart_by_network() {
         assert_eq!(veth_group(4096), 0x6600_1000);
         assert_ne!(veth_group(16_777_215), 0);
+        assert_eq!(overlay_group(4096), 0x6700_1000);
     }
 }

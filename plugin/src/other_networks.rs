@@ -83,7 +83,7 @@ mod tests {
         let dev = crate::kernel::Dev { index, name: "flat.8".into() };
         node.apply(&dev, &[Change::Alias("flatnet:storage/a".into())]).unwrap();
         let theirs = file(8, &["10.8.0.0/16", "fd00:8::/48"]);
-        node.put_rules(&desired::rules("storage", &theirs, false)).unwrap();
+        node.put_rules(&desired::rules("storage", &theirs, &theirs.nodes[0], false)).unwrap();
         node
     }
 

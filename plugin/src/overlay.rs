@@ -170,7 +170,7 @@ impl Site {
         }
         forwarding::enable(kernel, underlay, node)?;
         let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
-        apply(kernel, &want, &desired::rules(&conf.name, file, conf.ip_masq))?;
+        apply(kernel, &want, &desired::rules(&conf.name, file, node, conf.ip_masq))?;
         if moved.is_some() {
             regroup(kernel, conf, file.vni)?;
         }

@@ -34,7 +34,7 @@ impl Observed {
             mtu: want.link.mtu,
             up: false,
             alias: None,
-            group: 0,
+            group: want.link.group,
             peer: None,
             kind: LinkKind::Vxlan(want.link.vxlan.clone()),
         };
@@ -156,6 +156,9 @@ fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
     }
     if have.link.alias.as_ref() != Some(&want.alias) {
         changes.push(Change::Alias(want.alias.clone()));
+    }
+    if have.link.group != want.link.group {
+        changes.push(Change::Group(want.link.group));
     }
     if !have.forwards {
         changes.push(Change::Forward { strict_rp_filter: false });

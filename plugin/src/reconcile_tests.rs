@@ -22,6 +22,7 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
         link: VxlanLink {
             name: "flat.7".into(),
             mac: vtep_mac(7, peer_ip(1)),
+            group: 0x6700_0007,
             mtu,
             vxlan: Vxlan {
                 vni: 7,
@@ -154,12 +155,14 @@ fn drift_of_the_device_is_undone() {
     let link = &mut fake.links.get_mut("flat.7").unwrap().link;
     link.mac = Some(Mac([2, 0, 0, 0, 0, 9]));
     link.mtu = 1500;
+    link.group = 0;
     link.up = false;
     assert_eq!(
         reapply(&mut fake, &want),
         [
             Change::Mac(want.link.mac),
             Change::Mtu(1450),
+            Change::Group(0x6700_0007),
             Change::NoLinkLocal,
             Change::Up,
             Change::PutNeighbour(want.neighbours[0].clone())

@@ -19,7 +19,7 @@ use crate::error::Error;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
 const SETTLED: Duration = Duration::from_millis(100);

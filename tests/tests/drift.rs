@@ -155,6 +155,7 @@ fn the_overlay_device_is_put_right() {
         ],
     );
     scene.drift(&["ip link set flat.4096 mtu 1400"], &["ip link set flat.4096 mtu 1450"]);
+    scene.drift(&["ip link set flat.4096 group 0"], &["ip link set flat.4096 group 1728057344"]);
     scene.drift(&["ethtool -K flat.4096 gro on"], &["ethtool -K flat.4096 gro off"]);
 }
 
@@ -200,9 +201,8 @@ fn packet_filter_rules_and_settings_are_put_right() {
     scene.drift(
         &["nft flush chain inet flatnet output-4096"],
         &[
-            "nft (table inet flatnet) delete chain output-4096",
-            "nft (table inet flatnet) add chain output-4096",
-            "nft (table inet flatnet) add rule \"pods: overlay packet to a VTEP\" to chain output-4096",
+            "nft (table inet flatnet) flush chain output-4096",
+            "nft (table inet flatnet) add rule \"pods: overlay packet\" to chain output-4096",
         ],
     );
     let off = |setting: &str| format!("sysctl -qw {setting}=0");

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::sync::Barrier;
+use std::thread;
 
 use flatnet_tests::capture::Capture;
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
@@ -115,6 +117,14 @@ fn a_pod_may_be_in_two_networks() {
     assert_eq!(kernel::link_names(&first.netns), ["lo".into()].into());
 }
 
+/// Our chains that keep networks apart.
+fn forward_chains(node: &Node) -> Vec<String> {
+    let table = node.netns.exec("nft list table inet flatnet");
+    let names = table.lines().filter_map(|line| line.trim().strip_prefix("chain "));
+    let names = names.filter_map(|name| name.strip_suffix(" {"));
+    names.filter(|name| name.starts_with("forward-")).map(str::to_owned).collect()
+}
+
 /// Asserts that nothing of `from` arrives at `to`, then that it does once `open` was done.
 fn assert_closed(from: &Pod, to: &Pod, open: impl Fn()) {
     let try_all = || to.addresses().into_iter().map(|a| probe::reaches(&from.netns, a)).collect();
@@ -136,8 +146,8 @@ fn assert_closed(from: &Pod, to: &Pod, open: impl Fn()) {
 
 #[test]
 fn networks_do_not_reach_each_other() {
-    // From one network to the other, on one node and across two.
-    for (source, target) in [(0, 0), (0, 1)] {
+    // From one network to the other and back, on one node and across two.
+    for (source, target, back) in [(0, 0, false), (0, 1, false), (0, 0, true), (0, 1, true)] {
         let cluster = Cluster::new(2);
         let storage = Storage::new(&cluster);
         let (from, to) = (&cluster.nodes[source], &cluster.nodes[target]);
@@ -149,13 +159,39 @@ fn networks_do_not_reach_each_other() {
                 probe::ping(&of_one[0].netns, address);
             }
         }
-        // Without the rules of both networks the packets pass: they were good ones.
-        assert_closed(&pods[source], &stores[target], || {
+        // The one that came second keeps both apart. Without its rules the packets pass: they were
+        // good ones.
+        let (sources, targets) = if back { (&stores, &pods) } else { (&pods, &stores) };
+        assert_closed(&sources[source], &targets[target], || {
             for node in [from, to] {
-                node.netns.exec("nft flush chain inet flatnet forward-4096");
+                assert_eq!(forward_chains(node), ["forward-4097"]);
                 node.netns.exec("nft flush chain inet flatnet forward-4097");
             }
         });
+    }
+}
+
+#[test]
+fn networks_that_come_at_once_do_not_miss_each_other() {
+    let cluster = Cluster::new(2);
+    let storage = Storage::new(&cluster);
+    let node = &cluster.nodes[0];
+    let (barrier, storage, mut store) = (Barrier::new(2), &storage, Pod::new("storage"));
+    for _ in 0..10 {
+        let pod = thread::scope(|scope| {
+            let pod = scope.spawn(|| {
+                barrier.wait();
+                node.add("pod")
+            });
+            barrier.wait();
+            storage.attach(node, &mut store);
+            pod.join().expect("an ADD")
+        });
+        let chains = forward_chains(node);
+        assert_eq!(chains.len(), 1, "{chains:?}");
+        node.del(&pod).silent();
+        storage.call("DEL", node, &store).silent();
+        node.netns.exec("nft delete table inet flatnet");
     }
 }
 

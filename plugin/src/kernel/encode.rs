@@ -127,7 +127,7 @@ pub fn get_neighbours(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
-/// `ip link add NAME address MAC mtu MTU type vxlan …`
+/// `ip link add NAME address MAC mtu MTU group G type vxlan …`
 pub fn create_vxlan(link: &VxlanLink) -> Request {
     let vxlan = &link.vxlan;
     let mut builder = LinkVxlan::new(&link.name, vxlan.vni)
@@ -135,6 +135,7 @@ pub fn create_vxlan(link: &VxlanLink) -> Request {
         .port_range(vxlan.source_ports.0, vxlan.source_ports.1)
         .learning(vxlan.learning)
         .address(link.mac.0.to_vec())
+        .link_group(link.group)
         .mtu(link.mtu);
     builder = match vxlan.local {
         Some(IpAddr::V4(local)) => builder.local(local),

@@ -163,7 +163,7 @@ impl Kernel for Fake {
             mtu: link.mtu,
             up: false,
             alias: None,
-            group: 0,
+            group: link.group,
             peer: None,
             kind: LinkKind::Vxlan(link.vxlan.clone()),
         })

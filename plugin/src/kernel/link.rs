@@ -61,6 +61,8 @@ pub struct VxlanLink {
     pub name: String,
     /// MAC address, set at creation so that udev never invents another.
     pub mac: Mac,
+    /// Its `IFLA_GROUP`; 0 is the default group.
+    pub group: u32,
     /// MTU in bytes.
     pub mtu: u32,
     /// Its fixed parameters.
@@ -89,9 +91,9 @@ pub struct Veth<'a> {
 impl VxlanLink {
     /// What makes it, in the words of ip(8).
     pub fn command(&self) -> String {
-        let Self { name, mac, mtu, vxlan } = self;
+        let Self { name, mac, group, mtu, vxlan } = self;
         format!(
-            "ip link add {name} address {mac} mtu {mtu} type vxlan id {}{} dstport {} srcport {} {} nolearning",
+            "ip link add {name} address {mac} mtu {mtu} group {group} type vxlan id {}{} dstport {} srcport {} {} nolearning",
             vxlan.vni,
             vxlan.local.map(|local| format!(" local {local}")).unwrap_or_default(),
             vxlan.port,

@@ -10,7 +10,7 @@ use super::finding::Finding;
 use super::scene::Scene;
 use crate::desired::{rules, vxlan};
 use crate::error::Error;
-use crate::identity::vtep_mac;
+use crate::identity::{overlay_group, vtep_mac};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, KernelError, Netlink, RuleSet, Veth, VxlanLink};
 
@@ -21,10 +21,11 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let link = VxlanLink {
         name: "vxlan".into(),
         mac: vtep_mac(vni, vtep),
+        group: overlay_group(vni),
         mtu: scene.mtu,
         vxlan: vxlan(vni, site.file().port, vtep),
     };
-    let rules = rules(&scene.conf.name, site.file(), scene.conf.ip_masq);
+    let rules = rules(&scene.conf.name, site.file(), &site.node, scene.conf.ip_masq);
     let trial = thread::scope(|scope| scope.spawn(|| trial(&link, &rules)).join());
     // A thread that panicked has told why.
     let refusals = trial.unwrap_or_else(|_| Ok(Vec::new()))?;

@@ -13,7 +13,8 @@ const VERDICT_REGISTER: u32 = 0;
 /// What `meta` loads (`enum nft_meta_keys`).
 #[derive(Clone, Copy)]
 pub(super) enum Meta {
-    /// Name of the device the packet came by, 16 bytes.
+    /// Name of the device the packet came by, 16 bytes; only others' rules ask for it.
+    #[cfg(test)]
     InputName = 6,
     /// Name of the device the packet leaves by, 16 bytes.
     OutputName = 7,
@@ -150,13 +151,32 @@ pub(super) fn fragment() -> Attribute {
     )
 }
 
+/// Loads what the packet's destination is to this node: four bytes in host order.
+/// `fib daddr type`
+pub(super) fn destination_type() -> Attribute {
+    // NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE
+    expression(
+        "fib",
+        vec![Attribute::number(3, 1 << 1), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
+    )
+}
+
+/// Leaves this chain for another one, for good. `goto CHAIN`
+pub(super) fn goto(chain: &str) -> Attribute {
+    const NFT_GOTO: i32 = -4;
+    let code = Attribute::number(1, NFT_GOTO as u32); // as two's complement
+    immediate(vec![code, Attribute::text(2, chain)])
+}
+
 /// Ends the rule with a verdict.
 pub(super) fn verdict(verdict: Verdict) -> Attribute {
-    let code = Attribute::Nest(2, vec![Attribute::number(1, verdict as u32)]);
-    expression(
-        "immediate",
-        vec![Attribute::number(1, VERDICT_REGISTER), Attribute::Nest(2, vec![code])],
-    )
+    immediate(vec![Attribute::number(1, verdict as u32)])
+}
+
+/// `NFTA_DATA_VERDICT` in the verdict register.
+fn immediate(verdict: Vec<Attribute>) -> Attribute {
+    let data = Attribute::Nest(2, vec![Attribute::Nest(2, verdict)]);
+    expression("immediate", vec![Attribute::number(1, VERDICT_REGISTER), data])
 }
 
 /// Keeps the packet out of conntrack; only before conntrack sees it (priority raw).

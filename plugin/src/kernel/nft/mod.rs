@@ -50,15 +50,14 @@ impl Firewall {
     /// Makes the network's chains and sets exactly these, in one transaction of the differences;
     /// sends none if there are none. Returns the differences.
     pub fn replace(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {
-        let (sets, chains) = (want.sets(), want.chains());
-        let done = self.change(want.vni, |observed| plan::replace(observed, &sets, &chains))?;
+        let done = self.change(want.vni, |observed| plan::replace(observed, want))?;
         Ok(done.iter().map(Message::command).collect())
     }
 
     /// The differences that [`Firewall::replace`] would make.
     pub fn changes(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {
         let (_, observed) = self.observe(want.vni)?;
-        let changes = plan::replace(&observed, &want.sets(), &want.chains());
+        let changes = plan::replace(&observed, want);
         Ok(changes.iter().map(Message::command).collect())
     }
 
@@ -137,12 +136,13 @@ impl Firewall {
         let chains = self.wire.dump("the chains", Request::GetChain, &[])?;
         let rules = self.wire.dump("the rules", Request::GetRule, &table)?;
         let sets = self.wire.dump("the sets", Request::GetSet, &table)?;
+        let in_company = observed::in_company(names, &sets, &chains);
         let mut sets = observed::sets(names, &sets);
         for set in &mut sets {
             set.elements = self.elements(&set.name)?;
         }
         let chains = observed::chains(names, chains, rules);
-        Ok(Observed { table: Some(Table::decode(&answer)), sets, chains })
+        Ok(Observed { table: Some(Table::decode(&answer)), sets, chains, in_company })
     }
 
     fn elements(&mut self, set: &str) -> Result<BTreeSet<Element>, NftError> {

@@ -8,6 +8,8 @@ pub(super) struct Names {
     pub(super) forward: String,
     pub(super) output: String,
     pub(super) postrouting: String,
+    pub(super) pod: String,
+    pub(super) overlay: String,
     pub(super) vteps: String,
     pub(super) cluster4: String,
     pub(super) cluster6: String,
@@ -21,10 +23,17 @@ impl Names {
             forward: format!("forward-{vni}"),
             output: format!("output-{vni}"),
             postrouting: format!("postrouting-{vni}"),
+            pod: format!("pod-{vni}"),
+            overlay: format!("overlay-{vni}"),
             vteps: format!("vteps-{vni}"),
             cluster4: format!("cluster4-{vni}"),
             cluster6: format!("cluster6-{vni}"),
         }
+    }
+
+    /// The VNI of the network whose set of VTEPs bears this name.
+    pub(super) fn of_vteps(set: &str) -> Option<u32> {
+        set.strip_prefix("vteps-")?.parse().ok()
     }
 
     /// The VNI of the network whose cluster set bears this name.
@@ -32,8 +41,16 @@ impl Names {
         set.strip_prefix("cluster4-").or_else(|| set.strip_prefix("cluster6-"))?.parse().ok()
     }
 
-    pub(super) fn chains(&self) -> [&str; 5] {
-        [&self.prerouting, &self.input, &self.forward, &self.output, &self.postrouting]
+    pub(super) fn chains(&self) -> [&str; 7] {
+        [
+            &self.prerouting,
+            &self.input,
+            &self.forward,
+            &self.output,
+            &self.postrouting,
+            &self.pod,
+            &self.overlay,
+        ]
     }
 
     pub(super) fn sets(&self) -> [&str; 3] {

@@ -12,6 +12,9 @@ pub(super) const TABLE: &str = "flatnet";
 /// of an interval takes 36 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 1000;
 
+/// `NFTA_CHAIN_HOOK`: only a base chain has one.
+pub(super) const CHAIN_HOOK: u16 = 4;
+
 /// `NFT_MSG_*`, the requests we make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
@@ -23,6 +26,7 @@ pub(super) enum Request {
     DelChain = 5,
     NewRule = 6,
     GetRule = 7,
+    DelRule = 8,
     NewSet = 9,
     GetSet = 10,
     DelSet = 11,
@@ -220,13 +224,19 @@ pub(super) enum Hook {
     Postrouting = 4,
 }
 
-/// A base chain with its rules; its policy is accept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) name: String,
+/// How packets come into a chain by themselves. Its policy is accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Base {
     pub(super) kind: ChainType,
     pub(super) hook: Hook,
     pub(super) priority: i32,
+}
+
+/// A chain with its rules; without a base, other chains' rules lead there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) name: String,
+    pub(super) base: Option<Base>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -234,18 +244,21 @@ impl Chain {
     /// What makes the chain this one, its rules aside.
     pub(super) fn attributes(&self) -> Vec<Attribute> {
         const NF_ACCEPT: u32 = 1;
-        let kind = match self.kind {
-            ChainType::Filter => "filter",
-            ChainType::Nat => "nat",
-        };
-        let hook = [(1, self.hook as u32), (2, self.priority as u32)]; // as two's complement
-        vec![
-            Attribute::text(1, TABLE),
-            Attribute::text(3, &self.name),
-            Attribute::Nest(4, hook.map(|(kind, n)| Attribute::number(kind, n)).to_vec()),
-            Attribute::number(5, NF_ACCEPT),
-            Attribute::text(7, kind),
-        ]
+        let mut attributes = vec![Attribute::text(1, TABLE), Attribute::text(3, &self.name)];
+        if let Some(Base { kind, hook, priority }) = self.base {
+            let kind = match kind {
+                ChainType::Filter => "filter",
+                ChainType::Nat => "nat",
+            };
+            let hook = [(1, hook as u32), (2, priority as u32)]; // as two's complement
+            let hook = hook.map(|(kind, n)| Attribute::number(kind, n)).to_vec();
+            attributes.extend([
+                Attribute::Nest(CHAIN_HOOK, hook),
+                Attribute::number(5, NF_ACCEPT),
+                Attribute::text(7, kind),
+            ]);
+        }
+        attributes
     }
 
     /// `nft add chain inet flatnet ...` and `nft add rule ...`
@@ -255,7 +268,22 @@ impl Chain {
             request: Request::NewChain,
             attributes: self.attributes(),
         };
-        let rules = self.rules.iter().map(|rule| Message {
+        std::iter::once(chain).chain(self.add_rules()).collect()
+    }
+
+    /// `nft flush chain inet flatnet ...` and `nft add rule ...`: other chains' rules may lead here
+    /// meanwhile.
+    pub(super) fn refill(&self) -> Vec<Message> {
+        let flush = Message {
+            action: format!("flush chain {}", self.name),
+            request: Request::DelRule,
+            attributes: vec![Attribute::text(1, TABLE), Attribute::text(2, &self.name)],
+        };
+        std::iter::once(flush).chain(self.add_rules()).collect()
+    }
+
+    fn add_rules(&self) -> impl Iterator<Item = Message> {
+        self.rules.iter().map(|rule| Message {
             action: format!("add rule \"{}\" to chain {}", rule.comment, self.name),
             request: Request::NewRule,
             attributes: [
@@ -263,8 +291,7 @@ impl Chain {
                 rule.attributes(),
             ]
             .concat(),
-        });
-        std::iter::once(chain).chain(rules).collect()
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! What of one network stands in the kernel's nft table, read from its dumps.
 
 use super::names::Names;
-use super::objects::{Element, TABLE};
+use super::objects::{CHAIN_HOOK, Element, TABLE};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 /// The table, and in it the chains and sets that bear the network's names.
@@ -13,6 +13,8 @@ pub(super) struct Observed {
     pub(super) table: Option<Table>,
     pub(super) sets: Vec<ObservedSet>,
     pub(super) chains: Vec<ObservedChain>,
+    /// Whether another network is here that no chain of its own keeps apart.
+    pub(super) in_company: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +42,13 @@ pub(super) struct ObservedChain {
     pub(super) attributes: Vec<u8>,
     /// Each as dumped, in order.
     pub(super) rules: Vec<Vec<u8>>,
+}
+
+impl ObservedChain {
+    /// Whether packets come into it by themselves.
+    pub(super) fn is_base(&self) -> bool {
+        find(&self.attributes, CHAIN_HOOK).is_some()
+    }
 }
 
 impl Table {
@@ -77,6 +86,18 @@ pub(super) fn chains(
         }
     }
     observed
+}
+
+/// Whether the dumps show another network than that of `names`, and no chain `forward` of it.
+pub(super) fn in_company(names: &Names, sets: &[Vec<u8>], chains: &[Vec<u8>]) -> bool {
+    let here: HashSet<&str> = chains
+        .iter()
+        .filter(|chain| find_text(chain, 1) == Some(TABLE))
+        .filter_map(|chain| find_text(chain, 3))
+        .collect();
+    let vnis = sets.iter().filter_map(|set| Names::of_vteps(find_text(set, 2)?));
+    let mut others = vnis.map(Names::of).filter(|other| other.vteps != names.vteps);
+    others.any(|other| !here.contains(other.forward.as_str()))
 }
 
 /// The network's sets without their elements, which take a dump each.

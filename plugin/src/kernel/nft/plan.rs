@@ -1,8 +1,8 @@
 //! The difference between what stands in the kernel and what a network wants, as messages for one
 //! transaction. No message: nothing is to be done.
 //!
-//! A node that joins or leaves is one element of one set. A chain that is not as it should be is
-//! made anew; a set that is of another kind, or with other intervals, takes all chains with it,
+//! A node that joins or leaves is one element of one set. A chain whose rules are not as they should be
+//! is filled anew; a set that is of another kind, or with other intervals, takes all chains with it,
 //! for their rules refer to it. nf_tables switches from the old to the new between two packets.
 
 use super::objects::{
@@ -10,10 +10,12 @@ use super::objects::{
     delete_table,
 };
 use super::observed::{Observed, ObservedChain, ObservedSet, Table};
+use super::rules::RuleSet;
 use crate::kernel::attribute::includes;
 
-/// What makes `observed` into `sets` and `chains`.
-pub(super) fn replace(observed: &Observed, sets: &[Set], chains: &[Chain]) -> Vec<Message> {
+/// What makes `observed` into what the network wants.
+pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
+    let (sets, chains) = (want.sets(), want.chains(observed.in_company));
     let mut messages = Vec::new();
     if observed.table.as_ref().is_none_or(|table| table.flags != 0) {
         messages.push(add_table());
@@ -30,18 +32,21 @@ pub(super) fn replace(observed: &Observed, sets: &[Set], chains: &[Chain]) -> Ve
             messages.extend(change_elements(Request::DelElements, &set.name, gone.copied()));
             messages.extend(change_elements(Request::NewElements, &set.name, new.copied()));
         }
-        let stale = observed
+        let wrong = observed
             .chains
             .iter()
-            .filter(|have| !chains.iter().any(|chain| same_chain(have, chain)));
-        messages.extend(stale.map(|chain| delete_chain(&chain.name)));
-        let missing = chains
-            .iter()
-            .filter(|chain| !observed.chains.iter().any(|have| same_chain(have, chain)));
-        messages.extend(missing.flat_map(Chain::add));
+            .filter(|have| !chains.iter().any(|chain| same_kind(have, chain)));
+        messages.extend(wrong.map(|chain| delete_chain(&chain.name)));
+        for chain in &chains {
+            match observed.chains.iter().find(|have| same_kind(have, chain)) {
+                None => messages.extend(chain.add()),
+                Some(have) if !same_rules(have, chain) => messages.extend(chain.refill()),
+                Some(_) => {}
+            }
+        }
     } else {
         messages.extend(clear(observed));
-        messages.extend((1..).zip(sets).flat_map(|(id, set)| set.add(id)));
+        messages.extend((1..).zip(&sets).flat_map(|(id, set)| set.add(id)));
         messages.extend(chains.iter().flat_map(Chain::add));
     }
     messages
@@ -57,9 +62,11 @@ pub(super) fn remove(observed: &Observed) -> Vec<Message> {
     }
 }
 
-/// Chains first: their rules hold the sets.
+/// Chains first: their rules hold the sets. Base chains before the others, to which their rules lead.
 fn clear(observed: &Observed) -> impl Iterator<Item = Message> {
-    let chains = observed.chains.iter().map(|chain| delete_chain(&chain.name));
+    let (base, others): (Vec<_>, Vec<_>) =
+        observed.chains.iter().partition(|chain| chain.is_base());
+    let chains = base.into_iter().chain(others).map(|chain| delete_chain(&chain.name));
     chains.chain(observed.sets.iter().map(|set| delete_set(&set.name)))
 }
 
@@ -72,10 +79,14 @@ fn same_set(have: &ObservedSet, set: &Set) -> bool {
         && (!set.interval || have.elements == set.elements)
 }
 
-fn same_chain(have: &ObservedChain, chain: &Chain) -> bool {
+fn same_kind(have: &ObservedChain, chain: &Chain) -> bool {
     have.name == chain.name
+        && have.is_base() == chain.base.is_some()
         && includes(&have.attributes, &chain.attributes())
-        && have.rules.len() == chain.rules.len()
+}
+
+fn same_rules(have: &ObservedChain, chain: &Chain) -> bool {
+    have.rules.len() == chain.rules.len()
         && have
             .rules
             .iter()

@@ -3,25 +3,32 @@
 //! As nft would print it for network `pods`, VNI 4096, with an IPv4 underlay:
 //!
 //! ```text
+//! chain pod-4096 {
+//!   udp dport 4789 ip daddr @vteps-4096 drop
+//!   udp dport 4789 @th,96,24 4096 fib daddr type != unicast drop
+//!   fib saddr . iif oif missing drop
+//!   icmp type destination-unreachable icmp code frag-needed fib daddr type != unicast drop
+//!   icmpv6 type packet-too-big fib daddr type != unicast drop
+//! }
+//! chain overlay-4096 {
+//!   ip daddr VTEP ip saddr @vteps-4096 notrack accept
+//!   ip daddr @vteps-4096 drop
+//!   fib daddr type != unicast drop
+//! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
-//!   iifgroup G udp dport 4789 ip daddr @vteps-4096 drop
-//!   iifgroup G fib saddr . iif oif missing drop
-//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 notrack accept
-//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 drop
+//!   iifgroup P goto pod-4096
+//!   udp dport 4789 @th,96,24 4096 goto overlay-4096
 //! }
-//! chain input-4096 { type filter hook input priority raw;
-//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 ip daddr @vteps-4096 accept
+//! chain input-4096 { type filter hook input priority raw;               # without ipMasq
+//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 ip daddr VTEP accept
 //!   udp dport 4789 @th,96,24 4096 meta nfproto ipv4 drop
-//!   iifgroup G icmp type destination-unreachable icmp code frag-needed drop
-//!   iifgroup G icmpv6 type packet-too-big drop
 //! }
-//! chain forward-4096 { type filter hook forward priority raw;
-//!   oifgroup & 0xff000000 == 0x66000000 oifgroup != G iifgroup G drop
-//!   oifgroup & 0xff000000 == 0x66000000 oifgroup != G iifname "flat.4096" drop
-//!   iifgroup & 0xff000000 == 0x66000000 iifgroup != G oifname "flat.4096" drop
+//! chain forward-4096 { type filter hook forward priority raw;           # with other networks
+//!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
+//!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
-//!   udp dport 4789 @th,96,24 4096 ip daddr @vteps-4096 notrack
+//!   udp dport 4789 @th,96,24 4096 notrack
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifname != "flat.4096" ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -29,12 +36,13 @@
 //! }                                                                     # and so for ip6
 //! ```
 //!
-//! `@th,96,24` is the VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on
-//! the same port have another, and are left alone.
+//! `P` is the group of the network's pods, 0x66001000; `VTEP` this node's own. `@th,96,24` is the
+//! VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on the same port have
+//! another, and are left alone. What is not for the node itself is `unicast` to the fib.
 //!
-//! **The order.** Every packet between pods on two nodes passes these chains seven times, a good part
-//! of what it costs. So what is nearly always the case is asked first, and ends the chain; and in
-//! `forward`, what is nearly never the case ends the rule.
+//! **The order.** Every packet between pods on two nodes passes these hooks seven times, a good part
+//! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
+//! a chain that nobody needs is not there.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
@@ -51,24 +59,26 @@
 //! are dropped while they still show their own source. The node may have further addresses, of
 //! which the range file knows nothing and at which VXLAN listens, too: there nothing is accepted.
 //!
-//! **Networks do not meet.** A node that is in several would route between them. All groups of our
-//! veths have their first byte in common: what comes from a pod or the overlay of one network goes to
-//! no pod of another, nor into another's overlay. A pod in both networks may be a router.
+//! **Networks do not meet.** A node that is in several would route between them. The groups of our
+//! devices tell whose they are: what comes from a pod or the overlay of one network goes to no pod of
+//! another, nor into another's overlay. Of two networks, one must have the chain: the one that came
+//! second finds the other without. A pod in both networks may be a router.
 //!
-//! **Why input, not prerouting, guards the overlay.** IPv4 fragments are put together between the
-//! two. IPv6 fragments are put together after input, unless conntrack is on (it is with ipMasq),
-//! so that a first fragment too short to show the VNI would slip through, and be completed later:
-//! with an IPv6 underlay, two more rules let pass what shows another VNI, and drop a first
-//! fragment from a stranger to this port that shows none. A fragment without the UDP header is
-//! refused by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
+//! **Why input guards the overlay again, without ipMasq.** With it there is conntrack, and
+//! prerouting sees fragments put together. Without, IPv4 fragments are put together after
+//! prerouting, IPv6 fragments after input, so that a first fragment too short to show the VNI would
+//! slip through, and be completed later: with an IPv6 underlay, two more rules let pass what shows
+//! another VNI, and drop a first fragment from a stranger to this port that shows none. A fragment
+//! without the UDP header is refused by the kernel itself (RFC 8200, section 4.5), and later ones
+//! wait in vain.
 
 use super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, fragment, lookup, mask, masquerade, meta, notrack,
-    payload, reverse_path, verdict,
+    Header, Is, Member, Meta, Verdict, compare, destination_type, fragment, goto, lookup, mask,
+    masquerade, meta, notrack, payload, reverse_path, verdict,
 };
 use super::intervals;
 use super::names::Names;
-use super::objects::{Chain, ChainType, Family, Hook, Rule, Set};
+use super::objects::{Base, Chain, ChainType, Family, Hook, Rule, Set};
 use crate::kernel::attribute::Attribute;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
@@ -89,9 +99,11 @@ pub struct RuleSet {
     pub port: u16,
     /// The VXLAN device, as in `flat.4096`.
     pub overlay: String,
-    /// `IFLA_GROUP` of this network's veths on the node. Its first byte is the same in all networks,
-    /// and nobody else's: never 0.
+    /// `IFLA_GROUP` of this network's veths on the node: the VNI behind a first byte that is the same
+    /// in all networks, and even. That of the overlay is one more; both are nobody else's.
     pub group: u32,
+    /// This node's own underlay address.
+    pub vtep: IpAddr,
     /// Underlay addresses of all nodes, this one included, all of one family.
     pub vteps: Vec<IpAddr>,
     /// The pod network, of both families.
@@ -102,7 +114,7 @@ pub struct RuleSet {
 
 impl RuleSet {
     fn underlay(&self) -> Family {
-        self.vteps.first().map_or(Family::V4, Family::of)
+        Family::of(&self.vtep)
     }
 
     /// The sets that the rules refer to.
@@ -123,64 +135,87 @@ impl RuleSet {
         sets
     }
 
-    /// The chains with their rules.
-    pub(super) fn chains(&self) -> Vec<Chain> {
+    /// The chains with their rules; `in_company` of a network that does not keep itself apart.
+    pub(super) fn chains(&self, in_company: bool) -> Vec<Chain> {
         let names = Names::of(self.vni);
+        let raw = |name, hook, rules| {
+            let base = Base { kind: ChainType::Filter, hook, priority: PRIORITY_RAW };
+            Chain { name, base: Some(base), rules }
+        };
         let mut chains = vec![
-            self.raw(names.prerouting, Hook::Prerouting, self.prerouting()),
-            self.raw(names.input, Hook::Input, self.input()),
-            self.raw(names.forward, Hook::Forward, self.forward()),
-            self.raw(names.output, Hook::Output, self.output()),
+            Chain { name: names.pod.clone(), base: None, rules: self.pod() },
+            Chain { name: names.overlay.clone(), base: None, rules: self.overlay() },
+            raw(names.prerouting.clone(), Hook::Prerouting, self.prerouting(&names)),
         ];
-        let clusters: Vec<Set> = self.sets().into_iter().filter(|set| set.interval).collect();
-        if self.masquerade && !clusters.is_empty() {
-            let rules = clusters.iter().map(|cluster| self.masquerade(cluster)).collect();
-            let (name, kind, hook) = (names.postrouting, ChainType::Nat, Hook::Postrouting);
-            chains.push(Chain { name, kind, hook, priority: PRIORITY_SRCNAT, rules });
+        if !self.masquerade {
+            chains.push(raw(names.input, Hook::Input, self.input()));
+        }
+        if in_company {
+            chains.push(raw(names.forward, Hook::Forward, self.forward()));
+        }
+        chains.push(raw(names.output, Hook::Output, self.output()));
+        if self.masquerade {
+            let base =
+                Base { kind: ChainType::Nat, hook: Hook::Postrouting, priority: PRIORITY_SRCNAT };
+            let clusters = self.sets().into_iter().filter(|set| set.interval);
+            let rules = clusters.map(|cluster| self.masquerade(&cluster)).collect();
+            chains.push(Chain { name: names.postrouting, base: Some(base), rules });
         }
         chains
     }
 
-    fn raw(&self, name: String, hook: Hook, rules: Vec<Rule>) -> Chain {
-        Chain { name, kind: ChainType::Filter, hook, priority: PRIORITY_RAW, rules }
+    fn prerouting(&self, names: &Names) -> Vec<Rule> {
+        vec![
+            self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
+            self.rule("overlay packet", [self.overlay_packet(), vec![goto(&names.overlay)]]),
+        ]
     }
 
-    fn prerouting(&self) -> Vec<Rule> {
-        let (accept, drop) = (|| vec![verdict(Verdict::Accept)], || vec![verdict(Verdict::Drop)]);
+    fn pod(&self) -> Vec<Rule> {
+        let drop = || vec![verdict(Verdict::Drop)];
         let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
-        vec![
-            // Before anything else: no VNI is looked at, a pod has no business with any VTEP.
+        let mut rules = vec![
+            // No VNI is looked at: a pod has no business with any VTEP. The node may have further
+            // addresses, at which others may use VXLAN.
             self.rule(
                 "VXLAN from a pod",
                 [
-                    self.sent_by_pod(),
                     self.to_port(),
                     of(self.underlay()),
                     self.vtep(Side::Destination, Member::In),
                     drop(),
                 ],
             ),
-            self.rule("spoofed source", [self.sent_by_pod(), astray, drop()]),
-            self.rule("overlay packet from a VTEP", [self.untracked(Side::Source), accept()]),
-            self.rule(
-                "overlay packet from no VTEP",
-                [self.overlay_packet(), self.vtep(Side::Destination, Member::In), drop()],
-            ),
+            self.rule("VXLAN from a pod", [self.overlay_packet(), for_this_node(), drop()]),
+            self.rule("spoofed source", [astray, drop()]),
+        ];
+        rules.extend(self.too_large());
+        rules
+    }
+
+    fn overlay(&self) -> Vec<Rule> {
+        let drop = || vec![verdict(Verdict::Drop)];
+        let untracked = vec![notrack(), verdict(Verdict::Accept)];
+        let to_any = self.vtep(Side::Destination, Member::In);
+        vec![
+            self.rule("overlay packet from a VTEP", [self.vtep_to_us(), untracked]),
+            self.rule("overlay packet from no VTEP", [of(self.underlay()), to_any, drop()]),
+            self.rule("overlay packet to no VTEP", [for_this_node(), drop()]),
         ]
     }
 
     fn input(&self) -> Vec<Rule> {
         let (accept, drop) = (|| vec![verdict(Verdict::Accept)], || vec![verdict(Verdict::Drop)]);
-        let between_vteps =
-            [self.vtep(Side::Source, Member::In), self.vtep(Side::Destination, Member::In)]
-                .concat();
+        let of_underlay = || of(self.underlay());
         let mut rules = vec![
-            self.rule("overlay packet", [self.overlay_packet(), between_vteps, accept()]),
-            self.rule("overlay packet from or to no VTEP", [self.overlay_packet(), drop()]),
+            self.rule("overlay packet", [self.overlay_packet(), self.vtep_to_us(), accept()]),
+            self.rule(
+                "overlay packet from or to no VTEP",
+                [self.overlay_packet(), of_underlay(), drop()],
+            ),
         ];
-        rules.extend(self.too_large());
         if let Family::V6 = self.underlay() {
-            let stranger = [of(self.underlay()), self.vtep(Side::Source, Member::NotIn)].concat();
+            let stranger = [of_underlay(), self.vtep(Side::Source, Member::NotIn)].concat();
             let is_fragment = vec![fragment(), compare(Is::Equal, &[1])];
             rules.push(self.rule(
                 "another overlay's VNI",
@@ -206,47 +241,55 @@ impl RuleSet {
                 payload(Header::Transport, 0, kind.len() as u32),
                 compare(Is::Equal, kind),
             ];
-            self.rule(
-                "path MTU from a pod",
-                [self.sent_by_pod(), told, vec![verdict(Verdict::Drop)]],
-            )
+            let drop = vec![verdict(Verdict::Drop)];
+            self.rule("path MTU from a pod", [told, for_this_node(), drop])
         })
     }
 
     fn output(&self) -> Vec<Rule> {
-        vec![self.rule("overlay packet to a VTEP", [self.untracked(Side::Destination)])]
+        vec![self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]])]
     }
 
     fn forward(&self) -> Vec<Rule> {
-        const FIRST_BYTE: u32 = 0xff00_0000;
-        let overlay = |side| vec![meta(side), compare(Is::Equal, &device_name(&self.overlay))];
-        let another = |side| {
-            vec![
-                meta(side),
-                mask(&FIRST_BYTE.to_ne_bytes()),
-                compare(Is::Equal, &(self.group & FIRST_BYTE).to_ne_bytes()),
-                meta(side),
-                compare(Is::Different, &self.group.to_ne_bytes()),
-            ]
+        // The first byte with and without its last bit, which tells pods from the overlay.
+        const NETWORK: u32 = 0xfeff_ffff;
+        const OURS: u32 = 0xfe00_0000;
+        const VNI: u32 = 0x00ff_ffff;
+        let masked = |side, bits: u32, is, value: u32| {
+            vec![meta(side), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
         };
         [
-            ("to another network's pod", another(Meta::OutputGroup), self.sent_by_pod()),
-            ("to another network's pod", another(Meta::OutputGroup), overlay(Meta::InputName)),
-            ("from another network's pod", another(Meta::InputGroup), overlay(Meta::OutputName)),
+            ("to another network", Meta::InputGroup, Meta::OutputGroup),
+            ("from another network", Meta::OutputGroup, Meta::InputGroup),
         ]
-        .map(|(why, theirs, ours)| self.rule(why, [theirs, ours, vec![verdict(Verdict::Drop)]]))
+        .map(|(why, ours, theirs)| {
+            self.rule(
+                why,
+                [
+                    masked(ours, NETWORK, Is::Equal, self.group),
+                    masked(theirs, OURS, Is::Equal, self.group & OURS),
+                    masked(theirs, VNI, Is::Different, self.group & VNI),
+                    vec![verdict(Verdict::Drop)],
+                ],
+            )
+        })
         .into()
     }
 
-    /// Conntrack would hold an entry per flow of pods for nothing, and fill up. `side` is the other
-    /// node's.
-    fn untracked(&self, side: Side) -> Vec<Attribute> {
-        [self.overlay_packet(), self.vtep(side, Member::In), vec![notrack()]].concat()
+    /// From a VTEP, at this node's own. Its outer packets are not tracked: conntrack would hold an
+    /// entry per flow of pods for nothing, and fill up.
+    fn vtep_to_us(&self) -> Vec<Attribute> {
+        let own = match self.vtep {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let to_own = vec![load(self.underlay(), Side::Destination), compare(Is::Equal, &own)];
+        [of(self.underlay()), to_own, self.vtep(Side::Source, Member::In)].concat()
     }
 
     /// A packet of this overlay, whoever sent it.
     fn overlay_packet(&self) -> Vec<Attribute> {
-        [self.to_port(), self.our_vni(Is::Equal), of(self.underlay())].concat()
+        [self.to_port(), self.our_vni(Is::Equal)].concat()
     }
 
     /// What leaves the pod network. Nodes are reached with the pod's own address. What leaves by
@@ -310,6 +353,12 @@ impl RuleSet {
 enum Side {
     Source,
     Destination,
+}
+
+/// Goes on for what the node itself would receive: its own addresses, broadcasts, multicasts.
+fn for_this_node() -> Vec<Attribute> {
+    const RTN_UNICAST: u32 = 1;
+    vec![destination_type(), compare(Is::Different, &RTN_UNICAST.to_ne_bytes())]
 }
 
 /// Loads an address.

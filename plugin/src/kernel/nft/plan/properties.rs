@@ -61,15 +61,20 @@ impl Kernel {
                 self.rules.insert(chain.clone(), Vec::new());
                 assert_eq!(self.chains.insert(chain, bytes), None, "{action}: EEXIST");
             }
+            Request::DelRule => self.rules.get_mut(&set).expect(action).clear(),
             Request::DelChain => {
                 self.rules.remove(&chain);
+                let used = self.rules.values().flatten().any(|rule| mentions(rule, &chain));
+                assert!(!used, "{action}: EBUSY");
                 assert!(self.chains.remove(&chain).is_some(), "{action}: ENOENT");
             }
             Request::NewRule => {
                 let all = [7, 8].map(Names::of);
-                let mut names = all.iter().flat_map(|names| names.sets());
-                let missing =
-                    names.find(|name| mentions(&bytes, name) && !self.sets.contains_key(*name));
+                let names =
+                    all.iter().flat_map(|names| [&names.sets()[..], &names.chains()].concat());
+                let here =
+                    |name: &str| self.sets.contains_key(name) || self.chains.contains_key(name);
+                let missing = names.into_iter().find(|name| mentions(&bytes, name) && !here(name));
                 assert_eq!(missing, None, "{action}: ENOENT");
                 // A rule's chain is where a set's name is.
                 self.rules.get_mut(&set).expect(action).push(bytes);
@@ -87,15 +92,17 @@ impl Kernel {
             set.elements.clone_from(&self.sets[&set.name].1);
         }
         let rules = self.rules.values().flatten().cloned().collect();
-        let chains = observed::chains(&names, self.chains.values().cloned().collect(), rules);
+        let chains: Vec<Vec<u8>> = self.chains.values().cloned().collect();
+        let in_company = observed::in_company(&names, &dumps, &chains);
+        let chains = observed::chains(&names, chains, rules);
         let uses = (self.sets.len() + self.chains.len()) as u32;
         let table = self.table.map(|flags| Table { flags, uses });
-        Observed { table, sets, chains }
+        Observed { table, sets, chains, in_company }
     }
 
     /// Makes the network's objects these; returns what was sent.
     fn replace(&mut self, want: &RuleSet) -> Vec<Message> {
-        let messages = replace(&self.observe(want.vni), &want.sets(), &want.chains());
+        let messages = replace(&self.observe(want.vni), want);
         messages.iter().for_each(|message| self.handle(message));
         messages
     }
@@ -126,7 +133,8 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
                 vni,
                 port,
                 overlay: format!("flat.{vni}"),
-                group: 4096,
+                group: 0x6600_0000 | vni,
+                vtep: vtep(1),
                 vteps: vteps.into_iter().map(vtep).collect(),
                 cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
                 masquerade,
@@ -227,11 +235,13 @@ proptest! {
         want in rule_sets(7),
     ) {
         let names = Names::of(7);
+        let in_company = observed::in_company(&names, &sets, &chains);
         let mut sets = observed::sets(&names, &sets);
         sets.iter_mut().for_each(|set| set.elements = observed::elements(&elements));
         let chains = observed::chains(&names, chains, rules);
-        let observed = Observed { table: Some(Table { flags: 0, uses: 0 }), sets, chains };
-        prop_assert!(!replace(&observed, &want.sets(), &want.chains()).is_empty());
+        let table = Some(Table { flags: 0, uses: 0 });
+        let observed = Observed { table, sets, chains, in_company };
+        prop_assert!(!replace(&observed, &want).is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use super::super::names::Names;
+use super::super::objects::{CHAIN_HOOK, TABLE};
 use super::super::observed;
 use super::super::rules::RuleSet;
 use super::*;
@@ -10,7 +11,8 @@ fn want(vteps: u8, cidr: &str) -> RuleSet {
         vni: 7,
         port: 4789,
         overlay: "flat.7".into(),
-        group: 4096,
+        group: 0x6600_0007,
+        vtep: [192, 168, 50, 1].into(),
         vteps: (1..=vteps).map(|last| [192, 168, 50, last].into()).collect(),
         cluster_cidrs: vec![cidr.parse().unwrap()],
         masquerade: true,
@@ -26,7 +28,7 @@ fn bytes(attributes: &[Attribute]) -> Vec<u8> {
 /// What the kernel would dump after `want` was put into an empty table.
 fn standing(want: &RuleSet) -> Observed {
     let (mut chains, mut rules, mut sets) = (Vec::new(), Vec::new(), Vec::new());
-    for message in replace(&Observed::default(), &want.sets(), &want.chains()) {
+    for message in replace(&Observed::default(), want) {
         match message.request {
             Request::NewChain => chains.push(bytes(&message.attributes)),
             Request::NewRule => rules.push(bytes(&message.attributes)),
@@ -43,7 +45,7 @@ fn standing(want: &RuleSet) -> Observed {
     }
     let chains = observed::chains(&names, chains, rules);
     let uses = (sets.len() + chains.len()) as u32;
-    Observed { table: Some(Table { flags: 0, uses }), sets, chains }
+    Observed { table: Some(Table { flags: 0, uses }), sets, chains, in_company: false }
 }
 
 fn actions(messages: &[Message]) -> Vec<&str> {
@@ -51,7 +53,7 @@ fn actions(messages: &[Message]) -> Vec<&str> {
 }
 
 fn to_do(observed: &Observed, want: &RuleSet) -> Vec<String> {
-    let messages = replace(observed, &want.sets(), &want.chains());
+    let messages = replace(observed, want);
     actions(&messages).into_iter().map(str::to_owned).collect()
 }
 
@@ -67,22 +69,21 @@ fn builds_all_in_an_empty_namespace() {
             "add elements of set vteps-7",
             "add set cluster4-7",
             "add elements of set cluster4-7",
+            "add chain pod-7",
+            "add rule \"pods: VXLAN from a pod\" to chain pod-7",
+            "add rule \"pods: VXLAN from a pod\" to chain pod-7",
+            "add rule \"pods: spoofed source\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add chain overlay-7",
+            "add rule \"pods: overlay packet from a VTEP\" to chain overlay-7",
+            "add rule \"pods: overlay packet from no VTEP\" to chain overlay-7",
+            "add rule \"pods: overlay packet to no VTEP\" to chain overlay-7",
             "add chain prerouting-7",
-            "add rule \"pods: VXLAN from a pod\" to chain prerouting-7",
-            "add rule \"pods: spoofed source\" to chain prerouting-7",
-            "add rule \"pods: overlay packet from a VTEP\" to chain prerouting-7",
-            "add rule \"pods: overlay packet from no VTEP\" to chain prerouting-7",
-            "add chain input-7",
-            "add rule \"pods: overlay packet\" to chain input-7",
-            "add rule \"pods: overlay packet from or to no VTEP\" to chain input-7",
-            "add rule \"pods: path MTU from a pod\" to chain input-7",
-            "add rule \"pods: path MTU from a pod\" to chain input-7",
-            "add chain forward-7",
-            "add rule \"pods: to another network's pod\" to chain forward-7",
-            "add rule \"pods: to another network's pod\" to chain forward-7",
-            "add rule \"pods: from another network's pod\" to chain forward-7",
+            "add rule \"pods: from a pod\" to chain prerouting-7",
+            "add rule \"pods: overlay packet\" to chain prerouting-7",
             "add chain output-7",
-            "add rule \"pods: overlay packet to a VTEP\" to chain output-7",
+            "add rule \"pods: overlay packet\" to chain output-7",
             "add chain postrouting-7",
             "add rule \"pods: leaves the pod network\" to chain postrouting-7",
         ]
@@ -99,7 +100,7 @@ fn nodes_that_join_and_leave_are_elements() {
     let (two, three) = (want(2, CLUSTER), want(3, CLUSTER));
     assert_eq!(to_do(&standing(&two), &three), ["add elements of set vteps-7"]);
     assert_eq!(to_do(&standing(&three), &two), ["delete elements of set vteps-7"]);
-    let message = &replace(&standing(&two), &three.sets(), &three.chains())[0];
+    let message = &replace(&standing(&two), &three)[0];
     let third = change_elements(
         Request::NewElements,
         "vteps-7",
@@ -139,10 +140,10 @@ fn other_intervals_rebuild_everything() {
         actions[..7],
         [
             "delete chain prerouting-7",
-            "delete chain input-7",
-            "delete chain forward-7",
             "delete chain output-7",
             "delete chain postrouting-7",
+            "delete chain pod-7",
+            "delete chain overlay-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
@@ -155,24 +156,16 @@ fn drift_is_repaired_where_it_is() {
     let want = want(2, CLUSTER);
     type Drift = fn(&mut Observed);
     let cases: [(&str, Drift, &[&str]); 6] = [
-        (
-            "a rule was deleted",
-            |o| drop(o.chains[1].rules.remove(0)),
-            &["delete chain input-7", "add chain input-7"],
-        ),
+        ("a rule was deleted", |o| drop(o.chains[1].rules.remove(0)), &["flush chain overlay-7"]),
         (
             "a stranger's rule",
             |o| {
                 let rule = o.chains[1].rules[0].clone();
                 o.chains[3].rules.push(rule);
             },
-            &["delete chain output-7", "add chain output-7"],
+            &["flush chain output-7"],
         ),
-        (
-            "rules in another order",
-            |o| o.chains[0].rules.swap(0, 1),
-            &["delete chain prerouting-7", "add chain prerouting-7"],
-        ),
+        ("rules in another order", |o| o.chains[2].rules.swap(0, 1), &["flush chain prerouting-7"]),
         ("a chain was deleted", |o| drop(o.chains.remove(3)), &["add chain output-7"]),
         ("the table sleeps", |o| o.table.as_mut().unwrap().flags = 1, &["add the table"]),
         (
@@ -196,7 +189,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let attributes: Vec<Attribute> = want.chains()[1]
+    let attributes: Vec<Attribute> = want.chains(false)[2]
         .attributes()
         .into_iter()
         .map(|attribute| match attribute {
@@ -204,8 +197,55 @@ fn a_policy_of_drop_is_drift() {
             other => other,
         })
         .collect();
-    observed.chains[1].attributes = bytes(&attributes);
-    assert_eq!(to_do(&observed, &want)[..2], ["delete chain input-7", "add chain input-7"]);
+    observed.chains[2].attributes = bytes(&attributes);
+    let actions = to_do(&observed, &want);
+    assert_eq!(actions[..2], ["delete chain prerouting-7", "add chain prerouting-7"]);
+}
+
+#[test]
+fn a_base_chain_in_the_place_of_another_is_drift() {
+    let want = want(2, CLUSTER);
+    let mut observed = standing(&want);
+    observed.chains[1].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
+    let actions = to_do(&observed, &want);
+    assert_eq!(actions[..2], ["delete chain overlay-7", "add chain overlay-7"]);
+}
+
+#[test]
+fn of_two_networks_one_keeps_apart() {
+    let first = want(2, CLUSTER);
+    let mut observed = standing(&first);
+    observed.in_company = true;
+    let actions = to_do(&observed, &first);
+    assert_eq!(
+        actions,
+        [
+            "add chain forward-7",
+            "add rule \"pods: to another network\" to chain forward-7",
+            "add rule \"pods: from another network\" to chain forward-7",
+        ]
+    );
+
+    let set = |name: &str| bytes(&[Attribute::text(1, TABLE), Attribute::text(2, name)]);
+    let chain =
+        |table: &str, name: &str| bytes(&[Attribute::text(1, table), Attribute::text(3, name)]);
+    let names = Names::of(7);
+    for (sets, chains, expected, why) in [
+        (vec![set("vteps-7")], vec![], false, "only itself"),
+        (vec![set("vteps-7"), set("mine-8")], vec![], false, "somebody's set"),
+        (vec![set("vteps-7"), set("vteps-8")], vec![], true, "another without the chain"),
+        (vec![set("vteps-8")], vec![chain(TABLE, "forward-8")], false, "another with it"),
+        (vec![set("vteps-8")], vec![chain("mine", "forward-8")], true, "somebody's chain"),
+        (vec![set("vteps-8")], vec![chain(TABLE, "forward-7")], true, "its own chain"),
+        (
+            vec![set("vteps-8"), set("vteps-9")],
+            vec![chain(TABLE, "forward-9")],
+            true,
+            "one of two without it",
+        ),
+    ] {
+        assert_eq!(observed::in_company(&names, &sets, &chains), expected, "{why}");
+    }
 }
 
 #[test]
@@ -213,7 +253,7 @@ fn without_masquerade_its_chain_goes() {
     let masked = want(2, CLUSTER);
     let plain = RuleSet { masquerade: false, ..masked.clone() };
     let actions = to_do(&standing(&masked), &plain);
-    assert_eq!(actions, ["delete chain postrouting-7"]);
+    assert_eq!(actions[..2], ["delete chain postrouting-7", "add chain input-7"]);
     assert_eq!(to_do(&standing(&plain), &plain), [""; 0]);
 }
 
@@ -241,10 +281,10 @@ fn the_table_goes_with_its_last_network() {
         actions(&remove(&observed)),
         [
             "delete chain prerouting-7",
-            "delete chain input-7",
-            "delete chain forward-7",
             "delete chain output-7",
             "delete chain postrouting-7",
+            "delete chain pod-7",
+            "delete chain overlay-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
@@ -252,15 +292,12 @@ fn the_table_goes_with_its_last_network() {
     assert_eq!(actions(&remove(&Observed::default())), [""; 0]);
 }
 
-/// Dumped by kernel 6.18 for the second rule of `prerouting-7`: other order of attributes than we
+/// Dumped by kernel 6.18 for a rule like the second of `pod-7`: other order of attributes than we
 /// send, no nesting flags, a handle and a position.
 #[test]
 fn a_rule_as_the_kernel_dumps_it_is_ours() {
-    let dump = b"\x0c\0\x01\0flatnet\0\x11\0\x02\0prerouting-7\0\0\0\0\
-        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\xd8\0\x04\0\
-        \x24\0\x01\0\x09\0\x01\0meta\0\0\0\0\x14\0\x02\0\x08\0\x02\0\0\0\0\x15\x08\0\x01\0\0\0\0\x01\
-        \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
-        \x0c\0\x03\0\x08\0\x01\0\0\x10\0\0\
+    let dump = b"\x0c\0\x01\0flatnet\0\x0a\0\x02\0pod-7\0\0\0\
+        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\x88\0\x04\0\
         \x28\0\x01\0\x08\0\x01\0fib\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01\
         \x08\0\x03\0\0\0\0\x29\
         \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
@@ -268,10 +305,10 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x30\0\x01\0\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
-    let rules = want(2, CLUSTER).chains().remove(0).rules;
-    assert!(includes(dump, &rules[1].attributes()));
-    assert!(!includes(dump, &rules[2].attributes()));
+    let rules = want(2, CLUSTER).chains(false).remove(0).rules;
+    assert!(includes(dump, &rules[2].attributes()));
+    assert!(!includes(dump, &rules[1].attributes()));
     let mut accepts = dump.to_vec();
     accepts[dump.len() - 29] = 1; // the verdict's code
-    assert!(!includes(&accepts, &rules[1].attributes()));
+    assert!(!includes(&accepts, &rules[2].attributes()));
 }
