@@ -116,7 +116,7 @@ fuzz:
 	$(FUZZ)/run $(SECONDS)
 
 
-# The published JSON Schemas, from the types that parse the files.
+# The published JSON Schemas, from the types that parse the files, and the reference of docs/configuration.md from them.
 schema:
 	cargo run --locked -p flatnet-conf --features schema --example schema
 

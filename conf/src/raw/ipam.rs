@@ -40,9 +40,17 @@ pub(crate) struct IpamSection {
 #[serde(rename_all = "camelCase", expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct IpamRange {
+    /// The subnet in CIDR notation.
+    #[cfg_attr(feature = "schema", schemars(required, example = "10.244.1.128/25"))]
     pub(crate) subnet: Option<String>,
+    /// The first address to give; the subnet's first where absent.
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.130"))]
     pub(crate) range_start: Option<String>,
+    /// The last address to give; the subnet's last where absent.
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.140"))]
     pub(crate) range_end: Option<String>,
+    /// Read by `flatnet-ipam` only; flatnet's gateway is always the node.
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.129"))]
     pub(crate) gateway: Option<String>,
 }
 

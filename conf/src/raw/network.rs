@@ -18,44 +18,69 @@ use super::IpamRange;
     schemars(title = "flatnet network configuration")
 )]
 pub(crate) struct Network {
-    /// The version of the CNI protocol; 0.1.0 where absent.
+    /// The version of the CNI protocol, one that the runtime speaks: 0.1.0 to 1.1.0.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "0.1.0"), example = "1.0.0"))]
     #[expect(dead_code, reason = "read before all else; here for the schema")]
     pub(crate) cni_version: Option<String>,
     /// The network's name: letters, digits, `_`, `.` and `-`, the first a letter or digit.
-    #[cfg_attr(feature = "schema", schemars(required))]
+    #[cfg_attr(feature = "schema", schemars(required, example = &"pods"))]
     pub(crate) name: Option<String>,
     /// The plugin's executable: `flatnet`.
     #[serde(rename = "type")]
-    #[cfg_attr(feature = "schema", schemars(required))]
+    #[cfg_attr(feature = "schema", schemars(required, example = &"flatnet"))]
     pub(crate) kind: Option<String>,
     /// Absolute path of the range file.
-    #[cfg_attr(feature = "schema", schemars(required))]
+    #[cfg_attr(feature = "schema", schemars(required, example = "/etc/flatnet/pods.json"))]
     pub(crate) range_file: Option<String>,
-    /// This node's name in the range file. Where absent, it is the node whose `vtep` is an
+    /// This node's name in the range file. Where absent, it is the one node whose `vtep` is an
     /// address of this machine, else the one named as the host.
+    #[cfg_attr(feature = "schema", schemars(example = "node-a"))]
     pub(crate) node: Option<String>,
-    /// MTU of the pods and the overlay in bytes; derived from the underlay where absent.
-    #[cfg_attr(feature = "schema", schemars(range(min = 68, max = 65_535)))]
+    /// The MTU of pods and overlay, in bytes. Where absent, it is what the narrowest way to a peer
+    /// carries (its device, or an `mtu` on the route), less 50 bytes of outer headers, or 70 over
+    /// IPv6. More than that is an error; less is for a hop in between that carries less than this
+    /// node can see. IPv6 needs 1280.
+    #[cfg_attr(feature = "schema", schemars(range(min = 68, max = 65_535), example = 1400))]
     pub(crate) mtu: Option<u64>,
-    /// Masquerade what pods send out of the range file's `clusterCIDRs`; off where absent.
+    /// Whether what pods send out of the range file's `clusterCIDRs` takes the node's address. Nodes
+    /// and pods always see the pod's own address, and multicast is left alone.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
     pub(crate) ip_masq: Option<bool>,
-    /// What the pod reaches through this network; everything where absent.
+    /// What the pod reaches through this network; a default route for each family where absent.
+    /// For a pod's second network, which must not take the default route. The gateway is always the
+    /// node; `gw` is an error.
     pub(crate) routes: Option<Vec<Route>>,
-    /// Absolute path of the folder for leases and locks; `/run/flatnet` where absent.
+    /// Absolute path of the folder for leases and locks. It should be empty after a reboot, as the
+    /// namespaces are.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(extend("default" = "/run/flatnet"), example = "/run/flatnet")
+    )]
     pub(crate) state_dir: Option<String>,
-    /// `error`, `warn`, `info` or `debug`; `warn` where absent.
+    /// What is logged: with `info` also a line for each call of the runtime, with `debug` also each
+    /// message to the kernel as an `ip` command.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            extend("enum" = ["error", "warn", "info", "debug", null]),
+            extend("default" = "warn"),
+            example = &"debug"
+        )
+    )]
     pub(crate) log_level: Option<String>,
-    /// Absolute path of a file to log to, which becomes `FILE.1` at 10 MB; standard error where absent.
+    /// Absolute path of the file to log to; standard error where absent. At 10 MB the file becomes
+    /// `FILE.1`, in the place of an earlier one.
+    #[cfg_attr(feature = "schema", schemars(example = "/var/log/flatnet.log"))]
     pub(crate) log_file: Option<String>,
     /// Who gives the addresses; flatnet itself where absent.
     pub(crate) ipam: Option<Ipam>,
-    /// Name resolution, passed on in the result.
+    /// Name resolution, passed on in the result; flatnet itself resolves nothing.
     pub(crate) dns: Option<Dns>,
     /// Put in by the runtime: the result of the plugins before this one.
     pub(crate) prev_result: Option<Value>,
-    /// Put in by the runtime, by `capabilities`.
+    /// Put in by the runtime: what it asks for with this pod, by `capabilities`.
     pub(crate) runtime_config: Option<RuntimeConfig>,
-    /// Put in by the runtime.
+    /// What runtimes without capabilities ask for.
     pub(crate) args: Option<Args>,
 }
 
@@ -65,6 +90,7 @@ pub(crate) struct Network {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct Route {
     /// The destination in CIDR notation.
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.0.0/16"))]
     pub(crate) dst: String,
     /// Not allowed; read so that it can be refused.
     #[cfg_attr(feature = "schema", schemars(skip))]
@@ -76,9 +102,14 @@ pub(crate) struct Route {
 #[serde(expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct Ipam {
-    /// The IPAM plugin, an executable in CNI_PATH; `flatnet-ipam` is built in. What else stands
-    /// in `ipam` is for it.
+    /// The IPAM plugin, an executable of that name in the runtime's folder (`CNI_PATH`), called by
+    /// the CNI protocol; `flatnet-ipam` is built in. What else stands in `ipam` is for it. Its
+    /// addresses must lie in the node's ranges.
     #[serde(rename = "type")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(extend("default" = "flatnet-ipam"), example = "host-local")
+    )]
     pub(crate) kind: Option<String>,
 }
 
@@ -89,15 +120,19 @@ pub(crate) struct Ipam {
 pub(crate) struct Dns {
     /// Addresses of name servers, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["10.244.0.10"]])))]
     pub(crate) nameservers: Option<Vec<String>>,
     /// The local domain.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = "example.org"))]
     pub(crate) domain: Option<String>,
     /// Search domains, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["example.org"]])))]
     pub(crate) search: Option<Vec<String>>,
     /// Options for the resolver.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["ndots:2"]])))]
     pub(crate) options: Option<Vec<String>>,
 }
 
@@ -107,10 +142,12 @@ pub(crate) struct Dns {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct RuntimeConfig {
     /// Addresses asked for, with or without prefix length (capability `ips`).
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["10.244.1.77"]])))]
     pub(crate) ips: Option<Vec<String>>,
     /// Parts of the node's ranges from which the addresses are to be (capability `ipRanges`).
     pub(crate) ip_ranges: Option<Vec<Vec<IpamRange>>>,
     /// MAC address asked for (capability `mac`).
+    #[cfg_attr(feature = "schema", schemars(example = "02:00:00:00:00:07"))]
     pub(crate) mac: Option<String>,
     /// Name resolution instead of the configured one (capability `dns`).
     pub(crate) dns: Option<RuntimeDns>,
@@ -122,10 +159,13 @@ pub(crate) struct RuntimeConfig {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct RuntimeDns {
     /// Addresses of name servers, in order.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["10.244.0.10"]])))]
     pub(crate) servers: Option<Vec<String>>,
     /// Search domains, in order.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["example.org"]])))]
     pub(crate) searches: Option<Vec<String>>,
     /// Options for the resolver.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["ndots:2"]])))]
     pub(crate) options: Option<Vec<String>>,
 }
 
@@ -144,7 +184,9 @@ pub(crate) struct Args {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct CniArgs {
     /// Addresses asked for, with or without prefix length.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["10.244.1.78"]])))]
     pub(crate) ips: Option<Vec<String>>,
     /// MAC address asked for.
+    #[cfg_attr(feature = "schema", schemars(example = "02:00:00:00:00:08"))]
     pub(crate) mac: Option<String>,
 }

@@ -16,23 +16,37 @@ use crate::json::Object;
 #[cfg_attr(feature = "schema", derive(JsonSchema), schemars(title = "flatnet range file"))]
 pub(crate) struct RangeFile {
     /// The version of this format.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1), example = 1))]
     pub(crate) version: u64,
-    /// The VXLAN network identifier; 4096 where absent.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 16_777_215)))]
+    /// The VXLAN network identifier. Each network of a node has one of its own; it names the overlay
+    /// device (`flat.4096`).
+    #[cfg_attr(
+        feature = "schema",
+        schemars(range(min = 1, max = 16_777_215), extend("default" = 4096), example = 4097)
+    )]
     pub(crate) vni: Option<u64>,
-    /// The UDP port of the overlay; 4789 where absent.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_535)))]
+    /// The UDP port of the overlay.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(range(min = 1, max = 65_535), extend("default" = 4789), example = 8472)
+    )]
     pub(crate) port: Option<u64>,
-    /// The pod network in CIDR notation, disjoint: what goes to it is never masqueraded. All
-    /// ranges lie in it. Where absent, it is the ranges themselves.
+    /// The pod network in CIDR notation, disjoint: what goes there is never masqueraded, and no
+    /// other network of a node may have addresses of it. All ranges lie in it. Where absent, it is
+    /// the ranges themselves; write it down, so that a node that joins changes nothing for the
+    /// packet filter of the others.
     #[serde(rename = "clusterCIDRs")]
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1), extend("examples" = [["10.244.0.0/16", "fd00:10:244::/56"]]))
+    )]
     pub(crate) cluster_cidrs: Option<Vec<String>>,
-    /// Whether packets to a node on the same subnet of the underlay go without encapsulation, where
-    /// pods and underlay are of one family; false where absent.
+    /// Whether packets to a node on the same subnet of the underlay (no router before its VTEP) go
+    /// as they are, by a route over the uplink; to all others they go through VXLAN. IPv6 pods over
+    /// an IPv4 underlay, and IPv4 pods over an IPv6 one, go through VXLAN always.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
     pub(crate) direct_routing: Option<bool>,
-    /// The nodes. Their ranges do not overlap.
+    /// The nodes of the cluster. Their ranges do not overlap.
     #[serde(deserialize_with = "objects")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub(crate) nodes: Vec<Node>,
@@ -43,14 +57,21 @@ pub(crate) struct RangeFile {
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct Node {
-    /// Unique name, a DNS-1123 subdomain.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    /// Unique name, a DNS-1123 subdomain. Leases lie in a folder of this name.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253), example = "node-a"))]
     pub(crate) name: String,
-    /// The node's unique address on the underlay; of the same family on every node.
+    /// The node's address on the network between the nodes, IPv4 or IPv6, the same family on every
+    /// node, unique. It may be on any device, the loopback among them.
+    #[cfg_attr(feature = "schema", schemars(example = "192.168.50.1"))]
     pub(crate) vtep: String,
-    /// Where the node's pods get their addresses, in order of use. The first address of the
-    /// first range of a family is the node's own on the overlay.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    /// The addresses of the node's pods, of either family or both: subnets in CIDR notation, or
+    /// objects that give out a part of one. A further range of a family is used when those before
+    /// it are full. The first address of the first range of each family is the node's own on the
+    /// overlay; it and an IPv4 range's broadcast address are given to no pod.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 1), extend("examples" = [["10.244.1.0/24", "fd00:10:244:1::/64"]]))
+    )]
     pub(crate) ranges: Vec<Range>,
 }
 
@@ -71,15 +92,22 @@ pub(crate) enum Range {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub(crate) struct RangeObject {
     /// The subnet in CIDR notation.
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.0/24"))]
     pub(crate) subnet: String,
     /// The first address given to a pod; the subnet's first where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.10"))]
     pub(crate) range_start: Option<String>,
     /// The last address given to a pod; the subnet's last where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = "10.244.1.200"))]
     pub(crate) range_end: Option<String>,
     /// Networks in CIDR notation inside the subnet whose addresses are not given to pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(extend("default" = []), extend("examples" = [["10.244.1.64/28"]]))
+    )]
     pub(crate) exclude: Vec<String>,
 }
 
