@@ -1,5 +1,6 @@
-//! Nodes as a reader of the documents has them: a shell as root on each, with a `/etc`, `/opt` and
-//! `/run` of its own to write into, the executables in its path, and nothing left at the end.
+//! Nodes as a reader of the documents has them: a shell as root on each, with `/etc`, `/opt`, `/run`,
+//! `/usr` and `/var` of its own to write into, the executables in its path, and nothing left at the
+//! end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +24,7 @@ const DONE: &str = "(the block is done)";
 const SETUP: &str = "set -euo pipefail
 exec 2>&1
 mount -t tmpfs scratch /mnt
-for folder in etc opt run; do
+for folder in etc opt run usr var; do
     mkdir -p /mnt/.$folder/upper /mnt/.$folder/work
     mount -t overlay scratch -o lowerdir=/$folder,upperdir=/mnt/.$folder/upper,workdir=/mnt/.$folder/work /$folder
 done

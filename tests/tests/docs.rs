@@ -7,7 +7,7 @@ use std::process::Command;
 use flatnet_tests::document::{Block, Mark, all, blocks};
 use flatnet_tests::program::{finish, ours, said, workspace};
 use flatnet_tests::scene::Scene;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn every_command_block_says_how_it_is_known_to_work() {
@@ -72,6 +72,159 @@ fn a_command_that_fails_is_noticed() {
     let said = scene.run(Some("node-b"), "echo before\nfalse\necho behind").unwrap_err();
     assert!(said.contains("before") && !said.contains("behind"), "{said}");
     assert!(scene.run(Some("node-c"), "true").is_err());
+}
+
+/// The block of a document that has these words.
+fn block(document: &str, words: &str) -> Block {
+    let mut blocks = blocks(&workspace().join("docs").join(document)).into_iter();
+    blocks.find(|block| block.text.contains(words)).unwrap_or_else(|| panic!("{document}: {words}"))
+}
+
+fn ok(scene: &mut Scene, node: Option<&str>, commands: &str) {
+    scene.run(node, commands).unwrap_or_else(|said| panic!("{said}\nin:\n{commands}"));
+}
+
+/// Puts a program of this name before all others, on `node-a`.
+fn stand_in(scene: &mut Scene, name: &str, script: &str) {
+    let file = format!("cat >bin/{name} <<'END'\n#!/bin/sh\n{script}\nEND\nchmod +x bin/{name}\n");
+    ok(scene, Some("node-a"), &format!("mkdir -p bin\n{file}PATH=$PWD/bin:$PATH"));
+}
+
+#[test]
+fn a_clusters_nodes_become_a_range_file() {
+    let node = |name: &str, addresses: &[(&str, &str)], ranges: Value| {
+        let address = |(kind, address)| json!({ "type": kind, "address": address });
+        let addresses: Vec<Value> = addresses.iter().copied().map(address).collect();
+        json!({ "metadata": { "name": name }, "status": { "addresses": addresses },
+                "spec": { "podCIDR": ranges[0], "podCIDRs": ranges } })
+    };
+    let ranges = [json!(["10.244.0.0/24"]), json!(["10.244.1.0/24", "10.244.2.0/24"])];
+    let addresses =
+        [("Hostname", "one"), ("ExternalIP", "203.0.113.7"), ("InternalIP", "10.0.0.7")];
+    let items = [
+        node("one", &addresses, ranges[0].clone()),
+        node("two", &[("InternalIP", "10.0.0.8"), ("Hostname", "two")], ranges[1].clone()),
+    ];
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    let expected = json!({ "version": 1, "clusterCIDRs": ["10.244.0.0/16"], "nodes": [
+        { "name": "one", "vtep": "10.0.0.7", "ranges": ranges[0] },
+        { "name": "two", "vtep": "10.0.0.8", "ranges": ranges[1] } ] });
+
+    let mut scene = Scene::new();
+    let asked = "test \"$*\" = 'get nodes --output json'";
+    stand_in(&mut scene, "kubectl", &format!("{asked} && echo '{list}'"));
+    ok(&mut scene, Some("node-a"), &block("runtimes.md", "kubectl get nodes").text);
+    let written = "jq --sort-keys --compact-output . pods.json";
+    ok(&mut scene, Some("node-a"), &format!("diff <({written}) <(echo '{expected}')"));
+}
+
+/// A network without other plugins on both nodes, and a pod on each.
+const TWO_PODS: &str = r#"
+flatnet ranges init --cluster-cidr 10.244.0.0/16 --node node-a=192.168.50.1 --node node-b=192.168.50.2 \
+    --output pods.json
+mkdir net.d
+cat >net.d/pods.conflist <<END
+{ "cniVersion": "1.0.0", "name": "pods", "plugins": [ { "type": "flatnet", "rangeFile": "$PWD/pods.json" } ] }
+END
+export NETCONFPATH=$PWD/net.d CNI_PATH=$(dirname "$(command -v flatnet)")
+ip netns add pod
+cnitool add pods /run/netns/pod
+"#;
+
+#[test]
+fn the_firewall_rules_let_pods_through() {
+    let chain = "{ type filter hook input priority 0; policy drop; }";
+    let filters = [
+        (
+            format!("nft 'add table inet filter; add chain inet filter input {chain}'"),
+            block("quick-start.md", "nft add rule"),
+        ),
+        ("iptables -P FORWARD DROP".to_owned(), block("troubleshooting.md", "iptables -I FORWARD")),
+    ];
+    let ping = "ip netns exec pod ping -c 1 -W 1 10.244.1.1";
+    let mut scene = Scene::new();
+    ok(&mut scene, None, TWO_PODS);
+    ok(&mut scene, Some("node-a"), ping);
+    for (drops, lets) in filters {
+        ok(&mut scene, None, &drops);
+        ok(&mut scene, Some("node-a"), &format!("if {ping}; then false; fi"));
+        ok(&mut scene, None, &lets.text);
+        ok(&mut scene, Some("node-a"), ping);
+    }
+}
+
+/// What flanneld and the configuration of its manifest make of a node, and a pod that came and went.
+const FLANNEL: &str = r#"
+mkdir /run/flannel
+cat >/run/flannel/subnet.env <<END
+FLANNEL_NETWORK=10.244.0.0/16
+FLANNEL_SUBNET=10.244.0.1/24
+FLANNEL_MTU=1450
+FLANNEL_IPMASQ=true
+END
+ip link add flannel.1 type vxlan id 1 local 192.168.50.1 dstport 8472 nolearning
+ip addr add 10.244.0.0/32 dev flannel.1
+ip link set flannel.1 up
+ip route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink
+mkdir -p old.d
+cat >old.d/10-flannel.conflist <<END
+{ "name": "cbr0", "cniVersion": "0.3.1", "plugins": [
+    { "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true } } ] }
+END
+ip netns add old
+for verb in add del; do
+    NETCONFPATH=$PWD/old.d CNI_PATH=$(dirname "$(command -v cnitool)") cnitool $verb cbr0 /run/netns/old
+done
+ip link show cni0
+ls -d /var/lib/cni/flannel /var/lib/cni/networks/cbr0
+"#;
+
+#[test]
+fn what_flannel_leaves_goes() {
+    let mut scene = Scene::new();
+    ok(&mut scene, Some("node-a"), FLANNEL);
+    ok(&mut scene, Some("node-a"), &block("migrating.md", "ip link delete cni0").text);
+    let folders = "/run/flannel /var/lib/cni/flannel /var/lib/cni/networks/cbr0";
+    ok(&mut scene, Some("node-a"), &format!("for left in {folders}; do test ! -e $left; done"));
+    ok(
+        &mut scene,
+        Some("node-a"),
+        "if ip -o route show root 10.244.0.0/16 | grep .; then false; fi",
+    );
+    ok(&mut scene, None, TWO_PODS);
+    ok(&mut scene, Some("node-a"), "ip netns exec pod ping -c 1 -W 5 10.244.1.1");
+}
+
+/// As GitHub does: each step in a shell of its own, in the folder of the repository.
+#[test]
+fn the_workflow_works() {
+    let text = block("ci.md", "runs-on:").text;
+    let workflow: Value = serde_yaml_ng::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut pack = Command::new(workspace().join("packaging/build"));
+    let output = finish(pack.arg("tarball").arg(folder.path()), b"");
+    assert!(output.status.success(), "{}", said(&output));
+    let archive = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+
+    let mut scene = Scene::new();
+    stand_in(&mut scene, "sudo", "exec \"$@\"");
+    let version = env!("CARGO_PKG_VERSION");
+    let prepared = format!(
+        "mkdir ci\n\
+         cp {} ci/flatnet-{version}-linux-x86_64.tar.gz\n\
+         printf '#!/bin/sh\\nping -c 1 $1\\n' >test-against\n\
+         chmod +x test-against\n\
+         PATH=$PWD/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        archive.display()
+    );
+    ok(&mut scene, Some("node-a"), &prepared);
+    let steps = workflow["jobs"]["test"]["steps"].as_array().expect("steps");
+    let runs: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    assert!(runs.len() > 5, "{steps:?}");
+    for run in runs {
+        ok(&mut scene, Some("node-a"), &format!("(\nset +uo pipefail\n{run}\n)"));
+    }
+    ok(&mut scene, Some("node-a"), "if ls /run/netns | grep ^lab-; then false; fi");
 }
 
 #[test]
