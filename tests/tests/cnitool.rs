@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use flatnet_tests::cluster::Cluster;
@@ -59,13 +59,19 @@ fn a_host_port_leads_to_the_pod() {
     let client = cluster.nodes[1].add("client");
     let listener = pod.netns.run(|| TcpListener::bind((pod.v4(), 80))).unwrap();
     let server = std::thread::spawn(move || {
-        for stream in listener.incoming().take(2) {
+        for stream in listener.incoming().take(3) {
             stream.unwrap().write_all(b"hello").unwrap();
         }
     });
-    // From another node and from a pod there.
-    let target = SocketAddr::new(node.vtep, HOST_PORT);
-    for from in [&cluster.nodes[1].netns, &*client.netns] {
+    // From another node, from a pod there, and from the node itself.
+    let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let ways = [
+        (&cluster.nodes[1].netns, node.vtep),
+        (&*client.netns, node.vtep),
+        (&node.netns, localhost),
+    ];
+    for (from, address) in ways {
+        let target = SocketAddr::new(address, HOST_PORT);
         let connect = || TcpStream::connect_timeout(&target, Duration::from_secs(5));
         let mut stream = from.run(connect).unwrap_or_else(|e| panic!("{}: {e}", from.name()));
         let mut answer = String::new();
