@@ -40,6 +40,18 @@ pub enum Place {
     Near,
 }
 
+/// What is asked of the nodes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// That pods reach each other.
+    Plain,
+    /// Also that what leaves the cluster is masqueraded.
+    Masquerade,
+    /// The same, over a wire that carries frames as network cards do: the sender cuts them to the
+    /// MTU, the receiver puts together what belongs together.
+    Frames,
+}
+
 /// Takes a test, its unit and a sample of it.
 type Push<'a> = dyn FnMut(&str, &'static str, f64) + 'a;
 
@@ -48,13 +60,17 @@ const KINDS: [fn(&Load<'_>, &mut Push<'_>); 5] =
     [stream, tcp_latency, udp_latency, packets, connections];
 
 /// The name of a case.
-pub fn case(place: Place, masquerade: Option<bool>, flows: usize) -> String {
+pub fn case(place: Place, setting: Setting, flows: usize) -> String {
     let place = match place {
         Place::Far => "two nodes",
         Place::Near => "one node",
     };
-    let masquerade = if masquerade == Some(true) { ", masquerade" } else { "" };
-    format!("{place}{masquerade}, {flows} {}", if flows == 1 { "flow" } else { "flows" })
+    let setting = match setting {
+        Setting::Plain => "",
+        Setting::Masquerade => ", masquerade",
+        Setting::Frames => ", masquerade, frames",
+    };
+    format!("{place}{setting}, {flows} {}", if flows == 1 { "flow" } else { "flows" })
 }
 
 /// Runs it all.
@@ -64,7 +80,7 @@ pub fn run(extent: &Extent, progress: &Progress) -> Findings {
     let paths = path::all();
     for (place, plan) in [(Place::Far, &extent.far), (Place::Near, &extent.near)] {
         for (flows, rounds) in plan {
-            progress.stage(&format!("datapath: {}", case(place, None, *flows)));
+            progress.stage(&format!("datapath: {}", case(place, Setting::Plain, *flows)));
             for round in 0..*rounds {
                 for (step, kind) in KINDS.iter().enumerate() {
                     progress.step(round * KINDS.len() + step, rounds * KINDS.len());
@@ -73,7 +89,7 @@ pub fn run(extent: &Extent, progress: &Progress) -> Findings {
                         let Some(server) = server(path, place) else { continue };
                         let (client, flows, window) = (&*path.client, *flows, extent.window);
                         let load = Load { client, server, flows, window };
-                        let case = case(place, path.masquerade, flows);
+                        let case = case(place, path.setting, flows);
                         kind(&load, &mut |test, unit, sample| {
                             findings.push(&Key::new(path.name, test, case.as_str()), unit, sample);
                         });
@@ -121,7 +137,7 @@ fn connections(load: &Load<'_>, push: &mut Push<'_>) {
 /// The bars of this part: flatnet against flannel's objects, both with masquerade.
 pub fn bars() -> Vec<Bar> {
     let bar = |text: &str, test: &str, limit| {
-        let key = |contender| Key::new(contender, test, case(Place::Far, Some(true), 1));
+        let key = |contender| Key::new(contender, test, case(Place::Far, Setting::Masquerade, 1));
         let text = format!("{text} against flannel's objects, both with masquerade");
         Bar::new(&text, key(FLATNET), key(FLANNEL), limit)
     };

@@ -11,7 +11,7 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Network, Node};
 use serde_json::json;
 
-use super::flannel;
+use super::{Setting, flannel};
 use crate::measure::FLATNET;
 use crate::scratch::Scratch;
 
@@ -25,8 +25,8 @@ pub const FLANNEL: &str = "flannel's objects";
 pub struct Path {
     /// What tables call it.
     pub name: &'static str,
-    /// Whether what leaves the cluster is masqueraded; `None` where there is no such choice.
-    pub masquerade: Option<bool>,
+    /// What is asked of its nodes.
+    pub setting: Setting,
     /// The namespace of the client.
     pub client: PathBuf,
     /// A server on the other node.
@@ -49,15 +49,15 @@ pub struct Server {
 /// All of them.
 pub fn all() -> Vec<Path> {
     let mut paths = vec![host()];
-    for masquerade in [true, false] {
-        paths.push(flannel(masquerade));
-        paths.push(flatnet(masquerade));
+    for setting in [Setting::Masquerade, Setting::Plain, Setting::Frames] {
+        paths.push(flannel(setting));
+        paths.push(flatnet(setting));
     }
     paths
 }
 
 /// Two nodes, `192.168.50.1` and `.2`, with nothing between them but a wire.
-fn wired() -> [Netns; 2] {
+fn wired(setting: Setting) -> [Netns; 2] {
     let nodes = [Netns::new("node-a"), Netns::new("node-b")];
     let other = nodes[1].name();
     nodes[0].exec(&format!("ip link add {UNDERLAY} type veth peer name {UNDERLAY} netns {other}"));
@@ -65,15 +65,21 @@ fn wired() -> [Netns; 2] {
         node.exec(&format!("ip addr add 192.168.50.{n}/24 dev {UNDERLAY}"));
         node.exec(&format!("ip link set {UNDERLAY} addrgenmode none up"));
     }
+    if setting == Setting::Frames {
+        for node in &nodes {
+            node.exec(&format!("ethtool -K {UNDERLAY} tso off gso off gro on"));
+            node.exec(&format!("ethtool -K {UNDERLAY} tx-udp_tnl-segmentation off"));
+        }
+    }
     nodes.iter().for_each(|node| wait_until_up(node, UNDERLAY));
     nodes
 }
 
 fn host() -> Path {
-    let nodes = wired();
+    let nodes = wired(Setting::Plain);
     Path {
         name: HOST,
-        masquerade: None,
+        setting: Setting::Plain,
         client: nodes[0].path(),
         far: Server { netns: nodes[1].path(), address: [192, 168, 50, 2].into() },
         near: None,
@@ -82,29 +88,29 @@ fn host() -> Path {
     }
 }
 
-fn flannel(masquerade: bool) -> Path {
-    let nodes = wired();
+fn flannel(setting: Setting) -> Path {
+    let nodes = wired(setting);
     for (n, node) in (1..).zip(&nodes) {
-        flannel::set_up(node, n, masquerade);
+        flannel::set_up(node, n, setting != Setting::Plain);
     }
     let pods = [(0, 2), (1, 2), (0, 3)].map(|(node, last)| {
         let pod = Netns::new("pod");
         let address = flannel::attach(&nodes[node], node as u8 + 1, &pod, last);
         (pod, address)
     });
-    of_pods(FLANNEL, masquerade, pods, nodes.into(), Scratch::new())
+    of_pods(FLANNEL, setting, pods, nodes.into(), Scratch::new())
 }
 
-fn flatnet(masquerade: bool) -> Path {
+fn flatnet(setting: Setting) -> Path {
     let files = Scratch::new();
     let range_file = files.path().join("pods.json");
     let state_dir = files.path().join("state");
     let configuration = json!({
-        "cniVersion": "1.1.0", "name": "pods", "type": "flatnet", "ipMasq": masquerade,
+        "cniVersion": "1.1.0", "name": "pods", "type": "flatnet", "ipMasq": setting != Setting::Plain,
         "rangeFile": range_file, "stateDir": state_dir,
     });
     let network = Network { configuration, range_file, state_dir, vni: 4096 };
-    let nodes = (1..).zip(wired()).map(|(n, netns)| Node {
+    let nodes = (1..).zip(wired(setting)).map(|(n, netns)| Node {
         netns,
         name: format!("node-{n}"),
         vtep: [192, 168, 50, n].into(),
@@ -121,13 +127,13 @@ fn flatnet(masquerade: bool) -> Path {
         (std::sync::Arc::into_inner(pod.netns).expect("the only owner"), address)
     });
     let nodes = nodes.into_iter().map(|node| node.netns).collect();
-    of_pods(FLATNET, masquerade, pods, nodes, files)
+    of_pods(FLATNET, setting, pods, nodes, files)
 }
 
 /// The path of a client, a server on the other node and one on its own.
 fn of_pods(
     name: &'static str,
-    masquerade: bool,
+    setting: Setting,
     pods: [(Netns, IpAddr); 3],
     nodes: Vec<Netns>,
     files: Scratch,
@@ -135,10 +141,11 @@ fn of_pods(
     let server = |(pod, address): &(Netns, IpAddr)| Server { netns: pod.path(), address: *address };
     Path {
         name,
-        masquerade: Some(masquerade),
+        setting,
         client: pods[0].0.path(),
         far: server(&pods[1]),
-        near: Some(server(&pods[2])),
+        // Nothing goes over the wire there.
+        near: (setting != Setting::Frames).then(|| server(&pods[2])),
         _stands_on: nodes.into_iter().chain(pods.map(|(pod, _)| pod)).collect(),
         _files: files,
     }

@@ -1,21 +1,21 @@
 //! The plot of this part.
 
-use super::{FLANNEL, HOST, Place, case};
+use super::{FLANNEL, HOST, Place, Setting, case};
 use crate::measure::{FLATNET, Key};
 use crate::report::{Bars, Report};
 
 /// Each kind of traffic between two nodes, as a multiple of what the nodes themselves have.
 pub fn draw(report: &mut Report, folder: &std::path::Path) {
     let kinds = [
-        (FLATNET, Some(true), "flatnet, masquerade"),
-        (FLANNEL, Some(true), "flannel's objects, masquerade"),
-        (FLATNET, Some(false), "flatnet"),
-        (FLANNEL, Some(false), "flannel's objects"),
+        (FLATNET, Setting::Masquerade, "flatnet, masquerade"),
+        (FLANNEL, Setting::Masquerade, "flannel's objects, masquerade"),
+        (FLATNET, Setting::Plain, "flatnet"),
+        (FLANNEL, Setting::Plain, "flannel's objects"),
     ];
     let group = |(test, name): &(&str, &str)| {
-        let of_host = |(contender, masquerade, _): &(&str, Option<bool>, &str)| {
-            let of = Key::new(contender, test, case(Place::Far, *masquerade, 1));
-            report.findings.ratio(&of, &Key::new(HOST, test, case(Place::Far, None, 1)))
+        let of_host = |(contender, setting, _): &(&str, Setting, &str)| {
+            let of = Key::new(contender, test, case(Place::Far, *setting, 1));
+            report.findings.ratio(&of, &Key::new(HOST, test, case(Place::Far, Setting::Plain, 1)))
         };
         ((*name).to_owned(), kinds.iter().map(of_host).collect())
     };
