@@ -4,19 +4,16 @@ use std::net::IpAddr;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
-use netlink_packet_core::NlasIterator;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
 
+use super::attribute::find;
 use super::{Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Path, Route, Vxlan};
 
 /// A device.
@@ -103,12 +100,8 @@ pub fn destination(payload: &[u8]) -> Result<Option<IpNetwork>, String> {
     let (Some(&length), Some(attributes)) = (payload.get(1), payload.get(HEADER..)) else {
         return Err("it is too short".into());
     };
-    let dst = NlasIterator::new(attributes).filter_map(Result::ok).find(|nla| nla.kind() == DST);
-    let Some(dst) = dst else { return Ok(None) };
-    let address = match *dst.value() {
-        [a, b, c, d] => IpAddr::from([a, b, c, d]),
-        ref bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).map_err(|e| e.to_string())?),
-    };
+    let Some(dst) = find(attributes, DST) else { return Ok(None) };
+    let address = address_in(dst).ok_or("its destination is no address")?;
     IpNetwork::new(address, length).map(Some).map_err(|e| e.to_string())
 }
 
@@ -191,49 +184,47 @@ pub fn route_mtu(message: &RouteMessage) -> Option<u32> {
     })
 }
 
-/// A permanent neighbour entry that carries our protocol number.
-pub fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
-    let protocol = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
-        _ => None,
-    });
-    if message.header.state != NeighbourState::Permanent || protocol != Some(PROTOCOL) {
+/// A permanent neighbour entry on a device that carries our protocol number, from the payload of a
+/// `RTM_NEWNEIGH`; `None` for other entries. Ten thousand come at once, so no more is decoded than
+/// is needed.
+pub fn neighbour(payload: &[u8], dev: u32) -> Option<Neighbour> {
+    const PERMANENT: u16 = 0x80; // NUD_PERMANENT
+    const STATE: usize = 8;
+    const NDA_PROTOCOL: u16 = 12;
+    let state = payload.get(STATE..)?.first_chunk().copied().map(u16::from_ne_bytes)?;
+    let attributes = entry_on(payload, dev)?;
+    if state != PERMANENT || find(attributes, NDA_PROTOCOL) != Some(&[PROTOCOL]) {
         return None;
     }
-    let (address, mac) = destination_and_mac(message)?;
+    let (address, mac) = destination_and_mac(attributes)?;
     Some(Neighbour { address, mac })
 }
 
-/// An entry of a forwarding database.
-pub fn fdb(message: &NeighbourMessage) -> Option<FdbEntry> {
-    let (vtep, mac) = destination_and_mac(message)?;
+/// An entry of a device's forwarding database, from the payload of a `RTM_NEWNEIGH`.
+pub fn fdb(payload: &[u8], dev: u32) -> Option<FdbEntry> {
+    let (vtep, mac) = destination_and_mac(entry_on(payload, dev)?)?;
     Some(FdbEntry { mac, vtep })
 }
 
-fn destination_and_mac(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
-    let mut address = None;
-    let mut link_layer = None;
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
-                address = Some(IpAddr::V4(*ip));
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
-                address = Some(IpAddr::V6(*ip));
-            }
-            // In a bridge message the decoder leaves the address as it came.
-            NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
-                address = match bytes.len() {
-                    4 => <[u8; 4]>::try_from(&bytes[..]).ok().map(IpAddr::from),
-                    16 => <[u8; 16]>::try_from(&bytes[..]).ok().map(IpAddr::from),
-                    _ => None,
-                };
-            }
-            NeighbourAttribute::LinkLayerAddress(bytes) => link_layer = mac(bytes),
-            _ => {}
-        }
+/// The attributes behind `struct ndmsg`, if that is of this device.
+fn entry_on(payload: &[u8], dev: u32) -> Option<&[u8]> {
+    const NDMSG: usize = 12;
+    const IFINDEX: usize = 4;
+    let index = payload.get(IFINDEX..)?.first_chunk().copied().map(u32::from_ne_bytes)?;
+    payload.get(NDMSG..).filter(|_| index == dev)
+}
+
+fn destination_and_mac(attributes: &[u8]) -> Option<(IpAddr, Mac)> {
+    const NDA_DST: u16 = 1;
+    const NDA_LLADDR: u16 = 2;
+    Some((address_in(find(attributes, NDA_DST)?)?, mac(find(attributes, NDA_LLADDR)?)?))
+}
+
+fn address_in(bytes: &[u8]) -> Option<IpAddr> {
+    match *bytes {
+        [a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
     }
-    Some((address?, link_layer?))
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -246,4 +237,49 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 fn mac(bytes: &[u8]) -> Option<Mac> {
     <[u8; 6]>::try_from(bytes).ok().map(Mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::attribute::Attribute;
+
+    /// `struct ndmsg` of device 7, and attributes.
+    fn entry(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![2, 0, 0, 0, 7, 0, 0, 0];
+        bytes.extend_from_slice(&state.to_ne_bytes());
+        bytes.extend_from_slice(&[0, 1]);
+        for (kind, value) in attributes {
+            Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_entry_is_ours_by_device_state_and_protocol() {
+        let (to, lladdr): (&[u8], &[u8]) = (&[10, 1, 2, 0], &[2, 0, 0, 0, 0, 1]);
+        let ours = entry(0x80, &[(1, to), (2, lladdr), (12, &[102])]);
+        let expected = Neighbour { address: [10, 1, 2, 0].into(), mac: Mac([2, 0, 0, 0, 0, 1]) };
+        assert_eq!(neighbour(&ours, 7), Some(expected));
+        assert_eq!(neighbour(&ours, 8), None, "another device");
+        for (why, bytes) in [
+            ("reachable", entry(0x02, &[(1, to), (2, lladdr), (12, &[102])])),
+            ("another protocol", entry(0x80, &[(1, to), (2, lladdr), (12, &[4])])),
+            ("no protocol", entry(0x80, &[(1, to), (2, lladdr)])),
+            ("no MAC", entry(0x80, &[(1, to), (12, &[102])])),
+            ("no address", entry(0x80, &[(1, &[10]), (2, lladdr), (12, &[102])])),
+        ] {
+            assert_eq!(neighbour(&bytes, 7), None, "{why}");
+        }
+        // The last three bytes are padding.
+        (0..ours.len() - 3).for_each(|end| assert_eq!(neighbour(&ours[..end], 7), None, "{end}"));
+    }
+
+    #[test]
+    fn a_forwarding_entry_has_a_vtep_of_either_family() {
+        let (v6, lladdr) = (std::net::Ipv6Addr::LOCALHOST, [2, 0, 0, 0, 0, 1]);
+        let found = fdb(&entry(0x80, &[(2, &lladdr), (1, &v6.octets())]), 7);
+        assert_eq!(found, Some(FdbEntry { mac: Mac(lladdr), vtep: v6.into() }));
+        assert_eq!(fdb(&entry(0x80, &[(2, &lladdr)]), 7), None, "a device's own address");
+    }
 }

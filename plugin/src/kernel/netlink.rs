@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -212,16 +211,12 @@ impl Kernel for Netlink {
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Unspec, dev);
-        self.socket.dump("ip neigh show", request, |row| {
-            Ok(on_device(row.decode()?, dev).as_ref().and_then(decode::neighbour))
-        })
+        self.socket.dump("ip neigh show", request, |row| Ok(decode::neighbour(row.payload, dev)))
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Bridge, dev);
-        self.socket.dump("bridge fdb show", request, |row| {
-            Ok(on_device(row.decode()?, dev).as_ref().and_then(decode::fdb))
-        })
+        self.socket.dump("bridge fdb show", request, |row| Ok(decode::fdb(row.payload, dev)))
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
@@ -374,14 +369,5 @@ impl Kernel for Netlink {
             source,
         })?;
         Ok(true)
-    }
-}
-
-fn on_device(row: RouteNetlinkMessage, dev: u32) -> Option<NeighbourMessage> {
-    match row {
-        RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == dev => {
-            Some(message)
-        }
-        _ => None,
     }
 }
