@@ -180,8 +180,9 @@ fn other_managers_leave_our_devices_alone_and_only_ours() {
     };
     let managers = [
         ("NetworkManager.conf", read("NetworkManager.conf", "match-device=", ';')),
-        ("10-flatnet.network", read("10-flatnet.network", "Name=", ' ')),
-        ("10-flatnet.link", read("10-flatnet.link", "OriginalName=", ' ')),
+        ("NetworkManager.conf", read("NetworkManager.conf", "unmanaged-devices+=", ';')),
+        ("00-flatnet.network", read("00-flatnet.network", "Name=", ' ')),
+        ("00-flatnet.link", read("00-flatnet.link", "OriginalName=", ' ')),
     ];
     let cluster = Cluster::new(1);
     let _pods = cluster.fill(1);

@@ -21,7 +21,7 @@ mod reverse_path;
 mod scene;
 mod shadow;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use flatnet_conf::NetworkConf;
@@ -79,7 +79,7 @@ impl Command {
             }
         };
         host.record("CNI plugins", chain::check(&self.networks, &self.cni_bin_dir));
-        host.found("network managers", managers::check(Path::new("/")));
+        host.record("network managers", managers::check(&self.networks.command("sync")));
         report.sections.push(host);
         for conf in &networks {
             report.sections.push(self.network(conf));
