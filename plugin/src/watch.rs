@@ -35,25 +35,14 @@ pub struct Watch {
 impl Watch {
     /// Listens to the kernel, in the calling thread's network namespace, and to the folders of these
     /// files: an editor or a configuration manager renames a new file over the old one, and a mounted
-    /// ConfigMap changes a link beside it.
+    /// ConfigMap changes a link beside it. A folder that is not there yet is waited for.
     ///
     /// # Errors
-    /// What the system said; for a folder that is not there, its name too.
+    /// What the system said; for a folder, its name too.
     pub fn new(files: &BTreeSet<PathBuf>) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let change = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_TO;
         let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-        for folder in folders {
-            inotify.add_watch(folder, change).map_err(|errno| {
-                io::Error::new(
-                    io::Error::from(errno).kind(),
-                    format!("{}: {errno}", folder.display()),
-                )
-            })?;
-        }
+        folders.into_iter().try_for_each(|folder| watch(&inotify, folder))?;
         Ok(Self {
             files: inotify,
             routes: listen(NETLINK_ROUTE, &RTNETLINK_GROUPS)?,
@@ -89,6 +78,29 @@ impl Watch {
         drain(&self.rules)?;
         Ok(true)
     }
+}
+
+/// Watches a folder; as long as it is not there, the one that it will appear in.
+fn watch(inotify: &Inotify, folder: &Path) -> io::Result<()> {
+    let change = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVED_TO;
+    let add = || inotify.add_watch(folder, change);
+    let added = match (add(), folder.parent()) {
+        (Err(Errno::ENOENT), Some(parent)) => {
+            watch(inotify, parent)?;
+            // It may have come before the other was watched.
+            match add() {
+                Err(Errno::ENOENT) => return Ok(()),
+                added => added,
+            }
+        }
+        (added, _) => added,
+    };
+    added.map(drop).map_err(|errno| {
+        io::Error::new(io::Error::from(errno).kind(), format!("{}: {errno}", folder.display()))
+    })
 }
 
 fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
@@ -133,9 +145,24 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let file = PathBuf::from("/nonexistent/etc/pods.json");
-        let error = Watch::new(&BTreeSet::from([file])).err().unwrap();
-        assert!(error.to_string().contains("/nonexistent/etc: "), "{error}");
+    fn a_folder_that_comes_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("etc/flatnet/pods.json");
+        let files = BTreeSet::from([file.clone()]);
+        for missing in ["etc", "etc/flatnet"] {
+            let watch = Watch::new(&files).unwrap();
+            while watch.hear(Duration::ZERO).unwrap() {}
+            fs::create_dir(folder.path().join(missing)).unwrap();
+            assert!(watch.hear(Duration::from_secs(5)).unwrap(), "{missing}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("etc");
+        fs::write(&file, "").unwrap();
+        let error = Watch::new(&BTreeSet::from([file.join("flatnet/pods.json")])).err().unwrap();
+        assert!(error.to_string().contains("/etc/flatnet: "), "{error}");
     }
 }
