@@ -192,6 +192,9 @@ fn other_managers_leave_our_devices_alone_and_only_ours() {
     // As named by the reference bridge, Docker, LXC, libvirt, and whoever has a real device.
     let others =
         ["veth1a2b3c4d", "veth1a2b3c4", "vethXYZ123", "veth0", "flannel.1", "vnet0", "eth0"];
+    // udev ignores longer ones (IFNAMSIZ).
+    let link = &managers.last().unwrap().1;
+    assert!(link.iter().all(|pattern| pattern.len() < 16), "{link:?}");
     for (file, patterns) in managers {
         let ours = |name: &str| patterns.iter().any(|pattern| fits(pattern, name));
         for name in ["flat.4096", &veth] {
