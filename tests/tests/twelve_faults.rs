@@ -163,7 +163,7 @@ fn blocked_udp_port() {
     scene.advised(
         "UDP port 4789 is blocked, or the range files differ: no answer over the overlay, but at the \
          VTEP, from node-b (192.168.50.2)",
-        "accept UDP port 4789",
+        "; if they do, put the same ",
     );
     peer.exec("nft flush chain inet wall input");
     peer.exec("nft add rule inet wall input udp dport 4789 reject");

@@ -185,8 +185,8 @@ impl Words {
                 WHY,
                 format!(
                     "let the firewalls there, here and between accept UDP port {port} (there: \
-                     `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`), and run `flatnet \
-                     sync` there"
+                     `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`); if they do, put the \
+                     same {file} there (`sha256sum` shows whether it is), and run `flatnet sync` there"
                 ),
             ),
             Cause::Dead => Finding::advise(
