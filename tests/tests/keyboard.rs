@@ -126,7 +126,10 @@ fn trace_follows_a_packet_to_its_end() {
     ] {
         let (at, end) = trace(node, from, &to.to_string(), 0);
         assert_eq!(at, across, "{from} {to}");
-        let what = format!("arrives at node-b, if a pod there has {to} (`flatnet list` on node-b)");
+        let what = format!(
+            "leaves for node-b: arrives if that answers (`flatnet probe`) and a pod there has {to} \
+             (`flatnet list` on node-b)"
+        );
         assert_eq!(end, json!({ "arrives": true, "what": what }));
     }
     for (to, what) in [
@@ -140,7 +143,10 @@ fn trace_follows_a_packet_to_its_end() {
         assert!(end["what"].as_str().is_some_and(|told| told.starts_with(&what)), "{to}: {end}");
     }
     let (_, end) = trace(node, "web", "10.244.2.0", 0);
-    assert_eq!(end["what"], "arrives at node-b, whose own address on the overlay it is");
+    assert_eq!(
+        end["what"],
+        "leaves for node-b, whose own address on the overlay it is (`flatnet probe` asks it)"
+    );
     let (at, end) = trace(node, "web", &web.v4().to_string(), 0);
     assert_eq!(at, ["lease"], "{end}");
 

@@ -190,11 +190,15 @@ fn other_side(walk: &mut Walk<'_>, peer: &Node) -> End {
     let name = &peer.name;
     walk.passes("range file", format!("{name} has {subnet} and VTEP {}", peer.vtep));
     if peer.vtep_addresses().contains(&to) {
-        return End::Arrives(format!("arrives at {name}, whose own address on the overlay it is"));
+        let own = "whose own address on the overlay it is (`flatnet probe` asks it)";
+        return End::Arrives(format!("leaves for {name}, {own}"));
     }
     End::Arrives(match range.is_some_and(|range| range.gives(to)) {
-        true => format!("arrives at {name}, if a pod there has {to} (`flatnet list` on {name})"),
-        false => format!("arrives at {name}, which gives {to} to no pod"),
+        true => format!(
+            "leaves for {name}: arrives if that answers (`flatnet probe`) and a pod there has {to} \
+             (`flatnet list` on {name})"
+        ),
+        false => format!("leaves for {name}, which gives {to} to no pod"),
     })
 }
 
