@@ -41,7 +41,7 @@ impl Watch {
     /// What the system said; for a folder, its name too.
     pub fn new(files: &BTreeSet<PathBuf>) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| folder(file)).collect();
         folders.into_iter().try_for_each(|folder| watch(&inotify, folder))?;
         Ok(Self {
             files: inotify,
@@ -78,6 +78,14 @@ impl Watch {
         drain(&self.rules)?;
         Ok(true)
     }
+}
+
+/// The folder that a file lies in; a bare name lies in the current one.
+fn folder(file: &Path) -> Option<&Path> {
+    file.parent().map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    })
 }
 
 /// Watches a folder; as long as it is not there, the one that it will appear in.
@@ -155,6 +163,14 @@ mod tests {
             fs::create_dir(folder.path().join(missing)).unwrap();
             assert!(watch.hear(Duration::from_secs(5)).unwrap(), "{missing}");
         }
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_current_folder() {
+        let of = |file: &'static str| folder(Path::new(file)).unwrap();
+        assert_eq!(of("pods.json"), Path::new("."));
+        assert_eq!(of("./pods.json"), Path::new("."));
+        assert_eq!(of("/etc/flatnet/pods.json"), Path::new("/etc/flatnet"));
     }
 
     #[test]
