@@ -13,7 +13,8 @@ pub const BROADCAST: Mac = [0xff; 6];
 
 /// IP protocol numbers.
 const ICMP: u8 = 1;
-const UDP: u8 = 17;
+/// The same, of UDP.
+pub const UDP: u8 = 17;
 const ICMP6: u8 = 58;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
@@ -169,7 +170,7 @@ fn extended(packet: &[u8], next: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The checksum over a transport message and the pseudo-header of its IP packet.
-fn transport_checksum(from: IpAddr, to: IpAddr, protocol: u8, message: &[u8]) -> [u8; 2] {
+pub fn transport_checksum(from: IpAddr, to: IpAddr, protocol: u8, message: &[u8]) -> [u8; 2] {
     let addresses = |address| match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

@@ -23,6 +23,7 @@ pub mod image;
 pub mod kernel;
 pub mod leftover;
 pub mod netns;
+pub mod nic;
 pub mod node;
 pub mod podman;
 pub mod probe;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use flatnet_tests::cli::{conf_dir, document, run};
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
+use flatnet_tests::nic::Nic;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::{bin_dir, reference_plugins, said};
 use flatnet_tests::{kernel, sync};
@@ -170,6 +171,25 @@ fn blocked_udp_port() {
     scene.advised("UDP port 4789 is refused by node-b (192.168.50.2)", "run `flatnet sync` there");
     peer.exec("nft delete table inet wall");
     scene.assert_healthy();
+}
+
+#[test]
+fn checksums_left_to_a_card_that_is_wrong_about_them() {
+    let scene = Scene::new();
+    scene.assert_healthy();
+    // A firewall that drops what the doctor sends makes no difference between checksums.
+    let peer = &scene.cluster.nodes[1].netns;
+    peer.exec("nft add table inet wall");
+    peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
+    peer.exec("nft add rule inet wall input udp dport 9 drop");
+    scene.assert_healthy();
+    peer.exec("nft delete table inet wall");
+    let card = Nic::plug(&scene.cluster, "node-a");
+    scene.mended_by_command(
+        "wrong checksums: UDP packets by flat.4096 reach node-b if the kernel fills in",
+        "ethtool -K flat.4096 tx off",
+    );
+    drop(card);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Each check has a file of its own: what it looks at, and apart from that how it judges.
 
 mod chain;
+mod checksum;
 mod clash;
 mod configuration;
 mod drift;
@@ -36,8 +37,8 @@ use scene::Scene;
 
 /// Look for what keeps pods from talking: each finding with its reason and what mends it
 ///
-/// Peers are asked by echo requests, and the underlay by ARP whether anybody else has this node's
-/// VTEP; nothing is changed.
+/// Peers are asked by echo requests and by datagrams that they refuse, and the underlay by ARP whether
+/// anybody else has this node's VTEP; nothing is changed.
 #[derive(Args)]
 pub struct Command {
     #[command(flatten)]
@@ -53,7 +54,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -61,6 +62,7 @@ const CHECKS: [Check; 10] = [
     ("routes of others", shadow::check),
     ("VTEP", duplicate::check),
     ("peers", peers::check),
+    ("checksums", checksum::check),
     ("path MTU", path_mtu::check),
     ("receive offload", receive_offload::check),
     ("ranges", full::check),

@@ -1,33 +1,73 @@
 //! Hosts that say that nobody listens at a UDP port: ICMP port unreachable (RFC 792, RFC 4443).
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::socket::{MsgFlags, send};
 
 /// How long a refusal may take.
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// No more hosts are asked than this: each costs a socket, and what is wrong with a hundred is
 /// wrong with the first of them.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
+
+/// Who fills in the checksum of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// The device that it leaves by, if it says that it can.
+    ByDevice,
+    /// The kernel, which does not leave that of a datagram made of several parts to a device
+    /// (`ip_append_data`, since Linux 4.0).
+    ByKernel,
+}
 
 /// Those of the hosts that refuse the port. What is sent is no packet of an overlay: VXLAN drops a
 /// header without its flag (RFC 7348, section 5). A host that cannot be sent to does not refuse.
 pub fn refused(hosts: &[IpAddr], port: u16) -> BTreeSet<IpAddr> {
-    let knock = |host: &IpAddr| {
-        let any: IpAddr = match host {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect((*host, port)).ok()?;
-        socket.send(&[0; 8]).ok()?;
-        Some((*host, socket))
+    Knocks::at(hosts, port, Checksum::ByDevice).refused()
+}
+
+/// Datagrams under way, one to each host.
+pub struct Knocks {
+    asked: Vec<(IpAddr, UdpSocket)>,
+    deadline: Instant,
+}
+
+impl Knocks {
+    /// Sends them.
+    pub fn at(hosts: &[IpAddr], port: u16, checksum: Checksum) -> Self {
+        let knock = |host: &IpAddr| knock(*host, port, checksum).ok().map(|socket| (*host, socket));
+        let asked = hosts.iter().take(MOST).filter_map(knock).collect();
+        Self { asked, deadline: Instant::now() + TIMEOUT }
+    }
+
+    /// Waits for those that are refused.
+    pub fn refused(self) -> BTreeSet<IpAddr> {
+        let refused = self.asked.into_iter().filter(|(_, to)| refuses(to, self.deadline));
+        refused.map(|(host, _)| host).collect()
+    }
+}
+
+fn knock(host: IpAddr, port: u16, checksum: Checksum) -> io::Result<UdpSocket> {
+    let any: IpAddr = match host {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let asked: Vec<_> = hosts.iter().take(MOST).filter_map(knock).collect();
-    let deadline = Instant::now() + TIMEOUT;
-    let refused = asked.into_iter().filter(|(_, socket)| refuses(socket, deadline));
-    refused.map(|(host, _)| host).collect()
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect((host, port))?;
+    match checksum {
+        Checksum::ByDevice => socket.send(&[0; 8])?,
+        Checksum::ByKernel => {
+            let more = MsgFlags::from_bits_retain(libc::MSG_MORE);
+            send(socket.as_raw_fd(), &[0; 4], more)?;
+            socket.send(&[0; 4])?
+        }
+    };
+    Ok(socket)
 }
 
 fn refuses(socket: &UdpSocket, deadline: Instant) -> bool {
@@ -49,11 +89,23 @@ mod tests {
 
     #[test]
     fn a_port_without_a_socket_is_refused() {
-        let host = IpAddr::from([127, 0, 0, 1]);
-        let open = UdpSocket::bind((host, 0)).unwrap();
-        let port = open.local_addr().unwrap().port();
-        assert_eq!(refused(&[host], port), BTreeSet::new());
-        drop(open);
-        assert_eq!(refused(&[host], port), [host].into());
+        for host in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
+            let open = UdpSocket::bind((host, 0)).unwrap();
+            let port = open.local_addr().unwrap().port();
+            assert_eq!(refused(&[host], port), BTreeSet::new());
+            drop(open);
+            for checksum in [Checksum::ByDevice, Checksum::ByKernel] {
+                let knocks = Knocks::at(&[host], port, checksum);
+                assert_eq!(knocks.refused(), [host].into(), "{checksum:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_in_parts_is_one() {
+        let open = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let to = open.local_addr().unwrap();
+        knock(to.ip(), to.port(), Checksum::ByKernel).unwrap();
+        assert_eq!(open.recv(&mut [0; 16]).unwrap(), 8);
     }
 }
