@@ -62,16 +62,29 @@ impl Report {
 /// looked at: see [`Report::problems`].
 pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, Error> {
     let mut node = Netlink::open()?;
-    let own = node.netns().inode()?;
     let site = Site::find(&mut node, conf)?;
-    let ways = site.survey(&mut node, conf)?;
+    run_at(&site, &mut node, conf, mode)
+}
+
+/// The same for a node that has been found already.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_at(
+    site: &Site,
+    node: &mut Netlink,
+    conf: &NetworkConf,
+    mode: Mode,
+) -> Result<Report, Error> {
+    let own = node.netns().inode()?;
+    let ways = site.survey(node, conf)?;
     let before = Stamp::find(conf, own);
     let applies = mode == Mode::Apply;
     let _lock = if applies { Some(site.lock(conf)?) } else { None };
     if let Some(before) = before.as_ref().filter(|_| applies) {
         before.outdate(conf)?;
     }
-    let mut journal = Journal::new(&mut node, mode);
+    let mut journal = Journal::new(node, mode);
     let standing = site.establish(&mut journal, conf, &ways, before.as_ref())?;
     let mut network = Network {
         conf,
@@ -89,7 +102,7 @@ pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, Error> {
         stamp.write(conf)?;
     }
     let Network { pods, problems, .. } = network;
-    Ok(Report { node: site.node.name, changes, pods, problems })
+    Ok(Report { node: site.node.name.clone(), changes, pods, problems })
 }
 
 /// The attachments of one network on this node.

@@ -29,7 +29,8 @@ impl Look {
         let mut kernel = Netlink::open()?;
         let netns = kernel.netns().inode()?;
         let site = Site::find(&mut kernel, conf)?;
-        Ok(Self { kernel, netns, site, drift: sync::run(conf, Mode::Plan)? })
+        let drift = sync::run_at(&site, &mut kernel, conf, Mode::Plan)?;
+        Ok(Self { kernel, netns, site, drift })
     }
 
     /// The leases of this node, none if it never had any.
