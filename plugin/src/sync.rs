@@ -14,7 +14,7 @@ use crate::attachment::{self, Attachment};
 use crate::error::Error;
 use crate::identity::{VethIdentity, veth, veth_group};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
+use crate::kernel::{Change, Journal, Kernel, Link, Listener, Mode, Netlink, Record};
 use crate::overlay::Site;
 use crate::side::Side;
 use crate::stamp::Stamp;
@@ -55,15 +55,16 @@ impl Report {
     }
 }
 
-/// Compares one network with its range file, and applies the difference or only tells it.
+/// Compares one network with its range file, and applies the difference or only tells it. The
+/// listener hears how far that is, if there is much to do.
 ///
 /// # Errors
 /// Those of [`crate::overlay::ensure`]. A pod that fails does not keep the others from being
 /// looked at: see [`Report::problems`].
-pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, Error> {
+pub fn run(conf: &NetworkConf, mode: Mode, listener: &mut Listener) -> Result<Report, Error> {
     let mut node = Netlink::open()?;
     let site = Site::find(&mut node, conf)?;
-    run_at(&site, &mut node, conf, mode)
+    run_at(&site, &mut node, conf, mode, listener)
 }
 
 /// The same for a node that has been found already.
@@ -75,6 +76,7 @@ pub fn run_at(
     node: &mut Netlink,
     conf: &NetworkConf,
     mode: Mode,
+    listener: &mut Listener,
 ) -> Result<Report, Error> {
     let own = node.netns().inode()?;
     let ways = site.survey(node, conf)?;
@@ -84,7 +86,7 @@ pub fn run_at(
     if let Some(before) = before.as_ref().filter(|_| applies) {
         before.outdate(conf)?;
     }
-    let mut journal = Journal::new(node, mode);
+    let mut journal = Journal::new(node, mode).heard_by(listener);
     let standing = site.establish(&mut journal, conf, &ways, before.as_ref())?;
     let mut network = Network {
         conf,

@@ -32,4 +32,5 @@ pub mod raw;
 pub mod scene;
 pub mod snapshot;
 pub mod sync;
+pub mod terminal;
 pub mod wait;

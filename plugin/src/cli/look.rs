@@ -29,7 +29,7 @@ impl Look {
         let mut kernel = Netlink::open()?;
         let netns = kernel.netns().inode()?;
         let site = Site::find(&mut kernel, conf)?;
-        let drift = sync::run_at(&site, &mut kernel, conf, Mode::Plan)?;
+        let drift = sync::run_at(&site, &mut kernel, conf, Mode::Plan, &mut |_, _| {})?;
         Ok(Self { kernel, netns, site, drift })
     }
 

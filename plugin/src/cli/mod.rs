@@ -17,6 +17,7 @@ mod look;
 mod networks;
 mod output;
 mod probe;
+mod progress;
 mod ranges;
 mod remove;
 mod status;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
+use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::sync::{self, Report};
 use crate::watch::Watch;
@@ -90,7 +91,7 @@ impl Pass {
         let outcome = Outcome::Fine;
         let mut pass = Self { outcome, changed: false, text, documents, complaints };
         for conf in networks {
-            match sync::run(conf, mode) {
+            match run(conf, mode) {
                 Ok(report) => {
                     pass.outcome = pass.outcome.max(judge(&report, mode));
                     pass.changed |= report.count() > 0;
@@ -108,6 +109,14 @@ impl Pass {
         }
         pass
     }
+}
+
+/// With progress on a terminal where thousands of peers are new.
+fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, crate::error::Error> {
+    let mut progress = None;
+    sync::run(conf, mode, &mut move |made, all| {
+        progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
+    })
 }
 
 fn judge(report: &Report, mode: Mode) -> Outcome {

@@ -77,17 +77,29 @@ impl Record {
     }
 }
 
+/// So many changes are made between two words about how far it is.
+const STRIDE: usize = 1000;
+
+/// Hears how many changes to a device are made, and of how many.
+pub type Listener = dyn FnMut(usize, usize);
+
 /// Another kernel, watched.
 pub struct Journal<'a> {
     kernel: &'a mut dyn Kernel,
     mode: Mode,
     changes: Record,
+    listener: Option<&'a mut Listener>,
 }
 
 impl<'a> Journal<'a> {
     /// Watches `kernel`.
     pub fn new(kernel: &'a mut dyn Kernel, mode: Mode) -> Self {
-        Self { kernel, mode, changes: Record::default() }
+        Self { kernel, mode, changes: Record::default(), listener: None }
+    }
+
+    /// Has somebody hear how far long lists of changes are; of what is done at once it hears nothing.
+    pub fn heard_by(self, listener: &'a mut Listener) -> Self {
+        Self { listener: Some(listener), ..self }
     }
 
     /// What was changed, or would be.
@@ -97,6 +109,19 @@ impl<'a> Journal<'a> {
 
     fn applies(&self) -> bool {
         self.mode == Mode::Apply
+    }
+
+    /// All are tried; the first failure is returned.
+    fn make(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        let mut outcome = Ok(());
+        for (n, part) in changes.chunks(STRIDE).enumerate() {
+            if let (Some(listener), true) = (&mut self.listener, n > 0) {
+                listener(n * STRIDE, changes.len());
+            }
+            let made = self.kernel.apply(dev, part);
+            outcome = outcome.and(made);
+        }
+        outcome
     }
 
     /// The device that a creation would have made: nobody's index, so that looking finds nothing.
@@ -198,7 +223,7 @@ impl Kernel for Journal<'_> {
 
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
         if self.applies() {
-            self.kernel.apply(dev, changes)?;
+            self.make(dev, changes)?;
         }
         if !changes.is_empty() {
             self.changes.0.push(Entry::Changes(dev.clone(), changes.to_vec()));
@@ -263,6 +288,30 @@ impl Kernel for Journal<'_> {
 mod tests {
     use super::*;
     use crate::kernel::fake::Fake;
+
+    #[test]
+    fn a_long_list_is_heard_of_and_none_of_it_is_lost() {
+        use std::cell::RefCell;
+        use std::rc::Rc;
+
+        let mut fake = Fake::default();
+        let index = fake.add("eth0", 1500, &[], crate::kernel::LinkKind::Veth);
+        let dev = Dev { index, name: "eth0".into() };
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let notes = heard.clone();
+        let mut listener = move |made, all| notes.borrow_mut().push((made, all));
+        let mut journal = Journal::new(&mut fake, Mode::Apply).heard_by(&mut listener);
+        let address = |n: u32| Change::AddAddress(IpNetwork::from(IpAddr::from(n.to_be_bytes())));
+        let mut changes: Vec<Change> = (0..2500).map(address).collect();
+        journal.apply(&dev, &changes[..1000]).unwrap();
+        assert_eq!(*heard.borrow(), []);
+        changes.rotate_left(1000);
+        // The last thousand is there already: the first of them is what fails, and the others are made.
+        let refused = journal.apply(&dev, &changes).unwrap_err().to_string();
+        assert!(refused.contains(" 0.0.0.0/32 "), "{refused}");
+        assert_eq!(*heard.borrow(), [(1000, 2500), (2000, 2500)]);
+        assert_eq!(fake.links["eth0"].addresses.len(), 2500);
+    }
 
     #[test]
     fn a_plan_says_what_applying_does_and_does_nothing() {

@@ -35,7 +35,7 @@ use ipnetwork::IpNetwork;
 pub use change::Change;
 pub use error::KernelError;
 pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
-pub use journal::{Journal, Mode, Record};
+pub use journal::{Journal, Listener, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::Verdict;
 pub use netlink::Netlink;

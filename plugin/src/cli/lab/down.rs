@@ -3,12 +3,12 @@
 
 use super::folder::{Folder, Root};
 use super::name::Name;
-use super::progress::Progress;
 use super::record::Record;
 use super::runtime::Runtime;
 use super::{namespace, namespace_folder};
 use crate::cli::error::Error;
 use crate::cli::output::{Answer, Outcome, complain};
+use crate::cli::progress::Progress;
 
 /// Removes the lab. That there is none is a finding, as with other commands that delete.
 pub fn run(name: &Name) -> Result<Answer, Error> {

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::folder::Folder;
 use super::name::Name;
 use super::namespace;
-use super::progress::Progress;
 use super::report::{Pair, Pod, Report};
 use crate::cli::echo::Echo;
 use crate::cli::error::Error;
 use crate::cli::output::{Answer, Outcome};
+use crate::cli::progress::Progress;
 
 /// How long the last answers may take.
 const TIMEOUT: Duration = Duration::from_secs(1);

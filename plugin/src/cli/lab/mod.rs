@@ -14,7 +14,6 @@ mod matrix;
 mod name;
 mod namespace;
 mod namespace_folder;
-mod progress;
 mod record;
 mod report;
 mod runtime;

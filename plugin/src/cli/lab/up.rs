@@ -12,13 +12,13 @@ use serde_json::json;
 use super::folder::{Folder, Root};
 use super::interrupt::Interrupt;
 use super::name::Name;
-use super::progress::Progress;
 use super::record::{Record, VERSION};
 use super::runtime::Runtime;
 use super::underlay::Underlay;
 use super::{addresses, down, namespace, namespace_folder};
 use crate::cli::error::Error;
 use crate::cli::output::{Answer, complain};
+use crate::cli::progress::Progress;
 
 /// Builds it and says how to look at it.
 pub fn run(name: &Name, nodes: usize, pods: usize) -> Result<Answer, Error> {

@@ -22,7 +22,12 @@ impl Progress {
 
     /// One more is done.
     pub fn step(&mut self) {
-        self.done += 1;
+        self.reach(self.done + 1);
+    }
+
+    /// So many are done.
+    pub fn reach(&mut self, done: usize) {
+        self.done = done;
         if self.shown {
             // A terminal that went away has no reader to miss it.
             let _ = write!(io::stderr(), "\r{} {} of {}", self.what, self.done, self.total);
