@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One interface of one container in a network, as the verb that attaches it knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Attachment {
-    /// `CNI_CONTAINERID`.
+    /// `CNI_CONTAINERID`; never empty in a lease, but where an attachment is known by other means.
     #[serde(rename = "containerID")]
     pub container_id: String,
     /// `CNI_IFNAME`: the interface's name in the pod.
@@ -73,11 +73,16 @@ pub struct Record {
 /// `interface eth0 of container c1 (pod default/web-0)`, for messages.
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "interface {} of container {}", self.ifname, self.container_id)?;
-        match (&self.pod.namespace, &self.pod.name) {
-            (Some(namespace), Some(name)) => write!(f, " (pod {namespace}/{name})"),
-            (None, Some(name)) => write!(f, " (pod {name})"),
-            _ => Ok(()),
+        let Self { container_id, ifname, pod, .. } = self;
+        let pod = match (&pod.namespace, &pod.name) {
+            (Some(namespace), Some(name)) => Some(format!("pod {namespace}/{name}")),
+            (None, Some(name)) => Some(format!("pod {name}")),
+            _ => None,
+        };
+        match pod {
+            Some(pod) if container_id.is_empty() => write!(f, "interface {ifname} of {pod}"),
+            Some(pod) => write!(f, "interface {ifname} of container {container_id} ({pod})"),
+            None => write!(f, "interface {ifname} of container {container_id}"),
         }
     }
 }
@@ -135,7 +140,9 @@ mod tests {
         let mut attachment = record().attachment;
         let with = "interface eth0 of container c1 (pod default/web-0)";
         assert_eq!(attachment.to_string(), with);
-        attachment.pod = Pod::default();
+        attachment.container_id.clear();
+        assert_eq!(attachment.to_string(), "interface eth0 of pod default/web-0");
+        attachment = Attachment { pod: Pod::default(), ..record().attachment };
         assert_eq!(attachment.to_string(), "interface eth0 of container c1");
     }
 }

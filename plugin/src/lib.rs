@@ -28,6 +28,7 @@ mod stamp;
 mod summary;
 mod sync;
 mod underlay;
+mod unleased;
 mod verbs;
 mod watch;
 

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::kernel::{Kernel, LinkKind, Netlink};
 use crate::living::lives;
 use crate::stamp::Stamp;
+use crate::unleased;
 
 /// What a network had here.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
     for stamp in &stamps {
         refuse_living(&mut node, state_dir, stamp)?;
     }
+    refuse_unleased(&mut node, network)?;
     let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
     vnis.extend(devices(&mut node, network)?);
     for vni in &vnis {
@@ -66,14 +68,23 @@ fn refuse_living(node: &mut dyn Kernel, state_dir: &Path, stamp: &Stamp) -> Resu
     // Those of an ADD under way are among them, though the kernel knows nothing of them yet.
     let listing = leases.list()?;
     let attached = listing.leases.iter().map(|lease| lease.attachment.to_string());
-    let attached: Vec<_> = attached.chain(listing.broken.iter().map(ToString::to_string)).collect();
+    let attached = attached.chain(listing.broken.iter().map(ToString::to_string));
+    refuse(&stamp.network, attached.collect())
+}
+
+/// Pods whose addresses another IPAM plugin gave.
+fn refuse_unleased(node: &mut dyn Kernel, network: &str) -> Result<(), Error> {
+    let ends = unleased::node_ends(node, network)?;
+    let attached = unleased::attachments(node, network, ends, &[])?;
+    refuse(network, attached.iter().map(|record| record.attachment.to_string()).collect())
+}
+
+fn refuse(network: &str, attached: Vec<String>) -> Result<(), Error> {
     match attached.is_empty() {
         true => Ok(()),
         false => Err(Error::Configuration {
             reason: format!(
-                "network {} has pods on {}, remove them first: {}",
-                stamp.network,
-                stamp.node,
+                "network {network} has pods on this node, remove them first: {}",
                 attached.join(", ")
             ),
         }),

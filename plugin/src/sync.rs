@@ -18,6 +18,7 @@ use crate::kernel::{Change, Journal, Kernel, Link, Listener, Mode, Netlink, Reco
 use crate::overlay::Site;
 use crate::side::Side;
 use crate::stamp::Stamp;
+use crate::unleased;
 
 /// What was different, by place.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub struct Report {
     pub changes: Record,
     /// What was changed in pods, or would be.
     pub pods: Vec<InPod>,
+    /// Attachments that were not looked at: another IPAM plugin gave their addresses, and nothing on
+    /// disk says where their namespaces are.
+    pub unleased: usize,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
 }
@@ -95,6 +99,7 @@ pub fn run_at(
         mode,
         own,
         pods: Vec::new(),
+        unleased: 0,
         problems: Vec::new(),
     };
     network.sync_pods(&mut journal, &site.node.name)?;
@@ -103,8 +108,8 @@ pub fn run_at(
     if applies {
         stamp.write(conf)?;
     }
-    let Network { pods, problems, .. } = network;
-    Ok(Report { node: site.node.name.clone(), changes, pods, problems })
+    let Network { pods, unleased, problems, .. } = network;
+    Ok(Report { node: site.node.name.clone(), changes, pods, unleased, problems })
 }
 
 /// The attachments of one network on this node.
@@ -115,14 +120,21 @@ struct Network<'a> {
     mode: Mode,
     own: u64,
     pods: Vec<InPod>,
+    unleased: usize,
     problems: Vec<String>,
 }
 
 impl Network<'_> {
-    /// Attachments are known by their leases, so those whose addresses come from another IPAM plugin
-    /// are not looked at.
+    /// Attachments are known by their leases; those whose addresses come from another IPAM plugin are
+    /// only counted.
     fn sync_pods(&mut self, node: &mut dyn Kernel, name: &str) -> Result<(), Error> {
         let conf = self.conf;
+        if conf.ipam.is_some() {
+            let ends = unleased::node_ends(node, &conf.name)?;
+            let leases = Leases::existing(&conf.state_dir, &conf.name, name)?;
+            let leases = leases.map(|leases| leases.list()).transpose()?.unwrap_or_default().leases;
+            self.unleased = unleased::attachments(node, &conf.name, ends, &leases)?.len();
+        }
         let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, name)? else {
             return Ok(());
         };

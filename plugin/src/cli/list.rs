@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment, Key, Leases, Record};
+use flatnet_ipam::{Attachment, Key, Record};
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -14,12 +14,13 @@ use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
 use super::table::{Align, Table};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel, Netlink};
+use crate::kernel::{Kernel as _, Link, Netlink};
 use crate::sync::Report;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole
 ///
-/// An attachment is known by its lease: addresses that another IPAM plugin gave are not listed.
+/// An attachment is known by its lease. Where another IPAM plugin has that, only the node's end is
+/// looked at, and the age is not known.
 #[derive(Args)]
 pub struct Command {
     #[command(flatten)]
@@ -98,15 +99,15 @@ impl State {
 /// The attachments of a network, and what could not be read.
 fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::Error> {
     let mut look = Look::at(conf)?;
-    let listing = look.leases(conf)?;
-    let leases = Leases::existing(&conf.state_dir, &conf.name, &look.site.node.name)?;
+    let listing = look.attachments(conf)?;
+    let leases = look.leases(conf)?;
     let now = SystemTime::now();
     let mut rows = Vec::new();
     for lease in listing.leases {
         let holder = &lease.attachment;
         let key = Key::new(&conf.name, &holder.container_id, &holder.ifname);
         let since = leases.as_ref().map(|leases| leases.since(&key)).transpose()?.flatten();
-        let state = match lost(&mut look.kernel, look.netns, holder)? {
+        let state = match lost(&mut look, conf, holder)? {
             Some(state) => state,
             None => match changes(&look.drift, holder) {
                 0 => State::Whole,
@@ -121,26 +122,39 @@ fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::
 
 /// Whether there is anything that could be put right.
 fn lost(
-    node: &mut Netlink,
-    netns: u64,
+    look: &mut Look,
+    conf: &NetworkConf,
     holder: &Attachment,
 ) -> Result<Option<State>, crate::error::Error> {
     if holder.is_delegated() {
         return Ok(Some(State::Unknown("made for another plugin")));
     }
-    if holder.netns != netns {
+    let on_node = look.kernel.link(&holder.veth)?;
+    let Some(sandbox) = &holder.sandbox else {
+        return Ok(Some(unleased(conf, on_node.as_ref())));
+    };
+    if holder.netns != look.netns {
         return Ok(Some(State::Unknown("made in another network namespace")));
     }
-    let Some(on_node) = node.link(&holder.veth)? else {
+    let Some(on_node) = on_node else {
         return Ok(Some(State::Lost("the node's end of the veth pair is gone")));
     };
-    let sandbox = Path::new(holder.sandbox.as_deref().unwrap_or_default());
-    let Some(sandbox) = Netns::open(sandbox)? else {
+    let Some(sandbox) = Netns::open(Path::new(sandbox))? else {
         return Ok(Some(State::Lost("the pod's network namespace is gone")));
     };
     let in_pod = Netlink::open_in(sandbox)?.link(&holder.ifname)?;
     let ours = in_pod.is_some_and(|link| link.peer == Some(on_node.dev.index));
     Ok((!ours).then_some(State::Lost("the pod has lost the interface")))
+}
+
+/// Of an attachment without a lease only the node's end is known.
+fn unleased(conf: &NetworkConf, on_node: Option<&Link>) -> State {
+    match on_node {
+        None => State::Lost("the node's end of the veth pair is gone"),
+        Some(link) if !link.up => State::Lost("the node's end of the veth pair is down"),
+        Some(_) if conf.ipam.is_some() => State::Unknown("another IPAM plugin has its lease"),
+        Some(_) => State::Lost("it has no lease: its addresses may be given again"),
+    }
 }
 
 /// How many changes `flatnet sync` would make to an attachment.
@@ -199,7 +213,7 @@ impl Row {
         let holder = &self.lease.attachment;
         json!({
             "network": self.network,
-            "containerID": holder.container_id,
+            "containerID": Some(&holder.container_id).filter(|id| !id.is_empty()),
             "pod": holder.pod,
             "ifname": holder.ifname,
             "addresses": self.lease.addresses,

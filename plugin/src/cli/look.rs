@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::kernel::{Mode, Netlink};
 use crate::overlay::Site;
 use crate::sync::{self, Report};
+use crate::unleased;
 
 /// What should stand, what does, and who can be asked for more.
 pub struct Look {
@@ -33,14 +34,27 @@ impl Look {
         Ok(Self { kernel, netns, site, drift })
     }
 
-    /// The leases of this node, none if it never had any.
+    /// The attachments of this node: by their leases, and those that have none by what the kernel
+    /// tells; these lack a sandbox.
+    ///
+    /// # Errors
+    /// The state folder cannot be read, or the kernel cannot be asked.
+    pub fn attachments(&mut self, conf: &NetworkConf) -> Result<Listing, Error> {
+        let ends = unleased::node_ends(&mut self.kernel, &conf.name)?;
+        let mut listing = match self.leases(conf)? {
+            Some(leases) => leases.list()?,
+            None => Listing::default(),
+        };
+        let more = unleased::attachments(&mut self.kernel, &conf.name, ends, &listing.leases)?;
+        listing.leases.extend(more);
+        Ok(listing)
+    }
+
+    /// The leases of this node; `None` if it never had any.
     ///
     /// # Errors
     /// The state folder cannot be read.
-    pub fn leases(&self, conf: &NetworkConf) -> Result<Listing, Error> {
-        match Leases::existing(&conf.state_dir, &conf.name, &self.site.node.name)? {
-            Some(leases) => Ok(leases.list()?),
-            None => Ok(Listing::default()),
-        }
+    pub fn leases(&self, conf: &NetworkConf) -> Result<Option<Leases>, Error> {
+        Ok(Leases::existing(&conf.state_dir, &conf.name, &self.site.node.name)?)
     }
 }

@@ -138,6 +138,10 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
         (_, Mode::Apply) => format!("{count} changes made"),
     };
     let mut text = format!("{} on {}: {what}\n", conf.name, report.node);
+    if report.unleased > 0 {
+        let ipam = conf.ipam.as_deref().unwrap_or_default();
+        text += &format!("  not looked at: pods with addresses of {ipam}: {}\n", report.unleased);
+    }
     if count > TOLD && mode == Mode::Apply {
         return text;
     }
@@ -160,6 +164,7 @@ fn document(conf: &NetworkConf, report: &Report) -> Value {
         "node": report.node,
         "changes": report.changes.words().collect::<Vec<_>>(),
         "pods": pods.collect::<Vec<_>>(),
+        "unleased": report.unleased,
         "problems": report.problems,
     })
 }

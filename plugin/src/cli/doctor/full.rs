@@ -11,10 +11,10 @@ use crate::cli::status::usage;
 use crate::error::Error;
 use crate::living::lives;
 
-/// Counts the leases of living pods: the next ADD takes the others back.
+/// Counts the addresses of living pods: the next ADD takes the others back.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let conf = scene.conf;
-    let leases = scene.look.leases(conf)?.leases;
+    let leases = scene.look.attachments(conf)?.leases;
     let mut held = BTreeSet::<IpAddr>::new();
     for lease in leases {
         let holder = &lease.attachment;

@@ -58,7 +58,7 @@ impl Command {
 
 fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     let mut look = Look::at(conf)?;
-    let listing = look.leases(conf)?;
+    let listing = look.attachments(conf)?;
     let Look { kernel, site, drift, .. } = &mut look;
     let (file, node) = (site.file(), &site.node);
     let underlay = Underlay::look(kernel, file, node)?;

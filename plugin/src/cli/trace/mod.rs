@@ -45,8 +45,8 @@ impl Command {
             let failed = |error: crate::error::Error| {
                 Error::Refused(format!("network {}: {error}; see `flatnet doctor`", conf.name))
             };
-            let look = Look::at(conf).map_err(failed)?;
-            let leases = look.leases(conf).map_err(failed)?.leases;
+            let mut look = Look::at(conf).map_err(failed)?;
+            let leases = look.attachments(conf).map_err(failed)?.leases;
             looks.push((conf, look, leases));
         }
         let all: Vec<Record> = looks.iter().flat_map(|(.., leases)| leases.clone()).collect();

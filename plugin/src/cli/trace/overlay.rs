@@ -82,9 +82,8 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
         let side = Side::look(&mut walk.look().kernel, &dev)?;
         let known = side.is_some_and(|side| side.link.up && side.neighbour(to).is_some());
         if !known {
-            return Err(
-                walk.drifted("neighbour", format!("{dev} is down or has no entry for {to}"))
-            );
+            let what = format!("{dev} is down or has no entry for {to}");
+            return Err(walk.spoiled(&lease.attachment, "neighbour", what));
         }
         return Ok(End::Arrives(format!("arrives at {}", lease.attachment)));
     }

@@ -26,23 +26,23 @@ pub fn named<'a>(leases: &'a [Record], word: &str) -> Result<Vec<&'a Record>, Er
     if found.is_empty() && !word.is_empty() {
         found = leases.iter().filter(|l| l.attachment.container_id.starts_with(word)).collect();
     }
-    let mut containers: Vec<&str> =
-        found.iter().map(|lease| &lease.attachment.container_id[..]).collect();
-    containers.sort_unstable();
-    containers.dedup();
+    let same = |a: &Record, b: &Record| {
+        let (a, b) = (&a.attachment, &b.attachment);
+        // The ID alone where it is known: a runtime may tell more of a pod at one ADD than at another.
+        a.container_id == b.container_id && (!a.container_id.is_empty() || a.pod == b.pod)
+    };
     let mean = |containers: &[&Record]| -> String {
         containers.iter().map(|lease| lease.attachment.to_string()).collect::<Vec<_>>().join(", ")
     };
-    match containers.len() {
-        0 => Err(Error::Refused(format!(
+    match found.first() {
+        None => Err(Error::Refused(format!(
             "no pod of this node is named {word:?}; `flatnet list` shows them"
         ))),
         // The container's other interfaces, too: its own routes say which a packet takes.
-        1 => {
-            let id = containers[0].to_owned();
-            Ok(leases.iter().filter(|lease| lease.attachment.container_id == id).collect())
+        Some(first) if found.iter().all(|lease| same(lease, first)) => {
+            Ok(leases.iter().filter(|lease| same(lease, first)).collect())
         }
-        _ => Err(Error::Refused(format!("{word:?} may be any of {}", mean(&found)))),
+        Some(_) => Err(Error::Refused(format!("{word:?} may be any of {}", mean(&found)))),
     }
 }
 
@@ -89,5 +89,16 @@ mod tests {
         assert!(found("web").unwrap_err().starts_with("\"web\" may be any of interface eth0 of"));
         assert!(found("nobody").unwrap_err().contains("no pod of this node is named \"nobody\""));
         assert!(found("").is_err());
+    }
+
+    #[test]
+    fn pods_whose_container_is_unknown_are_told_apart() {
+        let leases = [
+            lease("", "eth0", Some(("default", "web")), "10.1.1.1"),
+            lease("", "net1", Some(("default", "web")), "10.9.1.1"),
+            lease("", "eth0", Some(("default", "db")), "10.1.1.2"),
+        ];
+        assert_eq!(named(&leases, "web").unwrap(), [&leases[0], &leases[1]]);
+        assert_eq!(named(&leases, "10.1.1.2").unwrap(), [&leases[2]]);
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::Record;
+use flatnet_ipam::{Attachment, Record};
 
 use super::hop::{End, Hop, Trace};
 use super::overlay;
@@ -17,7 +17,10 @@ use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, KernelError, Link, Netlink, Verdict};
 use crate::side::Side;
 
-/// A network of this node with its leases.
+/// What mends an attachment that nothing tells how to mend.
+const ANEW: &str = "delete the pod, its runtime makes it anew";
+
+/// A network of this node with its attachments.
 type Network<'a> = (&'a NetworkConf, Look, Vec<Record>);
 
 /// A packet under way.
@@ -25,7 +28,7 @@ pub struct Walk<'a> {
     networks: Vec<Network<'a>>,
     /// Which of the networks it goes by.
     at: usize,
-    /// `None` if the pod's network namespace is gone.
+    /// `None` if the pod's network namespace is gone, or not known.
     pod: Option<Netlink>,
     lease: Record,
     source: IpAddr,
@@ -113,7 +116,9 @@ impl<'a> Walk<'a> {
             Ok(end) | Err(Stop::End(end)) => end,
             Err(Stop::Failed(error)) => return Err(error),
         };
-        let title = format!("{} ({}) to {}", self.lease.attachment, self.source, self.to);
+        let holder = &self.lease.attachment;
+        let from = if holder.sandbox.is_some() { "" } else { ", from the node's end on" };
+        let title = format!("{holder} ({}) to {}{from}", self.source, self.to);
         Ok(Trace { title, hops: std::mem::take(&mut self.hops), end })
     }
 
@@ -126,6 +131,20 @@ impl<'a> Walk<'a> {
         End::stops(at, what, &self.sync).into()
     }
 
+    /// It ends at what is wrong about a pod's attachment: of one without a lease `flatnet sync` knows
+    /// too little.
+    pub(super) fn spoiled(
+        &self,
+        holder: &Attachment,
+        at: &'static str,
+        what: impl Into<String>,
+    ) -> Stop {
+        match holder.sandbox {
+            Some(_) => self.drifted(at, what),
+            None => End::stops(at, what, ANEW).into(),
+        }
+    }
+
     pub(super) fn look(&mut self) -> &mut Look {
         &mut self.networks[self.at].1
     }
@@ -136,15 +155,21 @@ impl<'a> Walk<'a> {
 
     fn follow(&mut self) -> Result<End, Stop> {
         let holder = self.lease.attachment.clone();
-        self.passes("lease", format!("{} is held by {holder}", self.source));
+        match holder.sandbox {
+            Some(_) => self.passes("lease", format!("{} is held by {holder}", self.source)),
+            None => {
+                let what = format!("{} has no lease here, but leads to {holder}", self.source);
+                self.passes("route back", what);
+            }
+        }
         let on_node = Side::look(&mut self.look().kernel, &holder.veth)?;
         let Some(on_node) = on_node else {
             let what = format!("{}, the node's end of the pod's veth pair, is gone", holder.veth);
-            return Err(
-                End::stops("veth", what, "delete the pod, its runtime makes it anew").into()
-            );
+            return Err(End::stops("veth", what, ANEW).into());
         };
-        self.leave_pod(&on_node.link)?;
+        if holder.sandbox.is_some() {
+            self.leave_pod(&on_node.link)?;
+        }
         self.enter_node(&on_node)?;
         self.filters()?;
         self.route(on_node.link.dev.index)
@@ -159,7 +184,7 @@ impl<'a> Walk<'a> {
         };
         let Some((pod, side)) = side else {
             let what = format!("the pod's network namespace or its {ifname} is gone");
-            return Err(End::stops("pod", what, "delete the pod, its runtime makes it anew").into());
+            return Err(End::stops("pod", what, ANEW).into());
         };
         let gateway = attachment::gateway(self.to.is_ipv4());
         let verdict = pod.decide(self.to, None)?;
@@ -205,18 +230,19 @@ impl<'a> Walk<'a> {
     /// The node's end of the veth pair.
     fn enter_node(&mut self, on_node: &Side) -> Result<(), Stop> {
         let name = &on_node.link.dev.name;
+        let spoiled = |what| Err(self.spoiled(&self.lease.attachment, "veth", what));
         if !on_node.link.up {
-            return Err(self.drifted("veth", format!("{name} is down")));
+            return spoiled(format!("{name} is down"));
         }
         if self.to.is_ipv4() && !on_node.forwards {
-            return Err(self.drifted("veth", format!("forwarding is off on {name}")));
+            return spoiled(format!("forwarding is off on {name}"));
         }
         let (source, index) = (self.source, on_node.link.dev.index);
         match self.look().kernel.decide(source, None)? {
             Verdict::Send { dev, .. } if dev == index => {}
             _ => {
                 let what = format!("{source} is not routed back to {name}: taken for forged");
-                return Err(self.drifted("veth", what));
+                return Err(self.spoiled(&self.lease.attachment, "veth", what));
             }
         }
         self.passes("veth", format!("{name}, MTU {}", on_node.link.mtu));

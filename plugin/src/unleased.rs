@@ -1,0 +1,145 @@
+//! Attachments of which no lease tells, as the node's end of their veth pairs shows them: those whose
+//! addresses another IPAM plugin gave, which keeps its own books.
+//!
+//! The alias names network, pod and interface, and host routes lead to the addresses. Where the pod's
+//! namespace is, and mostly its container's ID, is written nowhere.
+
+use std::collections::BTreeSet;
+
+use flatnet_ipam::{Attachment, Pod, Record};
+use ipnetwork::IpNetwork;
+
+use crate::desired;
+use crate::error::Error;
+use crate::kernel::{Kernel, Link, LinkKind, Route};
+
+/// The node's ends of a network's attachments.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn node_ends(kernel: &mut dyn Kernel, network: &str) -> Result<Vec<Link>, Error> {
+    let mut links = kernel.links()?;
+    links.retain(|link| link.kind == LinkKind::Veth && holder(network, link).is_some());
+    Ok(links)
+}
+
+/// Those of the ends that are still there and that none of the leases has, which were read after the
+/// ends: an ADD writes its lease before it makes its veth, a DEL removes them in the other order.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn attachments(
+    kernel: &mut dyn Kernel,
+    network: &str,
+    ends: Vec<Link>,
+    leases: &[Record],
+) -> Result<Vec<Record>, Error> {
+    let leased: BTreeSet<&str> = leases.iter().map(|lease| &lease.attachment.veth[..]).collect();
+    let mut unleased = Vec::new();
+    for link in ends {
+        if !leased.contains(&link.dev.name[..]) && kernel.link(&link.dev.name)?.is_some() {
+            unleased.push(link);
+        }
+    }
+    if unleased.is_empty() {
+        return Ok(Vec::new());
+    }
+    let routes = kernel.our_routes()?;
+    let record = |link: &Link| {
+        let attachment = holder(network, link)?;
+        let to_it = routes.iter().filter(|(dev, _)| *dev == link.dev.index);
+        let addresses = to_it.filter_map(|(_, Route { dst, .. })| {
+            (IpNetwork::from(dst.ip()) == *dst).then_some(dst.ip())
+        });
+        let mut addresses: Vec<_> = addresses.collect();
+        addresses.sort();
+        Some(Record { attachment, addresses })
+    };
+    Ok(unleased.iter().filter_map(record).collect())
+}
+
+/// Who an alias says it is: see [`crate::attachment::alias`].
+fn holder(network: &str, link: &Link) -> Option<Attachment> {
+    let alias = link.alias.as_deref()?.strip_prefix(&desired::alias(network, ""))?;
+    let (pod, ifname) = alias.rsplit_once('/')?;
+    let (namespace, name) = pod.split_once('/')?;
+    let named = namespace != "-";
+    Some(Attachment {
+        // Without a namespace it is the container's ID, or the name of a pod that has no namespace.
+        container_id: if named { String::new() } else { name.into() },
+        ifname: ifname.into(),
+        veth: link.dev.name.clone(),
+        netns: 0,
+        pod: Pod {
+            namespace: named.then(|| namespace.into()),
+            name: named.then(|| name.into()),
+            uid: None,
+        },
+        sandbox: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Change;
+    use crate::kernel::fake::Fake;
+
+    fn node() -> Fake {
+        let mut node = Fake::default();
+        for (name, alias, kind, addresses) in [
+            (
+                "veth1",
+                "flatnet:pods/default/web/eth0",
+                LinkKind::Veth,
+                &["10.1.1.7", "fd00::7"][..],
+            ),
+            ("veth2", "flatnet:pods/-/c2/net1", LinkKind::Veth, &["10.1.1.8"]),
+            ("veth3", "flatnet:others/-/c3/eth0", LinkKind::Veth, &["10.9.1.1"]),
+            ("veth4", "flatnet:pods/-/c4/eth0", LinkKind::Veth, &["10.1.1.9"]),
+            ("flat.7", "flatnet:pods/node-a", LinkKind::Other("vxlan".into()), &[]),
+        ] {
+            node.add(name, 1450, &[], kind);
+            let dev = node.links[name].link.dev.clone();
+            let route = |address: &&str| {
+                let dst = IpNetwork::from(address.parse::<std::net::IpAddr>().unwrap());
+                let (gateway, onlink, source, metric) = (None, false, None, None);
+                Change::AddRoute(Route { dst, gateway, onlink, source, metric })
+            };
+            let alias = std::iter::once(Change::Alias(alias.into()));
+            let changes: Vec<_> = alias.chain(addresses.iter().map(route)).collect();
+            node.apply(&dev, &changes).unwrap();
+        }
+        node
+    }
+
+    #[test]
+    fn what_no_lease_has_is_told_by_alias_and_routes() {
+        let mut node = node();
+        let attachment = Attachment { veth: "veth4".into(), ..Attachment::default() };
+        let leases = [Record { attachment, addresses: Vec::new() }];
+        let ends = node_ends(&mut node, "pods").unwrap();
+        let found = attachments(&mut node, "pods", ends, &leases).unwrap();
+        let told: Vec<String> = found
+            .iter()
+            .map(|record| format!("{} {:?}", record.attachment, record.addresses))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "interface eth0 of pod default/web [10.1.1.7, fd00::7]",
+                "interface net1 of container c2 [10.1.1.8]",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_goes_meanwhile_is_not_told() {
+        let mut node = node();
+        let ends = node_ends(&mut node, "pods").unwrap();
+        for name in ["veth1", "veth2", "veth4"] {
+            node.delete_link(name).unwrap();
+        }
+        assert_eq!(attachments(&mut node, "pods", ends, &[]).unwrap(), []);
+    }
+}
