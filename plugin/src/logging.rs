@@ -15,22 +15,27 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use file::LogFile;
 use time::utc;
 
-/// The configured logger: `None` is standard error.
+/// Where lines go: `None` is standard error.
 struct Logger {
     file: Mutex<Option<LogFile>>,
 }
 
-/// Starts logging. The file is opened by the first line: an ordinary ADD has none to write.
+static LOGGER: Logger = Logger { file: Mutex::new(None) };
+
+/// Starts logging, or goes on elsewhere. The file is opened by the first line: an ordinary ADD has
+/// none to write.
 pub fn start(level: LogLevel, path: Option<&Path>) {
-    let file = Mutex::new(path.map(LogFile::new));
-    if log::set_boxed_logger(Box::new(Logger { file })).is_ok() {
-        log::set_max_level(match level {
-            LogLevel::Error => LevelFilter::Error,
-            LogLevel::Warn => LevelFilter::Warn,
-            LogLevel::Info => LevelFilter::Info,
-            LogLevel::Debug => LevelFilter::Debug,
-        });
+    if let Ok(mut file) = LOGGER.file.lock() {
+        *file = path.map(LogFile::new);
     }
+    // Refused the second time, when it is this one already.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    });
 }
 
 impl Log for Logger {

@@ -174,7 +174,7 @@ impl Site {
         if moved.is_some() {
             regroup(kernel, conf, file.vni)?;
         }
-        Ok(Standing { mtu: *mtu, witness: witness(kernel, &want)? })
+        Ok(Standing { mtu: *mtu, witness: witness(kernel, &want, before)? })
     }
 
     /// The stamp of what was brought about in the namespace with this inode.
@@ -188,17 +188,24 @@ impl Site {
 
 /// An address that one of our routes leads to. One that a stranger's better route covers would
 /// make every ADD look for what is missing.
-fn witness(kernel: &mut dyn Kernel, overlay: &Overlay) -> Result<Option<IpAddr>, Error> {
+fn witness(
+    kernel: &mut dyn Kernel,
+    overlay: &Overlay,
+    before: Option<&Stamp>,
+) -> Result<Option<IpAddr>, Error> {
     let Some((_, route)) = overlay.routes.first() else { return Ok(None) };
     let address = route.dst.network();
     if kernel.our_route(address)?.is_some() {
         return Ok(Some(address));
     }
-    log::warn!(
-        "packets to {} do not take flatnet's route; `ip route get fibmatch {address}` shows whose \
-         they take",
-        route.dst
-    );
+    // Said once: `flatnet sync --watch` comes by here again and again.
+    if before.is_none_or(|before| before.witness.is_some()) {
+        log::warn!(
+            "packets to {} do not take flatnet's route; `ip route get fibmatch {address}` shows \
+             whose they take",
+            route.dst
+        );
+    }
     Ok(None)
 }
 

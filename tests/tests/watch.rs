@@ -8,6 +8,7 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::Node;
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::{cli, kernel, probe};
+use serde_json::json;
 
 /// The running command; ended when dropped.
 struct Watcher {
@@ -89,4 +90,31 @@ fn what_changes_is_put_right() {
     wait_for("the route after the file", || peer("10.244.2.0/24"));
     let said = watchers[0].said();
     assert!(said.contains("  ip route replace 10.244.2.0/24 via 10.244.2.0 "), "{said}");
+}
+
+#[test]
+fn what_it_changes_is_logged_where_the_network_says() {
+    let mut cluster = Cluster::new(2);
+    let file = cluster.folder().join("log");
+    cluster.configure("logLevel", json!("info"));
+    cluster.configure("logFile", json!(file));
+    let node = &cluster.nodes[0];
+    let lines = || -> Vec<String> {
+        let log = fs::read_to_string(&file).unwrap_or_default();
+        let text = |line: &str| line.split_once("] INFO: ").map(|(_, text)| text.to_owned());
+        log.lines().filter_map(text).collect()
+    };
+    let watcher = Watcher::start(node);
+    watcher.says(" changes made\n");
+    wait_for("the new overlay", || (!lines().is_empty()).then_some(()));
+    let before = lines();
+    assert!(before.iter().all(|line| line.starts_with("sync of pods: ")), "{before:?}");
+
+    node.netns.exec("ip route del 10.244.2.0/24");
+    wait_for("a line for the route", || {
+        let added = "sync of pods: ip route replace 10.244.2.0/24 via 10.244.2.0 dev flat.4096 ";
+        lines()[before.len()..].iter().any(|line| line.starts_with(added)).then_some(())
+    });
+    let told = watcher.said();
+    assert!(!told.contains("INFO"), "standard error has none of it: {told}");
 }

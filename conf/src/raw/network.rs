@@ -57,8 +57,8 @@ pub(crate) struct Network {
         schemars(extend("default" = "/run/flatnet"), example = "/run/flatnet")
     )]
     pub(crate) state_dir: Option<String>,
-    /// What is logged: with `info` also a line for each call of the runtime, with `debug` also each
-    /// message to the kernel as an `ip` command.
+    /// What is logged: with `info` also a line for each call of the runtime and for each change that
+    /// `flatnet sync` makes, with `debug` also each message to the kernel as an `ip` command.
     #[cfg_attr(
         feature = "schema",
         schemars(

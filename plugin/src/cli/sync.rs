@@ -9,6 +9,7 @@ use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
 use crate::kernel::Mode;
+use crate::logging;
 use crate::sync::{self, Report};
 use crate::watch::Watch;
 
@@ -91,8 +92,15 @@ impl Pass {
         let outcome = Outcome::Fine;
         let mut pass = Self { outcome, changed: false, text, documents, complaints };
         for conf in networks {
+            // What only might be done is not for the log.
+            if mode == Mode::Apply {
+                logging::start(conf.log_level, conf.log_file.as_deref());
+            }
             match run(conf, mode) {
                 Ok(report) => {
+                    if mode == Mode::Apply {
+                        log(conf, &report);
+                    }
                     pass.outcome = pass.outcome.max(judge(&report, mode));
                     pass.changed |= report.count() > 0;
                     pass.text += &words(conf, &report, mode);
@@ -117,6 +125,22 @@ fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, crate::error::Error> {
     sync::run(conf, mode, &mut move |made, all| {
         progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
     })
+}
+
+/// A line for each change at level info; a new overlay is one line. Complaints go to standard error.
+fn log(conf: &NetworkConf, report: &Report) {
+    let name = &conf.name;
+    match report.count() {
+        count if count > TOLD => log::info!("sync of {name}: {count} changes made"),
+        _ => {
+            report.changes.words().for_each(|change| log::info!("sync of {name}: {change}"));
+            for pod in &report.pods {
+                pod.changes
+                    .words()
+                    .for_each(|change| log::info!("sync of {name}: {pod}: {change}"));
+            }
+        }
+    }
 }
 
 fn judge(report: &Report, mode: Mode) -> Outcome {
