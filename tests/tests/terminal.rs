@@ -1,13 +1,16 @@
-//! What a person sees at a terminal and a script does not: how far long work is.
+//! What a person sees at a terminal and a script does not: colours, progress, tables that fit.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
-use flatnet_tests::cli::{conf_dir, prepared};
+use flatnet_tests::cli::{conf_dir, flatnet, prepared};
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
-use flatnet_tests::node::Node;
+use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::said;
 use flatnet_tests::terminal;
 use serde_json::{Value, json};
+
+/// What begins a colour.
+const ESCAPE: &str = "\x1b[";
 
 /// A command about the node's network, as a person's shell starts it.
 fn at_node(node: &Node, command: &str, args: &[&str]) -> Command {
@@ -15,6 +18,78 @@ fn at_node(node: &Node, command: &str, args: &[&str]) -> Command {
     let mut command = prepared(command, &[args, &["--conf-dir", &folder]].concat());
     command.env("TERM", "xterm");
     command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Runs what `prepare` makes, on a node: at a terminal, there with NO_COLOR, and not at one.
+fn thrice(node: &Node, prepare: impl Fn() -> Command) -> [String; 3] {
+    let (mut plain, mut with, mut piped) = (prepare(), prepare(), prepare());
+    with.env("NO_COLOR", "1");
+    [
+        stdout(&node.netns.run(|| terminal::run(&mut plain, 200))),
+        stdout(&node.netns.run(|| terminal::run(&mut with, 200))),
+        stdout(&node.netns.finish(&mut piped, b"")),
+    ]
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_wants_them() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let pod = node.add("pod");
+    cluster.nodes[1].netns.exec(&format!("ip link set {UNDERLAY} down"));
+    let help = || {
+        let mut command = prepared("--help", &[]);
+        command.env("TERM", "xterm");
+        command
+    };
+    let from = pod.container_id.clone();
+    let commands: [(&str, &dyn Fn() -> Command); 4] = [
+        ("help", &help),
+        ("trace", &|| at_node(node, "trace", &[&from, "10.244.2.1"])),
+        ("probe", &|| at_node(node, "probe", &[])),
+        ("doctor", &|| at_node(node, "doctor", &["--cni-bin-dir", "/nonexistent"])),
+    ];
+    for (name, prepare) in commands {
+        let [coloured, without, piped] = thrice(node, prepare);
+        assert!(coloured.contains(ESCAPE), "{name}: {coloured:?}");
+        assert!(!without.contains(ESCAPE), "{name} with NO_COLOR: {without:?}");
+        assert!(!piped.contains(ESCAPE), "{name} into a pipe: {piped:?}");
+        assert!(piped.lines().count() > 2, "{name}: {piped}");
+    }
+}
+
+#[test]
+fn tables_fit_the_terminal_and_a_pipe_has_a_line_for_each_pod() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let name = "a-deployment-with-a-long-name-5d78c9869d-abcde";
+    let mut pod = Pod::new("pod");
+    let args = format!("K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME={name};IgnoreUnknown=1");
+    pod.result = node.call_for("ADD", &pod).env("CNI_ARGS", &args).run().result();
+    node.netns.exec(&format!("ip neigh del {} dev {}", pod.v4(), pod.veth()));
+
+    let piped = stdout(&flatnet(node, "list", &[]));
+    let row = piped.lines().nth(1).expect("a row");
+    let addresses = format!("{}, {}", pod.v4(), pod.v6());
+    for word in [name, &addresses, pod.veth(), "drifted: 1 change to make"] {
+        assert!(row.contains(word), "{word} in {row}");
+    }
+    let mut command = at_node(node, "list", &[]);
+    let shown = stdout(&node.netns.run(|| terminal::run(&mut command, 80)));
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(shown.lines().count() > 2, "{shown}");
+    for word in
+        [&pod.v4().to_string(), &pod.v6().to_string(), pod.veth(), "kube-system/", "drifted:"]
+    {
+        assert!(shown.contains(word), "{word} in {shown}");
+    }
+    let mut command = at_node(node, "list", &[]);
+    let wide = stdout(&node.netns.run(|| terminal::run(&mut command, 200)));
+    assert_eq!(wide.lines().count(), 2, "{wide}");
 }
 
 /// The first node of a cluster and so many peers that are nowhere.

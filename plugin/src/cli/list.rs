@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::look::Look;
 use super::networks::Networks;
-use super::output::{Answer, Outcome, complain};
+use super::output::{Answer, Outcome, columns, complain};
 use super::table::{Align, Table};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, Link, Netlink};
@@ -54,7 +54,7 @@ impl Command {
                 let documents: Vec<_> = rows.iter().map(Row::json).collect();
                 Ok(Answer::json(&json!({ "attachments": documents }), outcome))
             }
-            false => Ok(Answer { text: table(&rows), outcome }),
+            false => Ok(Answer { text: table(&rows).render(columns()), outcome }),
         }
     }
 }
@@ -165,7 +165,7 @@ fn changes(drift: &Report, holder: &Attachment) -> usize {
 }
 
 /// For people.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> Table {
     let several = rows.iter().any(|row| row.network != rows[0].network);
     let columns = ["POD", "INTERFACE", "ADDRESSES", "VETH", "AGE", "STATE"];
     let network = several.then_some("NETWORK");
@@ -184,7 +184,7 @@ fn table(rows: &[Row]) -> String {
             row.state.words(),
         ]));
     }
-    table.render()
+    table
 }
 
 /// The pod, or where the runtime did not name it, the container's ID, shortened as runtimes do.
@@ -256,15 +256,16 @@ mod tests {
             row("pods", None, None, State::Drifted(1)),
         ];
         assert_eq!(
-            table(&rows),
+            table(&rows).render(None),
             "POD            INTERFACE  ADDRESSES          VETH   AGE  STATE\n\
              default/web    eth0       10.1.1.7, fd00::7  veth0  61s  whole\n\
              0123456789abc  eth0       10.1.1.7, fd00::7  veth0  61s  drifted: 1 change to make\n"
         );
         assert_eq!(rows[0].json()["whole"], true);
+        let text = |rows: &[Row]| table(rows).render(None);
         let two = [row("a", None, Some("p"), State::Whole), row("b", None, None, State::Whole)];
-        assert!(table(&two).starts_with("NETWORK  POD"), "{}", table(&two));
-        assert_eq!(table(&[]), "POD  INTERFACE  ADDRESSES  VETH  AGE  STATE\n");
+        assert!(text(&two).starts_with("NETWORK  POD"), "{}", text(&two));
+        assert_eq!(text(&[]), "POD  INTERFACE  ADDRESSES  VETH  AGE  STATE\n");
     }
 
     #[test]

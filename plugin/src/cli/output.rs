@@ -1,7 +1,7 @@
 //! What a command says: its text on standard output, complaints on standard error, its exit code.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use flatnet_conf::one_line;
@@ -50,6 +50,18 @@ impl Answer {
             Ok(()) => Ok(self.outcome),
         }
     }
+}
+
+/// How many columns the terminal has to which standard output goes; `None` where it goes elsewhere.
+pub fn columns() -> Option<usize> {
+    const USUAL: usize = 80;
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    // A terminal that does not know its size says 0.
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    Some(if columns == 0 { USUAL } else { columns.into() })
 }
 
 /// Says on standard error what went wrong; where that is closed there is nobody to tell.

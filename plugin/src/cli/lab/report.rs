@@ -87,7 +87,7 @@ impl Report {
         for (pod, row) in self.pods.iter().zip(cells) {
             table.row([pod.label.clone()].into_iter().chain(row));
         }
-        table.render()
+        table.render(None)
     }
 
     /// The same for scripts.

@@ -17,7 +17,7 @@ use super::ask::{Question, TIMEOUT};
 use super::error::Error;
 use super::list::pod_name;
 use super::networks::Networks;
-use super::output::{Answer, Outcome, complain};
+use super::output::{Answer, Outcome, columns, complain};
 use crate::error::Error as PluginError;
 use crate::kernel::Netlink;
 use crate::kernel::netns::Netns;
@@ -71,7 +71,8 @@ impl Command {
                 Ok(Answer::json(&json!({ "networks": documents }), outcome))
             }
             false => {
-                let texts: Vec<_> = reports.iter().map(Report::text).collect();
+                let within = columns();
+                let texts: Vec<_> = reports.iter().map(|report| report.text(within)).collect();
                 Ok(Answer { text: texts.join("\n"), outcome })
             }
         }

@@ -69,8 +69,9 @@ impl Report {
         })
     }
 
-    /// A row for each address: the round trip from the node, and one sign for each pod.
-    pub fn text(&self) -> String {
+    /// A row for each address: the round trip from the node, and one sign for each pod. Rows of
+    /// those that somebody does not reach stand out.
+    pub fn text(&self, within: Option<usize>) -> String {
         let pods = self.sources.get(1..).unwrap_or_default();
         let mut columns =
             vec![("NODE", Align::Left), ("ADDRESS", Align::Left), ("MS", Align::Right)];
@@ -78,6 +79,8 @@ impl Report {
             columns.push(("FROM PODS", Align::Left));
         }
         let mut table = Table::new(columns);
+        let bad = AnsiColor::Red.on_default();
+        let lost: Vec<IpAddr> = self.lost().map(|(_, target)| target.address).collect();
         for Target { node, address } in &self.targets {
             let from_node = self.sources.first().map(|source| match source.shade(*address) {
                 Shade::Blank => String::new(),
@@ -85,30 +88,17 @@ impl Report {
             });
             let signs: String = pods.iter().map(|pod| pod.shade(*address).sign()).collect();
             let row = [node.clone(), address.to_string(), from_node.unwrap_or_default()];
-            table.row(row.into_iter().chain((!pods.is_empty()).then_some(signs)));
+            let style = if lost.contains(address) { bad } else { Style::new() };
+            table.styled(style, row.into_iter().chain((!pods.is_empty()).then_some(signs)));
         }
         let mut text = format!("{} from {}\n", self.network, self.node);
-        text += &self.coloured(&table.render());
+        text += &table.render(within);
         if !pods.is_empty() {
             let legend: Vec<_> =
                 LEGEND.iter().map(|(shade, words)| format!("{} {words}", shade.sign())).collect();
             text += &format!("{}\n", legend.join("   "));
         }
         text + &self.count()
-    }
-
-    /// Rows of those that somebody does not reach stand out.
-    fn coloured(&self, table: &str) -> String {
-        let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
-        let lost: Vec<IpAddr> = self.lost().map(|(_, target)| target.address).collect();
-        let rows = self.targets.iter().map(|target| lost.contains(&target.address));
-        let lines = table.lines().zip(std::iter::once(false).chain(rows));
-        lines
-            .map(|(line, lost)| match lost {
-                true => format!("{bad}{line}{bad:#}\n"),
-                false => format!("{line}\n"),
-            })
-            .collect()
     }
 
     fn count(&self) -> String {
@@ -177,7 +167,7 @@ pub mod tests {
 
     #[test]
     fn a_row_for_each_address() {
-        let text = anstream::adapter::strip_str(&report().text()).to_string();
+        let text = anstream::adapter::strip_str(&report().text(None)).to_string();
         assert_eq!(
             text,
             "pods from a\n\
@@ -196,11 +186,11 @@ pub mod tests {
     fn without_pods_there_is_no_heat_map() {
         let mut alone = report();
         alone.sources.truncate(1);
-        let text = alone.text();
+        let text = alone.text(None);
         assert!(text.starts_with("pods from a\nNODE  ADDRESS       MS\n"), "{text}");
         assert!(text.ends_with("3 of 3 answered\n") && alone.is_complete(), "{text}");
         alone.sources[0].answers.clear();
-        assert!(alone.text().ends_with("0 of 3 answered\n"));
+        assert!(alone.text(None).ends_with("0 of 3 answered\n"));
     }
 
     #[test]

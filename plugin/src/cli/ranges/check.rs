@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::capacity::Capacity;
 use super::outside;
 use crate::cli::error::Error;
-use crate::cli::output::{Answer, Outcome, complain};
+use crate::cli::output::{Answer, Outcome, columns, complain};
 use crate::cli::table::{Align, Table};
 
 /// Reads the file and judges it. A pod outside of its node's ranges is no fault of the file's.
@@ -53,7 +53,7 @@ fn summary(path: &Path, file: &RangeFile) -> String {
         file.vni,
         file.port,
         clusters.join(", "),
-        nodes.render(),
+        nodes.render(columns()),
         file.nodes.len(),
         if file.nodes.len() == 1 { "node" } else { "nodes" },
         range_count(file),

@@ -126,7 +126,7 @@ impl View {
             let numbers = [short(range.used), short(range.free)];
             table.row([range.subnet.to_string()].into_iter().chain(numbers).chain([state.into()]));
         }
-        lines.extend(table.render().lines().map(|line| format!("  {line}")));
+        lines.extend(table.render(None).lines().map(|line| format!("  {line}")));
         lines.join("\n") + "\n"
     }
 

@@ -3,8 +3,11 @@
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use crate::cli::output::{Answer, Outcome};
+use crate::cli::output::{Answer, Outcome, columns};
 use crate::cli::table::{Align, Table};
+
+/// Before each station.
+const INDENT: &str = "  ";
 
 /// One station that the packet passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +61,11 @@ impl Trace {
         };
         match json {
             true => Answer::json(&self.json(), outcome),
-            false => Answer { text: self.text(), outcome },
+            false => Answer { text: self.text(columns()), outcome },
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, within: Option<usize>) -> String {
         // No title: the rows speak for themselves.
         let mut table = Table::new([("", Align::Left), ("", Align::Left), ("", Align::Left)]);
         for Hop { at, what } in &self.hops {
@@ -75,8 +78,8 @@ impl Trace {
                 format!("mend: {mend}\n")
             }
         };
-        let rows = table.render();
-        let lines = rows.lines().skip(1).map(|line| format!("  {}\n", coloured(line)));
+        let rows = table.render(within.map(|columns| columns.saturating_sub(INDENT.len())));
+        let lines = rows.lines().skip(1).map(|line| format!("{INDENT}{}\n", coloured(line)));
         format!("{}\n{}{end}", self.title, lines.collect::<String>())
     }
 
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn the_end_is_told_with_its_mend() {
         let whole = trace(End::Arrives("arrives at b".into()));
-        let text = |trace: &Trace| anstream::adapter::strip_str(&trace.text()).to_string();
+        let text = |trace: &Trace| anstream::adapter::strip_str(&trace.text(None)).to_string();
         assert_eq!(
             text(&whole),
             "web to 10.1.2.7\n  ok  lease      is held\n  ok  neighbour  is known\narrives at b\n"
