@@ -39,6 +39,9 @@ pub enum Command {
         pods: usize,
         #[command(flatten)]
         lab: Which,
+        /// A JSON document for scripts: the namespaces of nodes and pods, and the pods' addresses
+        #[arg(long)]
+        json: bool,
     },
     /// Show who reaches whom, with round-trip times (exit code 1 if any pair is not reached)
     Matrix {
@@ -71,7 +74,7 @@ impl Command {
             return Err(Error::Refused(problem.to_owned()));
         }
         match self {
-            Self::Up { nodes, pods, lab } => up::run(&lab.name, nodes, pods),
+            Self::Up { nodes, pods, lab, json } => up::run(&lab.name, nodes, pods, json),
             Self::Matrix { lab, json } => matrix::run(&lab.name, json),
             Self::Down { lab } => down::run(&lab.name),
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flatnet_conf::RangeFile;
 use nix::fcntl::Flock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::folder::{Folder, Root};
 use super::interrupt::Interrupt;
@@ -17,11 +17,11 @@ use super::runtime::Runtime;
 use super::underlay::Underlay;
 use super::{addresses, down, namespace, namespace_folder};
 use crate::cli::error::Error;
-use crate::cli::output::{Answer, complain};
+use crate::cli::output::{Answer, Outcome, complain};
 use crate::cli::progress::Progress;
 
 /// Builds it and says how to look at it.
-pub fn run(name: &Name, nodes: usize, pods: usize) -> Result<Answer, Error> {
+pub fn run(name: &Name, nodes: usize, pods: usize, json: bool) -> Result<Answer, Error> {
     let interrupt = Interrupt::hold()?;
     let range_file = addresses::range_file(nodes, pods, has_ipv6())?;
     let folder = Folder::of(name);
@@ -29,7 +29,10 @@ pub fn run(name: &Name, nodes: usize, pods: usize) -> Result<Answer, Error> {
     let mut building = Building::begin(folder, record)?;
     building.build(&range_file, &interrupt)?;
     let record = building.commit()?;
-    Ok(Answer::fine(words(&record, &range_file)))
+    Ok(match json {
+        true => Answer::json(&document(&record)?, Outcome::Fine),
+        false => Answer::fine(words(&record, &range_file)),
+    })
 }
 
 /// Everything that the lab will be, decided before anything is touched.
@@ -158,6 +161,20 @@ fn hint(command: &str, name: &Name) -> String {
     }
 }
 
+/// For scripts: where to `ip netns exec`, and what to reach.
+fn document(record: &Record) -> Result<Value, Error> {
+    let mut nodes = Vec::new();
+    for node in &record.nodes {
+        let mut pods = Vec::new();
+        for pod in &node.pods {
+            pods.push(json!({ "netns": pod.netns, "addresses": pod.addresses()? }));
+        }
+        nodes.push(json!({ "name": node.name, "netns": node.netns, "pods": pods }));
+    }
+    Ok(json!({ "lab": record.name, "nodes": nodes }))
+}
+
+/// For people.
 fn words(record: &Record, file: &RangeFile) -> String {
     let clusters: Vec<String> = file.cluster_cidrs.iter().map(ToString::to_string).collect();
     let nodes = record.nodes.len();

@@ -48,17 +48,19 @@ impl Command {
     /// Probes; exit code 1 if somebody does not answer.
     pub fn run(self) -> Result<Answer, Error> {
         let mut outcome = Outcome::Fine;
-        let mut reports = Vec::new();
+        let (mut reports, mut documents) = (Vec::new(), Vec::new());
         for conf in &self.networks.find()? {
             match probe(conf, self.pods) {
                 Ok(report) => {
                     let fine = if report.is_complete() { Outcome::Fine } else { Outcome::Finding };
                     outcome = outcome.max(fine);
+                    documents.push(report.json());
                     reports.push(report);
                 }
                 Err(error) => {
                     outcome = Outcome::Failed;
                     complain(&format!("network {}: {error}", conf.name));
+                    documents.push(json!({ "network": conf.name, "error": error.to_string() }));
                 }
             }
         }
@@ -66,10 +68,7 @@ impl Command {
             fs::write(path, svg::draw(&reports)).map_err(Error::file("write", path))?;
         }
         match self.json {
-            true => {
-                let documents: Vec<_> = reports.iter().map(Report::json).collect();
-                Ok(Answer::json(&json!({ "networks": documents }), outcome))
-            }
+            true => Ok(Answer::json(&json!({ "networks": documents }), outcome)),
             false => {
                 let within = columns();
                 let texts: Vec<_> = reports.iter().map(|report| report.text(within)).collect();
