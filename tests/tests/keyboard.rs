@@ -94,7 +94,10 @@ fn list_tells_of_each_attachment_whether_it_is_whole() {
     assert_eq!(of("web-2")["state"], "drifted: 1 change to make");
     assert_eq!(of("web-3")["state"], "lost: the node's end of the veth pair is gone");
     let listed = text(&flatnet(node, "list", &[]), 1);
-    let row = listed.lines().find(|line| line.starts_with("default/web-3 ")).expect("a row");
+    let rows: Vec<&str> = listed.lines().skip(1).collect();
+    let names = rows.iter().map(|row| row.split(' ').next().expect("a name"));
+    assert!(names.is_sorted(), "{listed}");
+    let row = rows.iter().find(|line| line.starts_with("default/web-3 ")).expect("a row");
     assert!(row.ends_with("lost: the node's end of the veth pair is gone"), "{row}");
 }
 

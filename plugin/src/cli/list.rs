@@ -117,6 +117,7 @@ fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::
         let age = since.and_then(|since| now.duration_since(since).ok());
         rows.push(Row { network: conf.name.clone(), lease, age, state });
     }
+    rows.sort_by_key(|row| (pod_name(&row.lease.attachment), row.lease.attachment.ifname.clone()));
     Ok((rows, listing.broken.iter().map(ToString::to_string).collect()))
 }
 
@@ -187,12 +188,15 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// The pod, or where the runtime did not name it, the container's ID, shortened as runtimes do.
+/// The pod, or where the runtime did not name it, the container's ID: of a hash as much as runtimes
+/// show.
 pub fn pod_name(holder: &Attachment) -> String {
+    let is_hash = holder.container_id.chars().all(|c| c.is_ascii_hexdigit());
     match (&holder.pod.namespace, &holder.pod.name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.clone(),
-        (_, None) => holder.container_id.chars().take(13).collect(),
+        (_, None) if is_hash => holder.container_id.chars().take(13).collect(),
+        (_, None) => holder.container_id.clone(),
     }
 }
 
@@ -266,6 +270,14 @@ mod tests {
         let two = [row("a", None, Some("p"), State::Whole), row("b", None, None, State::Whole)];
         assert!(text(&two).starts_with("NETWORK  POD"), "{}", text(&two));
         assert_eq!(text(&[]), "POD  INTERFACE  ADDRESSES  VETH  AGE  STATE\n");
+    }
+
+    #[test]
+    fn only_hashes_are_cut() {
+        let name =
+            |id: &str| pod_name(&Attachment { container_id: id.into(), ..Attachment::default() });
+        assert_eq!(name("0123456789abcdef0123"), "0123456789abc");
+        assert_eq!(name("lab-pod-1-127-and-more"), "lab-pod-1-127-and-more");
     }
 
     #[test]
