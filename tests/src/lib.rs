@@ -21,6 +21,7 @@ pub mod frame;
 pub mod grpc;
 pub mod image;
 pub mod kernel;
+pub mod lab;
 pub mod leftover;
 pub mod netns;
 pub mod nic;

@@ -2,12 +2,13 @@
 //! and with `--json` one document, whatever was found.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use flatnet_tests::cli::{conf_dir, run};
 use flatnet_tests::cluster::Cluster;
+use flatnet_tests::lab::Lab;
 use flatnet_tests::node::Node;
-use flatnet_tests::program::{bin_dir, finish, ours, require_root, said};
+use flatnet_tests::program::{bin_dir, command, finish, said};
 use serde_json::Value;
 
 /// Runs `flatnet LINE` on a node; fails the test unless it ends with that exit code. 2 has its reason
@@ -108,33 +109,27 @@ fn commands_about_files_and_networks_by_name() {
 
 #[test]
 fn commands_on_labs() {
-    require_root();
-    let name = format!("x{}", std::process::id());
-    let lab = |line: &str, code| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let mut command = Command::new(ours("flatnet"));
-        command.env_clear().arg("lab").args(&words).args(["--name", &name]);
-        judge(&finish(&mut command, b""), line, code)
+    let lab = Lab::new("x");
+    let ends = |line: &str, code| {
+        judge(&lab.run(&line.split_whitespace().collect::<Vec<_>>()), line, code)
     };
-    lab("down", 1);
-    lab("matrix", 2);
-    let up = lab("up --nodes 2 --pods 1 --json", 0);
+    ends("down", 1);
+    ends("matrix", 2);
+    let up = ends("up --nodes 2 --pods 1 --json", 0);
     let document: Value = serde_json::from_str(&up).expect("a document");
     let node = &document["nodes"][1];
-    assert_eq!(node["netns"], format!("{name}-node-2"), "{document:#}");
-    assert_eq!(node["pods"][0]["netns"], format!("{name}-pod-2-1"), "{document:#}");
+    assert_eq!(node["netns"], format!("{}-node-2", lab.name), "{document:#}");
+    assert_eq!(node["pods"][0]["netns"], format!("{}-pod-2-1", lab.name), "{document:#}");
     assert_eq!(node["pods"][0]["addresses"][0], "10.244.1.1", "{document:#}");
-    lab("up", 2);
-    lab("matrix", 0);
-    lab("matrix --json", 0);
-    let mut ip = flatnet_tests::program::command(
-        "ip",
-        ["netns", "exec", &format!("{name}-node-1"), "ip", "link", "del", "flat.4096"],
-    );
-    let deleted = finish(&mut ip, b"");
+    ends("up", 2);
+    ends("matrix", 0);
+    ends("matrix --json", 0);
+    let first = format!("{}-node-1", lab.name);
+    let deletion = ["netns", "exec", &first, "ip", "link", "del", "flat.4096"];
+    let deleted = finish(&mut command("ip", deletion), b"");
     assert!(deleted.status.success(), "{}", said(&deleted));
-    lab("matrix", 1);
-    lab("matrix --json", 1);
-    lab("down", 0);
-    lab("up --nodes 0", 2);
+    ends("matrix", 1);
+    ends("matrix --json", 1);
+    ends("down", 0);
+    ends("up --nodes 0", 2);
 }

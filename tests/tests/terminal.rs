@@ -4,8 +4,9 @@ use std::process::{Command, Output};
 
 use flatnet_tests::cli::{conf_dir, flatnet, prepared};
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::lab::Lab;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::{finish, ours, require_root, said};
+use flatnet_tests::program::said;
 use flatnet_tests::terminal;
 use serde_json::{Value, json};
 
@@ -142,23 +143,15 @@ fn a_sync_of_thousands_of_peers_says_how_far_it_is() {
 
 #[test]
 fn a_lab_of_many_nodes_says_how_far_it_is() {
-    require_root();
-    let name = format!("y{}", std::process::id());
-    let lab = |verb: &str, args: &[&str]| {
-        let mut command = Command::new(ours("flatnet"));
-        command.env_clear().arg("lab").arg(verb).args(args).args(["--name", &name]);
-        let output = match verb {
-            "up" => terminal::run(&mut command, 80),
-            _ => finish(&mut command, b""),
-        };
-        assert!(output.status.success(), "{}", said(&output));
-        String::from_utf8(output.stderr).expect("text")
-    };
-    let up = lab("up", &["--nodes", "20", "--pods", "1"]);
-    let down = lab("down", &[]);
+    let lab = Lab::new("y");
+    let up = terminal::run(&mut lab.command(&["up", "--nodes", "20", "--pods", "1"]), 80);
+    assert!(up.status.success(), "{}", said(&up));
+    let progress = String::from_utf8(up.stderr).expect("text");
     let steps = |what: &str| (1..=20).map(|n| format!("{what} {n} of 20")).collect::<Vec<_>>();
     let end = || vec!["\u{1b}[K".to_owned()];
     let expected = [steps("node"), end(), steps("pod"), end()].concat();
-    assert_eq!(up.split('\r').skip(1).collect::<Vec<_>>(), expected);
-    assert_eq!(down, "", "no terminal");
+    assert_eq!(progress.split('\r').skip(1).collect::<Vec<_>>(), expected);
+
+    let down = lab.run(&["down"]);
+    assert!(down.status.success() && down.stderr.is_empty(), "no terminal: {}", said(&down));
 }
