@@ -150,7 +150,7 @@ fn rules_that_drifted_are_put_right() {
     for (n, drift) in [
         "nft flush table inet flatnet",
         "nft flush set inet flatnet vteps-4096",
-        "nft add rule inet flatnet overlay-4096 accept",
+        "nft add rule inet flatnet vxlan-4096 accept",
         "nft delete chain inet flatnet postrouting-4096",
         "nft delete table inet flatnet",
     ]

@@ -9,7 +9,7 @@ pub(super) struct Names {
     pub(super) output: String,
     pub(super) postrouting: String,
     pub(super) pod: String,
-    pub(super) overlay: String,
+    pub(super) vxlan: String,
     pub(super) vteps: String,
     pub(super) cluster4: String,
     pub(super) cluster6: String,
@@ -24,7 +24,7 @@ impl Names {
             output: format!("output-{vni}"),
             postrouting: format!("postrouting-{vni}"),
             pod: format!("pod-{vni}"),
-            overlay: format!("overlay-{vni}"),
+            vxlan: format!("vxlan-{vni}"),
             vteps: format!("vteps-{vni}"),
             cluster4: format!("cluster4-{vni}"),
             cluster6: format!("cluster6-{vni}"),
@@ -41,6 +41,7 @@ impl Names {
         set.strip_prefix("cluster4-").or_else(|| set.strip_prefix("cluster6-"))?.parse().ok()
     }
 
+    /// In the order in which they can be removed: each before those to which its rules lead.
     pub(super) fn chains(&self) -> [&str; 7] {
         [
             &self.prerouting,
@@ -48,8 +49,8 @@ impl Names {
             &self.forward,
             &self.output,
             &self.postrouting,
+            &self.vxlan,
             &self.pod,
-            &self.overlay,
         ]
     }
 

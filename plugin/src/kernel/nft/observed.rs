@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::objects::{CHAIN_HOOK, Element, TABLE};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// The table, and in it the chains and sets that bear the network's names.
@@ -66,19 +66,24 @@ pub(super) fn chain_has_rules(answer: &[u8]) -> bool {
     find_number(answer, 6).is_some_and(|rules| rules > 0)
 }
 
-/// The network's chains: `chains` and `rules` are dumps, the former of all tables.
+/// The network's chains, in the order of their names: `chains` and `rules` are dumps, the former of
+/// all tables.
 pub(super) fn chains(
     names: &Names,
     chains: Vec<Vec<u8>>,
     rules: Vec<Vec<u8>>,
 ) -> Vec<ObservedChain> {
-    let mut observed: Vec<ObservedChain> = Vec::new();
-    for attributes in chains {
-        let name = find_text(&attributes, 3).unwrap_or_default().to_owned();
-        if find_text(&attributes, 1) == Some(TABLE) && names.chains().contains(&name.as_str()) {
-            observed.push(ObservedChain { name, attributes, rules: Vec::new() });
-        }
-    }
+    let mut found: HashMap<String, Vec<u8>> = chains
+        .into_iter()
+        .filter(|chain| find_text(chain, 1) == Some(TABLE))
+        .filter_map(|chain| Some((find_text(&chain, 3)?.to_owned(), chain)))
+        .collect();
+    let mut observed: Vec<ObservedChain> = names
+        .chains()
+        .into_iter()
+        .filter_map(|name| found.remove_entry(name))
+        .map(|(name, attributes)| ObservedChain { name, attributes, rules: Vec::new() })
+        .collect();
     for rule in rules {
         let name = find_text(&rule, 2);
         if let Some(chain) = observed.iter_mut().find(|chain| Some(chain.name.as_str()) == name) {

@@ -62,11 +62,9 @@ pub(super) fn remove(observed: &Observed) -> Vec<Message> {
     }
 }
 
-/// Chains first: their rules hold the sets. Base chains before the others, to which their rules lead.
+/// Chains first: their rules hold the sets.
 fn clear(observed: &Observed) -> impl Iterator<Item = Message> {
-    let (base, others): (Vec<_>, Vec<_>) =
-        observed.chains.iter().partition(|chain| chain.is_base());
-    let chains = base.into_iter().chain(others).map(|chain| delete_chain(&chain.name));
+    let chains = observed.chains.iter().map(|chain| delete_chain(&chain.name));
     chains.chain(observed.sets.iter().map(|set| delete_set(&set.name)))
 }
 

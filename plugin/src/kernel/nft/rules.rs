@@ -4,31 +4,31 @@
 //!
 //! ```text
 //! chain pod-4096 {
-//!   udp dport 4789 ip daddr @vteps-4096 drop
-//!   udp dport 4789 @th,96,24 4096 fib daddr type != unicast drop
 //!   fib saddr . iif oif missing drop
 //!   icmp type destination-unreachable icmp code frag-needed fib daddr type != unicast drop
 //!   icmpv6 type packet-too-big fib daddr type != unicast drop
 //! }
-//! chain overlay-4096 {
-//!   ip daddr VTEP ip saddr @vteps-4096 notrack accept
-//!   ip daddr @vteps-4096 drop
-//!   fib daddr type != unicast drop
+//! chain vxlan-4096 {
+//!   @th,96,32 V iifgroup != P ip daddr VTEP ip saddr @vteps-4096 notrack accept
+//!   iifgroup P ip daddr @vteps-4096 drop
+//!   @th,96,32 V ip daddr @vteps-4096 drop
+//!   @th,96,32 V fib daddr type != unicast drop
+//!   iifgroup P goto pod-4096
 //! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
+//!   udp dport 4789 goto vxlan-4096
 //!   iifgroup P goto pod-4096
-//!   udp dport 4789 @th,96,24 4096 goto overlay-4096
 //! }
 //! chain input-4096 { type filter hook input priority raw;               # without ipMasq
-//!   udp dport 4789 @th,96,24 4096 ip saddr @vteps-4096 ip daddr VTEP accept
-//!   udp dport 4789 @th,96,24 4096 meta nfproto ipv4 drop
+//!   udp dport 4789 @th,96,32 V ip daddr VTEP ip saddr @vteps-4096 accept
+//!   udp dport 4789 @th,96,32 V meta nfproto ipv4 drop
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
 //!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
-//!   udp dport 4789 @th,96,24 4096 notrack
+//!   udp dport 4789 @th,96,32 V notrack
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifname != "flat.4096" ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -36,9 +36,11 @@
 //! }                                                                     # and so for ip6
 //! ```
 //!
-//! `P` is the group of the network's pods, 0x66001000; `VTEP` this node's own. `@th,96,24` is the
-//! VNI: eight bytes of UDP header, four of VXLAN flags. Other users of VXLAN on the same port have
-//! another, and are left alone. What is not for the node itself is `unicast` to the fib.
+//! `P` is the group of the network's pods, 0x66001000; `VTEP` this node's own. `@th,96,32` is the
+//! VNI: eight bytes of UDP header, four of VXLAN flags. `V` is 0x00100000: the byte behind the VNI is
+//! 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes are compared faster than three. Other users
+//! of VXLAN on the same port have another VNI, and are left alone. What is not for the node itself is
+//! `unicast` to the fib.
 //!
 //! **The order.** Every packet between pods on two nodes passes these hooks seven times, a good part
 //! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
@@ -144,7 +146,7 @@ impl RuleSet {
         };
         let mut chains = vec![
             Chain { name: names.pod.clone(), base: None, rules: self.pod() },
-            Chain { name: names.overlay.clone(), base: None, rules: self.overlay() },
+            Chain { name: names.vxlan.clone(), base: None, rules: self.vxlan(&names) },
             raw(names.prerouting.clone(), Hook::Prerouting, self.prerouting(&names)),
         ];
         if !self.masquerade {
@@ -166,41 +168,32 @@ impl RuleSet {
 
     fn prerouting(&self, names: &Names) -> Vec<Rule> {
         vec![
-            self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
-            self.rule("overlay packet", [self.overlay_packet(), vec![goto(&names.overlay)]]),
+            self.rule("VXLAN", [self.to_port(), vec![goto(&names.vxlan)]]),
+            self.rule("from a pod", [self.sent_by_pod(Is::Equal), vec![goto(&names.pod)]]),
         ]
     }
 
     fn pod(&self) -> Vec<Rule> {
-        let drop = || vec![verdict(Verdict::Drop)];
         let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
-        let mut rules = vec![
-            // No VNI is looked at: a pod has no business with any VTEP. The node may have further
-            // addresses, at which others may use VXLAN.
-            self.rule(
-                "VXLAN from a pod",
-                [
-                    self.to_port(),
-                    of(self.underlay()),
-                    self.vtep(Side::Destination, Member::In),
-                    drop(),
-                ],
-            ),
-            self.rule("VXLAN from a pod", [self.overlay_packet(), for_this_node(), drop()]),
-            self.rule("spoofed source", [astray, drop()]),
-        ];
+        let mut rules = vec![self.rule("spoofed source", [astray, vec![verdict(Verdict::Drop)]])];
         rules.extend(self.too_large());
         rules
     }
 
-    fn overlay(&self) -> Vec<Rule> {
+    fn vxlan(&self, names: &Names) -> Vec<Rule> {
         let drop = || vec![verdict(Verdict::Drop)];
+        let from_pod = || self.sent_by_pod(Is::Equal);
+        let to_a_vtep = || [of(self.underlay()), self.vtep(Side::Destination, Member::In)].concat();
+        let our_vni = || self.our_vni(Is::Equal);
+        let from_others = [our_vni(), self.sent_by_pod(Is::Different)].concat();
         let untracked = vec![notrack(), verdict(Verdict::Accept)];
-        let to_any = self.vtep(Side::Destination, Member::In);
         vec![
-            self.rule("overlay packet from a VTEP", [self.vtep_to_us(), untracked]),
-            self.rule("overlay packet from no VTEP", [of(self.underlay()), to_any, drop()]),
-            self.rule("overlay packet to no VTEP", [for_this_node(), drop()]),
+            self.rule("overlay packet from a VTEP", [from_others, self.vtep_to_us(), untracked]),
+            // No VNI is looked at: a pod has no business with any VTEP.
+            self.rule("VXLAN from a pod", [from_pod(), to_a_vtep(), drop()]),
+            self.rule("overlay packet from no VTEP", [our_vni(), to_a_vtep(), drop()]),
+            self.rule("overlay packet to no VTEP", [our_vni(), for_this_node(), drop()]),
+            self.rule("from a pod", [from_pod(), vec![goto(&names.pod)]]),
         ]
     }
 
@@ -324,8 +317,8 @@ impl RuleSet {
         Rule { comment: format!("{}: {why}", self.network), expressions: parts.concat() }
     }
 
-    fn sent_by_pod(&self) -> Vec<Attribute> {
-        vec![meta(Meta::InputGroup), compare(Is::Equal, &self.group.to_ne_bytes())]
+    fn sent_by_pod(&self, is: Is) -> Vec<Attribute> {
+        vec![meta(Meta::InputGroup), compare(is, &self.group.to_ne_bytes())]
     }
 
     fn to_port(&self) -> Vec<Attribute> {
@@ -339,8 +332,7 @@ impl RuleSet {
     }
 
     fn our_vni(&self, is: Is) -> Vec<Attribute> {
-        let vni = self.vni.to_be_bytes();
-        vec![payload(Header::Transport, 12, 3), compare(is, &vni[1..])]
+        vec![payload(Header::Transport, 12, 4), compare(is, &(self.vni << 8).to_be_bytes())]
     }
 
     fn vtep(&self, side: Side, member: Member) -> Vec<Attribute> {

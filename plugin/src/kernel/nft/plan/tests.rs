@@ -70,18 +70,18 @@ fn builds_all_in_an_empty_namespace() {
             "add set cluster4-7",
             "add elements of set cluster4-7",
             "add chain pod-7",
-            "add rule \"pods: VXLAN from a pod\" to chain pod-7",
-            "add rule \"pods: VXLAN from a pod\" to chain pod-7",
             "add rule \"pods: spoofed source\" to chain pod-7",
             "add rule \"pods: path MTU from a pod\" to chain pod-7",
             "add rule \"pods: path MTU from a pod\" to chain pod-7",
-            "add chain overlay-7",
-            "add rule \"pods: overlay packet from a VTEP\" to chain overlay-7",
-            "add rule \"pods: overlay packet from no VTEP\" to chain overlay-7",
-            "add rule \"pods: overlay packet to no VTEP\" to chain overlay-7",
+            "add chain vxlan-7",
+            "add rule \"pods: overlay packet from a VTEP\" to chain vxlan-7",
+            "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
+            "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
+            "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
+            "add rule \"pods: from a pod\" to chain vxlan-7",
             "add chain prerouting-7",
+            "add rule \"pods: VXLAN\" to chain prerouting-7",
             "add rule \"pods: from a pod\" to chain prerouting-7",
-            "add rule \"pods: overlay packet\" to chain prerouting-7",
             "add chain output-7",
             "add rule \"pods: overlay packet\" to chain output-7",
             "add chain postrouting-7",
@@ -142,8 +142,8 @@ fn other_intervals_rebuild_everything() {
             "delete chain prerouting-7",
             "delete chain output-7",
             "delete chain postrouting-7",
+            "delete chain vxlan-7",
             "delete chain pod-7",
-            "delete chain overlay-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
@@ -156,17 +156,17 @@ fn drift_is_repaired_where_it_is() {
     let want = want(2, CLUSTER);
     type Drift = fn(&mut Observed);
     let cases: [(&str, Drift, &[&str]); 6] = [
-        ("a rule was deleted", |o| drop(o.chains[1].rules.remove(0)), &["flush chain overlay-7"]),
+        ("a rule was deleted", |o| drop(o.chains[3].rules.remove(0)), &["flush chain vxlan-7"]),
         (
             "a stranger's rule",
             |o| {
-                let rule = o.chains[1].rules[0].clone();
-                o.chains[3].rules.push(rule);
+                let rule = o.chains[3].rules[0].clone();
+                o.chains[1].rules.push(rule);
             },
             &["flush chain output-7"],
         ),
-        ("rules in another order", |o| o.chains[2].rules.swap(0, 1), &["flush chain prerouting-7"]),
-        ("a chain was deleted", |o| drop(o.chains.remove(3)), &["add chain output-7"]),
+        ("rules in another order", |o| o.chains[0].rules.swap(0, 1), &["flush chain prerouting-7"]),
+        ("a chain was deleted", |o| drop(o.chains.remove(1)), &["add chain output-7"]),
         ("the table sleeps", |o| o.table.as_mut().unwrap().flags = 1, &["add the table"]),
         (
             "an element was deleted",
@@ -197,7 +197,7 @@ fn a_policy_of_drop_is_drift() {
             other => other,
         })
         .collect();
-    observed.chains[2].attributes = bytes(&attributes);
+    observed.chains[0].attributes = bytes(&attributes);
     let actions = to_do(&observed, &want);
     assert_eq!(actions[..2], ["delete chain prerouting-7", "add chain prerouting-7"]);
 }
@@ -206,9 +206,9 @@ fn a_policy_of_drop_is_drift() {
 fn a_base_chain_in_the_place_of_another_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    observed.chains[1].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
+    observed.chains[3].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
     let actions = to_do(&observed, &want);
-    assert_eq!(actions[..2], ["delete chain overlay-7", "add chain overlay-7"]);
+    assert_eq!(actions[..2], ["delete chain vxlan-7", "add chain vxlan-7"]);
 }
 
 #[test]
@@ -283,8 +283,8 @@ fn the_table_goes_with_its_last_network() {
             "delete chain prerouting-7",
             "delete chain output-7",
             "delete chain postrouting-7",
+            "delete chain vxlan-7",
             "delete chain pod-7",
-            "delete chain overlay-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
@@ -292,7 +292,7 @@ fn the_table_goes_with_its_last_network() {
     assert_eq!(actions(&remove(&Observed::default())), [""; 0]);
 }
 
-/// Dumped by kernel 6.18 for a rule like the second of `pod-7`: other order of attributes than we
+/// Dumped by kernel 6.18 for a rule like the first of `pod-7`: other order of attributes than we
 /// send, no nesting flags, a handle and a position.
 #[test]
 fn a_rule_as_the_kernel_dumps_it_is_ours() {
@@ -306,9 +306,9 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
     let rules = want(2, CLUSTER).chains(false).remove(0).rules;
-    assert!(includes(dump, &rules[2].attributes()));
+    assert!(includes(dump, &rules[0].attributes()));
     assert!(!includes(dump, &rules[1].attributes()));
     let mut accepts = dump.to_vec();
     accepts[dump.len() - 29] = 1; // the verdict's code
-    assert!(!includes(&accepts, &rules[2].attributes()));
+    assert!(!includes(&accepts, &rules[0].attributes()));
 }

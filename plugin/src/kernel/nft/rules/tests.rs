@@ -28,25 +28,18 @@ fn outline(want: &RuleSet, in_company: bool) -> Vec<(String, Vec<String>)> {
 #[test]
 fn each_chain_is_there_for_a_reason() {
     let always = [
+        ("pod-7", &["spoofed source", "path MTU from a pod", "path MTU from a pod"][..]),
         (
-            "pod-7",
-            &[
-                "VXLAN from a pod",
-                "VXLAN from a pod",
-                "spoofed source",
-                "path MTU from a pod",
-                "path MTU from a pod",
-            ][..],
-        ),
-        (
-            "overlay-7",
+            "vxlan-7",
             &[
                 "overlay packet from a VTEP",
+                "VXLAN from a pod",
                 "overlay packet from no VTEP",
                 "overlay packet to no VTEP",
+                "from a pod",
             ],
         ),
-        ("prerouting-7", &["from a pod", "overlay packet"]),
+        ("prerouting-7", &["VXLAN", "from a pod"]),
     ];
     let input: (&str, &[&str]) =
         ("input-7", &["overlay packet", "overlay packet from or to no VTEP"]);
@@ -105,33 +98,33 @@ fn the_rule_against_strangers_reads_as_documented() {
     let chains = rule_set(V4, DUAL).chains(false);
     let hooks = |chain: &Chain| chain.base.map(|base| (base.hook, base.priority));
     assert_eq!(hooks(&chains[2]), Some((Hook::Prerouting, -300)));
-    let overlay_packet = [
+    let to_port = [
         meta(Meta::Transport),
         compare(Is::Equal, &[17]),
         payload(Header::Transport, 2, 2),
         compare(Is::Equal, &[0x12, 0xb5]),
-        payload(Header::Transport, 12, 3),
-        compare(Is::Equal, &[0, 0, 7]),
     ];
-    let expected = [overlay_packet.to_vec(), vec![goto("overlay-7")]].concat();
-    assert_eq!(chains[2].rules[1].expressions, expected);
+    let expected = [to_port.to_vec(), vec![goto("vxlan-7")]].concat();
+    assert_eq!(chains[2].rules[0].expressions, expected);
     assert_eq!(hooks(&chains[1]), None);
-    assert_eq!(
-        chains[1].rules[0].expressions,
-        [
-            meta(Meta::Family),
-            compare(Is::Equal, &[2]),
-            payload(Header::Network, 16, 4),
-            compare(Is::Equal, &[192, 168, 50, 1]),
-            payload(Header::Network, 12, 4),
-            lookup(Member::In, "vteps-7"),
-            notrack(),
-            verdict(Verdict::Accept),
-        ]
-    );
-    let for_this_node = [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes())];
-    let expected = [for_this_node.to_vec(), vec![verdict(Verdict::Drop)]].concat();
-    assert_eq!(chains[1].rules[2].expressions, expected);
+    let our_vni = [payload(Header::Transport, 12, 4), compare(Is::Equal, &[0, 0, 7, 0])];
+    let from_a_vtep = [
+        meta(Meta::InputGroup),
+        compare(Is::Different, &0x6600_0007_u32.to_ne_bytes()),
+        meta(Meta::Family),
+        compare(Is::Equal, &[2]),
+        payload(Header::Network, 16, 4),
+        compare(Is::Equal, &[192, 168, 50, 1]),
+        payload(Header::Network, 12, 4),
+        lookup(Member::In, "vteps-7"),
+        notrack(),
+        verdict(Verdict::Accept),
+    ];
+    let expected = [&our_vni[..], &from_a_vtep].concat();
+    assert_eq!(chains[1].rules[0].expressions, expected);
+    let for_this_node =
+        [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes()), verdict(Verdict::Drop)];
+    assert_eq!(chains[1].rules[3].expressions, [&our_vni[..], &for_this_node].concat());
 }
 
 #[test]
