@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::route::{RouteMessage, RouteType};
+use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -66,7 +66,10 @@ impl Netlink {
     ) -> Result<Option<RouteNetlinkMessage>, KernelError> {
         let mut result = Ok(None);
         self.socket.exchange([request], |_, answer| match answer {
-            Answer::Message(message) => result = Ok(Some(*message)),
+            Answer::Message(row) => {
+                let unreadable = |reason| KernelError::Answer { request: command.into(), reason };
+                result = row.decode().map(Some).map_err(unreadable);
+            }
             Answer::Refused { errno, extended } => {
                 result = Err(KernelError::Refused { request: command.into(), errno, extended });
             }
@@ -100,8 +103,8 @@ impl Netlink {
         let request = Request { message: encode::get_path(address), flags: 0 };
         let mut local = false;
         self.socket.exchange([request], |_, answer| {
-            if let Answer::Message(message) = answer {
-                local = matches!(*message, RouteNetlinkMessage::NewRoute(route)
+            if let Answer::Message(row) = answer {
+                local = matches!(row.decode(), Ok(RouteNetlinkMessage::NewRoute(route))
                     if route.header.kind == RouteType::Local);
             }
         })?;
@@ -116,16 +119,12 @@ impl Netlink {
     fn route_tables(
         &mut self,
         get: impl Fn(AddressFamily) -> RouteNetlinkMessage,
-        decode: fn(&RouteMessage) -> Option<(u32, Route)>,
+        decode: fn(&[u8]) -> Option<(u32, Route)>,
     ) -> Result<Vec<(u32, Route)>, KernelError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let rows = self.socket.dump("ip route show", get(family), |row| {
-                Ok(match row.decode()? {
-                    RouteNetlinkMessage::NewRoute(message) => decode(&message),
-                    _ => None,
-                })
-            });
+            let read = |row: Row<'_>| Ok(decode(row.payload));
+            let rows = self.socket.dump("ip route show", get(family), read);
             match rows {
                 // A kernel without IPv6 has no such table.
                 Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {}
@@ -236,8 +235,8 @@ impl Kernel for Netlink {
         let mut learned = Vec::new();
         self.socket.exchange(requests, |index, answer| {
             // A refusal means that there is no route now, which is what None says.
-            if let (Some(path), Answer::Message(message)) = (paths.get_mut(index), answer) {
-                if let RouteNetlinkMessage::NewRoute(message) = *message {
+            if let (Some(path), Answer::Message(row)) = (paths.get_mut(index), answer) {
+                if let Ok(RouteNetlinkMessage::NewRoute(message)) = row.decode() {
                     *path = decode::path(&message);
                     if decode::is_learned(&message) {
                         learned.push(index);
@@ -252,8 +251,8 @@ impl Kernel for Netlink {
             .map(|index| Request { message: encode::get_matching_route(to[*index]), flags: 0 });
         self.socket.exchange(requests, |nth, answer| {
             let path = learned.get(nth).and_then(|index| paths.get_mut(*index)?.as_mut());
-            if let (Some(path), Answer::Message(message)) = (path, answer) {
-                if let RouteNetlinkMessage::NewRoute(message) = *message {
+            if let (Some(path), Answer::Message(row)) = (path, answer) {
+                if let Ok(RouteNetlinkMessage::NewRoute(message)) = row.decode() {
                     path.mtu = decode::route_mtu(&message);
                 }
             }
@@ -264,14 +263,17 @@ impl Kernel for Netlink {
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
         let command = format!("ip route get fibmatch {to}");
         let request = Request { message: encode::get_matching_route(to), flags: 0 };
-        match self.ask(&command, request) {
-            Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(decode::route(&message)),
-            Ok(_) => Err(KernelError::Answer { request: command, reason: "no route in it".into() }),
-            Err(e) if matches!(e.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => {
-                Ok(None)
+        let mut found = Ok(None);
+        log::debug!("{command}");
+        self.socket.exchange([request], |_, answer| match answer {
+            Answer::Message(row) => found = Ok(decode::route(row.payload)),
+            Answer::Refused { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. } => {}
+            Answer::Refused { errno, extended } => {
+                let request = command.clone();
+                found = Err(KernelError::Refused { request, errno, extended });
             }
-            Err(e) => Err(e),
-        }
+        })?;
+        found
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {

@@ -38,8 +38,8 @@ pub struct Request {
 }
 
 /// The kernel's answer to one request.
-pub enum Answer {
-    Message(Box<RouteNetlinkMessage>),
+pub enum Answer<'a> {
+    Message(Row<'a>),
     Refused { errno: Errno, extended: Option<String> },
 }
 
@@ -113,7 +113,7 @@ impl Socket {
     pub fn exchange(
         &mut self,
         requests: impl IntoIterator<Item = Request>,
-        mut on: impl FnMut(usize, Answer),
+        mut on: impl FnMut(usize, Answer<'_>),
     ) -> Result<(), KernelError> {
         let mut requests = requests.into_iter().peekable();
         let mut done = 0;
@@ -140,7 +140,7 @@ impl Socket {
     fn receive_batch(
         &mut self,
         first: u32,
-        mut on: impl FnMut(usize, Answer),
+        mut on: impl FnMut(usize, Answer<'_>),
     ) -> Result<(), KernelError> {
         let last = self.sequence;
         let mut finished = false;
@@ -156,8 +156,7 @@ impl Socket {
                     Ok(())
                 }
                 Frame::Row(sequence, row) => {
-                    let message = Box::new(row.decode()?);
-                    on(sequence.wrapping_sub(first) as usize, Answer::Message(message));
+                    on(sequence.wrapping_sub(first) as usize, Answer::Message(row));
                     Ok(())
                 }
                 Frame::Overrun => Err("it did not fit the receive buffer".into()),
