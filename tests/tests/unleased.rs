@@ -81,8 +81,11 @@ fn pods_of_another_ipam_plugin_are_told_of() {
 
     let (at, end) = trace(node, "default/web", "10.244.2.9", 0);
     assert_eq!(at, ["route back", "veth", "filters", "route"]);
-    let arrives = "arrives at node-b, if a pod there has 10.244.2.9 (`flatnet list` on node-b)";
-    assert_eq!(end["what"], arrives);
+    assert_eq!(
+        end["what"],
+        "leaves for node-b: arrives if that answers (`flatnet probe`) and a pod there has 10.244.2.9 \
+         (`flatnet list` on node-b)"
+    );
     let (_, end) = trace(node, &plain.container_id, "web", 0);
     assert_eq!(end["what"], "arrives at interface eth0 of pod default/web");
 
