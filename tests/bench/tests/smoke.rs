@@ -93,7 +93,7 @@ fn a_short_run_writes_everything() {
     assert_eq!(series(&datapath), product(&traffic, &paths));
 
     let text = fs::read_to_string(&document).unwrap();
-    for (part, bars) in [(&attach, 4), (&scale, 4), (&datapath, 4)] {
+    for (part, bars) in [(&attach, 4), (&scale, 3), (&datapath, 4)] {
         let verdicts = part["bars"].as_array().unwrap();
         assert_eq!(verdicts.len(), bars, "{verdicts:?}");
         for verdict in verdicts {
