@@ -51,3 +51,11 @@ pub fn text(output: &Output, code: i32) -> String {
 pub fn document(output: &Output, code: i32) -> Value {
     serde_json::from_str(&text(output, code)).expect("one JSON document")
 }
+
+/// Where a packet ends, as `flatnet trace` tells: the stations it passes, and the end.
+pub fn trace(node: &Node, from: &str, to: &str, code: i32) -> (Vec<String>, Value) {
+    let document = document(&flatnet(node, "trace", &[from, to, "--json"]), code);
+    let hops = document["hops"].as_array().expect("a list").iter();
+    let at = hops.map(|hop| hop["at"].as_str().expect("a station").to_owned());
+    (at.collect(), document["end"].clone())
+}

@@ -1,8 +1,8 @@
 //! The commands for people on a node: what they tell when all is well, and when it is not.
 
-use flatnet_tests::cli::{conf_dir, document, flatnet, run, text};
+use flatnet_tests::cli::{document, flatnet, text, trace};
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
-use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::node::Pod;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
@@ -99,16 +99,6 @@ fn list_tells_of_each_attachment_whether_it_is_whole() {
     assert!(names.is_sorted(), "{listed}");
     let row = rows.iter().find(|line| line.starts_with("default/web-3 ")).expect("a row");
     assert!(row.ends_with("lost: the node's end of the veth pair is gone"), "{row}");
-}
-
-/// Where a packet ends, as `flatnet trace` tells: the stations it passes, and the end.
-fn trace(node: &Node, from: &str, to: &str, code: i32) -> (Vec<String>, Value) {
-    let folder = conf_dir(node, &[]).display().to_string();
-    let output = run(node, "trace", &[from, to, "--conf-dir", &folder, "--json"]);
-    let document = document(&output, code);
-    let hops = document["hops"].as_array().expect("a list").iter();
-    let at = hops.map(|hop| hop["at"].as_str().expect("a station").to_owned());
-    (at.collect(), document["end"].clone())
 }
 
 #[test]
