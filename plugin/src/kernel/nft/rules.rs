@@ -128,13 +128,18 @@ impl RuleSet {
             interval: false,
             elements: intervals::addresses(&self.vteps),
         }];
-        for (name, family) in [(names.cluster4, Family::V4), (names.cluster6, Family::V6)] {
-            let elements = intervals::networks(&self.cluster_cidrs, family);
-            if !elements.is_empty() {
-                sets.push(Set { name, family, interval: true, elements });
-            }
-        }
+        sets.extend(self.clusters());
         sets
+    }
+
+    /// The pod network, a set for each family that it has.
+    fn clusters(&self) -> impl Iterator<Item = Set> {
+        let names = Names::of(self.vni);
+        let families = [(names.cluster4, Family::V4), (names.cluster6, Family::V6)];
+        families.into_iter().filter_map(|(name, family)| {
+            let elements = intervals::networks(&self.cluster_cidrs, family);
+            (!elements.is_empty()).then_some(Set { name, family, interval: true, elements })
+        })
     }
 
     /// The chains with their rules; `in_company` of a network that does not keep itself apart.
@@ -159,8 +164,7 @@ impl RuleSet {
         if self.masquerade {
             let base =
                 Base { kind: ChainType::Nat, hook: Hook::Postrouting, priority: PRIORITY_SRCNAT };
-            let clusters = self.sets().into_iter().filter(|set| set.interval);
-            let rules = clusters.map(|cluster| self.masquerade(&cluster)).collect();
+            let rules = self.clusters().map(|cluster| self.masquerade(&cluster)).collect();
             chains.push(Chain { name: names.postrouting, base: Some(base), rules });
         }
         chains
