@@ -82,9 +82,12 @@ fn observe(
     let dev = link.dev.index;
     let addresses = addresses_of(kernel, dev)?;
     let own: Vec<_> = addresses.iter().chain(&want.addresses).copied().collect();
-    let forwards = kernel.sysctl(&format!("net/ipv4/conf/{}/forwarding", link.dev.name))?;
+    let mut is = |setting: &str, wanted: &str| -> Result<bool, Error> {
+        let value = kernel.sysctl(&format!("net/ipv4/conf/{}/{setting}", link.dev.name))?;
+        Ok(value.is_none_or(|value| value == wanted))
+    };
     Ok(Observed {
-        forwards: forwards.is_none_or(|value| value == "1"),
+        forwards: is("forwarding", "1")? && is("rp_filter", "2")?,
         routes: routes_of(kernel, dev, &own, clusters)?,
         neighbours: kernel.neighbours(dev)?,
         fdb: kernel.fdb(dev)?,

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use crate::error::Error;
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Dev, Kernel, Neighbour, Route, Veth};
+use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Veth};
 
 /// The pod's IPv4 gateway: link-local, the same in every pod, on no device of the node.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -176,7 +176,7 @@ pub fn node_end(attachment: &Attachment<'_>) -> Vec<Change> {
 fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
     let mut changes = vec![
         Change::Alias(attachment.alias.clone()),
-        Change::Forward { strict_rp_filter: true },
+        Change::Forward(ReversePath::Strict),
         Change::NoLinkLocal,
         Change::Up,
     ];

@@ -6,14 +6,14 @@ use ipnetwork::IpNetwork;
 
 use crate::desired::{Overlay, Via};
 use crate::identity::vtep_mac;
-use crate::kernel::{Change, Dev, FdbEntry, Link, LinkKind, Neighbour, Route};
+use crate::kernel::{Change, Dev, FdbEntry, Link, LinkKind, Neighbour, ReversePath, Route};
 
 /// What stands of an overlay, as far as it is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The VXLAN device.
     pub link: Link,
-    /// Whether it forwards what comes in by it (IPv4).
+    /// Whether it forwards what comes in by it, from any source that is routed anywhere (IPv4).
     pub forwards: bool,
     /// Its addresses.
     pub addresses: Vec<IpNetwork>,
@@ -161,7 +161,7 @@ fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
         changes.push(Change::Group(want.link.group));
     }
     if !have.forwards {
-        changes.push(Change::Forward { strict_rp_filter: false });
+        changes.push(Change::Forward(ReversePath::Loose));
     }
     if !have.link.up {
         changes.push(Change::NoLinkLocal);

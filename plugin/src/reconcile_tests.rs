@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::identity::{route_metric, vtep_mac};
 use crate::kernel::fake::{Fake, FakeLink};
-use crate::kernel::{Kernel, Vxlan, VxlanLink};
+use crate::kernel::{Kernel, ReversePath, Vxlan, VxlanLink};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -175,7 +175,7 @@ fn forwarding_that_was_switched_off_is_on_again() {
     let want = overlay(1450, &[(2, 2)]);
     let fake = applied(&want);
     let have = Observed { forwards: false, ..observed(&fake.links["flat.7"]) };
-    let change = Change::Forward { strict_rp_filter: false };
+    let change = Change::Forward(ReversePath::Loose);
     assert_eq!(plan_objects(&want, &have), [(Via::Overlay, vec![change])]);
 }
 

@@ -6,7 +6,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Change, Kernel, Link, Neighbour, Route};
+use crate::kernel::{Change, Kernel, Link, Neighbour, ReversePath, Route};
 
 /// A device and what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +82,8 @@ impl Side {
             Change::Mac(mac) => link.mac == Some(*mac),
             Change::Alias(alias) => link.alias.as_ref() == Some(alias),
             Change::Group(group) => link.group == *group,
-            Change::Forward { strict_rp_filter } => {
-                self.forwards && (self.strict || !strict_rp_filter)
+            Change::Forward(reverse_path) => {
+                self.forwards && self.strict == (*reverse_path == ReversePath::Strict)
             }
             // It is no loss where it came back: nobody speaks to the address.
             Change::NoLinkLocal => true,
@@ -153,7 +153,7 @@ mod tests {
             Change::Group(7),
             Change::Mac(MAC),
             Change::Mtu(1450),
-            Change::Forward { strict_rp_filter: true },
+            Change::Forward(ReversePath::Strict),
             Change::NoLinkLocal,
             Change::Up,
             Change::AddAddress("10.1.1.7/32".parse().unwrap()),

@@ -212,7 +212,7 @@ fn packet_filter_rules_and_settings_are_put_right() {
     );
     scene.drift(
         &["sysctl -qw net/ipv4/conf/flat.4096/forwarding=0"],
-        &["sysctl -w net.ipv4.conf.flat.4096.forwarding=1"],
+        &["sysctl -w net.ipv4.conf.flat.4096.forwarding=1 net.ipv4.conf.flat.4096.rp_filter=2"],
     );
     scene.talk();
 }

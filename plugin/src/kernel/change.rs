@@ -24,11 +24,8 @@ pub enum Change {
     Group(u32),
     /// Makes the device a port of a bridge, by the bridge's index.
     Port(u32),
-    /// IPv4 settings of the device: forwarding of what comes in, and strict reverse-path filter.
-    Forward {
-        /// `rp_filter = 1`: a source address must be routed back to this device.
-        strict_rp_filter: bool,
-    },
+    /// IPv4 settings of the device: forwarding of what comes in, and reverse-path filter.
+    Forward(ReversePath),
     /// No automatic link-local address: nobody speaks to the node's end by one, and making it
     /// costs a fifth of an ADD. A kernel without IPv6 has nothing to switch off.
     NoLinkLocal,
@@ -50,6 +47,16 @@ pub enum Change {
     PutFdb(FdbEntry),
     /// Removes a FDB entry.
     DelFdb(FdbEntry),
+}
+
+/// A device's reverse-path filter (`rp_filter`). In force is the larger number of the device's and that of
+/// `all` (Documentation/networking/ip-sysctl.rst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// A source address must be routed back to this device.
+    Strict = 1,
+    /// It must be routed anywhere, whatever `all` says.
+    Loose = 2,
 }
 
 impl Change {
@@ -86,12 +93,9 @@ impl fmt::Display for ForDevice<'_> {
             Change::Alias(alias) => write!(f, "ip link set {dev} alias {alias:?}"),
             Change::Group(group) => write!(f, "ip link set {dev} group {group}"),
             Change::Port(bridge) => write!(f, "ip link set {dev} master (index {bridge})"),
-            Change::Forward { strict_rp_filter } => {
+            Change::Forward(reverse_path) => {
                 write!(f, "sysctl -w net.ipv4.conf.{dev}.forwarding=1")?;
-                if *strict_rp_filter {
-                    write!(f, " net.ipv4.conf.{dev}.rp_filter=1")?;
-                }
-                Ok(())
+                write!(f, " net.ipv4.conf.{dev}.rp_filter={}", *reverse_path as i32)
             }
             Change::NoLinkLocal => write!(f, "ip link set {dev} addrgenmode none"),
             Change::AddAddress(address) => write!(f, "ip addr add {address} dev {dev}"),
@@ -181,7 +185,7 @@ mod tests {
                 "bridge fdb delete 02:00:00:00:00:01 dev d dst 192.0.2.1 self",
             ),
             (
-                Change::Forward { strict_rp_filter: true },
+                Change::Forward(ReversePath::Strict),
                 "sysctl -w net.ipv4.conf.d.forwarding=1 net.ipv4.conf.d.rp_filter=1",
             ),
         ];

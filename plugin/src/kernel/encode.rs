@@ -194,11 +194,10 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
         Change::Group(group) => set_link(link().link_group(*group).build()),
         Change::Port(bridge) => set_link(link().controller(*bridge).build()),
-        Change::Forward { strict_rp_filter } => {
+        Change::Forward(reverse_path) => {
             let mut conf = InetDevConf::default();
             conf.forwarding = 1;
-            conf.rp_filter = i32::from(*strict_rp_filter);
-            // Zero values are left out of the message, so a filter that is on stays on.
+            conf.rp_filter = *reverse_path as i32;
             let inet = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
             set_link(link().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet])).build())
         }

@@ -291,7 +291,7 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         }
         Change::Alias(alias) => link.link.alias = Some(alias.clone()),
         Change::Group(group) => link.link.group = *group,
-        Change::Port(_) | Change::Forward { .. } | Change::NoLinkLocal => {}
+        Change::Port(_) | Change::Forward(_) | Change::NoLinkLocal => {}
         Change::AddAddress(address) if link.addresses.contains(address) => {
             return Err(Errno::EEXIST);
         }

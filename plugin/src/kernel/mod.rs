@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
-pub use change::Change;
+pub use change::{Change, ReversePath};
 pub use error::KernelError;
 pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 pub use journal::{Journal, Listener, Mode, Record};
