@@ -1,6 +1,6 @@
 //! The network between the nodes, as this one sees it: looked at once for all who need it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use flatnet_conf::{Node, RangeFile};
@@ -20,6 +20,7 @@ pub struct Underlay {
     pub peers: Vec<(IpAddr, Option<Path>)>,
     /// Index of the device that has this node's VTEP, if any has.
     pub own: Option<u32>,
+    devices: BTreeSet<String>,
 }
 
 impl Underlay {
@@ -43,7 +44,20 @@ impl Underlay {
         let paths = kernel.paths(&asked)?;
         let addresses = kernel.addresses()?;
         let own = addresses.iter().find(|(_, address)| address.ip() == node.vtep);
-        Ok(Self { peers: asked.into_iter().zip(paths).collect(), own: own.map(|(dev, _)| *dev) })
+        let own = own.map(|(dev, _)| *dev);
+        let toward: BTreeSet<u32> =
+            paths.iter().flatten().map(|path| path.dev).chain(own).collect();
+        let mut devices = BTreeSet::new();
+        for index in toward {
+            devices.extend(kernel.link_by_index(index)?.map(|link| link.dev.name));
+        }
+        Ok(Self { peers: asked.into_iter().zip(paths).collect(), own, devices })
+    }
+
+    /// The names of the devices by which outer packets of peers may come in: those toward the peers,
+    /// and the one with the VTEP.
+    pub fn devices(&self) -> &BTreeSet<String> {
+        &self.devices
     }
 
     /// The peers that no router stands before, and the index of the uplink to each; all of them where
