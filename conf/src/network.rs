@@ -47,6 +47,8 @@ pub struct NetworkConf {
     pub mtu: Option<u32>,
     /// `ipMasq`: masquerade what leaves the cluster's networks.
     pub ip_masq: bool,
+    /// `ipMasqNodes`: also what goes to other nodes' own addresses.
+    pub ip_masq_nodes: bool,
     /// `routes`: destinations to route; `None` means a default route per family.
     pub routes: Option<Vec<IpNetwork>>,
     /// `stateDir`, absolute: where leases and locks are kept.
@@ -108,6 +110,7 @@ const KEYS: Keys = Keys(&[
     ("node", LEAF),
     ("mtu", LEAF),
     ("ipMasq", LEAF),
+    ("ipMasqNodes", LEAF),
     ("routes", Keys(&[("dst", LEAF), ("gw", LEAF)])),
     ("stateDir", LEAF),
     ("logLevel", LEAF),
@@ -167,6 +170,7 @@ impl NetworkConf {
             node: fields.get(fields::node(raw.node))?,
             mtu: fields.get(fields::mtu(raw.mtu))?,
             ip_masq: raw.ip_masq.unwrap_or(false),
+            ip_masq_nodes: raw.ip_masq_nodes.unwrap_or(true),
             routes: fields.get(raw.routes.as_deref().map(fields::routes).transpose())?,
             state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             log_level: fields.get(fields::log_level(raw.log_level.as_deref()))?,

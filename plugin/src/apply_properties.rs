@@ -12,7 +12,7 @@ use proptest::sample::Index;
 use crate::apply;
 use crate::desired::{self, Overlay};
 use crate::kernel::fake::{Fake, FakeLink};
-use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Neighbour, Route};
+use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Masquerade, Neighbour, Route};
 
 const DEVICE: &str = "flat.7";
 /// The index of the device on the underlay.
@@ -110,7 +110,8 @@ impl Cluster {
 
     fn apply(&self, fake: &mut Fake) {
         let file = self.file();
-        let rules = desired::rules("pods", &file, &file.nodes[0], self.masquerade);
+        let masquerade = if self.masquerade { Masquerade::On } else { Masquerade::Off };
+        let rules = desired::rules("pods", &file, &file.nodes[0], &BTreeSet::new(), masquerade);
         apply::apply(fake, &self.want(), &rules).unwrap();
     }
 }

@@ -1,11 +1,11 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use flatnet_conf::RangeFile;
 
 use super::*;
-use crate::kernel::Vxlan;
 use crate::kernel::fake::Fake;
+use crate::kernel::{Masquerade, Vxlan};
 
 fn want() -> Overlay {
     let file = file();
@@ -14,7 +14,11 @@ fn want() -> Overlay {
 
 /// Applies an overlay of the network `pods` with its rules.
 fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
-    super::apply(kernel, want, &desired::rules("pods", &file(), &file().nodes[0], false))
+    super::apply(
+        kernel,
+        want,
+        &desired::rules("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
+    )
 }
 
 fn file() -> RangeFile {
@@ -77,7 +81,7 @@ fn another_network_with_the_same_vni_changes_nothing() {
     let error = super::apply(
         &mut fake,
         &theirs,
-        &desired::rules("storage", &file(), &file().nodes[0], true),
+        &desired::rules("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
     )
     .unwrap_err();
     assert_eq!(error.code(), 104);

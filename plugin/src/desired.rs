@@ -1,13 +1,14 @@
 //! What should stand in the kernel for the overlay: a pure function of the range file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use flatnet_conf::{Node, Range, RangeFile};
+use flatnet_conf::{NetworkConf, Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
+use crate::attachment::gateway;
 use crate::identity::{overlay_group, overlay_name, route_metric, veth_group, vtep_mac};
-use crate::kernel::{FdbEntry, Neighbour, Route, RuleSet, Vxlan, VxlanLink};
+use crate::kernel::{FdbEntry, Masquerade, Neighbour, Route, RuleSet, Vxlan, VxlanLink};
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
 /// The kernel's default would follow `ip_local_port_range`, which differs from host to host.
@@ -78,16 +79,34 @@ pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
     Vxlan { vni, local: Some(vtep), port, source_ports: SOURCE_PORTS, learning: false }
 }
 
-/// The packet filter rules that `network` wants on `node`.
-pub fn rules(network: &str, file: &RangeFile, node: &Node, masquerade: bool) -> RuleSet {
+/// What a network's configuration asks to be masqueraded.
+pub fn masquerade(conf: &NetworkConf) -> Masquerade {
+    match (conf.ip_masq, conf.ip_masq_nodes) {
+        (false, _) => Masquerade::Off,
+        (true, true) => Masquerade::On,
+        (true, false) => Masquerade::SparesNodes,
+    }
+}
+
+/// The packet filter rules that `network` wants on `node`, where peers' packets come in by the devices of
+/// these names.
+pub fn rules(
+    network: &str,
+    file: &RangeFile,
+    node: &Node,
+    underlay: &BTreeSet<String>,
+    masquerade: Masquerade,
+) -> RuleSet {
     RuleSet {
         network: network.to_owned(),
         vni: file.vni,
         port: file.port,
-        overlay: overlay_name(file.vni),
         group: veth_group(file.vni),
+        overlay_group: overlay_group(file.vni),
         vtep: node.vtep,
         vteps: file.nodes.iter().map(|node| node.vtep).collect(),
+        underlay: underlay.iter().cloned().collect(),
+        gateways: vec![gateway(true), gateway(false)],
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,
     }

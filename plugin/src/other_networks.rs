@@ -61,11 +61,12 @@ fn overlap(own: &[IpNetwork], mut others: Vec<IpNetwork>) -> Option<(IpNetwork, 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use super::*;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, LinkKind};
+    use crate::kernel::{Change, LinkKind, Masquerade};
 
     fn file(vni: u32, cidrs: &[&str]) -> RangeFile {
         let (cidrs, range) = (serde_json::to_string(cidrs).unwrap(), cidrs[0]);
@@ -83,7 +84,14 @@ mod tests {
         let dev = crate::kernel::Dev { index, name: "flat.8".into() };
         node.apply(&dev, &[Change::Alias("flatnet:storage/a".into())]).unwrap();
         let theirs = file(8, &["10.8.0.0/16", "fd00:8::/48"]);
-        node.put_rules(&desired::rules("storage", &theirs, &theirs.nodes[0], false)).unwrap();
+        node.put_rules(&desired::rules(
+            "storage",
+            &theirs,
+            &theirs.nodes[0],
+            &BTreeSet::new(),
+            Masquerade::Off,
+        ))
+        .unwrap();
         node
     }
 

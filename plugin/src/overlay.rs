@@ -170,7 +170,9 @@ impl Site {
         }
         forwarding::enable(kernel, underlay, node)?;
         let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
-        apply(kernel, &want, &desired::rules(&conf.name, file, node, conf.ip_masq))?;
+        let masquerade = desired::masquerade(conf);
+        let rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
+        apply(kernel, &want, &rules)?;
         if moved.is_some() {
             regroup(kernel, conf, file.vni)?;
         }

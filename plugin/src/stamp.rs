@@ -19,7 +19,7 @@ use crate::error::Error;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -65,6 +65,7 @@ pub struct Stamp {
     /// Options of the network configuration that went into it.
     configured_mtu: Option<u32>,
     ip_masq: bool,
+    ip_masq_nodes: bool,
 }
 
 /// What a node's overlay is made of, besides where it came from.
@@ -129,6 +130,7 @@ impl Stamp {
             ranges: applied.node.ranges.clone(),
             configured_mtu: conf.mtu,
             ip_masq: conf.ip_masq,
+            ip_masq_nodes: conf.ip_masq_nodes,
         }
     }
 
@@ -137,6 +139,7 @@ impl Stamp {
         self.source.as_ref() == Some(source)
             && self.configured_mtu == conf.mtu
             && self.ip_masq == conf.ip_masq
+            && self.ip_masq_nodes == conf.ip_masq_nodes
     }
 
     /// The stamp of the node that this namespace plays in a network: of the configured node, or of

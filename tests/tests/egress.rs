@@ -1,13 +1,16 @@
 //! What leaves the pod network, as those see it who receive it: masqueraded when asked, both
 //! families, and nothing else.
 
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use flatnet_tests::capture::Capture;
-use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
+use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
 
 /// Two nodes and a host outside with addresses of both families on the underlay.
@@ -79,22 +82,19 @@ fn tcp_source(client: &Netns, server: &Netns, to: IpAddr) -> IpAddr {
 }
 
 #[test]
-fn pods_and_nodes_see_the_pods_own_address() {
+fn pods_and_their_own_node_see_the_pods_address() {
     let (cluster, _outside, _) = scene(true);
     let [a, b] = &cluster.nodes[..] else { unreachable!() };
     let (pod, near, far) = (a.add("pod"), a.add("near"), b.add("far"));
     for (n, own) in pod.addresses().into_iter().enumerate() {
-        let mut receivers: Vec<(IpAddr, &Netns, &str)> = vec![
+        let receivers: Vec<(IpAddr, &Netns, &str)> = vec![
             (near.addresses()[n], &near.netns, "eth0"),
             (far.addresses()[n], &far.netns, "eth0"),
-            // The nodes' own addresses: of this one on the underlay and the overlay, of the other.
+            // Its own node, on the underlay and the overlay; the other one on the overlay.
             (uplink(1)[n], &a.netns, pod.veth()),
             (a.vtep_addresses()[n], &a.netns, pod.veth()),
             (b.vtep_addresses()[n], &b.netns, "flat.4096"),
         ];
-        if own.is_ipv4() {
-            receivers.push((b.vtep, &b.netns, UNDERLAY));
-        }
         for (to, netns, device) in receivers {
             assert_eq!(seen_source(&pod.netns, to, netns, device), own, "to {to}");
             probe::ping(&pod.netns, to);
@@ -102,18 +102,88 @@ fn pods_and_nodes_see_the_pods_own_address() {
     }
 }
 
-#[test]
-fn the_vtep_of_another_node_sees_an_ipv6_pod_too() {
-    let mut cluster =
-        Cluster::with(flatnet_tests::cluster::Settings { nodes: 2, mtu: 1500, v6_underlay: true });
+/// A cluster with `ipMasq`, a pod of `node-a`, and the address by which the underlay knows that node and
+/// `node-b`, of the underlay's family.
+fn to_another_node(v6_underlay: bool, nodes: Value) -> (Cluster, Pod, [IpAddr; 2]) {
+    let mut cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
     cluster.configure("ipMasq", json!(true));
-    let [a, b] = &cluster.nodes[..] else { unreachable!() };
-    discovers(a, 1);
-    let pods = cluster.fill(1);
-    let pod = &pods[0][0];
-    assert_eq!(seen_source(&pod.netns, b.vtep, &b.netns, UNDERLAY), pod.v6());
-    probe::ping(&pod.netns, b.vtep);
-    assert_eq!(seen_source(&pod.netns, a.vtep, &a.netns, pod.veth()), pod.v6());
+    cluster.configure("ipMasqNodes", nodes);
+    (1..).zip(&cluster.nodes).for_each(|(n, node)| discovers(node, n));
+    let pod = cluster.nodes[0].add("pod");
+    let addresses = [cluster.nodes[0].vtep, cluster.nodes[1].vtep];
+    (cluster, pod, addresses)
+}
+
+#[test]
+fn another_node_sees_the_node_of_a_pod() {
+    for v6_underlay in [false, true] {
+        let (cluster, pod, [own, other]) = to_another_node(v6_underlay, Value::Null);
+        let b = &cluster.nodes[1];
+        assert_eq!(seen_source(&pod.netns, other, &b.netns, UNDERLAY), own);
+        // Also where nothing of ours stands there: no route leads back to a pod.
+        assert_eq!(tcp_source(&pod.netns, &b.netns, other), own);
+        let _there = b.add("there");
+        for filter in ["0", "1", "2"] {
+            for of in ["all", UNDERLAY] {
+                kernel::set_sysctl(&b.netns, &format!("ipv4/conf/{of}/rp_filter"), filter);
+            }
+            assert_eq!(tcp_source(&pod.netns, &b.netns, other), own, "rp_filter {filter}");
+        }
+    }
+}
+
+#[test]
+fn another_node_sees_the_pod_where_that_is_asked_for() {
+    for v6_underlay in [false, true] {
+        let (cluster, pod, [_, other]) = to_another_node(v6_underlay, json!(false));
+        let b = &cluster.nodes[1];
+        let _there = b.add("there");
+        let own = pod.addresses().into_iter().find(|own| own.is_ipv4() == other.is_ipv4());
+        let own = own.expect("both families");
+        assert_eq!(seen_source(&pod.netns, other, &b.netns, UNDERLAY), own);
+        assert_eq!(tcp_source(&pod.netns, &b.netns, other), own);
+        if !v6_underlay {
+            // What it needs, as its documentation says: the packets come by the underlay, the way
+            // back is the overlay.
+            kernel::set_sysctl(&b.netns, &format!("ipv4/conf/{UNDERLAY}/rp_filter"), "1");
+            assert!(!probe::reaches(&pod.netns, other), "a strict filter lets it in");
+        }
+    }
+}
+
+/// What a node sends to a pod of another node from its address on the underlay goes by the overlay; the
+/// answer must, too.
+#[test]
+fn a_program_bound_to_the_vtep_reaches_pods_of_other_nodes() {
+    for v6_underlay in [false, true] {
+        let (cluster, _pod, [own, _]) = to_another_node(v6_underlay, Value::Null);
+        let [a, b] = &cluster.nodes[..] else { unreachable!() };
+        let far = b.add("far");
+        let to = far.addresses().into_iter().find(|to| to.is_ipv4() == own.is_ipv4());
+        let to = to.expect("both families");
+        for filter in ["0", "1", "2"] {
+            for node in [a, b] {
+                for of in ["all", UNDERLAY] {
+                    kernel::set_sysctl(&node.netns, &format!("ipv4/conf/{of}/rp_filter"), filter);
+                }
+            }
+            probe::ping_as(&a.netns, own, to);
+            let seen = a.vtep_addresses().into_iter().find(|seen| seen.is_ipv4() == to.is_ipv4());
+            let listener = far.netns.run(|| TcpListener::bind((to, 0))).unwrap();
+            let target = listener.local_addr().unwrap();
+            let _stream = a.netns.run(|| connect_as(own, target));
+            assert_eq!(Some(listener.accept().unwrap().1.ip()), seen, "rp_filter {filter}");
+        }
+    }
+}
+
+/// A TCP connection from one of the namespace's own addresses.
+fn connect_as(own: IpAddr, to: SocketAddr) -> OwnedFd {
+    let family = if own.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((own, 0)))).unwrap();
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    stream
 }
 
 #[test]

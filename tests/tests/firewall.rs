@@ -49,9 +49,9 @@ fn intrude(from: &Netns, local: IpAddr, target: &Node, vni: u32) {
     for line in [
         format!("ip link add vx0 type vxlan id {vni} local {local} remote {vtep} dstport 4789"),
         "ip link set vx0 up".to_owned(),
-        "ip addr add 10.244.66.6/32 dev vx0".to_owned(),
-        format!("ip neigh add 10.244.66.7 lladdr {mac} dev vx0 nud permanent"),
-        "ip route add 10.244.1.0/24 via 10.244.66.7 dev vx0 onlink src 10.244.66.6".to_owned(),
+        "ip addr add 10.244.2.66/32 dev vx0".to_owned(),
+        format!("ip neigh add 10.244.2.67 lladdr {mac} dev vx0 nud permanent"),
+        "ip route add 10.244.1.0/24 via 10.244.2.67 dev vx0 onlink src 10.244.2.66".to_owned(),
     ] {
         from.exec(&line);
     }
@@ -64,7 +64,7 @@ fn only_known_vteps_are_heard() {
     let (node, pod) = (&cluster.nodes[0], &pods[0][0]);
     let (outsider, address) = cluster.outsider(200);
     intrude(&outsider, address, node, cluster.network.vni);
-    let arrived = Counter::new(&pod.netns, "input", "ip saddr 10.244.66.6");
+    let arrived = Counter::new(&pod.netns, "input", "ip saddr 10.244.2.66");
     let knock = || outsider.attempt(&format!("ping -n -c 3 -i 0.01 -W 1 {}", pod.v4()));
     knock();
     assert_eq!(arrived.packets(), 0, "an unknown VTEP is heard");

@@ -31,6 +31,7 @@ fn minimal() -> NetworkConf {
         node: None,
         mtu: None,
         ip_masq: false,
+        ip_masq_nodes: true,
         routes: None,
         state_dir: "/run/flatnet".into(),
         log_level: LogLevel::Warn,
@@ -72,6 +73,7 @@ fn every_field() {
         node: Some("node-a".to_owned()),
         mtu: Some(1400),
         ip_masq: true,
+        ip_masq_nodes: true,
         routes: Some(vec!["10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()]),
         state_dir: "/var/lib/flatnet".into(),
         log_level: LogLevel::Debug,
@@ -102,6 +104,7 @@ fn keys_in_capitals() {
         cni_version: Version::V0_4_0,
         mtu: Some(1400),
         ip_masq: true,
+        ip_masq_nodes: true,
         routes: Some(vec!["10.0.0.0/8".parse().unwrap()]),
         dns: Dns { nameservers: vec!["10.96.0.10".to_owned()], ..Dns::default() },
         prev_result: Some(AddResult {

@@ -39,7 +39,7 @@ pub use journal::{Journal, Listener, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::Verdict;
 pub use netlink::Netlink;
-pub use nft::RuleSet;
+pub use nft::{Masquerade, RuleSet};
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
 /// or neighbour table: `ip route show proto 102`. What carries another number is not ours.

@@ -1,6 +1,7 @@
 //! Whether the kernel can do what flatnet asks of it: tried, in a network namespace that ends with
 //! the trial. A list of modules would say what could be loaded, not what works.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
@@ -8,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::finding::Finding;
 use super::scene::Scene;
-use crate::desired::{rules, vxlan};
+use crate::desired::{masquerade, rules, vxlan};
 use crate::error::Error;
 use crate::identity::{overlay_group, vtep_mac};
 use crate::kernel::netns::Netns;
@@ -25,7 +26,8 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         mtu: scene.mtu,
         vxlan: vxlan(vni, site.file().port, vtep),
     };
-    let rules = rules(&scene.conf.name, site.file(), &site.node, scene.conf.ip_masq);
+    let uplink = BTreeSet::from(["uplink".to_owned()]);
+    let rules = rules(&scene.conf.name, site.file(), &site.node, &uplink, masquerade(scene.conf));
     let trial = thread::scope(|scope| scope.spawn(|| trial(&link, &rules)).join());
     // A thread that panicked has told why.
     let refusals = trial.unwrap_or_else(|_| Ok(Vec::new()))?;

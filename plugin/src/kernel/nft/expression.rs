@@ -13,10 +13,12 @@ const VERDICT_REGISTER: u32 = 0;
 /// What `meta` loads (`enum nft_meta_keys`).
 #[derive(Clone, Copy)]
 pub(super) enum Meta {
-    /// Name of the device the packet came by, 16 bytes; only others' rules ask for it.
-    #[cfg(test)]
+    /// Index of the device the packet came by, four bytes in host order; 0 if there is none.
+    Input = 4,
+    /// Name of the device the packet came by, 16 bytes.
     InputName = 6,
-    /// Name of the device the packet leaves by, 16 bytes.
+    /// Name of the device the packet leaves by, 16 bytes; only others' rules ask for it.
+    #[cfg(test)]
     OutputName = 7,
     /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
     Family = 15,
@@ -136,35 +138,20 @@ pub(super) fn reverse_path() -> Attribute {
     )
 }
 
-/// Loads one byte, 1 if the IPv6 packet is a fragment. `exthdr frag`
-pub(super) fn fragment() -> Attribute {
-    const NEXTHDR_FRAGMENT: u8 = 44;
-    expression(
-        "exthdr",
-        vec![
-            Attribute::number(1, REGISTER),
-            Attribute::Value(2, vec![NEXTHDR_FRAGMENT]),
-            Attribute::number(3, 0),
-            Attribute::number(4, 1),
-            Attribute::number(5, 1), // NFT_EXTHDR_F_PRESENT
-        ],
-    )
-}
-
-/// Loads what the packet's destination is to this node: four bytes in host order.
-/// `fib daddr type`
-pub(super) fn destination_type() -> Attribute {
-    // NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE
-    expression(
-        "fib",
-        vec![Attribute::number(3, 1 << 1), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
-    )
-}
-
 /// Leaves this chain for another one, for good. `goto CHAIN`
 pub(super) fn goto(chain: &str) -> Attribute {
     const NFT_GOTO: i32 = -4;
-    let code = Attribute::number(1, NFT_GOTO as u32); // as two's complement
+    lead_to(NFT_GOTO, chain)
+}
+
+/// Goes through another chain, and on behind this rule unless that has a verdict. `jump CHAIN`
+pub(super) fn jump(chain: &str) -> Attribute {
+    const NFT_JUMP: i32 = -3;
+    lead_to(NFT_JUMP, chain)
+}
+
+fn lead_to(how: i32, chain: &str) -> Attribute {
+    let code = Attribute::number(1, how as u32); // as two's complement
     immediate(vec![code, Attribute::text(2, chain)])
 }
 

@@ -23,7 +23,7 @@ mod rules;
 mod wire;
 
 pub use error::NftError;
-pub use rules::RuleSet;
+pub use rules::{Masquerade, RuleSet};
 
 use super::attribute::Attribute;
 use super::forward::{ChainFamily, ForwardChain};

@@ -10,6 +10,8 @@ pub(super) struct Names {
     pub(super) postrouting: String,
     pub(super) pod: String,
     pub(super) vxlan: String,
+    pub(super) outer: String,
+    pub(super) egress: String,
     pub(super) vteps: String,
     pub(super) cluster4: String,
     pub(super) cluster6: String,
@@ -25,6 +27,8 @@ impl Names {
             postrouting: format!("postrouting-{vni}"),
             pod: format!("pod-{vni}"),
             vxlan: format!("vxlan-{vni}"),
+            outer: format!("outer-{vni}"),
+            egress: format!("egress-{vni}"),
             vteps: format!("vteps-{vni}"),
             cluster4: format!("cluster4-{vni}"),
             cluster6: format!("cluster6-{vni}"),
@@ -42,15 +46,17 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 7] {
+    pub(super) fn chains(&self) -> [&str; 9] {
         [
             &self.prerouting,
             &self.input,
             &self.forward,
             &self.output,
+            &self.egress,
             &self.postrouting,
             &self.vxlan,
             &self.pod,
+            &self.outer,
         ]
     }
 

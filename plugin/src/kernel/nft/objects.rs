@@ -72,6 +72,19 @@ impl Family {
         }
     }
 
+    /// Where the source address stands in the header, in bytes.
+    pub(super) fn source(self) -> u32 {
+        match self {
+            Family::V4 => 12,
+            Family::V6 => 8,
+        }
+    }
+
+    /// Where the destination address stands in the header, in bytes.
+    pub(super) fn destination(self) -> u32 {
+        self.source() + self.length()
+    }
+
     /// The number by which nft shows elements as addresses (`ipv4_addr`, `ipv6_addr`).
     fn key_type(self) -> u32 {
         match self {

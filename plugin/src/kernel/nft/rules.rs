@@ -3,25 +3,32 @@
 //! As nft would print it for network `pods`, VNI 4096, with an IPv4 underlay:
 //!
 //! ```text
-//! chain pod-4096 {
-//!   fib saddr . iif oif missing drop
-//!   icmp type destination-unreachable icmp code frag-needed fib daddr type != unicast drop
-//!   icmpv6 type packet-too-big fib daddr type != unicast drop
-//! }
 //! chain vxlan-4096 {
-//!   @th,96,32 V iifgroup != P ip daddr VTEP ip saddr @vteps-4096 notrack accept
+//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 iifname "eth0" accept    # each underlay device
+//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 fib saddr . iif oif exists accept
+//!   @th,96,32 != V accept
+//!   meta nfproto ipv4 drop
+//! }
+//! chain pod-4096 {
+//!   ip daddr 127.0.0.0/8 drop
+//!   ip6 daddr ::1 drop
+//!   icmp type destination-unreachable icmp code frag-needed iifgroup P drop
+//!   icmpv6 type packet-too-big iifgroup P drop
+//! }
+//! chain outer-4096 {
+//!   iifgroup O ip saddr VTEP accept
 //!   iifgroup P ip daddr @vteps-4096 drop
+//!   @th,96,32 != V accept
 //!   @th,96,32 V ip daddr @vteps-4096 drop
-//!   @th,96,32 V fib daddr type != unicast drop
-//!   iifgroup P goto pod-4096
+//!   iif != 0 ip daddr @vteps-4096 drop
 //! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
-//!   udp dport 4789 goto vxlan-4096
-//!   iifgroup P goto pod-4096
+//!   udp dport 4789 @th,96,32 V ip daddr VTEP notrack accept
+//!   iifgroup P fib saddr . iif oif missing drop
 //! }
-//! chain input-4096 { type filter hook input priority raw;               # without ipMasq
-//!   udp dport 4789 @th,96,32 V ip daddr VTEP ip saddr @vteps-4096 accept
-//!   udp dport 4789 @th,96,32 V meta nfproto ipv4 drop
+//! chain input-4096 { type filter hook input priority 300;
+//!   udp dport 4789 jump vxlan-4096
+//!   iifgroup & 0xfeffffff == P goto pod-4096
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
@@ -30,21 +37,42 @@
 //! chain output-4096 { type filter hook output priority raw;
 //!   udp dport 4789 @th,96,32 V notrack
 //! }
+//! chain egress-4096 { type filter hook postrouting priority srcnat - 1;
+//!   udp dport 4789 jump outer-4096
+//!   ip daddr 169.254.1.1 iifgroup P drop
+//!   ip6 daddr fe80::1 iifgroup P drop
+//! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
-//!   oifname != "flat.4096" ip saddr @cluster4-4096 ip daddr != @cluster4-4096
-//!     ip daddr != @vteps-4096 ip daddr != 224.0.0.0/4 masquerade fully-random
+//!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
+//!     ip daddr != 224.0.0.0/4 masquerade fully-random
+//!   oifgroup O ip saddr != @cluster4-4096 masquerade fully-random
 //! }                                                                     # and so for ip6
 //! ```
 //!
-//! `P` is the group of the network's pods, 0x66001000; `VTEP` this node's own. `@th,96,32` is the
-//! VNI: eight bytes of UDP header, four of VXLAN flags. `V` is 0x00100000: the byte behind the VNI is
-//! 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes are compared faster than three. Other users
-//! of VXLAN on the same port have another VNI, and are left alone. What is not for the node itself is
-//! `unicast` to the fib.
+//! `P` is the group of the network's pods, 0x66001000, `O` that of its overlay device, 0x67001000;
+//! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
+//! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
+//! are compared faster than three. Other users of VXLAN on the same port have another VNI, and are
+//! left alone.
 //!
-//! **The order.** Every packet between pods on two nodes passes these hooks seven times, a good part
-//! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
-//! a chain that nobody needs is not there.
+//! **After NAT.** What a packet is for is known only when destinations have been translated: a
+//! Service, a published port or IPVS (in the input hook, at 99) may lead to a VTEP's port or to
+//! the loopback. So nothing is judged by its destination before: what this node receives is judged
+//! in `input`, behind IPVS; what leaves it in `egress`, the last place that every packet passes, and
+//! before its source is translated, which would make it look like one of this node.
+//!
+//! **The overlay's own packets** are known by the kernel's word: the device that a packet came by is, in
+//! the postrouting hook, for an outer packet the VXLAN device that made it (since Linux 5.7), and for
+//! what a program of the node sent no device. Neither a user of the node nor a container can
+//! pretend that. What the overlay brought here and somebody's NAT sends on to a VTEP came by that
+//! device too; its source is not yet this node's.
+//!
+//! **Where an outer packet may come from.** A VTEP's address alone proves nothing: a container of
+//! another program, behind a device of its own, can write it into a packet. So the device counts, too:
+//! one that was seen to lead to the peers, or one that leads there now. A strict check of
+//! the way back alone would cut off an underlay on which packets come by another device than they
+//! leave by. This node's own VTEP is no source: who has that address is this node, which does not
+//! send to itself.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
@@ -56,39 +84,63 @@
 //! Nor may it tell the node what a path carries: the node would believe it about the way to any
 //! peer or pod, and refuse large packets of all pods for ten minutes. A pod is the end of its path.
 //!
-//! **Who else may not.** A container of another network, or of another program, may be masqueraded
-//! on its way out, and would reach the next node with a VTEP's address. Its packets with our VNI
-//! are dropped while they still show their own source. The node may have further addresses, of
-//! which the range file knows nothing and at which VXLAN listens, too: there nothing is accepted.
+//! Its gateway is an address of no device. Without an answer of ours, the node would send what a pod
+//! sends there out by its default route. The node's loopback addresses are reached from elsewhere as soon
+//! as `route_localnet` is set, which portmap and kube-proxy do.
 //!
 //! **Networks do not meet.** A node that is in several would route between them. The groups of our
 //! devices tell whose they are: what comes from a pod or the overlay of one network goes to no pod of
 //! another, nor into another's overlay. Of two networks, one must have the chain: the one that came
 //! second finds the other without. A pod in both networks may be a router.
 //!
-//! **Why input guards the overlay again, without ipMasq.** With it there is conntrack, and
-//! prerouting sees fragments put together. Without, IPv4 fragments are put together after
-//! prerouting, IPv6 fragments after input, so that a first fragment too short to show the VNI would
-//! slip through, and be completed later: with an IPv6 underlay, two more rules let pass what shows
-//! another VNI, and drop a first fragment from a stranger to this port that shows none. A fragment
-//! without the UDP header is refused by the kernel itself (RFC 8200, section 4.5), and later ones
-//! wait in vain.
+//! **Fragments.** Where there is conntrack, every hook sees packets put together. Without, a first
+//! fragment may be too short to show the VNI, and be completed later. So what shows no VNI is
+//! refused where what shows ours would be; a datagram as short is no VXLAN either. A fragment without the
+//! UDP header is refused by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
+//!
+//! **Masquerading makes ways symmetric.** What a pod sends to another node's own address leaves by
+//! the underlay, and an answer to the pod's address would come back by the overlay: a strict
+//! reverse-path filter, routing by source or a cloud that knows no pod's address drops one of the two.
+//! With the node's address both go by the underlay. The other way round, what enters the overlay
+//! from outside the pod network takes this node's address on the overlay.
+//!
+//! **The order.** Every packet between pods on two nodes passes these hooks ten times, a good part
+//! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
+//! a chain that nothing needs is not there.
+
+mod matches;
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 
 use super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, destination_type, fragment, goto, lookup, mask,
-    masquerade, meta, notrack, payload, reverse_path, verdict,
+    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, masquerade, meta, notrack,
+    payload, reverse_path, verdict,
 };
 use super::intervals;
 use super::names::Names;
 use super::objects::{Base, Chain, ChainType, Family, Hook, Rule, Set};
 use crate::kernel::attribute::Attribute;
-use ipnetwork::IpNetwork;
-use std::net::IpAddr;
+use matches::{LOOPBACKS, Loopback, Side, device_name, load, octets, of};
 
 /// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
 const PRIORITY_RAW: i32 = -300;
 /// Where source NAT is done.
 const PRIORITY_SRCNAT: i32 = 100;
+/// Behind all that changes the destination of what this node receives (IPVS: 98 and 99).
+const PRIORITY_LAST: i32 = 300;
+
+/// What `masquerade` is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// Nothing (without `ipMasq`).
+    Off,
+    /// What leaves the pod network, and what enters it by the overlay from outside (`ipMasq`).
+    On,
+    /// The same without what goes to other nodes' VTEPs (`ipMasqNodes` false).
+    SparesNodes,
+}
 
 /// What one network wants of nftables on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,32 +151,32 @@ pub struct RuleSet {
     pub vni: u32,
     /// The UDP port of its VXLAN.
     pub port: u16,
-    /// The VXLAN device, as in `flat.4096`.
-    pub overlay: String,
     /// `IFLA_GROUP` of this network's veths on the node: the VNI behind a first byte that is the same
-    /// in all networks, and even. That of the overlay is one more; both are nobody else's.
+    /// in all networks, and even.
     pub group: u32,
+    /// That of the overlay device, one more; both are no other program's.
+    pub overlay_group: u32,
     /// This node's own underlay address.
     pub vtep: IpAddr,
     /// Underlay addresses of all nodes, this one included, all of one family.
     pub vteps: Vec<IpAddr>,
+    /// The devices by which packets of other nodes come in, by name.
+    pub underlay: Vec<String>,
+    /// The pods' gateways, which no device has.
+    pub gateways: Vec<IpAddr>,
     /// The pod network, of both families.
     pub cluster_cidrs: Vec<IpNetwork>,
-    /// Whether what leaves the pod network takes the node's address (`ipMasq`).
-    pub masquerade: bool,
+    /// What takes the node's address.
+    pub masquerade: Masquerade,
 }
 
 impl RuleSet {
-    fn underlay(&self) -> Family {
-        Family::of(&self.vtep)
-    }
-
     /// The sets that the rules refer to.
     pub(super) fn sets(&self) -> Vec<Set> {
         let names = Names::of(self.vni);
         let mut sets = vec![Set {
             name: names.vteps,
-            family: self.underlay(),
+            family: self.underlay_family(),
             interval: false,
             elements: intervals::addresses(&self.vteps),
         }];
@@ -145,85 +197,81 @@ impl RuleSet {
     /// The chains with their rules; `in_company` of a network that does not keep itself apart.
     pub(super) fn chains(&self, in_company: bool) -> Vec<Chain> {
         let names = Names::of(self.vni);
-        let raw = |name, hook, rules| {
-            let base = Base { kind: ChainType::Filter, hook, priority: PRIORITY_RAW };
-            Chain { name, base: Some(base), rules }
+        let led_to = |name: &String, rules| Chain { name: name.clone(), base: None, rules };
+        let base = |name: &String, kind, hook, priority, rules| Chain {
+            name: name.clone(),
+            base: Some(Base { kind, hook, priority }),
+            rules,
         };
+        let filter =
+            |name, hook, priority, rules| base(name, ChainType::Filter, hook, priority, rules);
         let mut chains = vec![
-            Chain { name: names.pod.clone(), base: None, rules: self.pod() },
-            Chain { name: names.vxlan.clone(), base: None, rules: self.vxlan(&names) },
-            raw(names.prerouting.clone(), Hook::Prerouting, self.prerouting(&names)),
+            led_to(&names.vxlan, self.vxlan()),
+            led_to(&names.pod, self.pod()),
+            led_to(&names.outer, self.outer()),
+            filter(&names.prerouting, Hook::Prerouting, PRIORITY_RAW, self.prerouting()),
+            filter(&names.input, Hook::Input, PRIORITY_LAST, self.input(&names)),
         ];
-        if !self.masquerade {
-            chains.push(raw(names.input, Hook::Input, self.input()));
-        }
         if in_company {
-            chains.push(raw(names.forward, Hook::Forward, self.forward()));
+            chains.push(filter(&names.forward, Hook::Forward, PRIORITY_RAW, self.forward()));
         }
-        chains.push(raw(names.output, Hook::Output, self.output()));
-        if self.masquerade {
-            let base =
-                Base { kind: ChainType::Nat, hook: Hook::Postrouting, priority: PRIORITY_SRCNAT };
-            let rules = self.clusters().map(|cluster| self.masquerade(&cluster)).collect();
-            chains.push(Chain { name: names.postrouting, base: Some(base), rules });
+        let egress = self.egress(&names);
+        chains.push(filter(&names.output, Hook::Output, PRIORITY_RAW, self.output()));
+        chains.push(filter(&names.egress, Hook::Postrouting, PRIORITY_SRCNAT - 1, egress));
+        if self.masquerade != Masquerade::Off {
+            let (kind, hook) = (ChainType::Nat, Hook::Postrouting);
+            let rules = self.clusters().flat_map(|cluster| self.masquerade(&cluster)).collect();
+            chains.push(base(&names.postrouting, kind, hook, PRIORITY_SRCNAT, rules));
         }
         chains
     }
 
-    fn prerouting(&self, names: &Names) -> Vec<Rule> {
-        vec![
-            self.rule("VXLAN", [self.to_port(), vec![goto(&names.vxlan)]]),
-            self.rule("from a pod", [self.sent_by_pod(Is::Equal), vec![goto(&names.pod)]]),
-        ]
-    }
-
-    fn pod(&self) -> Vec<Rule> {
-        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
-        let mut rules = vec![self.rule("spoofed source", [astray, vec![verdict(Verdict::Drop)]])];
-        rules.extend(self.too_large());
-        rules
-    }
-
-    fn vxlan(&self, names: &Names) -> Vec<Rule> {
-        let drop = || vec![verdict(Verdict::Drop)];
-        let from_pod = || self.sent_by_pod(Is::Equal);
-        let to_a_vtep = || [of(self.underlay()), self.vtep(Side::Destination, Member::In)].concat();
-        let our_vni = || self.our_vni(Is::Equal);
-        let from_others = [our_vni(), self.sent_by_pod(Is::Different)].concat();
+    /// Outer packets for this node are not tracked: conntrack would hold an entry per flow of pods for
+    /// nothing, and fill up. What is not tracked is not translated either.
+    fn prerouting(&self) -> Vec<Rule> {
         let untracked = vec![notrack(), verdict(Verdict::Accept)];
+        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
         vec![
-            self.rule("overlay packet from a VTEP", [from_others, self.vtep_to_us(), untracked]),
-            // No VNI is looked at: a pod has no business with any VTEP.
-            self.rule("VXLAN from a pod", [from_pod(), to_a_vtep(), drop()]),
-            self.rule("overlay packet from no VTEP", [our_vni(), to_a_vtep(), drop()]),
-            self.rule("overlay packet to no VTEP", [our_vni(), for_this_node(), drop()]),
-            self.rule("from a pod", [from_pod(), vec![goto(&names.pod)]]),
+            self.rule("overlay packet", [self.overlay_packet(), self.to_us(), untracked]),
+            self.drop("spoofed source", [self.sent_by_pod(), astray]),
         ]
     }
 
-    fn input(&self) -> Vec<Rule> {
-        let (accept, drop) = (|| vec![verdict(Verdict::Accept)], || vec![verdict(Verdict::Drop)]);
-        let of_underlay = || of(self.underlay());
-        let mut rules = vec![
-            self.rule("overlay packet", [self.overlay_packet(), self.vtep_to_us(), accept()]),
-            self.rule(
-                "overlay packet from or to no VTEP",
-                [self.overlay_packet(), of_underlay(), drop()],
-            ),
-        ];
-        if let Family::V6 = self.underlay() {
-            let stranger = [of_underlay(), self.vtep(Side::Source, Member::NotIn)].concat();
-            let is_fragment = vec![fragment(), compare(Is::Equal, &[1])];
-            rules.push(self.rule(
-                "another overlay's VNI",
-                [self.to_port(), self.our_vni(Is::Different), accept()],
-            ));
-            rules.push(self.rule(
-                "fragment that hides its VNI",
-                [self.to_port(), stranger, is_fragment, drop()],
-            ));
-        }
-        rules
+    fn input(&self, names: &Names) -> Vec<Rule> {
+        vec![
+            self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
+            self.rule("from a pod", [self.sent_by_network(), vec![goto(&names.pod)]]),
+        ]
+    }
+
+    /// VXLAN that this node receives.
+    fn vxlan(&self) -> Vec<Rule> {
+        let accept = || vec![verdict(Verdict::Accept)];
+        let by =
+            |device: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(device))];
+        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
+        let by_devices = self.underlay.iter().map(|device| {
+            self.rule("from a VTEP", [self.to_us(), self.from_a_peer(), by(device), accept()])
+        });
+        by_devices
+            .chain([
+                self.rule("from a VTEP", [self.to_us(), self.from_a_peer(), leads_back, accept()]),
+                self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
+                self.drop("from or to no VTEP", [of(self.underlay_family())]),
+            ])
+            .collect()
+    }
+
+    /// What pods, of this node or of others, send to this one.
+    fn pod(&self) -> Vec<Rule> {
+        let loopbacks = LOOPBACKS.map(|Loopback { family, bytes }| {
+            let loopback = vec![
+                payload(Header::Network, family.destination(), bytes.len() as u32),
+                compare(Is::Equal, bytes),
+            ];
+            self.drop("to the loopback", [of(family), loopback])
+        });
+        loopbacks.into_iter().chain(self.too_large()).collect()
     }
 
     /// What a router says to the sender of a packet that was too large for the next link.
@@ -238,8 +286,7 @@ impl RuleSet {
                 payload(Header::Transport, 0, kind.len() as u32),
                 compare(Is::Equal, kind),
             ];
-            let drop = vec![verdict(Verdict::Drop)];
-            self.rule("path MTU from a pod", [told, for_this_node(), drop])
+            self.drop("path MTU from a pod", [told, self.sent_by_pod()])
         })
     }
 
@@ -247,142 +294,94 @@ impl RuleSet {
         vec![self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]])]
     }
 
+    fn egress(&self, names: &Names) -> Vec<Rule> {
+        let vxlan = self.rule("VXLAN", [self.to_port(), vec![jump(&names.outer)]]);
+        let gateways = self.gateways.iter().map(|gateway| {
+            let family = Family::of(gateway);
+            let to = vec![load(family, Side::Destination), compare(Is::Equal, &octets(*gateway))];
+            // Most packets fail the comparison, so the family is asked behind it.
+            self.drop("to the gateway", [to, of(family), self.sent_by_pod()])
+        });
+        [vxlan].into_iter().chain(gateways).collect()
+    }
+
+    /// VXLAN that leaves this node.
+    fn outer(&self) -> Vec<Rule> {
+        let accept = || vec![verdict(Verdict::Accept)];
+        let to_a_vtep = || {
+            let to = self.vtep(Side::Destination, Member::In);
+            [of(self.underlay_family()), to].concat()
+        };
+        let forwarded = vec![meta(Meta::Input), compare(Is::Different, &[0; 4])];
+        vec![
+            self.rule("the overlay's own", [self.made_by_overlay(), accept()]),
+            // No VNI is looked at: a pod has no business with any VTEP.
+            self.drop("VXLAN from a pod", [self.sent_by_pod(), to_a_vtep()]),
+            self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
+            self.drop("not the overlay's", [self.our_vni(Is::Equal), to_a_vtep()]),
+            self.drop("fragment that hides its VNI", [forwarded, to_a_vtep()]),
+        ]
+    }
+
     fn forward(&self) -> Vec<Rule> {
-        // The first byte with and without its last bit, which tells pods from the overlay.
-        const NETWORK: u32 = 0xfeff_ffff;
         const OURS: u32 = 0xfe00_0000;
         const VNI: u32 = 0x00ff_ffff;
-        let masked = |side, bits: u32, is, value: u32| {
-            vec![meta(side), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
-        };
         [
             ("to another network", Meta::InputGroup, Meta::OutputGroup),
             ("from another network", Meta::OutputGroup, Meta::InputGroup),
         ]
         .map(|(why, ours, theirs)| {
-            self.rule(
+            self.drop(
                 why,
                 [
-                    masked(ours, NETWORK, Is::Equal, self.group),
-                    masked(theirs, OURS, Is::Equal, self.group & OURS),
-                    masked(theirs, VNI, Is::Different, self.group & VNI),
-                    vec![verdict(Verdict::Drop)],
+                    matches::group(ours, matches::NETWORK, Is::Equal, self.group),
+                    matches::group(theirs, OURS, Is::Equal, self.group & OURS),
+                    matches::group(theirs, VNI, Is::Different, self.group & VNI),
                 ],
             )
         })
         .into()
     }
 
-    /// From a VTEP, at this node's own. Its outer packets are not tracked: conntrack would hold an
-    /// entry per flow of pods for nothing, and fill up.
-    fn vtep_to_us(&self) -> Vec<Attribute> {
-        let own = match self.vtep {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let to_own = vec![load(self.underlay(), Side::Destination), compare(Is::Equal, &own)];
-        [of(self.underlay()), to_own, self.vtep(Side::Source, Member::In)].concat()
-    }
-
-    /// A packet of this overlay, whoever sent it.
-    fn overlay_packet(&self) -> Vec<Attribute> {
-        [self.to_port(), self.our_vni(Is::Equal)].concat()
-    }
-
-    /// What leaves the pod network. Nodes are reached with the pod's own address. What leaves by
-    /// the overlay stays as it is, so that a connection that is made while a new range's route is
-    /// there and its element of `cluster` is not yet, is not translated for the rest of its life.
-    fn masquerade(&self, cluster: &Set) -> Rule {
+    /// What leaves the pod network, and what enters it by the overlay. What leaves by the overlay
+    /// stays as it is if it comes from a pod, so that a connection that is made while a new range's
+    /// route is there and its element of `cluster` is not yet, is not translated for the rest of its life.
+    fn masquerade(&self, cluster: &Set) -> [Rule; 2] {
         let family = cluster.family;
-        let destination = || load(family, Side::Destination);
-        let mut to = vec![destination(), lookup(Member::NotIn, &cluster.name)];
-        if family == self.underlay() {
+        let overlay = self.overlay_group.to_ne_bytes();
+        let by_overlay = |is| vec![meta(Meta::OutputGroup), compare(is, &overlay)];
+        let source = |member| {
+            vec![of(family), vec![load(family, Side::Source), lookup(member, &cluster.name)]]
+        };
+        let mut to = vec![load(family, Side::Destination), lookup(Member::NotIn, &cluster.name)];
+        if self.masquerade == Masquerade::SparesNodes && family == self.underlay_family() {
             to.extend(self.vtep(Side::Destination, Member::NotIn));
         }
-        to.extend(match family {
-            Family::V4 => {
-                vec![destination(), mask(&[0xf0, 0, 0, 0]), compare(Is::Different, &[224, 0, 0, 0])]
-            }
-            Family::V6 => vec![payload(Header::Network, 24, 1), compare(Is::Different, &[0xff])],
-        });
-        self.rule(
-            "leaves the pod network",
-            [
-                vec![meta(Meta::OutputName), compare(Is::Different, &device_name(&self.overlay))],
-                of(family),
-                vec![load(family, Side::Source), lookup(Member::In, &cluster.name)],
-                to,
-                vec![masquerade()],
-            ],
-        )
+        to.extend(matches::no_multicast(family));
+        let from_pod = source(Member::In).concat();
+        let from_outside = source(Member::NotIn).concat();
+        let masquerade = || vec![masquerade()];
+        [
+            self.rule(
+                "leaves the pod network",
+                [by_overlay(Is::Different), from_pod, to, masquerade()],
+            ),
+            self.rule(
+                "enters the pod network",
+                [by_overlay(Is::Equal), from_outside, masquerade()],
+            ),
+        ]
     }
 
     fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {
         Rule { comment: format!("{}: {why}", self.network), expressions: parts.concat() }
     }
 
-    fn sent_by_pod(&self, is: Is) -> Vec<Attribute> {
-        vec![meta(Meta::InputGroup), compare(is, &self.group.to_ne_bytes())]
+    fn drop<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {
+        let mut rule = self.rule(why, parts);
+        rule.expressions.push(verdict(Verdict::Drop));
+        rule
     }
-
-    fn to_port(&self) -> Vec<Attribute> {
-        const IPPROTO_UDP: u8 = 17;
-        vec![
-            meta(Meta::Transport),
-            compare(Is::Equal, &[IPPROTO_UDP]),
-            payload(Header::Transport, 2, 2),
-            compare(Is::Equal, &self.port.to_be_bytes()),
-        ]
-    }
-
-    fn our_vni(&self, is: Is) -> Vec<Attribute> {
-        vec![payload(Header::Transport, 12, 4), compare(is, &(self.vni << 8).to_be_bytes())]
-    }
-
-    fn vtep(&self, side: Side, member: Member) -> Vec<Attribute> {
-        vec![load(self.underlay(), side), lookup(member, &Names::of(self.vni).vteps)]
-    }
-}
-
-/// Which address of a packet.
-#[derive(Clone, Copy)]
-enum Side {
-    Source,
-    Destination,
-}
-
-/// Goes on for what the node itself would receive: its own addresses, broadcasts, multicasts.
-fn for_this_node() -> Vec<Attribute> {
-    const RTN_UNICAST: u32 = 1;
-    vec![destination_type(), compare(Is::Different, &RTN_UNICAST.to_ne_bytes())]
-}
-
-/// Loads an address.
-fn load(family: Family, side: Side) -> Attribute {
-    let offset = match (family, side) {
-        (Family::V4, Side::Source) => 12,
-        (Family::V4, Side::Destination) => 16,
-        (Family::V6, Side::Source) => 8,
-        (Family::V6, Side::Destination) => 24,
-    };
-    payload(Header::Network, offset, family.length())
-}
-
-/// A device's name as the kernel compares it.
-fn device_name(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16]; // IFNAMSIZ
-    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    bytes
-}
-
-/// Goes on for packets of the family; in a table of family inet, only then do offsets in the IP
-/// header mean something.
-fn of(family: Family) -> Vec<Attribute> {
-    let number = match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    };
-    vec![meta(Meta::Family), compare(Is::Equal, &[number])]
 }
 
 #[cfg(test)]

@@ -83,13 +83,3 @@ fn lookups() {
           \x08\0\x02\0\0\0\0\x01\x0c\0\x01\0vteps-7\0\x08\0\x05\0\0\0\0\x01"
     );
 }
-
-/// nft also sends `NFTA_EXTHDR_OP` 0, the default.
-#[test]
-fn exthdr_frag() {
-    assert_eq!(
-        encoded(&fragment()),
-        b"\x3c\0\x01\x80\x0b\0\x01\0exthdr\0\0\x2c\0\x02\x80\x08\0\x01\0\0\0\0\x01\
-          \x05\0\x02\0\x2c\0\0\0\x08\0\x03\0\0\0\0\0\x08\0\x04\0\0\0\0\x01\x08\0\x05\0\0\0\0\x01"
-    );
-}

@@ -10,7 +10,7 @@ use proptest::sample::{Index, subsequence};
 use super::super::names::Names;
 use super::super::objects::Element;
 use super::super::observed;
-use super::super::rules::RuleSet;
+use super::super::rules::{Masquerade, RuleSet};
 use super::*;
 use crate::kernel::attribute::{find_number, find_text};
 
@@ -122,8 +122,11 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
     let cidrs =
         ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "192.168.0.0/24", "fd00::/16", "fd01::/64"];
     let vteps = (any::<bool>(), subsequence((1..6).collect::<Vec<u8>>(), 1..5));
-    (vteps, subsequence(cidrs.to_vec(), 1..5), 4789u16..4791, any::<bool>()).prop_map(
-        move |((v6, vteps), cidrs, port, masquerade)| {
+    let devices = subsequence(vec!["eth0".to_owned(), "eth1".to_owned()], 0..3);
+    let masquerade =
+        prop::sample::select(vec![Masquerade::Off, Masquerade::On, Masquerade::SparesNodes]);
+    (vteps, subsequence(cidrs.to_vec(), 1..5), 4789u16..4791, devices, masquerade).prop_map(
+        move |((v6, vteps), cidrs, port, devices, masquerade)| {
             let vtep = |last: u8| match v6 {
                 false => IpAddr::from([192, 0, 2, last]),
                 true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
@@ -132,11 +135,13 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
                 network: "pods".into(),
                 vni,
                 port,
-                overlay: format!("flat.{vni}"),
                 group: 0x6600_0000 | vni,
+                overlay_group: 0x6700_0000 | vni,
                 vtep: vtep(1),
                 vteps: vteps.into_iter().map(vtep).collect(),
                 cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+                underlay: devices,
+                gateways: vec![[169, 254, 1, 1].into()],
                 masquerade,
             }
         },

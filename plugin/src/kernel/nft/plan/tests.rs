@@ -1,7 +1,7 @@
 use super::super::names::Names;
 use super::super::objects::{CHAIN_HOOK, TABLE};
 use super::super::observed;
-use super::super::rules::RuleSet;
+use super::super::rules::{Masquerade, RuleSet};
 use super::*;
 use crate::kernel::attribute::Attribute;
 
@@ -10,12 +10,14 @@ fn want(vteps: u8, cidr: &str) -> RuleSet {
         network: "pods".into(),
         vni: 7,
         port: 4789,
-        overlay: "flat.7".into(),
         group: 0x6600_0007,
+        overlay_group: 0x6700_0007,
         vtep: [192, 168, 50, 1].into(),
         vteps: (1..=vteps).map(|last| [192, 168, 50, last].into()).collect(),
+        underlay: vec!["eth0".into()],
+        gateways: vec![[169, 254, 1, 1].into()],
         cluster_cidrs: vec![cidr.parse().unwrap()],
-        masquerade: true,
+        masquerade: Masquerade::On,
     }
 }
 
@@ -69,23 +71,36 @@ fn builds_all_in_an_empty_namespace() {
             "add elements of set vteps-7",
             "add set cluster4-7",
             "add elements of set cluster4-7",
-            "add chain pod-7",
-            "add rule \"pods: spoofed source\" to chain pod-7",
-            "add rule \"pods: path MTU from a pod\" to chain pod-7",
-            "add rule \"pods: path MTU from a pod\" to chain pod-7",
             "add chain vxlan-7",
-            "add rule \"pods: overlay packet from a VTEP\" to chain vxlan-7",
-            "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
-            "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
-            "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
-            "add rule \"pods: from a pod\" to chain vxlan-7",
+            "add rule \"pods: from a VTEP\" to chain vxlan-7",
+            "add rule \"pods: from a VTEP\" to chain vxlan-7",
+            "add rule \"pods: another overlay's VNI\" to chain vxlan-7",
+            "add rule \"pods: from or to no VTEP\" to chain vxlan-7",
+            "add chain pod-7",
+            "add rule \"pods: to the loopback\" to chain pod-7",
+            "add rule \"pods: to the loopback\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add chain outer-7",
+            "add rule \"pods: the overlay's own\" to chain outer-7",
+            "add rule \"pods: VXLAN from a pod\" to chain outer-7",
+            "add rule \"pods: another overlay's VNI\" to chain outer-7",
+            "add rule \"pods: not the overlay's\" to chain outer-7",
+            "add rule \"pods: fragment that hides its VNI\" to chain outer-7",
             "add chain prerouting-7",
-            "add rule \"pods: VXLAN\" to chain prerouting-7",
-            "add rule \"pods: from a pod\" to chain prerouting-7",
+            "add rule \"pods: overlay packet\" to chain prerouting-7",
+            "add rule \"pods: spoofed source\" to chain prerouting-7",
+            "add chain input-7",
+            "add rule \"pods: VXLAN\" to chain input-7",
+            "add rule \"pods: from a pod\" to chain input-7",
             "add chain output-7",
             "add rule \"pods: overlay packet\" to chain output-7",
+            "add chain egress-7",
+            "add rule \"pods: VXLAN\" to chain egress-7",
+            "add rule \"pods: to the gateway\" to chain egress-7",
             "add chain postrouting-7",
             "add rule \"pods: leaves the pod network\" to chain postrouting-7",
+            "add rule \"pods: enters the pod network\" to chain postrouting-7",
         ]
     );
 }
@@ -137,18 +152,21 @@ fn many_nodes_take_several_messages() {
 fn other_intervals_rebuild_everything() {
     let actions = to_do(&standing(&want(2, CLUSTER)), &want(2, "10.0.0.0/8"));
     assert_eq!(
-        actions[..7],
+        actions[..10],
         [
             "delete chain prerouting-7",
+            "delete chain input-7",
             "delete chain output-7",
+            "delete chain egress-7",
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
+            "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[7..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[10..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
@@ -156,17 +174,17 @@ fn drift_is_repaired_where_it_is() {
     let want = want(2, CLUSTER);
     type Drift = fn(&mut Observed);
     let cases: [(&str, Drift, &[&str]); 6] = [
-        ("a rule was deleted", |o| drop(o.chains[3].rules.remove(0)), &["flush chain vxlan-7"]),
+        ("a rule was deleted", |o| drop(o.chains[5].rules.remove(0)), &["flush chain vxlan-7"]),
         (
             "a stranger's rule",
             |o| {
-                let rule = o.chains[3].rules[0].clone();
-                o.chains[1].rules.push(rule);
+                let rule = o.chains[5].rules[0].clone();
+                o.chains[2].rules.push(rule);
             },
             &["flush chain output-7"],
         ),
         ("rules in another order", |o| o.chains[0].rules.swap(0, 1), &["flush chain prerouting-7"]),
-        ("a chain was deleted", |o| drop(o.chains.remove(1)), &["add chain output-7"]),
+        ("a chain was deleted", |o| drop(o.chains.remove(2)), &["add chain output-7"]),
         ("the table sleeps", |o| o.table.as_mut().unwrap().flags = 1, &["add the table"]),
         (
             "an element was deleted",
@@ -189,7 +207,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let attributes: Vec<Attribute> = want.chains(false)[2]
+    let attributes: Vec<Attribute> = want.chains(false)[3]
         .attributes()
         .into_iter()
         .map(|attribute| match attribute {
@@ -206,7 +224,7 @@ fn a_policy_of_drop_is_drift() {
 fn a_base_chain_in_the_place_of_another_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    observed.chains[3].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
+    observed.chains[5].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
     let actions = to_do(&observed, &want);
     assert_eq!(actions[..2], ["delete chain vxlan-7", "add chain vxlan-7"]);
 }
@@ -251,9 +269,8 @@ fn of_two_networks_one_keeps_apart() {
 #[test]
 fn without_masquerade_its_chain_goes() {
     let masked = want(2, CLUSTER);
-    let plain = RuleSet { masquerade: false, ..masked.clone() };
-    let actions = to_do(&standing(&masked), &plain);
-    assert_eq!(actions[..2], ["delete chain postrouting-7", "add chain input-7"]);
+    let plain = RuleSet { masquerade: Masquerade::Off, ..masked.clone() };
+    assert_eq!(to_do(&standing(&masked), &plain), ["delete chain postrouting-7"]);
     assert_eq!(to_do(&standing(&plain), &plain), [""; 0]);
 }
 
@@ -281,10 +298,13 @@ fn the_table_goes_with_its_last_network() {
         actions(&remove(&observed)),
         [
             "delete chain prerouting-7",
+            "delete chain input-7",
             "delete chain output-7",
+            "delete chain egress-7",
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
+            "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
@@ -292,12 +312,15 @@ fn the_table_goes_with_its_last_network() {
     assert_eq!(actions(&remove(&Observed::default())), [""; 0]);
 }
 
-/// Dumped by kernel 6.18 for a rule like the first of `pod-7`: other order of attributes than we
+/// Dumped by kernel 6.18 for the second rule of `prerouting-7`: other order of attributes than we
 /// send, no nesting flags, a handle and a position.
 #[test]
 fn a_rule_as_the_kernel_dumps_it_is_ours() {
-    let dump = b"\x0c\0\x01\0flatnet\0\x0a\0\x02\0pod-7\0\0\0\
-        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\x88\0\x04\0\
+    let dump = b"\x0c\0\x01\0flatnet\0\x11\0\x02\0prerouting-7\0\0\0\0\
+        \x0c\0\x03\0\0\0\0\0\0\0\0\x15\x0c\0\x06\0\0\0\0\0\0\0\0\x14\xd8\0\x04\0\
+        \x24\0\x01\0\x09\0\x01\0meta\0\0\0\0\x14\0\x02\0\x08\0\x02\0\0\0\0\x15\x08\0\x01\0\0\0\0\x01\
+        \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
+        \x0c\0\x03\0\x08\0\x01\0\x07\0\0\x66\
         \x28\0\x01\0\x08\0\x01\0fib\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01\
         \x08\0\x03\0\0\0\0\x29\
         \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
@@ -305,9 +328,9 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x30\0\x01\0\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
-    let rules = want(2, CLUSTER).chains(false).remove(0).rules;
-    assert!(includes(dump, &rules[0].attributes()));
-    assert!(!includes(dump, &rules[1].attributes()));
+    let rules = want(2, CLUSTER).chains(false).remove(3).rules;
+    assert!(includes(dump, &rules[1].attributes()));
+    assert!(!includes(dump, &rules[0].attributes()));
     let mut accepts = dump.to_vec();
     accepts[dump.len() - 29] = 1; // the verdict's code
     assert!(!includes(&accepts, &rules[0].attributes()));

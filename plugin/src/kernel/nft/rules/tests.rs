@@ -1,3 +1,4 @@
+use super::super::expression::mask;
 use super::*;
 
 fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
@@ -5,12 +6,14 @@ fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
         network: "pods".into(),
         vni: 7,
         port: 4789,
-        overlay: "flat.7".into(),
         group: 0x6600_0007,
+        overlay_group: 0x6700_0007,
         vtep: vteps[0].parse().unwrap(),
         vteps: vteps.iter().map(|vtep| vtep.parse().unwrap()).collect(),
+        underlay: vec!["eth0".into(), "eth1".into()],
+        gateways: vec!["169.254.1.1".parse().unwrap(), "fe80::1".parse().unwrap()],
         cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
-        masquerade: true,
+        masquerade: Masquerade::On,
     }
 }
 
@@ -28,133 +31,206 @@ fn outline(want: &RuleSet, in_company: bool) -> Vec<(String, Vec<String>)> {
 #[test]
 fn each_chain_is_there_for_a_reason() {
     let always = [
-        ("pod-7", &["spoofed source", "path MTU from a pod", "path MTU from a pod"][..]),
         (
             "vxlan-7",
             &[
-                "overlay packet from a VTEP",
+                "from a VTEP",
+                "from a VTEP",
+                "from a VTEP",
+                "another overlay's VNI",
+                "from or to no VTEP",
+            ][..],
+        ),
+        (
+            "pod-7",
+            &["to the loopback", "to the loopback", "path MTU from a pod", "path MTU from a pod"],
+        ),
+        (
+            "outer-7",
+            &[
+                "the overlay's own",
                 "VXLAN from a pod",
-                "overlay packet from no VTEP",
-                "overlay packet to no VTEP",
-                "from a pod",
+                "another overlay's VNI",
+                "not the overlay's",
+                "fragment that hides its VNI",
             ],
         ),
-        ("prerouting-7", &["VXLAN", "from a pod"]),
+        ("prerouting-7", &["overlay packet", "spoofed source"]),
+        ("input-7", &["VXLAN", "from a pod"]),
     ];
-    let input: (&str, &[&str]) =
-        ("input-7", &["overlay packet", "overlay packet from or to no VTEP"]);
-    let input_v6: (&str, &[&str]) = (
-        "input-7",
-        &[
-            "overlay packet",
-            "overlay packet from or to no VTEP",
-            "another overlay's VNI",
-            "fragment that hides its VNI",
-        ],
-    );
     let forward: (&str, &[&str]) = ("forward-7", &["to another network", "from another network"]);
-    let output: (&str, &[&str]) = ("output-7", &["overlay packet"]);
-    let nat: (&str, &[&str]) =
-        ("postrouting-7", &["leaves the pod network", "leaves the pod network"]);
-    for (vteps, masquerade, in_company, then) in [
-        (V4, true, false, vec![output, nat]),
-        (V4, true, true, vec![forward, output, nat]),
-        (V4, false, false, vec![input, output]),
-        (V6, true, false, vec![output, nat]),
-        (V6, false, true, vec![input_v6, forward, output]),
+    let leaving: [(&str, &[&str]); 2] = [
+        ("output-7", &["overlay packet"]),
+        ("egress-7", &["VXLAN", "to the gateway", "to the gateway"]),
+    ];
+    let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
+    let nat: (&str, &[&str]) = ("postrouting-7", &[leaves, enters, leaves, enters]);
+    for (vteps, masquerade, in_company) in [
+        (V4, Masquerade::On, false),
+        (V4, Masquerade::SparesNodes, true),
+        (V4, Masquerade::Off, false),
+        (V6, Masquerade::On, false),
+        (V6, Masquerade::Off, true),
     ] {
         let want = RuleSet { masquerade, ..rule_set(vteps, DUAL) };
+        let then = in_company.then_some(forward).into_iter().chain(leaving);
+        let then = then.chain((masquerade != Masquerade::Off).then_some(nat));
         let expected: Vec<_> = always
             .iter()
-            .chain(&then)
+            .copied()
+            .chain(then)
             .map(|(chain, rules)| {
                 let comment = |why: &&str| format!("pods: {why}");
-                ((*chain).to_owned(), rules.iter().map(comment).collect::<Vec<_>>())
+                (chain.to_owned(), rules.iter().map(comment).collect::<Vec<_>>())
             })
             .collect();
-        assert_eq!(outline(&want, in_company), expected, "{vteps:?} {masquerade} {in_company}");
+        assert_eq!(outline(&want, in_company), expected, "{vteps:?} {masquerade:?} {in_company}");
     }
 }
 
 #[test]
-fn a_family_takes_a_set_and_masquerading_a_rule() {
+fn a_family_takes_a_set_and_masquerading_two_rules() {
     for (masquerade, cidrs, sets, rules) in [
-        (true, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 2),
-        (true, &DUAL[..1], vec!["vteps-7", "cluster4-7"], 1),
-        (true, &DUAL[1..], vec!["vteps-7", "cluster6-7"], 1),
-        (false, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 0),
+        (Masquerade::On, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 4),
+        (Masquerade::On, &DUAL[..1], vec!["vteps-7", "cluster4-7"], 2),
+        (Masquerade::SparesNodes, &DUAL[1..], vec!["vteps-7", "cluster6-7"], 2),
+        (Masquerade::Off, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 0),
     ] {
         let want = RuleSet { masquerade, ..rule_set(V4, cidrs) };
         let names: Vec<String> = want.sets().into_iter().map(|set| set.name).collect();
-        assert_eq!(names, sets, "{masquerade} {cidrs:?}");
+        assert_eq!(names, sets, "{masquerade:?} {cidrs:?}");
         let is_nat = |chain: &Chain| chain.base.is_some_and(|base| base.kind == ChainType::Nat);
         let nat = want.chains(false).into_iter().find(is_nat);
-        assert_eq!(nat.map_or(0, |chain| chain.rules.len()), rules, "{masquerade} {cidrs:?}");
+        assert_eq!(nat.map_or(0, |chain| chain.rules.len()), rules, "{masquerade:?} {cidrs:?}");
     }
 }
 
-#[test]
-fn the_rule_against_strangers_reads_as_documented() {
-    let chains = rule_set(V4, DUAL).chains(false);
-    let hooks = |chain: &Chain| chain.base.map(|base| (base.hook, base.priority));
-    assert_eq!(hooks(&chains[2]), Some((Hook::Prerouting, -300)));
-    let to_port = [
+/// The chain of that name.
+fn chain(want: &RuleSet, name: &str) -> Chain {
+    want.chains(true).into_iter().find(|chain| chain.name == name).unwrap()
+}
+
+fn hook(chain: &Chain) -> Option<(Hook, i32)> {
+    chain.base.map(|base| (base.hook, base.priority))
+}
+
+fn to_port() -> [Attribute; 4] {
+    [
         meta(Meta::Transport),
         compare(Is::Equal, &[17]),
         payload(Header::Transport, 2, 2),
         compare(Is::Equal, &[0x12, 0xb5]),
-    ];
-    let expected = [to_port.to_vec(), vec![goto("vxlan-7")]].concat();
-    assert_eq!(chains[2].rules[0].expressions, expected);
-    assert_eq!(hooks(&chains[1]), None);
-    let our_vni = [payload(Header::Transport, 12, 4), compare(Is::Equal, &[0, 0, 7, 0])];
-    let from_a_vtep = [
-        meta(Meta::InputGroup),
-        compare(Is::Different, &0x6600_0007_u32.to_ne_bytes()),
+    ]
+}
+
+fn to_us() -> [Attribute; 4] {
+    [
         meta(Meta::Family),
         compare(Is::Equal, &[2]),
         payload(Header::Network, 16, 4),
         compare(Is::Equal, &[192, 168, 50, 1]),
-        payload(Header::Network, 12, 4),
-        lookup(Member::In, "vteps-7"),
-        notrack(),
-        verdict(Verdict::Accept),
-    ];
-    let expected = [&our_vni[..], &from_a_vtep].concat();
-    assert_eq!(chains[1].rules[0].expressions, expected);
-    let for_this_node =
-        [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes()), verdict(Verdict::Drop)];
-    assert_eq!(chains[1].rules[3].expressions, [&our_vni[..], &for_this_node].concat());
+    ]
+}
+
+fn our_vni(is: Is) -> [Attribute; 2] {
+    [payload(Header::Transport, 12, 4), compare(is, &[0, 0, 7, 0])]
 }
 
 #[test]
-fn masquerading_spares_pods_nodes_multicast_and_the_overlay() {
-    let want = rule_set(V6, DUAL);
-    let nat = want.chains(false).remove(4);
-    let mut overlay = [0; 16];
-    overlay[..6].copy_from_slice(b"flat.7");
+fn what_is_received_reads_as_documented() {
+    let want = rule_set(V4, DUAL);
+    let prerouting = chain(&want, "prerouting-7");
+    assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
+    let untracked = [notrack(), verdict(Verdict::Accept)];
     assert_eq!(
-        nat.rules[1].expressions,
+        prerouting.rules[0].expressions,
+        [&to_port()[..], &our_vni(Is::Equal), &to_us(), &untracked].concat()
+    );
+
+    let input = chain(&want, "input-7");
+    assert_eq!(hook(&input), Some((Hook::Input, 300)), "behind destination NAT and IPVS");
+    assert_eq!(input.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
+
+    let received = chain(&want, "vxlan-7");
+    assert_eq!(hook(&received), None);
+    let from_a_peer = [
+        payload(Header::Network, 12, 4),
+        compare(Is::Different, &[192, 168, 50, 1]),
+        lookup(Member::In, "vteps-7"),
+    ];
+    for (rule, device) in received.rules.iter().zip([b"eth0", b"eth1"]) {
+        let mut name = [0; 16];
+        name[..4].copy_from_slice(device);
+        let by = [meta(Meta::InputName), compare(Is::Equal, &name), verdict(Verdict::Accept)];
+        assert_eq!(rule.expressions, [&to_us()[..], &from_a_peer, &by].concat());
+    }
+    let leads_back = [reverse_path(), compare(Is::Different, &[0; 4]), verdict(Verdict::Accept)];
+    assert_eq!(received.rules[2].expressions, [&to_us()[..], &from_a_peer, &leads_back].concat());
+}
+
+#[test]
+fn what_leaves_reads_as_documented() {
+    let want = rule_set(V4, DUAL);
+    let egress = chain(&want, "egress-7");
+    assert_eq!(hook(&egress), Some((Hook::Postrouting, 99)), "before source NAT");
+    assert_eq!(egress.rules[0].expressions, [&to_port()[..], &[jump("outer-7")]].concat());
+    let outer = chain(&want, "outer-7");
+    let ours = [
+        meta(Meta::InputGroup),
+        compare(Is::Equal, &0x6700_0007_u32.to_ne_bytes()),
+        meta(Meta::Family),
+        compare(Is::Equal, &[2]),
+        payload(Header::Network, 12, 4),
+        compare(Is::Equal, &[192, 168, 50, 1]),
+        verdict(Verdict::Accept),
+    ];
+    assert_eq!(outer.rules[0].expressions, ours);
+    let to_a_vtep = [
+        meta(Meta::Family),
+        compare(Is::Equal, &[2]),
+        payload(Header::Network, 16, 4),
+        lookup(Member::In, "vteps-7"),
+        verdict(Verdict::Drop),
+    ];
+    assert_eq!(outer.rules[3].expressions, [&our_vni(Is::Equal)[..], &to_a_vtep].concat());
+}
+
+#[test]
+fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
+    let want = RuleSet { masquerade: Masquerade::SparesNodes, ..rule_set(V6, DUAL) };
+    let nat = chain(&want, "postrouting-7");
+    let by_overlay = |is| [meta(Meta::OutputGroup), compare(is, &0x6700_0007_u32.to_ne_bytes())];
+    let source = |member| {
         [
-            meta(Meta::OutputName),
-            compare(Is::Different, &overlay),
             meta(Meta::Family),
             compare(Is::Equal, &[10]),
             payload(Header::Network, 8, 16),
-            lookup(Member::In, "cluster6-7"),
-            payload(Header::Network, 24, 16),
-            lookup(Member::NotIn, "cluster6-7"),
-            payload(Header::Network, 24, 16),
-            lookup(Member::NotIn, "vteps-7"),
-            payload(Header::Network, 24, 1),
-            compare(Is::Different, &[0xff]),
-            masquerade(),
+            lookup(member, "cluster6-7"),
         ]
+    };
+    let no_vtep = [payload(Header::Network, 24, 16), lookup(Member::NotIn, "vteps-7")];
+    let leaves = [
+        payload(Header::Network, 24, 16),
+        lookup(Member::NotIn, "cluster6-7"),
+        no_vtep[0].clone(),
+        no_vtep[1].clone(),
+        payload(Header::Network, 24, 1),
+        compare(Is::Different, &[0xff]),
+        masquerade(),
+    ];
+    assert_eq!(
+        nat.rules[2].expressions,
+        [&by_overlay(Is::Different)[..], &source(Member::In), &leaves].concat()
     );
-    assert!(
-        !nat.rules[0].expressions.contains(&lookup(Member::NotIn, "vteps-7")),
-        "an IPv4 packet goes to no IPv6 VTEP"
+    assert_eq!(
+        nat.rules[3].expressions,
+        [&by_overlay(Is::Equal)[..], &source(Member::NotIn), &[masquerade()]].concat()
     );
+    let spared = |want: &RuleSet, rule: usize| {
+        chain(want, "postrouting-7").rules[rule].expressions.contains(&no_vtep[1])
+    };
+    assert!(!spared(&want, 0), "an IPv4 packet goes to no IPv6 VTEP");
+    assert!(!spared(&rule_set(V6, DUAL), 2), "nodes are not spared by default");
 }
 
 #[test]
@@ -168,7 +244,7 @@ fn every_name_bears_the_vni() {
 
 #[test]
 fn the_rule_between_networks_reads_as_documented() {
-    let forward = rule_set(V4, DUAL).chains(true).remove(3);
+    let forward = chain(&rule_set(V4, DUAL), "forward-7");
     assert_eq!(forward.base.map(|base| base.hook), Some(Hook::Forward));
     let masked = |side, bits: u32, is, value: u32| {
         [meta(side), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
