@@ -5,11 +5,15 @@
 //! Every test prints how many packets it tried and how many got through, as
 //! `cargo test --test hostile -- --nocapture` shows.
 
+mod container;
 mod discovery;
+mod gateway;
+mod local;
 mod networks;
 mod router;
 mod scene;
 mod source;
 mod tally;
+mod translated;
 mod underlay;
 mod vxlan;

@@ -10,7 +10,7 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::tally::{Shot, Tally};
 
@@ -37,6 +37,13 @@ impl Scene {
     /// Everyone has talked to everyone, so that every neighbour entry is there.
     pub fn new(v6_underlay: bool) -> Self {
         Self::of(Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay }))
+    }
+
+    /// The same with `ipMasq` as it is given.
+    pub fn with(v6_underlay: bool, masquerade: Value) -> Self {
+        let mut cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        cluster.configure("ipMasq", masquerade);
+        Self::of(cluster)
     }
 
     /// The same in a cluster that is prepared already.

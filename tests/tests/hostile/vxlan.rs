@@ -14,7 +14,7 @@ use crate::scene::{Scene, at};
 use crate::tally::{Shot, Tally};
 
 /// The overlay's UDP port.
-const VXLAN: u16 = 4789;
+pub const VXLAN: u16 = 4789;
 
 /// The MAC of a node's overlay device: everyone can compute it.
 pub fn vtep_mac(node: &Node) -> Mac {
@@ -22,9 +22,9 @@ pub fn vtep_mac(node: &Node) -> Mac {
     frame::mac(link["address"].as_str().expect("a MAC"))
 }
 
-/// An outer packet that carries a datagram into the overlay of `node`, to `inner` from an address that no
-/// pod has; it is of another node's range, because what is routed nowhere is not heard anyway.
-pub fn outer(from: IpAddr, to: IpAddr, node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
+/// A frame for the overlay of `node` with a datagram to `inner` from an address that no pod has; it is of
+/// another node's range, because what is routed nowhere is not heard anyway.
+pub fn inner_frame(node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
     let n: u8 = if node.name == "node-a" { 2 } else { 1 };
     let nobody: IpAddr = if inner.is_ipv4() {
         [10, 244, n, 66].into()
@@ -32,7 +32,12 @@ pub fn outer(from: IpAddr, to: IpAddr, node: &Node, inner: IpAddr, payload: &[u8
         [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, 0x66].into()
     };
     let packet = udp(at(nobody), at(inner), payload);
-    let frame = ethernet(vtep_mac(node), [2, 0, 0, 0, 0, 9], &packet);
+    ethernet(vtep_mac(node), [2, 0, 0, 0, 0, 9], &packet)
+}
+
+/// An outer packet around such a frame.
+pub fn outer(from: IpAddr, to: IpAddr, node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
+    let frame = inner_frame(node, inner, payload);
     let source: SocketAddr = (from, 50_000).into();
     udp(source, (to, VXLAN).into(), &vxlan(node.network.vni, &frame))
 }
