@@ -6,8 +6,10 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::frame::{ethernet, icmp, icmp6};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
+use flatnet_tests::node::Node;
 use flatnet_tests::probe;
 use flatnet_tests::raw::Port;
+use serde_json::json;
 
 use crate::scene::{ALL_NODES, Scene};
 use crate::tally::Tally;
@@ -180,31 +182,76 @@ fn too_large(scene: &Scene, to: IpAddr, lost: IpAddr) -> Vec<u8> {
     }
 }
 
+/// To the node's addresses, about the ways to `lost`.
+fn send_too_large(scene: &Scene, node: &Node, lost: &[IpAddr]) {
+    for lost in lost {
+        let own = node.vtep_addresses().into_iter().chain([node.vtep]);
+        for own in own.filter(|own| own.is_ipv4() == lost.is_ipv4()) {
+            scene.port.send(&too_large(scene, own, *lost));
+        }
+    }
+}
+
+/// Whether the node believes that the path to an address carries less than its devices.
+fn lowered(node: &Node, to: IpAddr) -> bool {
+    node.netns.exec(&format!("ip route get {to}")).contains(" mtu ")
+}
+
 #[test]
 fn a_node_takes_no_path_mtu_from_a_pod() {
     let mut tally = Tally::new("path MTUs from a pod");
     for v6_underlay in [false, true] {
         let scene = Scene::new(v6_underlay);
-        let node = &scene.node().netns;
+        let node = scene.node();
         let peer = scene.cluster.nodes[1].vtep;
         let pods = [&scene.target, &scene.neighbour].into_iter().flat_map(|pod| pod.addresses());
         let lost: Vec<IpAddr> = pods.chain([peer]).collect();
-        let lowered = |to: IpAddr| node.exec(&format!("ip route get {to}")).contains(" mtu ");
         let send_all = || {
-            for lost in &lost {
-                let own = scene.node().vtep_addresses().into_iter();
-                let own =
-                    own.chain([scene.node().vtep]).find(|own| own.is_ipv4() == lost.is_ipv4());
-                scene.port.send(&too_large(&scene, own.expect("both families"), *lost));
-            }
+            send_too_large(&scene, node, &lost);
             // Comes after them, and is small enough for any path.
             probe::ping(&scene.attacker.netns, scene.neighbour.v4());
         };
         send_all();
-        lost.iter().for_each(|lost| tally.count(&lost.to_string(), lowered(*lost)));
-        node.exec("nft delete table inet flatnet");
+        lost.iter().for_each(|lost| tally.count(&lost.to_string(), lowered(node, *lost)));
+        node.netns.exec("nft delete table inet flatnet");
         send_all();
-        assert!(lost.iter().all(|lost| lowered(*lost)), "the messages are ill-formed");
+        assert!(lost.iter().all(|lost| lowered(node, *lost)), "the messages are ill-formed");
+    }
+    tally.finish();
+}
+
+/// Another node's VTEP is reached over the underlay, masqueraded or not, its address on the overlay
+/// by the overlay. That node may hear of ways to pods, which routers on the way may know.
+#[test]
+fn another_node_takes_no_path_mtu_of_the_underlay_from_a_pod() {
+    let mut tally = Tally::new("path MTUs from another node's pod");
+    for (v6_underlay, masquerade) in [(false, false), (false, true), (true, false), (true, true)] {
+        let scene = Scene::with(v6_underlay, json!(masquerade));
+        let [a, b] = &scene.cluster.nodes[..] else { unreachable!() };
+        for (n, node) in [a, b].into_iter().enumerate() {
+            node.netns.exec(&format!("ip addr add fe80::50:{n}/64 dev under0 nodad"));
+        }
+        let beyond: IpAddr = if v6_underlay {
+            "fd00:50::c8".parse().expect("v6")
+        } else {
+            [192, 168, 50, 200].into()
+        };
+        let lost = [a.vtep, beyond];
+        let send_all = || {
+            send_too_large(&scene, b, &lost);
+            // Comes after them, by the underlay and by the overlay.
+            probe::ping(&scene.attacker.netns, scene.target.v4());
+            if masquerade {
+                probe::ping(&scene.attacker.netns, b.vtep);
+            }
+        };
+        send_all();
+        lost.iter().for_each(|lost| tally.count(&lost.to_string(), lowered(b, *lost)));
+        for node in [a, b] {
+            node.netns.exec("nft delete table inet flatnet");
+        }
+        send_all();
+        assert!(lost.iter().all(|lost| lowered(b, *lost)), "the messages are ill-formed");
     }
     tally.finish();
 }

@@ -9,6 +9,7 @@ pub(super) struct Names {
     pub(super) output: String,
     pub(super) postrouting: String,
     pub(super) pod: String,
+    pub(super) node: String,
     pub(super) vxlan: String,
     pub(super) outer: String,
     pub(super) egress: String,
@@ -26,6 +27,7 @@ impl Names {
             output: format!("output-{vni}"),
             postrouting: format!("postrouting-{vni}"),
             pod: format!("pod-{vni}"),
+            node: format!("node-{vni}"),
             vxlan: format!("vxlan-{vni}"),
             outer: format!("outer-{vni}"),
             egress: format!("egress-{vni}"),
@@ -46,7 +48,7 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 9] {
+    pub(super) fn chains(&self) -> [&str; 10] {
         [
             &self.prerouting,
             &self.input,
@@ -56,6 +58,7 @@ impl Names {
             &self.postrouting,
             &self.vxlan,
             &self.pod,
+            &self.node,
             &self.outer,
         ]
     }

@@ -10,10 +10,17 @@
 //!   meta nfproto ipv4 drop
 //! }
 //! chain pod-4096 {
+//!   fib saddr . iif oif missing drop
+//!   icmp type destination-unreachable icmp code frag-needed ip daddr != @cluster4-4096 drop
+//!   icmpv6 type packet-too-big ip6 daddr != @cluster6-4096 drop
+//! }
+//! chain node-4096 {
 //!   ip daddr 127.0.0.0/8 drop
 //!   ip6 daddr ::1 drop
 //!   icmp type destination-unreachable icmp code frag-needed iifgroup P drop
+//!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096 drop
 //!   icmpv6 type packet-too-big iifgroup P drop
+//!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 drop
 //! }
 //! chain outer-4096 {
 //!   iifgroup O ip saddr VTEP accept
@@ -24,11 +31,11 @@
 //! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   udp dport 4789 @th,96,32 V ip daddr VTEP notrack accept
-//!   iifgroup P fib saddr . iif oif missing drop
+//!   iifgroup P goto pod-4096
 //! }
 //! chain input-4096 { type filter hook input priority 300;
 //!   udp dport 4789 jump vxlan-4096
-//!   iifgroup & 0xfeffffff == P goto pod-4096
+//!   iifgroup & 0xfeffffff == P goto node-4096
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
@@ -81,8 +88,11 @@
 //! `0.0.0.0` in DHCP only: the kernel's fib expression takes these for good. A source that is the
 //! node's own address is spoofed like any other.
 //!
-//! Nor may it tell the node what a path carries: the node would believe it about the way to any
-//! peer or pod, and refuse large packets of all pods for ten minutes. A pod is the end of its path.
+//! Nor may it tell a node what a path carries: the node would believe it about the way to any
+//! peer or pod, and refuse large packets of all pods for ten minutes. So a pod tells that to pods
+//! only. Which of the cluster's addresses are nodes' is seen where they are: there, what comes by the overlay
+//! is believed about ways to pods, not to VTEPs. (`@th,192,32` is the destination of the packet that was too
+//! large, 8 bytes of ICMP and 16 of IP further on.)
 //!
 //! Its gateway is an address of no device. Without an answer of ours, the node would send what a pod
 //! sends there out by its default route. The node's loopback addresses are reached from elsewhere as soon
@@ -109,20 +119,23 @@
 //! a chain that nothing needs is not there.
 
 mod matches;
+mod nat;
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
 use super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, masquerade, meta, notrack,
-    payload, reverse_path, verdict,
+    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
+    reverse_path, verdict,
 };
 use super::intervals;
 use super::names::Names;
 use super::objects::{Base, Chain, ChainType, Family, Hook, Rule, Set};
 use crate::kernel::attribute::Attribute;
-use matches::{LOOPBACKS, Loopback, Side, device_name, load, octets, of};
+pub use nat::Masquerade;
+
+use matches::{LOOPBACKS, Loopback, Side, device_name, load, octets, of, too_large};
 
 /// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
 const PRIORITY_RAW: i32 = -300;
@@ -130,17 +143,6 @@ const PRIORITY_RAW: i32 = -300;
 const PRIORITY_SRCNAT: i32 = 100;
 /// Behind all that changes the destination of what this node receives (IPVS: 98 and 99).
 const PRIORITY_LAST: i32 = 300;
-
-/// What `masquerade` is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Masquerade {
-    /// Nothing (without `ipMasq`).
-    Off,
-    /// What leaves the pod network, and what enters it by the overlay from outside (`ipMasq`).
-    On,
-    /// The same without what goes to other nodes' VTEPs (`ipMasqNodes` false).
-    SparesNodes,
-}
 
 /// What one network wants of nftables on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,8 +210,9 @@ impl RuleSet {
         let mut chains = vec![
             led_to(&names.vxlan, self.vxlan()),
             led_to(&names.pod, self.pod()),
+            led_to(&names.node, self.node()),
             led_to(&names.outer, self.outer()),
-            filter(&names.prerouting, Hook::Prerouting, PRIORITY_RAW, self.prerouting()),
+            filter(&names.prerouting, Hook::Prerouting, PRIORITY_RAW, self.prerouting(&names)),
             filter(&names.input, Hook::Input, PRIORITY_LAST, self.input(&names)),
         ];
         if in_company {
@@ -228,19 +231,28 @@ impl RuleSet {
 
     /// Outer packets for this node are not tracked: conntrack would hold an entry per flow of pods for
     /// nothing, and fill up. What is not tracked is not translated either.
-    fn prerouting(&self) -> Vec<Rule> {
+    fn prerouting(&self, names: &Names) -> Vec<Rule> {
         let untracked = vec![notrack(), verdict(Verdict::Accept)];
-        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
         vec![
             self.rule("overlay packet", [self.overlay_packet(), self.to_us(), untracked]),
-            self.drop("spoofed source", [self.sent_by_pod(), astray]),
+            self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
         ]
+    }
+
+    /// What pods of this node send.
+    fn pod(&self) -> Vec<Rule> {
+        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
+        let to_no_pod = [Family::V4, Family::V6].map(|family| {
+            let to = self.outside(family, family.destination(), Header::Network);
+            self.drop("path MTU to no pod", [too_large(family), to])
+        });
+        [self.drop("spoofed source", [astray])].into_iter().chain(to_no_pod).collect()
     }
 
     fn input(&self, names: &Names) -> Vec<Rule> {
         vec![
             self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
-            self.rule("from a pod", [self.sent_by_network(), vec![goto(&names.pod)]]),
+            self.rule("from the network", [self.sent_by_network(), vec![goto(&names.node)]]),
         ]
     }
 
@@ -251,11 +263,11 @@ impl RuleSet {
             |device: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(device))];
         let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
         let by_devices = self.underlay.iter().map(|device| {
-            self.rule("from a VTEP", [self.to_us(), self.from_a_peer(), by(device), accept()])
+            self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), by(device), accept()])
         });
         by_devices
             .chain([
-                self.rule("from a VTEP", [self.to_us(), self.from_a_peer(), leads_back, accept()]),
+                self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), leads_back, accept()]),
                 self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
                 self.drop("from or to no VTEP", [of(self.underlay_family())]),
             ])
@@ -263,7 +275,7 @@ impl RuleSet {
     }
 
     /// What pods, of this node or of others, send to this one.
-    fn pod(&self) -> Vec<Rule> {
+    fn node(&self) -> Vec<Rule> {
         let loopbacks = LOOPBACKS.map(|Loopback { family, bytes }| {
             let loopback = vec![
                 payload(Header::Network, family.destination(), bytes.len() as u32),
@@ -271,23 +283,25 @@ impl RuleSet {
             ];
             self.drop("to the loopback", [of(family), loopback])
         });
-        loopbacks.into_iter().chain(self.too_large()).collect()
+        let path_mtu = [Family::V4, Family::V6].into_iter().flat_map(|family| {
+            // The header of what was too large stands behind eight bytes of ICMP.
+            let about = self.outside(family, 8 + family.destination(), Header::Transport);
+            [
+                self.drop("path MTU from a pod", [too_large(family), self.sent_by_pod()]),
+                self.drop("path MTU of the underlay", [too_large(family), about]),
+            ]
+        });
+        loopbacks.into_iter().chain(path_mtu).collect()
     }
 
-    /// What a router says to the sender of a packet that was too large for the next link.
-    fn too_large(&self) -> [Rule; 2] {
-        const IPPROTO_ICMP: u8 = 1;
-        const IPPROTO_ICMPV6: u8 = 58;
-        // Type and code (RFC 1191); type alone (RFC 4443).
-        [(IPPROTO_ICMP, &[3, 4][..]), (IPPROTO_ICMPV6, &[2])].map(|(protocol, kind)| {
-            let told = vec![
-                meta(Meta::Transport),
-                compare(Is::Equal, &[protocol]),
-                payload(Header::Transport, 0, kind.len() as u32),
-                compare(Is::Equal, kind),
-            ];
-            self.drop("path MTU from a pod", [told, self.sent_by_pod()])
-        })
+    /// An address in the packet is not of the pod network.
+    fn outside(&self, family: Family, offset: u32, header: Header) -> Vec<Attribute> {
+        let cluster = self.clusters().find(|cluster| cluster.family == family);
+        let is_outside = |cluster: Set| {
+            let address = payload(header, offset, family.length());
+            vec![address, lookup(Member::NotIn, &cluster.name)]
+        };
+        cluster.map(is_outside).unwrap_or_default()
     }
 
     fn output(&self) -> Vec<Rule> {
@@ -341,36 +355,6 @@ impl RuleSet {
             )
         })
         .into()
-    }
-
-    /// What leaves the pod network, and what enters it by the overlay. What leaves by the overlay
-    /// stays as it is if it comes from a pod, so that a connection that is made while a new range's
-    /// route is there and its element of `cluster` is not yet, is not translated for the rest of its life.
-    fn masquerade(&self, cluster: &Set) -> [Rule; 2] {
-        let family = cluster.family;
-        let overlay = self.overlay_group.to_ne_bytes();
-        let by_overlay = |is| vec![meta(Meta::OutputGroup), compare(is, &overlay)];
-        let source = |member| {
-            vec![of(family), vec![load(family, Side::Source), lookup(member, &cluster.name)]]
-        };
-        let mut to = vec![load(family, Side::Destination), lookup(Member::NotIn, &cluster.name)];
-        if self.masquerade == Masquerade::SparesNodes && family == self.underlay_family() {
-            to.extend(self.vtep(Side::Destination, Member::NotIn));
-        }
-        to.extend(matches::no_multicast(family));
-        let from_pod = source(Member::In).concat();
-        let from_outside = source(Member::NotIn).concat();
-        let masquerade = || vec![masquerade()];
-        [
-            self.rule(
-                "leaves the pod network",
-                [by_overlay(Is::Different), from_pod, to, masquerade()],
-            ),
-            self.rule(
-                "enters the pod network",
-                [by_overlay(Is::Equal), from_outside, masquerade()],
-            ),
-        ]
     }
 
     fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {

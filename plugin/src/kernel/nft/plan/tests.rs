@@ -77,10 +77,16 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: another overlay's VNI\" to chain vxlan-7",
             "add rule \"pods: from or to no VTEP\" to chain vxlan-7",
             "add chain pod-7",
-            "add rule \"pods: to the loopback\" to chain pod-7",
-            "add rule \"pods: to the loopback\" to chain pod-7",
-            "add rule \"pods: path MTU from a pod\" to chain pod-7",
-            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add rule \"pods: spoofed source\" to chain pod-7",
+            "add rule \"pods: path MTU to no pod\" to chain pod-7",
+            "add rule \"pods: path MTU to no pod\" to chain pod-7",
+            "add chain node-7",
+            "add rule \"pods: to the loopback\" to chain node-7",
+            "add rule \"pods: to the loopback\" to chain node-7",
+            "add rule \"pods: path MTU from a pod\" to chain node-7",
+            "add rule \"pods: path MTU of the underlay\" to chain node-7",
+            "add rule \"pods: path MTU from a pod\" to chain node-7",
+            "add rule \"pods: path MTU of the underlay\" to chain node-7",
             "add chain outer-7",
             "add rule \"pods: the overlay's own\" to chain outer-7",
             "add rule \"pods: VXLAN from a pod\" to chain outer-7",
@@ -89,10 +95,10 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: fragment that hides its VNI\" to chain outer-7",
             "add chain prerouting-7",
             "add rule \"pods: overlay packet\" to chain prerouting-7",
-            "add rule \"pods: spoofed source\" to chain prerouting-7",
+            "add rule \"pods: from a pod\" to chain prerouting-7",
             "add chain input-7",
             "add rule \"pods: VXLAN\" to chain input-7",
-            "add rule \"pods: from a pod\" to chain input-7",
+            "add rule \"pods: from the network\" to chain input-7",
             "add chain output-7",
             "add rule \"pods: overlay packet\" to chain output-7",
             "add chain egress-7",
@@ -152,7 +158,7 @@ fn many_nodes_take_several_messages() {
 fn other_intervals_rebuild_everything() {
     let actions = to_do(&standing(&want(2, CLUSTER)), &want(2, "10.0.0.0/8"));
     assert_eq!(
-        actions[..10],
+        actions[..11],
         [
             "delete chain prerouting-7",
             "delete chain input-7",
@@ -161,12 +167,13 @@ fn other_intervals_rebuild_everything() {
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
+            "delete chain node-7",
             "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[10..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[11..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let attributes: Vec<Attribute> = want.chains(false)[3]
+    let attributes: Vec<Attribute> = want.chains(false)[4]
         .attributes()
         .into_iter()
         .map(|attribute| match attribute {
@@ -304,6 +311,7 @@ fn the_table_goes_with_its_last_network() {
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
+            "delete chain node-7",
             "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
@@ -312,15 +320,12 @@ fn the_table_goes_with_its_last_network() {
     assert_eq!(actions(&remove(&Observed::default())), [""; 0]);
 }
 
-/// Dumped by kernel 6.18 for the second rule of `prerouting-7`: other order of attributes than we
+/// Dumped by kernel 6.18 for a rule like the first of `pod-7`: other order of attributes than we
 /// send, no nesting flags, a handle and a position.
 #[test]
 fn a_rule_as_the_kernel_dumps_it_is_ours() {
-    let dump = b"\x0c\0\x01\0flatnet\0\x11\0\x02\0prerouting-7\0\0\0\0\
-        \x0c\0\x03\0\0\0\0\0\0\0\0\x15\x0c\0\x06\0\0\0\0\0\0\0\0\x14\xd8\0\x04\0\
-        \x24\0\x01\0\x09\0\x01\0meta\0\0\0\0\x14\0\x02\0\x08\0\x02\0\0\0\0\x15\x08\0\x01\0\0\0\0\x01\
-        \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
-        \x0c\0\x03\0\x08\0\x01\0\x07\0\0\x66\
+    let dump = b"\x0c\0\x01\0flatnet\0\x0a\0\x02\0pod-7\0\0\0\
+        \x0c\0\x03\0\0\0\0\0\0\0\0\x06\x0c\0\x06\0\0\0\0\0\0\0\0\x05\x88\0\x04\0\
         \x28\0\x01\0\x08\0\x01\0fib\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01\
         \x08\0\x03\0\0\0\0\x29\
         \x2c\0\x01\0\x08\0\x01\0cmp\0\x20\0\x02\0\x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\0\
@@ -328,9 +333,9 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x30\0\x01\0\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
-    let rules = want(2, CLUSTER).chains(false).remove(3).rules;
-    assert!(includes(dump, &rules[1].attributes()));
-    assert!(!includes(dump, &rules[0].attributes()));
+    let rules = want(2, CLUSTER).chains(false).remove(1).rules;
+    assert!(includes(dump, &rules[0].attributes()));
+    assert!(!includes(dump, &rules[1].attributes()));
     let mut accepts = dump.to_vec();
     accepts[dump.len() - 29] = 1; // the verdict's code
     assert!(!includes(&accepts, &rules[0].attributes()));

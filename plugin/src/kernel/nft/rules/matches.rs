@@ -63,7 +63,7 @@ impl RuleSet {
     }
 
     /// From a VTEP that is not this node's; of the underlay's family, which was asked before.
-    pub(super) fn from_a_peer(&self) -> Vec<Attribute> {
+    pub(super) fn sent_by_peer(&self) -> Vec<Attribute> {
         vec![
             load(self.underlay_family(), Side::Source),
             compare(Is::Different, &octets(self.vtep)),
@@ -97,6 +97,23 @@ impl RuleSet {
 /// By the group of a device, of which only some bits count.
 pub(super) fn group(of: Meta, bits: u32, is: Is, value: u32) -> Vec<Attribute> {
     vec![meta(of), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
+}
+
+/// What a router says to the sender of a packet that was too large for the next link: type and code
+/// (RFC 1191), or type alone (RFC 4443).
+pub(super) fn too_large(family: Family) -> Vec<Attribute> {
+    const IPPROTO_ICMP: u8 = 1;
+    const IPPROTO_ICMPV6: u8 = 58;
+    let (protocol, kind) = match family {
+        Family::V4 => (IPPROTO_ICMP, &[3, 4][..]),
+        Family::V6 => (IPPROTO_ICMPV6, &[2][..]),
+    };
+    vec![
+        meta(Meta::Transport),
+        compare(Is::Equal, &[protocol]),
+        payload(Header::Transport, 0, kind.len() as u32),
+        compare(Is::Equal, kind),
+    ]
 }
 
 /// To no multicast address.

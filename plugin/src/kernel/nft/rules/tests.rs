@@ -1,4 +1,4 @@
-use super::super::expression::mask;
+use super::super::expression::{mask, masquerade};
 use super::*;
 
 fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
@@ -41,9 +41,17 @@ fn each_chain_is_there_for_a_reason() {
                 "from or to no VTEP",
             ][..],
         ),
+        ("pod-7", &["spoofed source", "path MTU to no pod", "path MTU to no pod"]),
         (
-            "pod-7",
-            &["to the loopback", "to the loopback", "path MTU from a pod", "path MTU from a pod"],
+            "node-7",
+            &[
+                "to the loopback",
+                "to the loopback",
+                "path MTU from a pod",
+                "path MTU of the underlay",
+                "path MTU from a pod",
+                "path MTU of the underlay",
+            ],
         ),
         (
             "outer-7",
@@ -55,8 +63,8 @@ fn each_chain_is_there_for_a_reason() {
                 "fragment that hides its VNI",
             ],
         ),
-        ("prerouting-7", &["overlay packet", "spoofed source"]),
-        ("input-7", &["VXLAN", "from a pod"]),
+        ("prerouting-7", &["overlay packet", "from a pod"]),
+        ("input-7", &["VXLAN", "from the network"]),
     ];
     let forward: (&str, &[&str]) = ("forward-7", &["to another network", "from another network"]);
     let leaving: [(&str, &[&str]); 2] = [
