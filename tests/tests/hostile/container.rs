@@ -4,13 +4,15 @@
 use std::net::IpAddr;
 
 use flatnet_tests::cluster::{Cluster, Settings};
-use flatnet_tests::frame::{Mac, ethernet};
+use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::Node;
 use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
+use serde_json::json;
 
+use crate::scene::{PORT, Scene, at};
 use crate::tally::{Shot, Tally};
 use crate::vxlan::{outer, shapes};
 
@@ -132,11 +134,7 @@ fn inject(
             let from = own.iter().find(|own| own.is_ipv4() == inner.is_ipv4()).expect("both");
             let honest = |payload: &[u8]| {
                 let (from, to) = ((*from, 4444).into(), (*inner, 4444).into());
-                vec![ethernet(
-                    gateway,
-                    friend_port.mac,
-                    &flatnet_tests::frame::udp(from, to, payload),
-                )]
+                vec![ethernet(gateway, friend_port.mac, &udp(from, to, payload))]
             };
             tally.volley(&container.port, &sink, (&friend_port, honest), shots.collect());
         }
@@ -162,4 +160,45 @@ fn heard_without_rules(
         let tally = &mut Tally::new("without rules");
         tally.volley(&container.port, &sink, (&container.port, good), Vec::new());
     }
+}
+
+/// To a pod and to the node, under pods' addresses, while peers are heard by the underlay.
+#[test]
+fn a_container_sends_under_no_pods_address() {
+    let mut tally = Tally::new("pods' sources from a container of another program");
+    for v6 in [false, true] {
+        let scene = Scene::with(false, json!(true));
+        let container = Container::new(scene.node(), v6);
+        for device in ["all", "docker0"] {
+            kernel::set_sysctl(&scene.node().netns, &format!("ipv4/conf/{device}/rp_filter"), "0");
+        }
+        let of_family = |address: &IpAddr| address.is_ipv6() == v6;
+        let one = |addresses: Vec<IpAddr>| addresses.into_iter().find(of_family).expect("both");
+        let [a, b] = &scene.cluster.nodes[..] else { unreachable!() };
+        let [here, there] = [&scene.attacker, &scene.target].map(|pod| one(pod.addresses()));
+        let free: IpAddr =
+            if v6 { "fd00:10:244:1::77" } else { "10.244.1.77" }.parse().expect("an address");
+        let sources = [here, there, free, one(b.vtep_addresses())];
+        let sinks = [
+            (one(scene.neighbour.addresses()), Sink::frames(&scene.neighbour.netns)),
+            (one(a.vtep_addresses()), Sink::udp(&a.netns, !v6, PORT)),
+        ];
+        let frame = |from: IpAddr, to: IpAddr, payload: &[u8]| {
+            vec![container.frame(&udp(at(from), at(to), payload))]
+        };
+        for (to, sink) in &sinks {
+            let shots = sources.iter().map(|from| {
+                Shot::new(format!("{from} to {to}"), |payload| frame(*from, *to, payload))
+            });
+            let honest = |payload: &[u8]| frame(container.own, *to, payload);
+            tally.volley(&container.port, sink, (&container.port, honest), shots.collect());
+        }
+        a.netns.exec("nft delete table inet flatnet");
+        for (to, sink) in &sinks {
+            let good = |payload: &[u8]| frame(there, *to, payload);
+            let tally = &mut Tally::new("without rules");
+            tally.volley(&container.port, sink, (&container.port, good), Vec::new());
+        }
+    }
+    tally.finish();
 }

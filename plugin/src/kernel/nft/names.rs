@@ -10,6 +10,7 @@ pub(super) struct Names {
     pub(super) postrouting: String,
     pub(super) pod: String,
     pub(super) node: String,
+    pub(super) source: String,
     pub(super) vxlan: String,
     pub(super) outer: String,
     pub(super) egress: String,
@@ -28,6 +29,7 @@ impl Names {
             postrouting: format!("postrouting-{vni}"),
             pod: format!("pod-{vni}"),
             node: format!("node-{vni}"),
+            source: format!("source-{vni}"),
             vxlan: format!("vxlan-{vni}"),
             outer: format!("outer-{vni}"),
             egress: format!("egress-{vni}"),
@@ -48,7 +50,7 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 10] {
+    pub(super) fn chains(&self) -> [&str; 11] {
         [
             &self.prerouting,
             &self.input,
@@ -59,6 +61,7 @@ impl Names {
             &self.vxlan,
             &self.pod,
             &self.node,
+            &self.source,
             &self.outer,
         ]
     }

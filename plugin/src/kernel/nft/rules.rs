@@ -14,6 +14,10 @@
 //!   icmp type destination-unreachable icmp code frag-needed ip daddr != @cluster4-4096 drop
 //!   icmpv6 type packet-too-big ip6 daddr != @cluster6-4096 drop
 //! }
+//! chain source-4096 {
+//!   iifname "eth0" accept                                               # each underlay device
+//!   fib saddr . iif oif missing drop
+//! }
 //! chain node-4096 {
 //!   ip daddr 127.0.0.0/8 drop
 //!   ip6 daddr ::1 drop
@@ -32,6 +36,7 @@
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   udp dport 4789 @th,96,32 V ip daddr VTEP notrack accept
 //!   iifgroup P goto pod-4096
+//!   iifgroup != O ip saddr @cluster4-4096 goto source-4096              # and so for ip6
 //! }
 //! chain input-4096 { type filter hook input priority 300;
 //!   udp dport 4789 jump vxlan-4096
@@ -88,7 +93,11 @@
 //! `0.0.0.0` in DHCP only: the kernel's fib expression takes these for good. A source that is the
 //! node's own address is spoofed like any other.
 //!
-//! Nor may it tell a node what a path carries: the node would believe it about the way to any
+//! **What others may send.** Under a pod's address nothing, unless by the underlay: a peer may route
+//! directly, and not all nodes begin or end that at once. What the underlay lets pass is beyond a node's
+//! packet filter.
+//!
+//! Nor may a pod tell a node what a path carries: the node would believe it about the way to any
 //! peer or pod, and refuse large packets of all pods for ten minutes. So a pod tells that to pods
 //! only. Which of the cluster's addresses are nodes' is seen where they are: there, what comes by the overlay
 //! is believed about ways to pods, not to VTEPs. (`@th,192,32` is the destination of the packet that was too
@@ -118,24 +127,21 @@
 //! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
 //! a chain that nothing needs is not there.
 
+mod leaving;
 mod matches;
 mod nat;
+mod received;
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
-    reverse_path, verdict,
-};
+use super::expression::{Is, Meta, Verdict, verdict};
 use super::intervals;
 use super::names::Names;
 use super::objects::{Base, Chain, ChainType, Family, Hook, Rule, Set};
 use crate::kernel::attribute::Attribute;
 pub use nat::Masquerade;
-
-use matches::{LOOPBACKS, Loopback, Side, device_name, load, octets, of, too_large};
 
 /// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
 const PRIORITY_RAW: i32 = -300;
@@ -211,6 +217,7 @@ impl RuleSet {
             led_to(&names.vxlan, self.vxlan()),
             led_to(&names.pod, self.pod()),
             led_to(&names.node, self.node()),
+            led_to(&names.source, self.source()),
             led_to(&names.outer, self.outer()),
             filter(&names.prerouting, Hook::Prerouting, PRIORITY_RAW, self.prerouting(&names)),
             filter(&names.input, Hook::Input, PRIORITY_LAST, self.input(&names)),
@@ -227,114 +234,6 @@ impl RuleSet {
             chains.push(base(&names.postrouting, kind, hook, PRIORITY_SRCNAT, rules));
         }
         chains
-    }
-
-    /// Outer packets for this node are not tracked: conntrack would hold an entry per flow of pods for
-    /// nothing, and fill up. What is not tracked is not translated either.
-    fn prerouting(&self, names: &Names) -> Vec<Rule> {
-        let untracked = vec![notrack(), verdict(Verdict::Accept)];
-        vec![
-            self.rule("overlay packet", [self.overlay_packet(), self.to_us(), untracked]),
-            self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
-        ]
-    }
-
-    /// What pods of this node send.
-    fn pod(&self) -> Vec<Rule> {
-        let astray = vec![reverse_path(), compare(Is::Equal, &[0; 4])];
-        let to_no_pod = [Family::V4, Family::V6].map(|family| {
-            let to = self.outside(family, family.destination(), Header::Network);
-            self.drop("path MTU to no pod", [too_large(family), to])
-        });
-        [self.drop("spoofed source", [astray])].into_iter().chain(to_no_pod).collect()
-    }
-
-    fn input(&self, names: &Names) -> Vec<Rule> {
-        vec![
-            self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
-            self.rule("from the network", [self.sent_by_network(), vec![goto(&names.node)]]),
-        ]
-    }
-
-    /// VXLAN that this node receives.
-    fn vxlan(&self) -> Vec<Rule> {
-        let accept = || vec![verdict(Verdict::Accept)];
-        let by =
-            |device: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(device))];
-        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
-        let by_devices = self.underlay.iter().map(|device| {
-            self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), by(device), accept()])
-        });
-        by_devices
-            .chain([
-                self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), leads_back, accept()]),
-                self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
-                self.drop("from or to no VTEP", [of(self.underlay_family())]),
-            ])
-            .collect()
-    }
-
-    /// What pods, of this node or of others, send to this one.
-    fn node(&self) -> Vec<Rule> {
-        let loopbacks = LOOPBACKS.map(|Loopback { family, bytes }| {
-            let loopback = vec![
-                payload(Header::Network, family.destination(), bytes.len() as u32),
-                compare(Is::Equal, bytes),
-            ];
-            self.drop("to the loopback", [of(family), loopback])
-        });
-        let path_mtu = [Family::V4, Family::V6].into_iter().flat_map(|family| {
-            // The header of what was too large stands behind eight bytes of ICMP.
-            let about = self.outside(family, 8 + family.destination(), Header::Transport);
-            [
-                self.drop("path MTU from a pod", [too_large(family), self.sent_by_pod()]),
-                self.drop("path MTU of the underlay", [too_large(family), about]),
-            ]
-        });
-        loopbacks.into_iter().chain(path_mtu).collect()
-    }
-
-    /// An address in the packet is not of the pod network.
-    fn outside(&self, family: Family, offset: u32, header: Header) -> Vec<Attribute> {
-        let cluster = self.clusters().find(|cluster| cluster.family == family);
-        let is_outside = |cluster: Set| {
-            let address = payload(header, offset, family.length());
-            vec![address, lookup(Member::NotIn, &cluster.name)]
-        };
-        cluster.map(is_outside).unwrap_or_default()
-    }
-
-    fn output(&self) -> Vec<Rule> {
-        vec![self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]])]
-    }
-
-    fn egress(&self, names: &Names) -> Vec<Rule> {
-        let vxlan = self.rule("VXLAN", [self.to_port(), vec![jump(&names.outer)]]);
-        let gateways = self.gateways.iter().map(|gateway| {
-            let family = Family::of(gateway);
-            let to = vec![load(family, Side::Destination), compare(Is::Equal, &octets(*gateway))];
-            // Most packets fail the comparison, so the family is asked behind it.
-            self.drop("to the gateway", [to, of(family), self.sent_by_pod()])
-        });
-        [vxlan].into_iter().chain(gateways).collect()
-    }
-
-    /// VXLAN that leaves this node.
-    fn outer(&self) -> Vec<Rule> {
-        let accept = || vec![verdict(Verdict::Accept)];
-        let to_a_vtep = || {
-            let to = self.vtep(Side::Destination, Member::In);
-            [of(self.underlay_family()), to].concat()
-        };
-        let forwarded = vec![meta(Meta::Input), compare(Is::Different, &[0; 4])];
-        vec![
-            self.rule("the overlay's own", [self.made_by_overlay(), accept()]),
-            // No VNI is looked at: a pod has no business with any VTEP.
-            self.drop("VXLAN from a pod", [self.sent_by_pod(), to_a_vtep()]),
-            self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
-            self.drop("not the overlay's", [self.our_vni(Is::Equal), to_a_vtep()]),
-            self.drop("fragment that hides its VNI", [forwarded, to_a_vtep()]),
-        ]
     }
 
     fn forward(&self) -> Vec<Rule> {

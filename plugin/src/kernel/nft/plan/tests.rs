@@ -87,6 +87,9 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: path MTU of the underlay\" to chain node-7",
             "add rule \"pods: path MTU from a pod\" to chain node-7",
             "add rule \"pods: path MTU of the underlay\" to chain node-7",
+            "add chain source-7",
+            "add rule \"pods: by the underlay\" to chain source-7",
+            "add rule \"pods: spoofed source\" to chain source-7",
             "add chain outer-7",
             "add rule \"pods: the overlay's own\" to chain outer-7",
             "add rule \"pods: VXLAN from a pod\" to chain outer-7",
@@ -96,6 +99,7 @@ fn builds_all_in_an_empty_namespace() {
             "add chain prerouting-7",
             "add rule \"pods: overlay packet\" to chain prerouting-7",
             "add rule \"pods: from a pod\" to chain prerouting-7",
+            "add rule \"pods: a pod's source\" to chain prerouting-7",
             "add chain input-7",
             "add rule \"pods: VXLAN\" to chain input-7",
             "add rule \"pods: from the network\" to chain input-7",
@@ -158,7 +162,7 @@ fn many_nodes_take_several_messages() {
 fn other_intervals_rebuild_everything() {
     let actions = to_do(&standing(&want(2, CLUSTER)), &want(2, "10.0.0.0/8"));
     assert_eq!(
-        actions[..11],
+        actions[..12],
         [
             "delete chain prerouting-7",
             "delete chain input-7",
@@ -168,12 +172,13 @@ fn other_intervals_rebuild_everything() {
             "delete chain vxlan-7",
             "delete chain pod-7",
             "delete chain node-7",
+            "delete chain source-7",
             "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[11..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[12..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
@@ -214,7 +219,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let attributes: Vec<Attribute> = want.chains(false)[4]
+    let attributes: Vec<Attribute> = want.chains(false)[5]
         .attributes()
         .into_iter()
         .map(|attribute| match attribute {
@@ -312,6 +317,7 @@ fn the_table_goes_with_its_last_network() {
             "delete chain vxlan-7",
             "delete chain pod-7",
             "delete chain node-7",
+            "delete chain source-7",
             "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",

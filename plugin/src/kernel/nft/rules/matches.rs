@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::super::expression::{Header, Is, Member, Meta, compare, lookup, mask, meta, payload};
+use super::super::expression::{
+    Header, Is, Member, Meta, compare, lookup, mask, meta, payload, reverse_path,
+};
 use super::super::names::Names;
 use super::super::objects::Family;
 use super::RuleSet;
@@ -92,6 +94,11 @@ impl RuleSet {
         let from = [load(family, Side::Source), compare(Is::Equal, &octets(self.vtep))];
         [by.to_vec(), of(family), from.to_vec()].concat()
     }
+}
+
+/// The way back to the source is not by the device that it came by.
+pub(super) fn astray() -> Vec<Attribute> {
+    vec![reverse_path(), compare(Is::Equal, &[0; 4])]
 }
 
 /// By the group of a device, of which only some bits count.

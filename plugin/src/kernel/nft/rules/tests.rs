@@ -1,4 +1,6 @@
-use super::super::expression::{mask, masquerade};
+use super::super::expression::{
+    Header, Member, compare, jump, lookup, mask, masquerade, meta, notrack, payload, reverse_path,
+};
 use super::*;
 
 fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
@@ -53,6 +55,7 @@ fn each_chain_is_there_for_a_reason() {
                 "path MTU of the underlay",
             ],
         ),
+        ("source-7", &["by the underlay", "by the underlay", "spoofed source"]),
         (
             "outer-7",
             &[
@@ -63,7 +66,7 @@ fn each_chain_is_there_for_a_reason() {
                 "fragment that hides its VNI",
             ],
         ),
-        ("prerouting-7", &["overlay packet", "from a pod"]),
+        ("prerouting-7", &["overlay packet", "from a pod", "a pod's source", "a pod's source"]),
         ("input-7", &["VXLAN", "from the network"]),
     ];
     let forward: (&str, &[&str]) = ("forward-7", &["to another network", "from another network"]);
