@@ -76,7 +76,7 @@ impl RangeFile {
     }
 
     /// The subnets of all ranges in the order of the file.
-    fn subnets(&self) -> impl Iterator<Item = IpNetwork> {
+    pub fn subnets(&self) -> impl Iterator<Item = IpNetwork> {
         self.nodes.iter().flat_map(|node| node.ranges.iter().map(Range::subnet))
     }
 }

@@ -1,115 +1,229 @@
-//! The objects of an overlay in the kernel: observe, plan, apply; and remove.
+//! The objects of an overlay in the kernel: observe, plan, apply.
+//!
+//! What is new is made beside what stands, and what stands goes last: whatever the kernel refuses,
+//! pods keep what they have.
 
 use ipnetwork::IpNetwork;
-use nix::errno::Errno;
 
-use crate::desired::{self, Overlay, Via};
+use crate::desired::{Overlay, Via};
 use crate::error::Error;
-use crate::identity::overlay_name;
-use crate::kernel::{Change, Dev, Kernel, KernelError, Link, LinkKind, Route, RuleSet};
+use crate::identity::unreachable_metric;
+use crate::kernel::{Change, Kernel, Link, OurRoutes, Route, RuleSet, Unreachable};
+use crate::receiver;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 
-/// Makes what stands in the kernel into what should stand, with the difference only.
+/// Where the device comes from whose objects are changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It stood.
+    Stood,
+    /// It was made, where there was none.
+    Made,
+    /// It was made in the place of one that had to go.
+    Anew,
+}
+
+/// Makes what stands in the kernel into what should stand, with the difference only. `earlier` are
+/// the indices of the devices that the network has under other VNIs.
 ///
 /// # Errors
-/// Something foreign is in the way (104), or the kernel refuses (103). A device that this call made
-/// does not outlive its failure.
-pub fn apply(kernel: &mut dyn Kernel, want: &Overlay, rules: &RuleSet) -> Result<(), Error> {
-    let name = &want.link.name;
-    let found = kernel.link(name)?;
-    let plan = plan_device(want, found.as_ref());
-    if let DevicePlan::Foreign(reason) = plan {
-        return Err(Error::Foreign { reason });
-    }
-    // Before the device: there is no moment in which strangers could inject.
-    kernel.put_rules(rules)?;
-    if let DevicePlan::Recreate(reason) = &plan {
-        log::warn!("{reason}: made anew");
-        kernel.delete_link(name)?;
-    }
-    let (have, made) = match (plan, found) {
-        (DevicePlan::Keep, Some(link)) => {
-            (observe(kernel, want, link, &rules.cluster_cidrs)?, false)
-        }
-        _ => {
-            let direct = routes_of(kernel, 0, &want.addresses, &rules.cluster_cidrs)?;
-            (Observed::bare(want, create(kernel, want)?, direct), true)
-        }
-    };
-    let outcome = change(kernel, want, &have, made).map_err(|e| explain(kernel, e, want));
-    if outcome.is_err() && made {
-        if let Err(e) = kernel.delete_link(name) {
-            log::warn!("cannot remove {name} again: {e}");
-        }
-    }
-    outcome
-}
-
-fn change(
+/// Something foreign is in the way (104), or the kernel refuses (103). What this call made where
+/// nothing stood does not outlive its failure.
+pub fn apply(
     kernel: &mut dyn Kernel,
     want: &Overlay,
-    have: &Observed,
-    made: bool,
+    rules: &RuleSet,
+    earlier: &[u32],
 ) -> Result<(), Error> {
-    // The underlay's device has put together already what belongs together, and looks into VXLAN
-    // for that. Trying again costs each packet a detour through another queue.
-    if made || kernel.gro(&have.link.dev)? == Some(true) {
-        kernel.switch_off_gro(&have.link.dev)?;
+    let name = &want.link.name;
+    receiver::end_trial(kernel, want.link.vxlan.vni)?;
+    let network = Network { want, rules, earlier };
+    let found = kernel.link(name)?;
+    match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
+        (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
+        (DevicePlan::Create, _) | (_, None) => network.make(kernel),
+        (DevicePlan::Keep, Some(link)) => network.keep(kernel, link),
+        (DevicePlan::Recreate(reason), Some(link)) => network.make_anew(kernel, &link, &reason),
     }
-    for (via, changes) in plan_objects(want, have) {
-        match via {
-            Via::Overlay => kernel.apply(&have.link.dev, &changes)?,
-            Via::Uplink(index) => change_device(kernel, index, &changes)?,
-        }
-    }
-    Ok(())
 }
 
-fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) -> Result<(), Error> {
+/// What should stand, and what else of the network does.
+struct Network<'a> {
+    want: &'a Overlay,
+    rules: &'a RuleSet,
+    /// Indices of devices under other VNIs.
+    earlier: &'a [u32],
+}
+
+impl Network<'_> {
+    /// The device can stay.
+    fn keep(&self, kernel: &mut dyn Kernel, link: Link) -> Result<(), Error> {
+        // Before the device: there is no moment in which strangers could inject.
+        kernel.put_rules(self.rules)?;
+        let have = self.observe(kernel, link)?;
+        let outcome = self.change(kernel, &have, Origin::Stood);
+        outcome.map_err(|e| receiver::explain(kernel, e, &self.want.link))
+    }
+
+    /// A device that cannot become what it should be. One of the same VNI and port cannot be made
+    /// beside it; that nothing keeps the new one from being made is tried out before.
+    fn make_anew(&self, kernel: &mut dyn Kernel, old: &Link, reason: &str) -> Result<(), Error> {
+        let want = self.want;
+        receiver::try_out(kernel, &want.link, old)?;
+        log::warn!("{reason}: made anew");
+        kernel.put_rules(self.rules)?;
+        kernel.delete_link(&want.link.name)?;
+        let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
+        self.observe_network(kernel, &mut have, Some(old.dev.index))?;
+        let outcome = self.change(kernel, &have, Origin::Anew);
+        outcome.map_err(|e| receiver::explain(kernel, e, &want.link))
+    }
+
+    /// There is no device of this name. What is made does not outlive a failure.
+    fn make(&self, kernel: &mut dyn Kernel) -> Result<(), Error> {
+        let want = self.want;
+        // Those of living pods, whose device somebody has removed, stay in any case.
+        let had_rules = kernel.has_rules(self.rules.vni)?;
+        let dev = kernel.create_vxlan(&want.link);
+        let dev = dev.map_err(|e| receiver::explain(kernel, e.into(), &want.link))?;
+        let mut have = Observed::bare(want, dev);
+        let outcome = self.fill(kernel, &mut have);
+        outcome.map_err(|e| {
+            let error = receiver::explain(kernel, e, &want.link);
+            if let Err(e) = self.unmake(kernel, &have, had_rules) {
+                log::warn!("cannot undo all of {}: {e}", want.link.name);
+            }
+            error
+        })
+    }
+
+    fn fill(&self, kernel: &mut dyn Kernel, have: &mut Observed) -> Result<(), Error> {
+        // At once: it tells the next call whose the device is if this one is killed.
+        let alias = self.want.alias.clone();
+        kernel.apply(&have.link.dev, &[Change::Alias(alias.clone())])?;
+        have.link.alias = Some(alias);
+        // Before it is switched on: there is no moment in which strangers could inject.
+        kernel.put_rules(self.rules)?;
+        self.observe_network(kernel, have, None)?;
+        self.change(kernel, have, Origin::Made)
+    }
+
+    /// Takes away what was made, and puts back what it took the place of.
+    fn unmake(
+        &self,
+        kernel: &mut dyn Kernel,
+        have: &Observed,
+        had_rules: bool,
+    ) -> Result<(), Error> {
+        if !had_rules {
+            // Before the device, by which the next call finds them if this one is killed.
+            kernel.remove_rules(self.rules.vni)?;
+        }
+        kernel.delete_link(&self.want.link.name)?;
+        let new = self.want.unreachable.iter().filter(|route| !have.unreachable.contains(route));
+        let forget: Vec<_> = new.cloned().map(Change::DelUnreachable).collect();
+        kernel.apply(&have.link.dev, &forget)?;
+        let stands = kernel.addresses()?;
+        for address in have.earlier.iter().filter(|address| !stands.contains(address)) {
+            change_device(kernel, address.0, &[Change::AddAddress(address.1)])?;
+        }
+        for (via, route) in &have.routes {
+            if let Via::Uplink(dev) = via {
+                change_device(kernel, *dev, &[Change::PutRoute(route.clone())])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        kernel: &mut dyn Kernel,
+        have: &Observed,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        // The underlay's device has put together already what belongs together, and looks into VXLAN
+        // for that. Trying again costs each packet a detour through another queue.
+        if origin != Origin::Stood || kernel.gro(&have.link.dev)? == Some(true) {
+            kernel.switch_off_gro(&have.link.dev)?;
+        }
+        let mut outcome = Ok(());
+        for (via, changes) in plan_objects(self.want, have) {
+            let done = match via {
+                Via::Overlay => kernel.apply(&have.link.dev, &changes).map_err(Error::from),
+                Via::Uplink(index) => change_device(kernel, index, &changes),
+            };
+            // Of a device that had to take another's place, half is better than nothing.
+            if done.is_err() && origin != Origin::Anew {
+                return done;
+            }
+            outcome = outcome.and(done);
+        }
+        outcome
+    }
+
+    fn observe(&self, kernel: &mut dyn Kernel, link: Link) -> Result<Observed, Error> {
+        let dev = link.dev.index;
+        let mut is = |setting: &str, wanted: &str| -> Result<bool, Error> {
+            let value = kernel.sysctl(&format!("net/ipv4/conf/{}/{setting}", link.dev.name))?;
+            Ok(value.is_none_or(|value| value == wanted))
+        };
+        let mut have = Observed {
+            forwards: is("forwarding", "1")? && is("rp_filter", "2")?,
+            addresses: addresses_of(kernel, dev)?,
+            neighbours: kernel.neighbours(dev)?,
+            fdb: kernel.fdb(dev)?,
+            ..Observed::of(link)
+        };
+        self.observe_network(kernel, &mut have, None)?;
+        Ok(have)
+    }
+
+    /// What the network has apart from its device, and from one that is gone.
+    fn observe_network(
+        &self,
+        kernel: &mut dyn Kernel,
+        have: &mut Observed,
+        gone: Option<u32>,
+    ) -> Result<(), Error> {
+        let own: Vec<_> = have.addresses.iter().chain(&self.want.addresses).copied().collect();
+        let OurRoutes { mut routes, unreachable } = kernel.our_routes()?;
+        routes.retain(|(dev, _)| Some(*dev) != gone);
+        have.routes = routes_of(routes, have.link.dev.index, &own, &self.rules.cluster_cidrs);
+        have.unreachable = unreachable_of(unreachable, self.want.link.vxlan.vni);
+        if !self.earlier.is_empty() {
+            have.earlier = kernel.addresses()?;
+            have.earlier.retain(|(dev, _)| self.earlier.contains(dev));
+        }
+        Ok(())
+    }
+}
+
+/// Changes what hangs on a device, if that is still there: its routes went with it.
+pub fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) -> Result<(), Error> {
     match kernel.link_by_index(index)? {
         Some(link) => Ok(kernel.apply(&link.dev, changes)?),
-        // Its routes went with it.
         None => Ok(()),
     }
 }
 
-fn observe(
-    kernel: &mut dyn Kernel,
-    want: &Overlay,
-    link: Link,
-    clusters: &[IpNetwork],
-) -> Result<Observed, Error> {
-    let dev = link.dev.index;
-    let addresses = addresses_of(kernel, dev)?;
-    let own: Vec<_> = addresses.iter().chain(&want.addresses).copied().collect();
-    let mut is = |setting: &str, wanted: &str| -> Result<bool, Error> {
-        let value = kernel.sysctl(&format!("net/ipv4/conf/{}/{setting}", link.dev.name))?;
-        Ok(value.is_none_or(|value| value == wanted))
-    };
-    Ok(Observed {
-        forwards: is("forwarding", "1")? && is("rp_filter", "2")?,
-        routes: routes_of(kernel, dev, &own, clusters)?,
-        neighbours: kernel.neighbours(dev)?,
-        fdb: kernel.fdb(dev)?,
-        addresses,
-        link,
-    })
-}
-
-fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
+/// The addresses of one device.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
     let all = kernel.addresses()?.into_iter();
     Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
 }
 
-/// Our routes to peers: those over the overlay's device, and those over an uplink that prefer one of
-/// the node's own addresses in this network as their source, or lead into the network: no other
+/// Of our routes those to peers: those over the overlay's device, and those over an uplink that prefer
+/// one of the node's own addresses in this network as their source, or lead into the network: no other
 /// network has either. (An IPv6 route may lose its source: the kernel clears it with the address.)
-fn routes_of(
-    kernel: &mut dyn Kernel,
+pub fn routes_of(
+    ours: Vec<(u32, Route)>,
     overlay: u32,
     own: &[IpNetwork],
     clusters: &[IpNetwork],
-) -> Result<Vec<(Via, Route)>, Error> {
+) -> Vec<(Via, Route)> {
     let via = |dev: u32, route: &Route| {
         let preferred = route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
         let within = clusters.iter().any(|cluster| cluster.contains(route.dst.network()));
@@ -119,84 +233,13 @@ fn routes_of(
             dev => (route.gateway.is_some() && (preferred || within)).then_some(Via::Uplink(dev)),
         }
     };
-    let routes = kernel.our_routes()?.into_iter();
-    Ok(routes.filter_map(|(dev, route)| Some((via(dev, &route)?, route))).collect())
+    ours.into_iter().filter_map(|(dev, route)| Some((via(dev, &route)?, route))).collect()
 }
 
-fn create(kernel: &mut dyn Kernel, want: &Overlay) -> Result<Dev, Error> {
-    match kernel.create_vxlan(&want.link) {
-        Ok(dev) => Ok(dev),
-        Err(e) if e.errno() == Some(Errno::EEXIST) => match rival(kernel, want)? {
-            Some(reason) => Err(Error::Foreign { reason }),
-            None => Err(e.into()),
-        },
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// The kernel has one VXLAN device for each VNI and port: who has ours?
-fn rival(kernel: &mut dyn Kernel, want: &Overlay) -> Result<Option<String>, KernelError> {
-    let ours = &want.link.vxlan;
-    let links = kernel.links()?;
-    Ok(links.iter().find_map(|link| match &link.kind {
-        LinkKind::Vxlan(theirs) if (theirs.vni, theirs.port) == (ours.vni, ours.port) => Some(format!(
-            "the VXLAN device {} already has VNI {} (UDP port {}); give this network another vni \
-             in the range file, or remove that device",
-            link.dev.name, theirs.vni, theirs.port
-        )),
-        _ => None,
-    }))
-}
-
-fn explain(kernel: &mut dyn Kernel, error: Error, want: &Overlay) -> Error {
-    match &error {
-        // Switching the device on binds the UDP port.
-        Error::Kernel(e) if e.errno() == Some(Errno::EADDRINUSE) => {
-            let links = kernel.links().unwrap_or_default();
-            Error::Foreign { reason: port_taken(&links, want) }
-        }
-        _ => error,
-    }
-}
-
-/// VXLAN devices share a port if all their options are the same; else the first one up has it.
-fn port_taken(links: &[Link], want: &Overlay) -> String {
-    let port = want.link.vxlan.port;
-    let rival = links.iter().find(|link| {
-        let same = matches!(&link.kind, LinkKind::Vxlan(theirs) if theirs.port == port);
-        same && link.up && link.dev.name != want.link.name
-    });
-    let holder = match rival {
-        Some(Link { dev: Dev { name, .. }, .. }) => {
-            format!("the VXLAN device {name}, with other options (ip -d link show {name}); remove")
-        }
-        None => format!("another program (ss -ulpn sport = :{port}); stop"),
-    };
-    format!("UDP port {port} is taken by {holder} it or set another port in the range file")
-}
-
-/// Removes what a network has in the kernel under a VNI: routes, device and rules.
-///
-/// # Errors
-/// The kernel refuses.
-pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Error> {
-    let name = overlay_name(vni);
-    let ours = desired::alias(network, "");
-    if let Some(link) = kernel.link(&name)? {
-        if !link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)) {
-            return Ok(());
-        }
-        let own = addresses_of(kernel, link.dev.index)?;
-        for (via, route) in routes_of(kernel, link.dev.index, &own, &[])? {
-            if let Via::Uplink(index) = via {
-                change_device(kernel, index, &[Change::DelRoute(route)])?;
-            }
-        }
-        kernel.delete_link(&name)?;
-    }
-    // Also without a device: an ADD that was killed in between has left the rules alone.
-    kernel.remove_rules(vni)?;
-    Ok(())
+/// Of our unreachable routes those of the network with this VNI.
+pub fn unreachable_of(mut ours: Vec<Unreachable>, vni: u32) -> Vec<Unreachable> {
+    ours.retain(|route| route.metric == unreachable_metric(vni));
+    ours
 }
 
 #[cfg(test)]

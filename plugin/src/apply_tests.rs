@@ -4,8 +4,9 @@ use std::path::Path;
 use flatnet_conf::RangeFile;
 
 use super::*;
+use crate::desired;
 use crate::kernel::fake::Fake;
-use crate::kernel::{Masquerade, Vxlan};
+use crate::kernel::{LinkKind, Masquerade};
 
 fn want() -> Overlay {
     let file = file();
@@ -18,6 +19,7 @@ fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
         kernel,
         want,
         &desired::rules("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
+        &[],
     )
 }
 
@@ -63,13 +65,56 @@ fn a_foreign_device_stays_and_is_named() {
     assert_eq!(fake, before);
 }
 
+/// What stands when a range file with another port, VTEP family or VNI is refused.
 #[test]
-fn a_rival_for_the_vni_is_named() {
+fn what_is_refused_leaves_what_stood() {
+    let stood = || {
+        let mut fake = Fake::default();
+        apply(&mut fake, &want()).unwrap();
+        fake.ports.push(4790);
+        fake.log.clear();
+        fake
+    };
+    let mut other_port = want();
+    other_port.link.vxlan.port = 4790;
+    let mut fake = stood();
+    let before = fake.clone();
+    let error = apply(&mut fake, &other_port).unwrap_err();
+    assert_eq!(error.code(), 104);
+    assert!(error.to_string().contains("UDP port 4790 is taken by another program"), "{error}");
+    assert_eq!((&fake.links, &fake.rules), (&before.links, &before.rules));
+
+    // Another VNI: made beside, and gone again.
+    let mut file = file();
+    (file.vni, file.port) = (8, 4790);
+    let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
+    let rules = desired::rules("pods", &file, &file.nodes[0], &BTreeSet::new(), Masquerade::Off);
+    let mut fake = stood();
+    let earlier = [fake.links["flat.7"].link.dev.index];
+    let error = super::apply(&mut fake, &moved, &rules, &earlier).unwrap_err();
+    assert!(error.to_string().contains("UDP port 4790 is taken by another program"), "{error}");
+    assert_eq!((&fake.links, &fake.rules), (&before.links, &before.rules));
+    assert_eq!(fake.unreachable, before.unreachable);
+
+    // With a port that can be had both stand, until the caller retires the old one.
+    file.port = 4789;
+    let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
+    super::apply(&mut fake, &moved, &rules, &earlier).unwrap();
+    assert!(fake.links["flat.8"].link.up);
+    assert_eq!(fake.links["flat.7"].addresses, before.links["flat.7"].addresses);
+}
+
+#[test]
+fn what_a_killed_trial_left_goes() {
     let mut fake = Fake::default();
-    let theirs = Vxlan { vni: 7, local: None, port: 4789, source_ports: (0, 0), learning: true };
-    fake.add("vxlan7", 1500, &[], LinkKind::Vxlan(theirs));
-    let reason = rival(&mut fake, &want()).unwrap().unwrap();
-    assert!(reason.starts_with("the VXLAN device vxlan7 already has VNI 7 (UDP port 4789)"));
+    apply(&mut fake, &want()).unwrap();
+    let before = fake.links.clone();
+    let mut left = want().link;
+    left.name = "flat.7~".into();
+    left.vxlan.port = 4790;
+    fake.create_vxlan(&left).unwrap();
+    apply(&mut fake, &want()).unwrap();
+    assert_eq!(fake.links, before);
 }
 
 #[test]
@@ -82,6 +127,7 @@ fn another_network_with_the_same_vni_changes_nothing() {
         &mut fake,
         &theirs,
         &desired::rules("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
+        &[],
     )
     .unwrap_err();
     assert_eq!(error.code(), 104);

@@ -7,8 +7,12 @@ use flatnet_conf::{NetworkConf, Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
 use crate::attachment::gateway;
-use crate::identity::{overlay_group, overlay_name, route_metric, veth_group, vtep_mac};
-use crate::kernel::{FdbEntry, Masquerade, Neighbour, Route, RuleSet, Vxlan, VxlanLink};
+use crate::identity::{
+    overlay_group, overlay_name, route_metric, unreachable_metric, veth_group, vtep_mac,
+};
+use crate::kernel::{
+    FdbEntry, Masquerade, Neighbour, Route, RuleSet, Unreachable, Vxlan, VxlanLink,
+};
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
 /// The kernel's default would follow `ip_local_port_range`, which differs from host to host.
@@ -25,6 +29,8 @@ pub struct Overlay {
     pub addresses: Vec<IpNetwork>,
     /// One route to each range of each peer, and which way it goes.
     pub routes: Vec<(Via, Route)>,
+    /// What ends here because nobody has it.
+    pub unreachable: Vec<Unreachable>,
     /// The MAC of each peer's VTEP addresses.
     pub neighbours: Vec<Neighbour>,
     /// The underlay address behind each peer's MAC.
@@ -54,16 +60,11 @@ pub fn overlay(
 ) -> Overlay {
     let own = node.vtep_addresses();
     let mut overlay = Overlay {
-        link: VxlanLink {
-            name: overlay_name(file.vni),
-            mac: vtep_mac(file.vni, node.vtep),
-            group: overlay_group(file.vni),
-            mtu,
-            vxlan: vxlan(file.vni, file.port, node.vtep),
-        },
+        link: device(file, node, mtu),
         alias: alias(network, &node.name),
         addresses: own.iter().map(|ip| IpNetwork::from(*ip)).collect(),
         routes: Vec::with_capacity(file.nodes.len()),
+        unreachable: unreachable(file, node),
         neighbours: Vec::with_capacity(file.nodes.len()),
         fdb: Vec::with_capacity(file.nodes.len()),
     };
@@ -74,9 +75,43 @@ pub fn overlay(
     overlay
 }
 
+/// The VXLAN device of a node, with an MTU in bytes.
+pub fn device(file: &RangeFile, node: &Node, mtu: u32) -> VxlanLink {
+    VxlanLink {
+        name: overlay_name(file.vni),
+        mac: vtep_mac(file.vni, node.vtep),
+        group: overlay_group(file.vni),
+        mtu,
+        vxlan: vxlan(file.vni, file.port, node.vtep),
+    }
+}
+
 /// Parameters of the VXLAN device of a node with this VTEP.
 pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
-    Vxlan { vni, local: Some(vtep), port, source_ports: SOURCE_PORTS, learning: false }
+    let source_ports = SOURCE_PORTS;
+    Vxlan { vni, local: Some(vtep), port, source_ports, learning: false, special: false }
+}
+
+/// Routes that end what goes to an address of the network that nobody has, a pod that is gone for
+/// one. By the default route it would go to a router, which knows the way to the cluster's ranges,
+/// and come back, until its hops are used up.
+///
+/// The node's own ranges, and `clusterCIDRs`: a better route leads to each pod and each peer. A
+/// peer's range that is listed there by itself has no rest. Families that the node has no range of
+/// are left out, as for peers.
+fn unreachable(file: &RangeFile, node: &Node) -> Vec<Unreachable> {
+    let own: BTreeSet<IpNetwork> = node.ranges.iter().map(Range::subnet).collect();
+    let mut all = own.clone();
+    // Where the file lists none they are all ranges: ten thousand need not be compared.
+    if !file.subnets().eq(file.cluster_cidrs.iter().copied()) {
+        let listed = file.cluster_cidrs.iter().copied();
+        all.extend(listed.filter(|dst| own.iter().any(|own| own.is_ipv4() == dst.is_ipv4())));
+        for subnet in file.subnets().filter(|subnet| !own.contains(subnet)) {
+            all.remove(&subnet);
+        }
+    }
+    let metric = unreachable_metric(file.vni);
+    all.into_iter().map(|dst| Unreachable { dst, metric }).collect()
 }
 
 /// What a network's configuration asks to be masqueraded.
@@ -194,6 +229,32 @@ mod tests {
             assert_eq!((direct.source, direct.metric), (plain.source, plain.metric));
         }
         assert_eq!((direct.fdb, direct.neighbours), (plain.fdb, plain.neighbours));
+    }
+
+    #[test]
+    fn what_nobody_has_ends_here() {
+        let of = |cidrs: &str, node: &str| -> Vec<String> {
+            let text = format!(
+                r#"{{"version":1,"vni":7,{cidrs}"nodes":[
+                {{"name":"a","vtep":"192.0.2.1","ranges":["10.1.1.0/24","fd00:1::/64"]}},
+                {{"name":"b","vtep":"192.0.2.2","ranges":["10.1.2.0/24","10.1.9.0/25"]}},
+                {{"name":"c","vtep":"192.0.2.3","ranges":["fd00:3::/64"]}}]}}"#
+            );
+            let file = RangeFile::parse(Path::new("t.json"), text.as_bytes()).unwrap();
+            let of = unreachable(&file, file.node(node).unwrap());
+            assert!(of.iter().all(|route| route.metric == 0xfe00_0007), "{of:?}");
+            of.iter().map(|route| route.dst.to_string()).collect()
+        };
+        // The union of all ranges has no rest.
+        assert_eq!(of("", "a"), ["10.1.1.0/24", "fd00:1::/64"]);
+        assert_eq!(of("", "b"), ["10.1.2.0/24", "10.1.9.0/25"]);
+        let wide = r#""clusterCIDRs":["10.1.0.0/16","fd00::/16"],"#;
+        assert_eq!(of(wide, "a"), ["10.1.0.0/16", "10.1.1.0/24", "fd00::/16", "fd00:1::/64"]);
+        assert_eq!(of(wide, "c"), ["fd00::/16", "fd00:3::/64"], "no IPv4 range of its own");
+        // One is a peer's, one this node's, one has a rest.
+        let mixed = r#""clusterCIDRs":["10.1.2.0/24","10.1.9.0/24","10.1.1.0/24","fd00::/16"],"#;
+        let expected = ["10.1.1.0/24", "10.1.9.0/24", "fd00::/16", "fd00:1::/64"];
+        assert_eq!(of(mixed, "a"), expected);
     }
 
     #[test]

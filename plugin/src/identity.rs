@@ -12,6 +12,12 @@ pub fn overlay_name(vni: u32) -> String {
     format!("flat.{vni}")
 }
 
+/// Name of the device that tries out what the network's overlay device is to become: one with another
+/// port, while the present one still stands.
+pub fn trial_name(vni: u32) -> String {
+    format!("flat.{vni}~")
+}
+
 /// `IFLA_GROUP` of the node's ends of a network's veths: the mark by which rules know a packet
 /// that comes from one of its pods. 102 in the top byte, the VNI (24 bits) below.
 pub fn veth_group(vni: u32) -> u32 {
@@ -36,6 +42,12 @@ pub fn vtep_mac(vni: u32, vtep: IpAddr) -> Mac {
 pub fn route_metric(vni: u32, vtep: IpAddr) -> u32 {
     let digest = peer_digest(vni, vtep);
     (u32::from_be_bytes([digest[6], digest[7], digest[8], digest[9]]) >> 1) | 1
+}
+
+/// Metric of a network's unreachable routes: behind everybody's, and a mark by which the network
+/// knows its own.
+pub fn unreachable_metric(vni: u32) -> u32 {
+    0xfe00_0000 | vni
 }
 
 fn peer_digest(vni: u32, vtep: IpAddr) -> [u8; 32] {
@@ -117,6 +129,20 @@ mod tests {
         assert_ne!(pair.node_mac, veth(&Key::new("pods", "c2", "eth0")).node_mac);
         for Mac(bytes) in [pair.node_mac, pair.pod_mac] {
             assert_eq!(bytes[0] & 3, 2, "local and unicast");
+        }
+    }
+
+    #[test]
+    fn the_names_of_devices_are_short_enough() {
+        assert_eq!(trial_name(16_777_215), "flat.16777215~");
+        assert!(trial_name(16_777_215).len() < 16, "IFNAMSIZ");
+    }
+
+    #[test]
+    fn an_unreachable_route_loses_against_a_peers() {
+        assert_eq!(unreachable_metric(4096), 0xfe00_1000);
+        for last in 0..=255 {
+            assert!(route_metric(1, IpAddr::from([192, 0, 2, last])) < unreachable_metric(1));
         }
     }
 

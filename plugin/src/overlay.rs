@@ -1,14 +1,17 @@
 //! The overlay of one network on this node: when it is brought about, and from what.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
 use flatnet_ipam::{Leases, node_folder};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::apply::{apply, retire};
+use crate::apply::apply;
+use crate::dead_end;
 use crate::desired::{self, Overlay};
 use crate::error::Error;
 use crate::forward_policy;
@@ -17,6 +20,8 @@ use crate::identity::{overlay_name, veth_group, vtep_mac};
 use crate::kernel::{Change, Kernel, LinkKind};
 use crate::mtu::overlay_mtu;
 use crate::other_networks;
+use crate::receiver;
+use crate::retire::{devices, retire};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
 
@@ -139,18 +144,23 @@ impl Site {
     /// Looks whether the network can be brought about, and how; changes nothing.
     ///
     /// # Errors
-    /// Another network has its addresses (104), the underlay carries too little (7), or the kernel
-    /// cannot be asked (103).
+    /// Another network has its addresses, or another device its VNI or its port (104), the underlay
+    /// carries too little (7), or the kernel cannot be asked (103).
     pub fn survey(&self, kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<Ways, Error> {
         let Self { file, node, .. } = self;
         other_networks::refuse_overlap(kernel, &conf.name, file)?;
         let underlay = Underlay::look(kernel, file, node)?;
         let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
+        let alias = desired::alias(&conf.name, &node.name);
+        receiver::survey(kernel, &desired::device(file, node, mtu), &alias)?;
         Ok(Ways { underlay, mtu })
     }
 
     /// Makes what stands into what should stand, with the difference only. `before` is the stamp
     /// of what was applied last, if there is one.
+    ///
+    /// Where the network had another VNI, that stands until this one does, whose pods are then the
+    /// new one's.
     ///
     /// # Errors
     /// Something foreign is in the way (104), or the kernel refuses (103).
@@ -163,18 +173,23 @@ impl Site {
     ) -> Result<Standing, Error> {
         let Self { file, node, .. } = self;
         let Ways { underlay, mtu } = ways;
-        let moved = before.filter(|before| before.vni != file.vni);
-        if let Some(before) = moved {
-            log::warn!("{}: the range file has another vni now", overlay_name(before.vni));
-            retire(kernel, &conf.name, before.vni)?;
-        }
+        let mut earlier = devices(kernel, &conf.name)?;
+        earlier.remove(&file.vni);
         forwarding::enable(kernel, underlay, node)?;
         let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         let masquerade = desired::masquerade(conf);
         let rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
-        apply(kernel, &want, &rules)?;
-        if moved.is_some() {
+        let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
+        apply(kernel, &want, &rules, &indices)?;
+        // Of what was cut short the stamp may tell where no device does.
+        let mut vnis: BTreeSet<u32> = earlier.into_keys().collect();
+        vnis.extend(before.map(|before| before.vni).filter(|vni| *vni != file.vni));
+        if !vnis.is_empty() {
             regroup(kernel, conf, file.vni)?;
+        }
+        for vni in vnis {
+            log::warn!("{}: the range file has another vni now", overlay_name(vni));
+            retire(kernel, &conf.name, vni)?;
         }
         Ok(Standing { mtu: *mtu, witness: witness(kernel, &want, before)? })
     }
@@ -202,11 +217,17 @@ fn witness(
     }
     // Said once: `flatnet sync --watch` comes by here again and again.
     if before.is_none_or(|before| before.witness.is_some()) {
-        log::warn!(
-            "packets to {} do not take flatnet's route; `ip route get fibmatch {address}` shows \
-             whose they take",
-            route.dst
-        );
+        let dst = route.dst;
+        let ours = route.metric.map(|metric| (dst, metric));
+        match dead_end::before(kernel, address, ours)?.map(|end| dead_end::words(&end)) {
+            Some(end) => log::warn!(
+                "packets to {dst} end in a route of somebody else's; `ip route del {end}` removes it"
+            ),
+            None => log::warn!(
+                "packets to {dst} do not take flatnet's route; `ip route get fibmatch {address}` \
+                 shows whose they take"
+            ),
+        }
     }
     Ok(None)
 }
@@ -249,7 +270,11 @@ fn regroup(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), 
     for link in kernel.links()? {
         let of_pod = link.kind == LinkKind::Veth;
         if of_pod && link.alias.is_some_and(|alias| alias.starts_with(&ours)) {
-            kernel.apply(&link.dev, &[Change::Group(veth_group(vni))])?;
+            match kernel.apply(&link.dev, &[Change::Group(veth_group(vni))]) {
+                // The pod has gone meanwhile.
+                Err(e) if e.errno() == Some(Errno::ENODEV) => {}
+                outcome => outcome?,
+            }
         }
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! The difference between what should stand in the kernel and what does: pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
 use crate::desired::{Overlay, Via};
 use crate::identity::vtep_mac;
-use crate::kernel::{Change, Dev, FdbEntry, Link, LinkKind, Neighbour, ReversePath, Route};
+use crate::kernel::{
+    Change, Dev, FdbEntry, Link, LinkKind, Neighbour, ReversePath, Route, Unreachable, VxlanLink,
+};
 
 /// What stands of an overlay, as far as it is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,10 @@ pub struct Observed {
     pub addresses: Vec<IpNetwork>,
     /// Our routes to peers, over it or, where peers are routed to directly, over an uplink.
     pub routes: Vec<(Via, Route)>,
+    /// This network's routes that end what they take.
+    pub unreachable: Vec<Unreachable>,
+    /// The network's addresses on devices that it had under other VNIs, which go when this one stands.
+    pub earlier: Vec<(u32, IpNetwork)>,
     /// Our neighbour entries on it.
     pub neighbours: Vec<Neighbour>,
     /// Its forwarding database.
@@ -26,8 +33,22 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// A device on which nothing has been looked at.
+    pub fn of(link: Link) -> Self {
+        Self {
+            link,
+            forwards: false,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            unreachable: Vec::new(),
+            earlier: Vec::new(),
+            neighbours: Vec::new(),
+            fdb: Vec::new(),
+        }
+    }
+
     /// A device that has just been made, down and bare.
-    pub fn bare(want: &Overlay, dev: Dev, routes: Vec<(Via, Route)>) -> Self {
+    pub fn bare(want: &Overlay, dev: Dev) -> Self {
         let link = Link {
             dev,
             mac: Some(want.link.mac),
@@ -38,8 +59,7 @@ impl Observed {
             peer: None,
             kind: LinkKind::Vxlan(want.link.vxlan.clone()),
         };
-        let (addresses, neighbours, fdb) = (Vec::new(), Vec::new(), Vec::new());
-        Self { link, forwards: false, addresses, routes, neighbours, fdb }
+        Self::of(link)
     }
 }
 
@@ -56,22 +76,21 @@ pub enum DevicePlan {
     Foreign(String),
 }
 
-/// Compares the device with what it should be.
-pub fn plan_device(want: &Overlay, have: Option<&Link>) -> DevicePlan {
+/// Compares the device with what it and its alias should be.
+pub fn plan_device(want: &VxlanLink, alias: &str, have: Option<&Link>) -> DevicePlan {
     let Some(have) = have else { return DevicePlan::Create };
-    let name = &want.link.name;
+    let name = &want.name;
     let LinkKind::Vxlan(vxlan) = &have.kind else {
         return DevicePlan::Foreign(format!("{name} is no VXLAN device ({:?})", have.kind));
     };
-    if let Some(alias) = have.alias.as_ref().filter(|alias| !same_network(alias, &want.alias)) {
+    if let Some(other) = have.alias.as_ref().filter(|other| !same_network(other, alias)) {
         return DevicePlan::Foreign(format!(
-            "{name} belongs to {alias:?} and is wanted by {:?}; give each network its own vni",
-            want.alias
+            "{name} belongs to {other:?} and is wanted by {alias:?}; give each network its own vni"
         ));
     }
     // One of ours that never got its alias, because its maker was killed, has our MAC; one that
     // somebody made in the place of ours has our name and our VNI.
-    let ours = vxlan.vni == want.link.vxlan.vni
+    let ours = vxlan.vni == want.vxlan.vni
         || vxlan.local.is_some_and(|local| have.mac == Some(vtep_mac(vxlan.vni, local)));
     if have.alias.is_none() && !ours {
         return DevicePlan::Foreign(format!(
@@ -80,10 +99,10 @@ pub fn plan_device(want: &Overlay, have: Option<&Link>) -> DevicePlan {
             vxlan.vni
         ));
     }
-    if *vxlan == want.link.vxlan {
+    if *vxlan == want.vxlan {
         return DevicePlan::Keep;
     }
-    DevicePlan::Recreate(format!("{name} has {vxlan:?} and should have {:?}", want.link.vxlan))
+    DevicePlan::Recreate(format!("{name} has {vxlan:?} and should have {:?}", want.vxlan))
 }
 
 /// Whether two aliases `flatnet:NETWORK/NODE` name one network: a node may change its name.
@@ -97,6 +116,10 @@ pub type Step = (Via, Vec<Change>);
 /// The changes that make what stands into what should stand, in an order that loses no packet
 /// between pods that do not change: what is new first, what is stale last, and each peer's way from
 /// the wire up (FDB entry, neighbour, route).
+///
+/// But no way leads over an address that is still this node's own (`fib_check_nh`, `ip6_validate_gw`):
+/// where a range has moved to a peer, its first address goes before that peer's way is made. By then all
+/// other routes prefer a source that stays.
 pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
     let mut before = device_changes(want, have);
     let missing = |address: &&IpNetwork| !have.addresses.contains(address);
@@ -107,8 +130,11 @@ pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
     let keeps = have.link.mac == Some(want.link.mac);
     let standing = if keeps { &have.neighbours[..] } else { &[] };
     let neighbours = difference(&want.neighbours, standing);
-    before.extend(neighbours.absent.into_iter().cloned().map(Change::PutNeighbour));
-    let routes = route_changes(&want.routes, &have.routes);
+    let moved = Moved::of(want, have);
+    let (late, soon): (Vec<_>, Vec<_>) =
+        neighbours.absent.into_iter().cloned().partition(|entry| moved.has(&entry.address));
+    before.extend(soon.into_iter().map(Change::PutNeighbour));
+    let routes = route_changes(&want.routes, &have.routes, &moved);
 
     let mut after = Vec::new();
     // What is wanted with another content was replaced above; the old one is no more.
@@ -122,16 +148,57 @@ pub fn plan_objects(want: &Overlay, have: &Observed) -> Vec<Step> {
         let stale = have.fdb.iter().filter(|entry| !wanted.contains(&entry.mac));
         after.extend(stale.cloned().map(Change::DelFdb));
     }
+    let ends = want.unreachable.iter().filter(|route| !have.unreachable.contains(route));
+    let ends = ends.cloned().map(Change::PutUnreachable).collect();
+    let no_end = have.unreachable.iter().filter(|route| !want.unreachable.contains(route));
+    after.extend(no_end.cloned().map(Change::DelUnreachable));
     // An address goes last: the kernel drops the routes that prefer it as their source.
-    let stale = have.addresses.iter().filter(|address| !want.addresses.contains(address));
-    after.extend(stale.filter(|a| !is_link_local(a)).copied().map(Change::DelAddress));
+    let stale = stale_addresses(want, have).filter(|address| !moved.has(&address.ip()));
+    after.extend(stale.map(Change::DelAddress));
 
     let mut steps = vec![(Via::Overlay, before)];
     steps.extend(routes.in_the_way);
     steps.extend(routes.put);
+    steps.extend(moved.addresses);
+    steps.push((Via::Overlay, late.into_iter().map(Change::PutNeighbour).collect()));
+    steps.extend(routes.late);
+    steps.push((Via::Overlay, ends));
     steps.extend(routes.stale);
     steps.push((Via::Overlay, after));
     merge(steps)
+}
+
+/// Addresses of the device that it should not have, but for those that the kernel gives.
+fn stale_addresses(want: &Overlay, have: &Observed) -> impl Iterator<Item = IpNetwork> {
+    let all = have.addresses.iter().copied();
+    all.filter(|address| !want.addresses.contains(address) && !is_link_local(address))
+}
+
+/// Own addresses that have become a peer's.
+struct Moved {
+    /// Their removal, by device.
+    addresses: ByDevice,
+    ips: Vec<IpAddr>,
+}
+
+impl Moved {
+    fn of(want: &Overlay, have: &Observed) -> Self {
+        let mut moved = Self { addresses: ByDevice::new(), ips: Vec::new() };
+        let stale = stale_addresses(want, have).map(|address| (Via::Overlay, address));
+        // To the steps a device of another VNI is one like an uplink.
+        let earlier = have.earlier.iter().map(|(dev, address)| (Via::Uplink(*dev), *address));
+        for (via, address) in stale.chain(earlier) {
+            if want.neighbours.iter().any(|entry| entry.address == address.ip()) {
+                push(&mut moved.addresses, via, Change::DelAddress(address));
+                moved.ips.push(address.ip());
+            }
+        }
+        moved
+    }
+
+    fn has(&self, address: &IpAddr) -> bool {
+        self.ips.contains(address)
+    }
 }
 
 /// Makes one step of neighbours for the same device, and none of nothing.
@@ -175,6 +242,8 @@ fn device_changes(want: &Overlay, have: &Observed) -> Vec<Change> {
 struct RouteChanges {
     in_the_way: ByDevice,
     put: ByDevice,
+    /// Those by way of an address that is still an own one.
+    late: ByDevice,
     stale: ByDevice,
 }
 
@@ -187,11 +256,11 @@ fn push(to: &mut ByDevice, via: Via, change: Change) {
 /// One with the same destination and metric replaces what is there in one step, also if that was
 /// over another device. But IPv6 takes no on-link gateway that another route leads to by another
 /// device (`ip6_route_check_nh_onlink`), and the gateway is in the range that is routed: there the
-/// old route goes first.
+/// old route goes first, and so do those of a network that had another VNI.
 ///
 /// A missing one is put, not added: our metric is as good as a signature, so that what is in its
 /// place is ours with its protocol number changed.
-fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)]) -> RouteChanges {
+fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)], moved: &Moved) -> RouteChanges {
     let mut changes = RouteChanges::default();
     let there = difference(want, have);
     if there.absent.is_empty() && !there.others {
@@ -207,12 +276,19 @@ fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)]) -> RouteChanges {
         if let Some((old, old_route)) = same.filter(|(old, _)| route.dst.is_ipv6() && old != via) {
             push(&mut changes.in_the_way, *old, Change::DelRoute(old_route.clone()));
         }
-        push(&mut changes.put, *via, Change::PutRoute(route.clone()));
+        let late = route.gateway.is_some_and(|gateway| moved.has(&gateway));
+        let put = if late { &mut changes.late } else { &mut changes.put };
+        push(put, *via, Change::PutRoute(route.clone()));
     }
     let mut stale: Vec<_> = stale.into_values().cloned().collect();
     stale.sort();
+    let puts_v6 = changes.put.get(&Via::Overlay).is_some_and(|put| {
+        put.iter().any(|put| matches!(put, Change::PutRoute(route) if route.dst.is_ipv6()))
+    });
     for (via, route) in stale {
-        push(&mut changes.stale, via, Change::DelRoute(route));
+        let first = puts_v6 && via != Via::Overlay && route.dst.is_ipv6();
+        let to = if first { &mut changes.in_the_way } else { &mut changes.stale };
+        push(to, via, Change::DelRoute(route));
     }
     changes
 }

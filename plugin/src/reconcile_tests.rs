@@ -30,11 +30,13 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
                 port: 4789,
                 source_ports: crate::desired::SOURCE_PORTS,
                 learning: false,
+                special: false,
             },
         },
         alias: "flatnet:pods/a".into(),
         addresses: vec!["10.1.1.0/32".parse().unwrap()],
         routes: vec![],
+        unreachable: vec![],
         neighbours: vec![],
         fdb: vec![],
     };
@@ -61,6 +63,8 @@ fn observed(link: &FakeLink) -> Observed {
         forwards: true,
         addresses: link.addresses.clone(),
         routes: link.routes.iter().map(|route| (Via::Overlay, route.clone())).collect(),
+        unreachable: vec![],
+        earlier: vec![],
         neighbours: link.neighbours.values().cloned().collect(),
         fdb: link.fdb.clone(),
     }
@@ -203,20 +207,20 @@ fn what_to_do_about_the_device() {
     let want = overlay(1450, &[]);
     let fake = applied(&want);
     let ours = fake.links["flat.7"].link.clone();
-    assert_eq!(plan_device(&want, None), DevicePlan::Create);
-    assert_eq!(plan_device(&want, Some(&ours)), DevicePlan::Keep);
+    assert_eq!(plan_device(&want.link, &want.alias, None), DevicePlan::Create);
+    assert_eq!(plan_device(&want.link, &want.alias, Some(&ours)), DevicePlan::Keep);
 
     let mut moved = want.clone();
     moved.link.vxlan.local = Some(ip("192.0.2.99"));
-    assert!(matches!(plan_device(&moved, Some(&ours)), DevicePlan::Recreate(_)));
+    assert!(matches!(plan_device(&moved.link, &moved.alias, Some(&ours)), DevicePlan::Recreate(_)));
 
     let mut renamed = ours.clone();
     renamed.alias = Some("flatnet:pods/old-name".into());
-    assert_eq!(plan_device(&want, Some(&renamed)), DevicePlan::Keep);
+    assert_eq!(plan_device(&want.link, &want.alias, Some(&renamed)), DevicePlan::Keep);
 
     let mut other_network = ours.clone();
     other_network.alias = Some("flatnet:storage/a".into());
-    match plan_device(&want, Some(&other_network)) {
+    match plan_device(&want.link, &want.alias, Some(&other_network)) {
         DevicePlan::Foreign(reason) => {
             assert!(reason.contains("flatnet:storage/a") && reason.contains("flatnet:pods/a"));
         }
@@ -224,7 +228,7 @@ fn what_to_do_about_the_device() {
     }
     let mut bridge = ours;
     bridge.kind = LinkKind::Other("bridge".into());
-    assert!(matches!(plan_device(&want, Some(&bridge)), DevicePlan::Foreign(_)));
+    assert!(matches!(plan_device(&want.link, &want.alias, Some(&bridge)), DevicePlan::Foreign(_)));
 }
 
 /// Peers by VTEP, each with a range of its own, as a range file holds them.

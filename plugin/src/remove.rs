@@ -9,11 +9,10 @@ use std::path::Path;
 
 use flatnet_ipam::{Leases, node_folder};
 
-use crate::apply::retire;
-use crate::desired;
 use crate::error::Error;
-use crate::kernel::{Kernel, LinkKind, Netlink};
+use crate::kernel::{Kernel, Netlink};
 use crate::living::lives;
+use crate::retire::{devices, retire};
 use crate::stamp::Stamp;
 use crate::unleased;
 
@@ -43,7 +42,7 @@ pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
     }
     refuse_unleased(&mut node, network)?;
     let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
-    vnis.extend(devices(&mut node, network)?);
+    vnis.extend(devices(&mut node, network)?.into_keys());
     for vni in &vnis {
         retire(&mut node, network, *vni)?;
     }
@@ -89,17 +88,4 @@ fn refuse(network: &str, attached: Vec<String>) -> Result<(), Error> {
             ),
         }),
     }
-}
-
-/// The VNIs of the devices that bear the network's alias.
-fn devices(node: &mut dyn Kernel, network: &str) -> Result<Vec<u32>, Error> {
-    let ours = desired::alias(network, "");
-    let links = node.links()?.into_iter();
-    let ours = links.filter(|link| link.alias.as_ref().is_some_and(|a| a.starts_with(&ours)));
-    Ok(ours
-        .filter_map(|link| match link.kind {
-            LinkKind::Vxlan(vxlan) => Some(vxlan.vni),
-            _ => None,
-        })
-        .collect())
 }

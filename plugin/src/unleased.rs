@@ -44,7 +44,7 @@ pub fn attachments(
     if unleased.is_empty() {
         return Ok(Vec::new());
     }
-    let routes = kernel.our_routes()?;
+    let routes = kernel.our_routes()?.routes;
     let record = |link: &Link| {
         let attachment = holder(network, link)?;
         let to_it = routes.iter().filter(|(dev, _)| *dev == link.dev.index);

@@ -7,7 +7,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
-use super::{FdbEntry, Neighbour, Route};
+use super::{FdbEntry, Neighbour, Route, Unreachable};
 
 /// One change to a device or to what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub enum Change {
     PutRoute(Route),
     /// Removes a route.
     DelRoute(Route),
+    /// Adds a route that ends what it takes, whatever the device, in the place of one with the same
+    /// destination and metric if there is one.
+    PutUnreachable(Unreachable),
+    /// Removes such a route, whatever the device.
+    DelUnreachable(Unreachable),
     /// Adds or replaces a permanent neighbour entry.
     PutNeighbour(Neighbour),
     /// Removes a neighbour entry.
@@ -71,7 +76,7 @@ impl Change {
         match self {
             Change::NoLinkLocal => matches!(errno, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP),
             Change::DelAddress(_) => errno == Errno::EADDRNOTAVAIL,
-            Change::DelRoute(_) => errno == Errno::ESRCH,
+            Change::DelRoute(_) | Change::DelUnreachable(_) => errno == Errno::ESRCH,
             Change::DelNeighbour(_) | Change::DelFdb(_) => errno == Errno::ENOENT,
             _ => false,
         }
@@ -105,6 +110,14 @@ impl fmt::Display for ForDevice<'_> {
                 write!(f, "ip route replace {}", RouteWords { route, dev })
             }
             Change::DelRoute(route) => write!(f, "ip route delete {}", RouteWords { route, dev }),
+            Change::PutUnreachable(Unreachable { dst, metric }) => {
+                let proto = super::PROTOCOL;
+                write!(f, "ip route replace unreachable {dst} proto {proto} metric {metric}")
+            }
+            Change::DelUnreachable(Unreachable { dst, metric }) => {
+                let proto = super::PROTOCOL;
+                write!(f, "ip route delete unreachable {dst} proto {proto} metric {metric}")
+            }
             Change::PutNeighbour(Neighbour { address, mac }) => {
                 write!(f, "ip neigh replace {address} lladdr {mac} dev {dev} nud permanent")
             }
@@ -176,6 +189,13 @@ mod tests {
                 "ip route add 10.244.2.0/24 via 10.244.2.0 dev d onlink proto 102 src 10.244.1.0 metric 7",
             ),
             (Change::DelRoute(default), "ip route delete default via fe80::1 dev d proto 102"),
+            (
+                Change::PutUnreachable(Unreachable {
+                    dst: "fd00:1::/64".parse().unwrap(),
+                    metric: 9,
+                }),
+                "ip route replace unreachable fd00:1::/64 proto 102 metric 9",
+            ),
             (
                 Change::PutNeighbour(Neighbour { address: "fd00::".parse().unwrap(), mac }),
                 "ip neigh replace fd00:: lladdr 02:00:00:00:00:01 dev d nud permanent",

@@ -1,6 +1,6 @@
 //! From rtnetlink messages to our nouns. What is not ours to know becomes `None`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
@@ -14,7 +14,9 @@ use netlink_packet_route::route::{
 };
 
 use super::attribute::{decode as attributes, find};
-use super::{Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Path, Route, Vxlan};
+use super::{
+    DeadEnd, Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Path, Route, Unreachable, Vxlan,
+};
 
 /// A device.
 pub fn link(message: &LinkMessage) -> Link {
@@ -57,17 +59,34 @@ fn kind(infos: &[LinkInfo]) -> LinkKind {
 }
 
 fn vxlan(data: &[InfoVxlan]) -> Vxlan {
-    let mut vxlan = Vxlan { vni: 0, local: None, port: 0, source_ports: (0, 0), learning: false };
+    let source_ports = (0, 0);
+    let mut vxlan =
+        Vxlan { vni: 0, local: None, port: 0, source_ports, learning: false, special: false };
+    let mut external = false;
     for info in data {
         match info {
             InfoVxlan::Id(vni) => vxlan.vni = *vni,
             InfoVxlan::Local(local) => vxlan.local = Some(IpAddr::V4(*local)),
             InfoVxlan::Local6(local) => vxlan.local = Some(IpAddr::V6(*local)),
+            // What has no address has a family all the same.
+            InfoVxlan::Group6(_) => {
+                vxlan.local.get_or_insert(Ipv6Addr::UNSPECIFIED.into());
+            }
             InfoVxlan::Port(port) => vxlan.port = *port,
             InfoVxlan::PortRange(range) => vxlan.source_ports = *range,
             InfoVxlan::Learning(learning) => vxlan.learning = *learning,
+            InfoVxlan::CollectMetadata(on) => external = *on,
+            InfoVxlan::UDPZeroCsumRX(on) | InfoVxlan::RemCsumRX(on) | InfoVxlan::Vnifilter(on) => {
+                vxlan.special |= *on
+            }
+            InfoVxlan::Gbp | InfoVxlan::Gpe | InfoVxlan::RemCsumNoPartial => vxlan.special = true,
             _ => {}
         }
+    }
+    if external {
+        // Its user says for each packet whose it is.
+        vxlan.local = None;
+        vxlan.special = true;
     }
     vxlan
 }
@@ -105,11 +124,76 @@ pub fn destination(payload: &[u8]) -> Result<Option<IpNetwork>, String> {
     IpNetwork::new(address, length).map(Some).map_err(|e| e.to_string())
 }
 
+/// A route of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OurRoute {
+    /// It leads somewhere, by the device of this index.
+    Leads(u32, Route),
+    /// It ends what it takes.
+    Ends(Unreachable),
+}
+
+/// A route of ours, wherever it leads.
+pub fn our_route(payload: &[u8]) -> Option<OurRoute> {
+    match route(payload) {
+        Some((dev, route)) => Some(OurRoute::Leads(dev, route)),
+        None => unreachable(payload).map(OurRoute::Ends),
+    }
+}
+
 /// One of our routes, and the index of its device; see [`any_route`].
 pub fn route(payload: &[u8]) -> Option<(u32, Route)> {
+    if is_ours(payload) { any_route(payload) } else { None }
+}
+
+fn is_ours(payload: &[u8]) -> bool {
     const RTM_PROTOCOL: usize = 5;
-    let ours = payload.get(RTM_PROTOCOL) == Some(&PROTOCOL);
-    if ours { any_route(payload) } else { None }
+    payload.get(RTM_PROTOCOL) == Some(&PROTOCOL)
+}
+
+fn unreachable(payload: &[u8]) -> Option<Unreachable> {
+    let DeadEnd { kind, dst, metric, .. } = nowhere(payload).filter(|_| is_ours(payload))?;
+    (kind == "unreachable").then_some(Unreachable { dst, metric })
+}
+
+/// A route of somebody else's that leads nowhere.
+pub fn dead_end(payload: &[u8]) -> Option<DeadEnd> {
+    if is_ours(payload) { None } else { nowhere(payload) }
+}
+
+fn nowhere(payload: &[u8]) -> Option<DeadEnd> {
+    const RTMSG: usize = 12;
+    let &[family, length, _, _, table, _, _, kind, ..] = payload.first_chunk::<RTMSG>()?;
+    let kind = match kind {
+        6 => "blackhole",   // RTN_BLACKHOLE
+        7 => "unreachable", // RTN_UNREACHABLE
+        8 => "prohibit",    // RTN_PROHIBIT
+        9 => "throw",       // RTN_THROW
+        _ => return None,
+    };
+    let attributes = payload.get(RTMSG..)?;
+    let number = |kind| find(attributes, kind).and_then(number);
+    let dst = match find(attributes, 1) {
+        Some(dst) => address_in(dst)?,
+        None => anywhere(family),
+    };
+    Some(DeadEnd {
+        kind,
+        dst: IpNetwork::new(dst, length).ok()?,
+        metric: number(6).unwrap_or(0), // RTA_PRIORITY
+        table: number(15).unwrap_or_else(|| table.into()), // RTA_TABLE
+    })
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn anywhere(family: u8) -> IpAddr {
+    match family {
+        2 => IpAddr::from([0; 4]), // AF_INET
+        _ => IpAddr::from([0; 16]),
+    }
 }
 
 /// A route, whoever made it, and the index of its device, from the payload of a `RTM_NEWROUTE`; `None`
@@ -124,11 +208,7 @@ pub fn any_route(payload: &[u8]) -> Option<(u32, Route)> {
     if kind != RTN_UNICAST || flags & RTM_F_CLONED != 0 {
         return None;
     }
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
-    let mut dst = match family {
-        2 => IpAddr::from([0; 4]), // AF_INET
-        _ => IpAddr::from([0; 16]),
-    };
+    let mut dst = anywhere(family);
     let (mut dev, mut metric, mut gateway, mut source) = (None, None, None, None);
     for (kind, value) in attributes(payload.get(RTMSG..)?) {
         match kind {
@@ -307,6 +387,30 @@ mod tests {
         ] {
             assert_eq!(route(&bytes), None, "{why}");
         }
+    }
+
+    #[test]
+    fn a_route_that_leads_nowhere_is_ours_or_names_its_kind() {
+        let bytes = |family, protocol, kind, attributes: &[(u16, &[u8])]| {
+            let mut bytes = vec![family, 24, 0, 0, 254, protocol, 0, kind, 0, 0, 0, 0];
+            for (kind, value) in attributes {
+                Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
+            }
+            bytes
+        };
+        let (metric, table) = (9_u32.to_ne_bytes(), 500_u32.to_ne_bytes());
+        let four: &[(u16, &[u8])] = &[(1, &[10, 1, 2, 0]), (6, &metric), (15, &table)];
+        let ours = bytes(2, 102, 7, four);
+        let dst: IpNetwork = "10.1.2.0/24".parse().unwrap();
+        assert_eq!(our_route(&ours), Some(OurRoute::Ends(Unreachable { dst, metric: 9 })));
+        assert_eq!(dead_end(&ours), None);
+        for (kind, word) in [(6, "blackhole"), (7, "unreachable"), (8, "prohibit"), (9, "throw")] {
+            let theirs = dead_end(&bytes(2, 3, kind, four));
+            assert_eq!(theirs, Some(DeadEnd { kind: word, dst, metric: 9, table: 500 }));
+        }
+        assert_eq!(dead_end(&bytes(2, 3, 1, four)), None, "it leads somewhere");
+        let plain = dead_end(&bytes(10, 3, 7, &[])).unwrap();
+        assert_eq!((plain.dst, plain.metric, plain.table), ("::/24".parse().unwrap(), 0, 254));
     }
 
     #[test]

@@ -8,14 +8,15 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth,
-    LinkAttribute, LinkExtentMask, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind,
+    InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -24,7 +25,7 @@ use rtnetlink::{
 };
 
 use super::socket::Request;
-use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Veth, VxlanLink};
+use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Unreachable, Veth, VxlanLink};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
@@ -47,6 +48,14 @@ pub fn get_link_by_index(index: u32) -> RouteNetlinkMessage {
 pub fn get_links() -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(skip_stats());
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// `ip link show type vxlan`, without counters; the kernel filters.
+pub fn get_vxlans() -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(skip_stats());
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]));
     RouteNetlinkMessage::GetLink(message)
 }
 
@@ -108,11 +117,15 @@ pub fn lookup(to: IpAddr) -> RouteMessage {
     let (family, length) = family_and_length(to);
     message.header.address_family = family;
     message.header.destination_prefix_length = length;
-    message.attributes.push(RouteAttribute::Destination(match to {
-        IpAddr::V4(to) => RouteAddress::Inet(to),
-        IpAddr::V6(to) => RouteAddress::Inet6(to),
-    }));
+    message.attributes.push(destination(to));
     message
+}
+
+fn destination(address: IpAddr) -> RouteAttribute {
+    RouteAttribute::Destination(match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    })
 }
 
 /// `ip neigh show dev DEV` or, with the bridge family, `bridge fdb show dev DEV`; the kernel filters.
@@ -225,6 +238,12 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::DelRoute(unwanted) => {
             Request { message: RouteNetlinkMessage::DelRoute(route(dev, unwanted)), flags: 0 }
         }
+        Change::PutUnreachable(wanted) => {
+            Request { message: RouteNetlinkMessage::NewRoute(unreachable(wanted)), flags: PUT }
+        }
+        Change::DelUnreachable(unwanted) => {
+            Request { message: RouteNetlinkMessage::DelRoute(unreachable(unwanted)), flags: 0 }
+        }
         Change::PutNeighbour(entry) => Request {
             message: RouteNetlinkMessage::NewNeighbour(neighbour(dev, entry.address, Some(entry))),
             flags: PUT,
@@ -298,6 +317,20 @@ fn route(dev: u32, route: &Route) -> RouteMessage {
     if let Some(metric) = route.metric {
         message.attributes.push(RouteAttribute::Priority(metric));
     }
+    message
+}
+
+fn unreachable(route: &Unreachable) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let (family, _) = family_and_length(route.dst.network());
+    message.header.address_family = family;
+    message.header.destination_prefix_length = route.dst.prefix();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unreachable;
+    message.attributes.push(destination(route.dst.network()));
+    message.attributes.push(RouteAttribute::Priority(route.metric));
     message
 }
 

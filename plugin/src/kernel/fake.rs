@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::{
-    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour, Path,
-    Route, RuleSet, Veth, VxlanLink,
+    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour,
+    OurRoutes, Path, Route, RuleSet, Unreachable, Veth, VxlanLink,
 };
 
 /// One device and all that hangs on it.
@@ -23,11 +23,23 @@ pub struct FakeLink {
     pub gro: bool,
 }
 
+impl FakeLink {
+    fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|has| has.ip() == address)
+    }
+}
+
 /// One network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fake {
     pub links: BTreeMap<String, FakeLink>,
     pub sysctls: BTreeMap<String, String>,
+    /// Our routes that end what they take: they are on no device.
+    pub unreachable: Vec<Unreachable>,
+    /// Everybody else's routes that lead nowhere.
+    pub dead_ends: Vec<DeadEnd>,
+    /// UDP ports that another program holds.
+    pub ports: Vec<u16>,
     /// The answers of `paths`.
     pub paths: BTreeMap<IpAddr, Path>,
     /// Packet filter rules, by VNI.
@@ -64,11 +76,68 @@ impl Fake {
         self.links.values_mut().find(|link| link.link.dev.index == index)
     }
 
-    /// The kernel drops the IPv4 routes, over whatever device, that prefer an address as their
-    /// source when it goes (`fib_sync_down_addr`).
+    /// When an address goes, the kernel drops the IPv4 routes, over whatever device, that prefer it
+    /// as their source (`fib_sync_down_addr`), and takes it from the IPv6 ones
+    /// (`rt6_remove_prefsrc`).
     fn forget_source(&mut self, address: IpAddr) {
-        let gone = |route: &Route| address.is_ipv4() && route.source == Some(address);
-        self.links.values_mut().for_each(|link| link.routes.retain(|route| !gone(route)));
+        if self.has_address(address) {
+            return; // On another device.
+        }
+        for link in self.links.values_mut() {
+            link.routes.retain(|route| address.is_ipv6() || route.source != Some(address));
+            let of_it = link.routes.iter_mut().filter(|route| route.source == Some(address));
+            of_it.for_each(|route| route.source = None);
+        }
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        self.links.values().any(|link| link.has_address(address))
+    }
+
+    /// What the kernel says to a route over the device of this index before it looks at others.
+    fn refuse_route(&mut self, dev: u32, route: &Route) -> Result<(), Errno> {
+        let strange = route.source.is_some_and(|source| !self.has_address(source));
+        // Of an IPv4 gateway on the link the device alone is asked (`fib_check_nh`), of an IPv6 one all
+        // are (`ip6_validate_gw`).
+        let on_itself = route.gateway.is_some_and(|gateway| match gateway {
+            IpAddr::V4(_) => self.by_index(dev).is_some_and(|link| link.has_address(gateway)),
+            IpAddr::V6(_) => self.has_address(gateway),
+        });
+        if strange || on_itself { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// Switching a VXLAN device on binds its port, or shares that of others that are alike.
+    fn refuse_port(&self, dev: u32) -> Result<(), Errno> {
+        let of = |link: &FakeLink| match &link.link.kind {
+            LinkKind::Vxlan(vxlan) => Some(vxlan.clone()),
+            _ => None,
+        };
+        let link = self.links.values().find(|link| link.link.dev.index == dev);
+        let Some(own) = link.filter(|link| !link.link.up).and_then(of) else { return Ok(()) };
+        let others = self.links.values().filter(|link| link.link.up && link.link.dev.index != dev);
+        let mut meeting = others.filter_map(of).filter(|other| own.meets(other)).peekable();
+        let taken = match meeting.peek() {
+            Some(_) => meeting.any(|other| other.special != own.special),
+            None => self.ports.contains(&own.port),
+        };
+        if taken { Err(Errno::EADDRINUSE) } else { Ok(()) }
+    }
+
+    fn change(&mut self, dev: u32, change: &Change) -> Result<(), Errno> {
+        match change {
+            Change::PutUnreachable(route) => {
+                self.unreachable.retain(|other| other != route);
+                self.unreachable.push(route.clone());
+                return Ok(());
+            }
+            Change::DelUnreachable(route) => {
+                return remove(&mut self.unreachable, route, Errno::ESRCH);
+            }
+            Change::AddRoute(route) | Change::PutRoute(route) => self.refuse_route(dev, route)?,
+            Change::Up => self.refuse_port(dev)?,
+            _ => {}
+        }
+        make_change(self.by_index(dev).ok_or(Errno::ENODEV)?, change)
     }
 
     fn make(&mut self, mut link: Link) -> Result<Dev, KernelError> {
@@ -111,11 +180,22 @@ impl Kernel for Fake {
             .collect())
     }
 
-    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
+    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
+        let mut links = self.links()?;
+        links.retain(|link| matches!(link.kind, LinkKind::Vxlan(_)));
+        Ok(links)
+    }
+
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
         let all = self.links.values();
-        Ok(all
+        let routes = all
             .flat_map(|link| link.routes.iter().map(|route| (link.link.dev.index, route.clone())))
-            .collect())
+            .collect();
+        Ok(OurRoutes { routes, unreachable: self.unreachable.clone() })
+    }
+
+    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
+        Ok(self.dead_ends.clone())
     }
 
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
@@ -152,11 +232,26 @@ impl Kernel for Fake {
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
-        let routes = self.our_routes()?.into_iter().filter(|(_, route)| route.dst.contains(to));
-        Ok(routes.max_by_key(|(_, route)| route.dst.prefix()))
+        let OurRoutes { routes, unreachable } = self.our_routes()?;
+        let routes = routes.into_iter().filter(|(_, route)| route.dst.contains(to));
+        let best = routes.max_by_key(|(_, route)| route.dst.prefix());
+        let ends = unreachable.iter().map(|route| route.dst);
+        let ends = ends.chain(self.dead_ends.iter().map(|route| route.dst));
+        let longest = ends.filter(|dst| dst.contains(to)).map(|dst| dst.prefix()).max();
+        Ok(best.filter(|(_, route)| longest.is_none_or(|ends| route.dst.prefix() >= ends)))
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
+        let own = &link.vxlan;
+        let same = |other: &Link| match &other.kind {
+            LinkKind::Vxlan(other) => {
+                own.vni == other.vni && own.meets(other) && own.special == other.special
+            }
+            _ => false,
+        };
+        if self.links()?.iter().any(same) {
+            return Err(refused(&link.command(), Errno::EEXIST));
+        }
         self.make(Link {
             dev: Dev { index: 0, name: link.name.clone() },
             mac: Some(link.mac),
@@ -209,12 +304,9 @@ impl Kernel for Fake {
         let mut first = Ok(());
         for change in changes {
             let command = change.command(&dev.name);
-            let Some(link) = self.by_index(dev.index) else {
-                return Err(refused(&command, Errno::ENODEV));
-            };
-            let outcome = make_change(link, change);
+            let outcome = self.change(dev.index, change);
             // A route is one of its table, whatever its device.
-            if let Change::PutRoute(route) = change {
+            if let (Change::PutRoute(route), Ok(())) = (change, outcome) {
                 let others = self.links.values_mut().filter(|link| link.link.dev != *dev);
                 let is_same = |r: &Route| r.dst == route.dst && r.metric == route.metric;
                 others.for_each(|link| link.routes.retain(|r| !is_same(r)));
@@ -276,12 +368,13 @@ impl Kernel for Fake {
     }
 }
 
+fn remove<T: PartialEq>(from: &mut Vec<T>, what: &T, missing: Errno) -> Result<(), Errno> {
+    let position = from.iter().position(|item| item == what).ok_or(missing)?;
+    from.remove(position);
+    Ok(())
+}
+
 fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
-    fn remove<T: PartialEq>(from: &mut Vec<T>, what: &T, missing: Errno) -> Result<(), Errno> {
-        let position = from.iter().position(|item| item == what).ok_or(missing)?;
-        from.remove(position);
-        Ok(())
-    }
     match change {
         Change::Up => link.link.up = true,
         Change::Mtu(mtu) => link.link.mtu = *mtu,
@@ -291,7 +384,12 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         }
         Change::Alias(alias) => link.link.alias = Some(alias.clone()),
         Change::Group(group) => link.link.group = *group,
-        Change::Port(_) | Change::Forward(_) | Change::NoLinkLocal => {}
+        // The last two are on no device.
+        Change::Port(_)
+        | Change::Forward(_)
+        | Change::NoLinkLocal
+        | Change::PutUnreachable(_)
+        | Change::DelUnreachable(_) => {}
         Change::AddAddress(address) if link.addresses.contains(address) => {
             return Err(Errno::EEXIST);
         }
@@ -309,7 +407,15 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
             link.routes.retain(|r| r.dst != route.dst || r.metric != route.metric);
             link.routes.push(route.clone());
         }
-        Change::DelRoute(route) => remove(&mut link.routes, route, Errno::ESRCH)?,
+        Change::DelRoute(route) => {
+            // Of an IPv6 one the source is not compared (`ip6_route_del`).
+            let is_it = |r: &Route| match route.dst.is_ipv6() {
+                true => Route { source: route.source, ..r.clone() } == *route,
+                false => r == route,
+            };
+            let position = link.routes.iter().position(is_it).ok_or(Errno::ESRCH)?;
+            link.routes.remove(position);
+        }
         Change::PutNeighbour(entry) => {
             link.neighbours.insert(entry.address, entry.clone());
         }

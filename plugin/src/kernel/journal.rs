@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route,
-    RuleSet, Veth, VxlanLink,
+    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, OurRoutes,
+    Path, Route, RuleSet, Veth, VxlanLink,
 };
 
 /// What becomes of a change.
@@ -157,8 +157,16 @@ impl Kernel for Journal<'_> {
         self.kernel.addresses()
     }
 
-    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
+    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
+        self.kernel.vxlans()
+    }
+
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
         self.kernel.our_routes()
+    }
+
+    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
+        self.kernel.dead_ends()
     }
 
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
@@ -199,6 +207,11 @@ impl Kernel for Journal<'_> {
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
         self.made(link.command(), &link.name, |kernel| kernel.create_vxlan(link))
+    }
+
+    /// Nothing of it stays, so that it is not written down.
+    fn try_vxlan(&mut self, link: &VxlanLink) -> Result<(), KernelError> {
+        if self.applies() { self.kernel.try_vxlan(link) } else { Ok(()) }
     }
 
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {

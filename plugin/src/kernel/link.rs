@@ -52,6 +52,26 @@ pub struct Vxlan {
     pub source_ports: (u16, u16),
     /// Whether it learns MACs from packets. `learning`
     pub learning: bool,
+    /// Whether it receives in another way than ours do: `external`, `gbp`, `gpe`,
+    /// `udp6zerocsumrx`, `remcsumrx`. Devices share a UDP port if they are alike in this.
+    pub special: bool,
+}
+
+impl Vxlan {
+    /// Whether it receives IPv4 and IPv6 outer packets. One whose user says for each packet whose it is
+    /// (`external`) has no address of its own and receives both.
+    fn families(&self) -> (bool, bool) {
+        match self.local {
+            Some(local) => (local.is_ipv4(), local.is_ipv6()),
+            None => (true, self.special),
+        }
+    }
+
+    /// Whether both need the same UDP port of the same family.
+    pub fn meets(&self, other: &Self) -> bool {
+        let ((four, six), (other_four, other_six)) = (self.families(), other.families());
+        self.port == other.port && ((four && other_four) || (six && other_six))
+    }
 }
 
 /// A VXLAN device to be made.

@@ -25,6 +25,19 @@ pub enum Verdict {
     Drop(Errno),
 }
 
+/// Whether the kernel refuses a question for a way with this errno because there is none: no route
+/// takes the address, or one that leads nowhere (`fib_props` and `ip6_rt_type_to_error` in the kernel).
+pub fn is_dead_end(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENETUNREACH // no route; IPv6: unreachable
+            | Errno::EHOSTUNREACH // unreachable
+            | Errno::EACCES // prohibit
+            | Errno::EINVAL // blackhole
+            | Errno::EAGAIN // throw
+    )
+}
+
 impl Netlink {
     /// Asks for a packet to `to`: one that came in with this source by the device of this index, or
     /// one of the machine's own.

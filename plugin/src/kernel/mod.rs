@@ -54,6 +54,13 @@ pub struct Dev {
     pub name: String,
 }
 
+impl Dev {
+    /// In the place of a device, for changes that are on none.
+    pub fn none() -> Self {
+        Self { index: 0, name: String::new() }
+    }
+}
+
 /// A route on one device. `ip route`
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
@@ -67,6 +74,38 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Priority; lower wins. `None` leaves the kernel's default (0 for IPv4, 1024 for IPv6).
     pub metric: Option<u32>,
+}
+
+/// A route of ours that ends what goes to a destination, with an ICMP message to its sender.
+/// `ip route show type unreachable`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Unreachable {
+    /// Destination prefix.
+    pub dst: IpNetwork,
+    /// Priority; lower wins.
+    pub metric: u32,
+}
+
+/// All routes of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OurRoutes {
+    /// Those that lead somewhere, with the index of their device.
+    pub routes: Vec<(u32, Route)>,
+    /// Those that end what they take.
+    pub unreachable: Vec<Unreachable>,
+}
+
+/// A route of somebody else's that leads nowhere: the kernel answers with an errno for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadEnd {
+    /// `blackhole`, `unreachable`, `prohibit` or `throw`.
+    pub kind: &'static str,
+    /// Destination prefix.
+    pub dst: IpNetwork,
+    /// Priority; lower wins.
+    pub metric: u32,
+    /// The table that it is in.
+    pub table: u32,
 }
 
 /// A permanent entry of the neighbour table of one device. `ip neigh`
@@ -110,8 +149,13 @@ pub trait Kernel {
     fn links(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every address, with the index of its device. `ip addr`
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
-    /// Every route of ours, with the index of its device. `ip route show proto 102 table main`
-    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError>;
+    /// Every VXLAN device. `ip -d link show type vxlan`
+    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError>;
+    /// Every route of ours. `ip route show proto 102 table main`
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError>;
+    /// Everybody else's routes that lead nowhere. `ip route show table all type blackhole`, and the
+    /// like
+    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError>;
     /// Everybody's routes on one device. `ip route show dev DEV table all`
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError>;
     /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
@@ -130,10 +174,18 @@ pub trait Kernel {
     /// The path to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if
-    /// they go by no route or by somebody else's. `ip route get fibmatch ADDRESS`
+    /// they go nowhere, whatever errno that has, or by somebody else's.
+    /// `ip route get fibmatch ADDRESS`
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError>;
     /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError>;
+    /// Makes a VXLAN device, switches it on, and removes it again: whether it can be had.
+    fn try_vxlan(&mut self, link: &VxlanLink) -> Result<(), KernelError> {
+        let dev = self.create_vxlan(link)?;
+        let outcome = self.apply(&dev, &[Change::Up]);
+        self.delete_link(&link.name)?;
+        outcome
+    }
     /// Makes a veth pair with one message, each end where it belongs, both down.
     /// `ip link add NAME type veth peer name PEER netns FD`
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;

@@ -10,12 +10,13 @@ use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
+use super::decode::OurRoute;
 use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
-    Change, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, Path, Route, Veth,
-    VxlanLink, decode, encode, gro, legacy, sysctl,
+    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour,
+    OurRoutes, Path, Route, Veth, VxlanLink, decode, encode, gro, legacy, lookup, sysctl,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -116,11 +117,11 @@ impl Netlink {
     }
 
     /// The routes of both families that `get` asks for, as `decode` reads them.
-    fn route_tables(
+    fn route_tables<T>(
         &mut self,
         get: impl Fn(AddressFamily) -> RouteNetlinkMessage,
-        decode: fn(&[u8]) -> Option<(u32, Route)>,
-    ) -> Result<Vec<(u32, Route)>, KernelError> {
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, KernelError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let read = |row: Row<'_>| Ok(decode(row.payload));
@@ -189,8 +190,33 @@ impl Kernel for Netlink {
         })
     }
 
-    fn our_routes(&mut self) -> Result<Vec<(u32, Route)>, KernelError> {
-        self.route_tables(encode::get_our_routes, decode::route)
+    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
+        let mut links =
+            self.socket.dump("ip link show type vxlan", encode::get_vxlans(), |row| {
+                Ok(match row.decode()? {
+                    RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
+                    _ => None,
+                })
+            })?;
+        // A kernel that does not filter tells of all.
+        links.retain(|link| matches!(link.kind, LinkKind::Vxlan(_)));
+        Ok(links)
+    }
+
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
+        let found = self.route_tables(encode::get_our_routes, decode::our_route)?;
+        let mut ours = OurRoutes { routes: Vec::with_capacity(found.len()), ..Default::default() };
+        for route in found {
+            match route {
+                OurRoute::Leads(dev, route) => ours.routes.push((dev, route)),
+                OurRoute::Ends(route) => ours.unreachable.push(route),
+            }
+        }
+        Ok(ours)
+    }
+
+    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
+        self.route_tables(encode::get_all_routes, decode::dead_end)
     }
 
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
@@ -267,7 +293,8 @@ impl Kernel for Netlink {
         log::debug!("{command}");
         self.socket.exchange([request], |_, answer| match answer {
             Answer::Message(row) => found = Ok(decode::route(row.payload)),
-            Answer::Refused { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. } => {}
+            // That it leads nowhere is an answer, too.
+            Answer::Refused { errno, .. } if lookup::is_dead_end(errno) => {}
             Answer::Refused { errno, extended } => {
                 let request = command.clone();
                 found = Err(KernelError::Refused { request, errno, extended });

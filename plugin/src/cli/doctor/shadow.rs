@@ -7,9 +7,10 @@ use ipnetwork::IpNetwork;
 use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::drift::Peers;
+use crate::dead_end;
 use crate::desired;
 use crate::error::Error;
-use crate::kernel::{Change, Kernel as _, Route};
+use crate::kernel::{Change, DeadEnd, Kernel as _, Netlink, Route};
 
 /// Compares everybody's routes with those to the peers.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
@@ -18,26 +19,63 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let want = desired::overlay(&scene.conf.name, site.file(), &site.node, scene.mtu, &adjacent);
     let peers = Peers::of(site.file(), &site.node);
     let kernel = &mut scene.look.kernel;
-    let ours: HashSet<_> = kernel.our_routes()?.into_iter().collect();
     let mut findings = Vec::new();
-    for link in kernel.links()? {
-        let index = link.dev.index;
-        let others = kernel.routes(index)?.into_iter();
-        for route in others.filter(|route| !ours.contains(&(index, route.clone()))) {
-            let taken: Vec<_> = want
-                .routes
-                .iter()
-                .filter(|(_, ours)| takes(&route, ours))
-                .map(|(_, ours)| peers.of_change(&Change::PutRoute(ours.clone())).unwrap_or("?"))
-                .collect();
-            // It may be in a table that no rule leads to: what the kernel does decides.
-            if !taken.is_empty() && kernel.our_route(route.dst.network())?.is_none() {
-                findings.push(judge(&link.dev.name, &route, &taken));
-                scene.explained.extend(taken.into_iter().map(str::to_owned));
-            }
+    for other in others(kernel)? {
+        let taken: Vec<&Route> =
+            want.routes.iter().map(|(_, ours)| ours).filter(|ours| other.takes(ours)).collect();
+        let Some(first) = taken.first() else { continue };
+        let narrower = if other.dst.prefix() > first.dst.prefix() { other.dst } else { first.dst };
+        // It may be in a table that no rule leads to: what the kernel does decides.
+        if kernel.our_route(narrower.network())?.is_none() {
+            let name = |ours: &&Route| peers.of_change(&Change::PutRoute((*ours).clone()));
+            let taken: Vec<_> = taken.iter().map(|ours| name(ours).unwrap_or("?")).collect();
+            findings.push(judge(&other, &taken));
+            scene.explained.extend(taken.into_iter().map(str::to_owned));
         }
     }
     Ok(findings)
+}
+
+/// A route of somebody else's.
+struct Other {
+    dst: IpNetwork,
+    /// As ip(8) has it.
+    words: String,
+    leads: Leads,
+}
+
+/// Where it leads.
+enum Leads {
+    Somewhere(Route),
+    Nowhere(DeadEnd),
+}
+
+impl Other {
+    /// Whether it wins over ours for some of its destinations.
+    fn takes(&self, ours: &Route) -> bool {
+        match &self.leads {
+            Leads::Somewhere(route) => takes(route, ours),
+            Leads::Nowhere(end) => dead_end::takes(end, ours.dst, ours.metric.unwrap_or(0)),
+        }
+    }
+}
+
+fn others(kernel: &mut Netlink) -> Result<Vec<Other>, Error> {
+    let ours: HashSet<_> = kernel.our_routes()?.routes.into_iter().collect();
+    let mut others = Vec::new();
+    for link in kernel.links()? {
+        let index = link.dev.index;
+        let routes = kernel.routes(index)?.into_iter();
+        for route in routes.filter(|route| !ours.contains(&(index, route.clone()))) {
+            let words = words(&link.dev.name, &route);
+            others.push(Other { dst: route.dst, words, leads: Leads::Somewhere(route) });
+        }
+    }
+    for end in kernel.dead_ends()? {
+        let words = dead_end::words(&end);
+        others.push(Other { dst: end.dst, words, leads: Leads::Nowhere(end) });
+    }
+    Ok(others)
 }
 
 /// Whether a stranger's route wins over ours for some of its destinations.
@@ -52,12 +90,16 @@ fn takes(other: &Route, ours: &Route) -> bool {
     other.dst.prefix() > ours.dst.prefix() && within(other.dst, ours.dst)
 }
 
-fn judge(dev: &str, route: &Route, peers: &[&str]) -> Finding {
+fn words(dev: &str, route: &Route) -> String {
     let gateway = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
     let metric = route.metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
-    let words = format!("{}{gateway} dev {dev}{metric}", route.dst);
+    format!("{}{gateway} dev {dev}{metric}", route.dst)
+}
+
+fn judge(other: &Other, peers: &[&str]) -> Finding {
+    let Other { dst, words, .. } = other;
     Finding::run(
-        format!("packets to {} of {} take somebody's route: {words}", route.dst, some(peers)),
+        format!("packets to {dst} of {} take somebody's route: {words}", some(peers)),
         "they do not reach the pods there",
         format!("ip route del {words}"),
     )
@@ -91,7 +133,8 @@ mod tests {
     fn the_mend_names_the_route_and_no_other() {
         let mut other = route("10.1.2.0/25", Some(5));
         other.gateway = Some("192.0.2.9".parse().unwrap());
-        let found = judge("eth0", &other, &["b"]);
+        let words = words("eth0", &other);
+        let found = judge(&Other { dst: other.dst, words, leads: Leads::Somewhere(other) }, &["b"]);
         let run = "ip route del 10.1.2.0/25 via 192.0.2.9 dev eth0 metric 5";
         assert_eq!(found.mend, super::super::finding::Mend::Run(run.into()));
     }

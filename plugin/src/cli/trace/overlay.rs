@@ -3,15 +3,16 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::{Node, RangeFile};
+use flatnet_conf::{Node, Range, RangeFile};
 use nix::errno::Errno;
 
 use super::hop::End;
 use super::walk::{Stop, Walk};
 use crate::cli::drift::Peers;
 use crate::cli::look::Look;
-use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Kernel as _, Link, Verdict};
+use crate::dead_end;
+use crate::identity::{overlay_name, route_metric, vtep_mac};
+use crate::kernel::{DeadEnd, Kernel as _, Link, Verdict};
 use crate::side::Side;
 
 /// Whose an address is, as the range file says.
@@ -49,15 +50,38 @@ pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
     match owner_of(walk) {
         Owner::Own => no_pod(to).into(),
         Owner::Nobody => nobody(to).into(),
-        Owner::World => {
-            let what = format!("the node has no route to {to}: {}", errno.desc());
-            End::stops("route", what, format!("give the node a route to {to}")).into()
-        }
+        Owner::World => match dead_end::before(&mut walk.look().kernel, to, None) {
+            Ok(Some(end)) => ended("route", &end).into(),
+            Ok(None) => {
+                let what = format!("the node has no route to {to}: {}", errno.desc());
+                End::stops("route", what, format!("give the node a route to {to}")).into()
+            }
+            Err(e) => e.into(),
+        },
         Owner::Peer(peer) => {
-            let what = format!("the node has no route to {to} of {}: {}", peer.name, errno.desc());
-            walk.drifted("route", what)
+            let metric = route_metric(walk.look().site.vni(), peer.vtep);
+            let range = peer.ranges.iter().map(Range::subnet).find(|subnet| subnet.contains(to));
+            let ours = range.map(|subnet| (subnet, metric));
+            match dead_end::before(&mut walk.look().kernel, to, ours) {
+                Ok(Some(end)) => ended("route", &end).into(),
+                Ok(None) => {
+                    let (name, errno) = (&peer.name, errno.desc());
+                    walk.drifted(
+                        "route",
+                        format!("the node has no route to {to} of {name}: {errno}"),
+                    )
+                }
+                Err(e) => e.into(),
+            }
         }
     }
+}
+
+/// Somebody's route ends it.
+fn ended(at: &'static str, end: &DeadEnd) -> End {
+    let words = dead_end::words(end);
+    let what = format!("somebody's route ends it: {words}");
+    End::stops(at, what, format!("remove that route: ip route del {words}"))
 }
 
 fn no_pod(to: IpAddr) -> End {
@@ -169,6 +193,9 @@ fn underlay(walk: &mut Walk<'_>, vtep: IpAddr) -> Result<(), Stop> {
             return Err(End::stops("underlay", what, "`flatnet doctor` says more").into());
         }
         Verdict::Drop(errno) => {
+            if let Some(end) = dead_end::before(kernel, vtep, None)? {
+                return Err(ended("underlay", &end).into());
+            }
             let what = format!("there is no route to the VTEP {vtep}: {}", errno.desc());
             return Err(
                 End::stops("underlay", what, format!("give the node a route to {vtep}")).into()
