@@ -199,6 +199,9 @@ impl Network<'_> {
 }
 
 /// Changes what hangs on a device, if that is still there: its routes went with it.
+///
+/// # Errors
+/// The kernel refuses.
 pub fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) -> Result<(), Error> {
     match kernel.link_by_index(index)? {
         Some(link) => Ok(kernel.apply(&link.dev, changes)?),
@@ -206,11 +209,7 @@ pub fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) ->
     }
 }
 
-/// The addresses of one device.
-///
-/// # Errors
-/// The kernel cannot be asked.
-pub fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
+fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
     let all = kernel.addresses()?.into_iter();
     Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
 }
@@ -218,7 +217,7 @@ pub fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>,
 /// Of our routes those to peers: those over the overlay's device, and those over an uplink that prefer
 /// one of the node's own addresses in this network as their source, or lead into the network: no other
 /// network has either. (An IPv6 route may lose its source: the kernel clears it with the address.)
-pub fn routes_of(
+fn routes_of(
     ours: Vec<(u32, Route)>,
     overlay: u32,
     own: &[IpNetwork],

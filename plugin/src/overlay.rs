@@ -186,10 +186,12 @@ impl Site {
         vnis.extend(before.map(|before| before.vni).filter(|vni| *vni != file.vni));
         if !vnis.is_empty() {
             regroup(kernel, conf, file.vni)?;
-        }
-        for vni in vnis {
-            log::warn!("{}: the range file has another vni now", overlay_name(vni));
-            retire(kernel, &conf.name, vni)?;
+            for vni in vnis {
+                log::warn!("{}: the range file has another vni now", overlay_name(vni));
+                retire(kernel, &conf.name, vni)?;
+            }
+            // What kept the two apart is not needed any more.
+            kernel.put_rules(&rules)?;
         }
         Ok(Standing { mtu: *mtu, witness: witness(kernel, &want, before)? })
     }

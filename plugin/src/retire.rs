@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::{addresses_of, change_device, routes_of, unreachable_of};
-use crate::desired::{self, Via};
+use crate::apply::{change_device, unreachable_of};
+use crate::desired;
 use crate::error::Error;
-use crate::identity::overlay_name;
-use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes};
+use crate::identity::{overlay_name, route_metric};
+use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes, Route};
 use crate::receiver;
 
 /// The overlay devices that bear a network's alias, by VNI; more than one while it changes.
@@ -32,20 +32,22 @@ pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Er
     let name = overlay_name(vni);
     let ours = desired::alias(network, "");
     receiver::end_trial(kernel, vni)?;
-    let OurRoutes { routes, unreachable } = kernel.our_routes()?;
     if let Some(link) = kernel.link(&name)? {
         if !link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)) {
             return Ok(());
         }
-        let own = addresses_of(kernel, link.dev.index)?;
-        for (via, route) in routes_of(routes, link.dev.index, &own, &[]) {
-            if let Via::Uplink(index) = via {
-                change_device(kernel, index, &[Change::DelRoute(route)])?;
-            }
-        }
         kernel.delete_link(&name)?;
     }
     // Also without a device: an ADD that was killed in between has left the rest alone.
+    let OurRoutes { routes, unreachable } = kernel.our_routes()?;
+    // Those over the device went with it; those over an uplink go by way of a peer's VTEP, and their
+    // metric says for which VNI.
+    let is_of = |route: &Route| {
+        route.gateway.is_some_and(|vtep| route.metric == Some(route_metric(vni, vtep)))
+    };
+    for (index, route) in routes.into_iter().filter(|(_, route)| is_of(route)) {
+        change_device(kernel, index, &[Change::DelRoute(route)])?;
+    }
     let ends = unreachable_of(unreachable, vni).into_iter().map(Change::DelUnreachable);
     kernel.apply(&Dev::none(), &ends.collect::<Vec<_>>())?;
     kernel.remove_rules(vni)?;

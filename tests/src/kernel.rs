@@ -67,14 +67,27 @@ fn wait(netns: &Netns, name: &str, wanted: &str, is: impl Fn(Option<Value>) -> b
     }
 }
 
-/// Our routes in the main table, both families, sorted.
+/// Our routes in the main table that lead somewhere, both families, sorted.
 pub fn routes(netns: &Netns) -> Vec<Route> {
-    let listed = |family: &str| {
-        netns.json(&format!("ip -N -j {family} route show table main proto {PROTOCOL}"))
-    };
-    let mut routes: Vec<Route> = [listed("-4"), listed("-6")].iter().flatten().map(route).collect();
+    let listed = our_routes(netns, "");
+    // The type is told of those that lead nowhere.
+    let mut routes: Vec<Route> = listed.iter().filter(|r| r["type"].is_null()).map(route).collect();
     routes.sort();
     routes
+}
+
+/// Our unreachable routes in the main table, both families, as (destination, metric).
+pub fn unreachable(netns: &Netns) -> BTreeSet<(String, u64)> {
+    let listed = our_routes(netns, "type unreachable");
+    let metric = |value: &Value| value["metric"].as_u64().unwrap_or(0);
+    listed.iter().map(|value| (text(value, "dst"), metric(value))).collect()
+}
+
+fn our_routes(netns: &Netns, selected: &str) -> Vec<Value> {
+    let listed = |family: &str| {
+        netns.json(&format!("ip -N -j {family} route show table main proto {PROTOCOL} {selected}"))
+    };
+    [listed("-4"), listed("-6")].concat()
 }
 
 /// One route as iproute2 prints it.

@@ -1,7 +1,7 @@
 //! A kernel that writes down what is changed through it, and that can leave it at that: what a dry
 //! run prints and what is applied come from the same code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -88,13 +88,15 @@ pub struct Journal<'a> {
     kernel: &'a mut dyn Kernel,
     mode: Mode,
     changes: Record,
+    /// The VNIs of rules that were planned: what is planned again would tell the same again.
+    planned: BTreeSet<u32>,
     listener: Option<&'a mut Listener>,
 }
 
 impl<'a> Journal<'a> {
     /// Watches `kernel`.
     pub fn new(kernel: &'a mut dyn Kernel, mode: Mode) -> Self {
-        Self { kernel, mode, changes: Record::default(), listener: None }
+        Self { kernel, mode, changes: Record::default(), planned: BTreeSet::new(), listener: None }
     }
 
     /// Has somebody hear how far long lists of changes are; of what is done at once it hears nothing.
@@ -251,7 +253,8 @@ impl Kernel for Journal<'_> {
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
         let changes = match self.mode {
             Mode::Apply => self.kernel.put_rules(rules)?,
-            Mode::Plan => self.kernel.rule_changes(rules)?,
+            Mode::Plan if self.planned.insert(rules.vni) => self.kernel.rule_changes(rules)?,
+            Mode::Plan => Vec::new(),
         };
         changes.iter().for_each(|words| self.changes.push(words.clone()));
         Ok(changes)

@@ -165,6 +165,37 @@ fn an_add_that_finds_another_vni_killed_at_every_change() {
     });
 }
 
+/// The range file is put back while the change stands half made: the next ADD takes away what was made.
+#[test]
+fn an_add_that_finds_the_earlier_vni_again_after_a_kill() {
+    let cluster = &cluster();
+    let node = &cluster.nodes[0];
+    let mut tally = Tally::new("SIGKILL within an ADD that changes the VNI, which is changed back");
+    let prepare = || {
+        write(cluster, 4096);
+        node.del(&node.add("before")).silent();
+        let whole = views(node);
+        write(cluster, 4097);
+        whole
+    };
+    prepare();
+    let sample = Pod::new("sample");
+    let mut points = Verb { node, name: "ADD", pod: &sample }.points();
+    node.del(&sample).silent();
+    points.retain(changes);
+    for point in &points {
+        let whole = prepare();
+        let pod = Pod::new("killed");
+        let killed = Verb { node, name: "ADD", pod: &pod }.kill(point);
+        let mut wrong = recover_pod(cluster, pod_del(node, &pod));
+        write(cluster, 4096);
+        node.del(&node.add("after")).silent();
+        wrong.extend(differ(&whole, &views(node)));
+        tally.point(&point.to_string(), killed, wrong);
+    }
+    tally.finish();
+}
+
 /// `recover` of the other kill tests compares with a baseline, which must itself be able to fail.
 #[test]
 fn what_is_left_shows() {
