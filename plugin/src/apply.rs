@@ -57,7 +57,10 @@ struct Network<'a> {
 
 impl Network<'_> {
     /// The device can stay.
-    fn keep(&self, kernel: &mut dyn Kernel, link: Link) -> Result<(), Error> {
+    fn keep(&self, kernel: &mut dyn Kernel, mut link: Link) -> Result<(), Error> {
+        if link.alias.is_none() {
+            self.name(kernel, &mut link)?;
+        }
         // Before the device: there is no moment in which strangers could inject.
         kernel.put_rules(self.rules)?;
         let have = self.observe(kernel, link)?;
@@ -98,14 +101,20 @@ impl Network<'_> {
     }
 
     fn fill(&self, kernel: &mut dyn Kernel, have: &mut Observed) -> Result<(), Error> {
-        // At once: it tells the next call whose the device is if this one is killed.
-        let alias = self.want.alias.clone();
-        kernel.apply(&have.link.dev, &[Change::Alias(alias.clone())])?;
-        have.link.alias = Some(alias);
+        self.name(kernel, &mut have.link)?;
         // Before it is switched on: there is no moment in which strangers could inject.
         kernel.put_rules(self.rules)?;
         self.observe_network(kernel, have, None)?;
         self.change(kernel, have, Origin::Made)
+    }
+
+    /// Before all else: it tells the next call whose the device is, and whose the rules are, if this
+    /// one is killed.
+    fn name(&self, kernel: &mut dyn Kernel, link: &mut Link) -> Result<(), Error> {
+        let alias = self.want.alias.clone();
+        kernel.apply(&link.dev, &[Change::Alias(alias.clone())])?;
+        link.alias = Some(alias);
+        Ok(())
     }
 
     /// Takes away what was made, and puts back what it took the place of.

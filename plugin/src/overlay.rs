@@ -1,6 +1,6 @@
 //! The overlay of one network on this node: when it is brought about, and from what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,7 +21,7 @@ use crate::kernel::{Change, Kernel, LinkKind};
 use crate::mtu::overlay_mtu;
 use crate::other_networks;
 use crate::receiver;
-use crate::retire::{devices, retire};
+use crate::retire::{devices, nameless, retire};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
 
@@ -175,6 +175,7 @@ impl Site {
         let Ways { underlay, mtu } = ways;
         let mut earlier = devices(kernel, &conf.name)?;
         earlier.remove(&file.vni);
+        let nameless = nameless(kernel, node.vtep)?;
         forwarding::enable(kernel, underlay, node)?;
         let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         let masquerade = desired::masquerade(conf);
@@ -193,7 +194,20 @@ impl Site {
             // What kept the two apart is not needed any more.
             kernel.put_rules(&rules)?;
         }
+        self.clear(kernel, &nameless)?;
         Ok(Standing { mtu: *mtu, witness: witness(kernel, &want, before)? })
+    }
+
+    /// Removes devices that were without a name when we began, and still are: of a change that was
+    /// killed, and taken back.
+    fn clear(&self, kernel: &mut dyn Kernel, before: &BTreeMap<u32, u32>) -> Result<(), Error> {
+        let others = before.iter().filter(|(_, vni)| **vni != self.file.vni);
+        for (index, vni) in others {
+            if nameless(kernel, self.node.vtep)?.contains_key(index) {
+                kernel.delete_link(&overlay_name(*vni))?;
+            }
+        }
+        Ok(())
     }
 
     /// The stamp of what was brought about in the namespace with this inode.

@@ -1,12 +1,13 @@
 //! What a network has in the kernel under a VNI that it has no more.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::apply::{change_device, unreachable_of};
 use crate::desired;
 use crate::error::Error;
-use crate::identity::{overlay_name, route_metric};
-use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes, Route};
+use crate::identity::{overlay_name, route_metric, vtep_mac};
+use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes, Route, Vxlan};
 use crate::receiver;
 
 /// The overlay devices that bear a network's alias, by VNI; more than one while it changes.
@@ -22,6 +23,24 @@ pub fn devices(kernel: &mut dyn Kernel, network: &str) -> Result<BTreeMap<u32, L
         _ => None,
     });
     Ok(by_vni.filter(|(vni, link)| link.dev.name == overlay_name(*vni)).collect())
+}
+
+/// The indices and VNIs of devices that were made for a node with this VTEP, and no more than made:
+/// whose they are is not written on them. Their maker may be at it, or was killed.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn nameless(kernel: &mut dyn Kernel, vtep: IpAddr) -> Result<BTreeMap<u32, u32>, Error> {
+    let links = kernel.vxlans()?.into_iter().filter(|link| link.alias.is_none() && !link.up);
+    let by_index = links.filter_map(|link| match &link.kind {
+        LinkKind::Vxlan(Vxlan { vni, .. })
+            if link.dev.name == overlay_name(*vni) && link.mac == Some(vtep_mac(*vni, vtep)) =>
+        {
+            Some((link.dev.index, *vni))
+        }
+        _ => None,
+    });
+    Ok(by_index.collect())
 }
 
 /// Removes what a network has in the kernel under a VNI: routes, device and rules.

@@ -66,8 +66,8 @@ const FOREIGN: [&str; 42] = [
 /// router, which a node becomes: anycast addresses and multicast MACs.
 fn is_ours(line: &str) -> bool {
     let of_pod = line.contains("dev veth") && !line.contains("dev vethf0123456789");
-    // The last is the metric of routes that end what nobody has: 0xfe in the first byte, the VNI.
-    let marks = ["dev flat.", "anycast ", "33:33:", "metric 4261416960"];
+    // The last begins the metric of routes that end what nobody has: 0xfe000000 and the VNI.
+    let marks = ["dev flat.", "anycast ", "33:33:", "metric 42614"];
     of_pod || marks.iter().any(|mark| line.contains(mark))
 }
 
