@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use crate::desired::{Overlay, Via};
 use crate::error::Error;
 use crate::identity::unreachable_metric;
-use crate::kernel::{Change, Kernel, Link, OurRoutes, Route, RuleSet, Unreachable};
+use crate::kernel::{Change, Dev, Kernel, Link, OurRoutes, Route, RuleSet, Unreachable};
 use crate::receiver;
 use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
 
@@ -87,9 +87,10 @@ impl Network<'_> {
         let want = self.want;
         // Those of living pods, whose device somebody has removed, stay in any case.
         let had_rules = kernel.has_rules(self.rules.vni)?;
+        let mut have = Observed::bare(want, Dev::none());
+        self.observe_network(kernel, &mut have, None)?;
         let dev = kernel.create_vxlan(&want.link);
-        let dev = dev.map_err(|e| receiver::explain(kernel, e.into(), &want.link))?;
-        let mut have = Observed::bare(want, dev);
+        have.link.dev = dev.map_err(|e| receiver::explain(kernel, e.into(), &want.link))?;
         let outcome = self.fill(kernel, &mut have);
         outcome.map_err(|e| {
             let error = receiver::explain(kernel, e, &want.link);
@@ -104,7 +105,6 @@ impl Network<'_> {
         self.name(kernel, &mut have.link)?;
         // Before it is switched on: there is no moment in which strangers could inject.
         kernel.put_rules(self.rules)?;
-        self.observe_network(kernel, have, None)?;
         self.change(kernel, have, Origin::Made)
     }
 

@@ -31,10 +31,10 @@ pub(crate) struct RangeFile {
         schemars(range(min = 1, max = 65_535), extend("default" = 4789), example = 8472)
     )]
     pub(crate) port: Option<u64>,
-    /// The pod network in CIDR notation, disjoint: what goes there is never masqueraded, and no
-    /// other network of a node may have addresses of it. All ranges lie in it. Where absent, it is
-    /// the ranges themselves; write it down, so that a node that joins changes nothing for the
-    /// packet filter of the others.
+    /// The pod network in CIDR notation, disjoint: what goes there is never masqueraded, ends on the
+    /// sender's node where no pod or node has the address, and no other network of a node may have
+    /// addresses of it. All ranges lie in it. Where absent, it is the ranges themselves; write it
+    /// down, so that a node that joins changes nothing for the packet filter of the others.
     #[serde(rename = "clusterCIDRs")]
     #[cfg_attr(
         feature = "schema",

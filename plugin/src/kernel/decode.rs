@@ -14,9 +14,7 @@ use netlink_packet_route::route::{
 };
 
 use super::attribute::{decode as attributes, find};
-use super::{
-    DeadEnd, Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Path, Route, Unreachable, Vxlan,
-};
+use super::{Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Path, Route, Vxlan};
 
 /// A device.
 pub fn link(message: &LinkMessage) -> Link {
@@ -124,72 +122,24 @@ pub fn destination(payload: &[u8]) -> Result<Option<IpNetwork>, String> {
     IpNetwork::new(address, length).map(Some).map_err(|e| e.to_string())
 }
 
-/// A route of ours.
-#[derive(Debug, PartialEq, Eq)]
-pub enum OurRoute {
-    /// It leads somewhere, by the device of this index.
-    Leads(u32, Route),
-    /// It ends what it takes.
-    Ends(Unreachable),
-}
-
-/// A route of ours, wherever it leads.
-pub fn our_route(payload: &[u8]) -> Option<OurRoute> {
-    match route(payload) {
-        Some((dev, route)) => Some(OurRoute::Leads(dev, route)),
-        None => unreachable(payload).map(OurRoute::Ends),
-    }
-}
-
 /// One of our routes, and the index of its device; see [`any_route`].
 pub fn route(payload: &[u8]) -> Option<(u32, Route)> {
     if is_ours(payload) { any_route(payload) } else { None }
 }
 
-fn is_ours(payload: &[u8]) -> bool {
+/// Whether a route carries our protocol number.
+pub fn is_ours(payload: &[u8]) -> bool {
     const RTM_PROTOCOL: usize = 5;
     payload.get(RTM_PROTOCOL) == Some(&PROTOCOL)
 }
 
-fn unreachable(payload: &[u8]) -> Option<Unreachable> {
-    let DeadEnd { kind, dst, metric, .. } = nowhere(payload).filter(|_| is_ours(payload))?;
-    (kind == "unreachable").then_some(Unreachable { dst, metric })
-}
-
-/// A route of somebody else's that leads nowhere.
-pub fn dead_end(payload: &[u8]) -> Option<DeadEnd> {
-    if is_ours(payload) { None } else { nowhere(payload) }
-}
-
-fn nowhere(payload: &[u8]) -> Option<DeadEnd> {
-    const RTMSG: usize = 12;
-    let &[family, length, _, _, table, _, _, kind, ..] = payload.first_chunk::<RTMSG>()?;
-    let kind = match kind {
-        6 => "blackhole",   // RTN_BLACKHOLE
-        7 => "unreachable", // RTN_UNREACHABLE
-        8 => "prohibit",    // RTN_PROHIBIT
-        9 => "throw",       // RTN_THROW
-        _ => return None,
-    };
-    let attributes = payload.get(RTMSG..)?;
-    let number = |kind| find(attributes, kind).and_then(number);
-    let dst = match find(attributes, 1) {
-        Some(dst) => address_in(dst)?,
-        None => anywhere(family),
-    };
-    Some(DeadEnd {
-        kind,
-        dst: IpNetwork::new(dst, length).ok()?,
-        metric: number(6).unwrap_or(0), // RTA_PRIORITY
-        table: number(15).unwrap_or_else(|| table.into()), // RTA_TABLE
-    })
-}
-
-fn number(bytes: &[u8]) -> Option<u32> {
+/// A number of 32 bits.
+pub fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn anywhere(family: u8) -> IpAddr {
+/// The address of the default route.
+pub fn anywhere(family: u8) -> IpAddr {
     match family {
         2 => IpAddr::from([0; 4]), // AF_INET
         _ => IpAddr::from([0; 16]),
@@ -303,7 +253,8 @@ fn destination_and_mac(attributes: &[u8]) -> Option<(IpAddr, Mac)> {
     Some((address_in(find(attributes, NDA_DST)?)?, mac(find(attributes, NDA_LLADDR)?)?))
 }
 
-fn address_in(bytes: &[u8]) -> Option<IpAddr> {
+/// An address of either family.
+pub fn address_in(bytes: &[u8]) -> Option<IpAddr> {
     match *bytes {
         [a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
         _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
@@ -387,30 +338,6 @@ mod tests {
         ] {
             assert_eq!(route(&bytes), None, "{why}");
         }
-    }
-
-    #[test]
-    fn a_route_that_leads_nowhere_is_ours_or_names_its_kind() {
-        let bytes = |family, protocol, kind, attributes: &[(u16, &[u8])]| {
-            let mut bytes = vec![family, 24, 0, 0, 254, protocol, 0, kind, 0, 0, 0, 0];
-            for (kind, value) in attributes {
-                Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-            }
-            bytes
-        };
-        let (metric, table) = (9_u32.to_ne_bytes(), 500_u32.to_ne_bytes());
-        let four: &[(u16, &[u8])] = &[(1, &[10, 1, 2, 0]), (6, &metric), (15, &table)];
-        let ours = bytes(2, 102, 7, four);
-        let dst: IpNetwork = "10.1.2.0/24".parse().unwrap();
-        assert_eq!(our_route(&ours), Some(OurRoute::Ends(Unreachable { dst, metric: 9 })));
-        assert_eq!(dead_end(&ours), None);
-        for (kind, word) in [(6, "blackhole"), (7, "unreachable"), (8, "prohibit"), (9, "throw")] {
-            let theirs = dead_end(&bytes(2, 3, kind, four));
-            assert_eq!(theirs, Some(DeadEnd { kind: word, dst, metric: 9, table: 500 }));
-        }
-        assert_eq!(dead_end(&bytes(2, 3, 1, four)), None, "it leads somewhere");
-        let plain = dead_end(&bytes(10, 3, 7, &[])).unwrap();
-        assert_eq!((plain.dst, plain.metric, plain.table), ("::/24".parse().unwrap(), 0, 254));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A kernel that lives in a struct: it keeps state and refuses what the real one refuses, so that
 //! unit tests can compare what stands afterwards instead of counting calls.
 
+mod refusal;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -21,12 +23,6 @@ pub struct FakeLink {
     pub neighbours: BTreeMap<IpAddr, Neighbour>,
     pub fdb: Vec<FdbEntry>,
     pub gro: bool,
-}
-
-impl FakeLink {
-    fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|has| has.ip() == address)
-    }
 }
 
 /// One network namespace.
@@ -88,39 +84,6 @@ impl Fake {
             let of_it = link.routes.iter_mut().filter(|route| route.source == Some(address));
             of_it.for_each(|route| route.source = None);
         }
-    }
-
-    fn has_address(&self, address: IpAddr) -> bool {
-        self.links.values().any(|link| link.has_address(address))
-    }
-
-    /// What the kernel says to a route over the device of this index before it looks at others.
-    fn refuse_route(&mut self, dev: u32, route: &Route) -> Result<(), Errno> {
-        let strange = route.source.is_some_and(|source| !self.has_address(source));
-        // Of an IPv4 gateway on the link the device alone is asked (`fib_check_nh`), of an IPv6 one all
-        // are (`ip6_validate_gw`).
-        let on_itself = route.gateway.is_some_and(|gateway| match gateway {
-            IpAddr::V4(_) => self.by_index(dev).is_some_and(|link| link.has_address(gateway)),
-            IpAddr::V6(_) => self.has_address(gateway),
-        });
-        if strange || on_itself { Err(Errno::EINVAL) } else { Ok(()) }
-    }
-
-    /// Switching a VXLAN device on binds its port, or shares that of others that are alike.
-    fn refuse_port(&self, dev: u32) -> Result<(), Errno> {
-        let of = |link: &FakeLink| match &link.link.kind {
-            LinkKind::Vxlan(vxlan) => Some(vxlan.clone()),
-            _ => None,
-        };
-        let link = self.links.values().find(|link| link.link.dev.index == dev);
-        let Some(own) = link.filter(|link| !link.link.up).and_then(of) else { return Ok(()) };
-        let others = self.links.values().filter(|link| link.link.up && link.link.dev.index != dev);
-        let mut meeting = others.filter_map(of).filter(|other| own.meets(other)).peekable();
-        let taken = match meeting.peek() {
-            Some(_) => meeting.any(|other| other.special != own.special),
-            None => self.ports.contains(&own.port),
-        };
-        if taken { Err(Errno::EADDRINUSE) } else { Ok(()) }
     }
 
     fn change(&mut self, dev: u32, change: &Change) -> Result<(), Errno> {

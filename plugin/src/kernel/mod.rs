@@ -22,6 +22,7 @@ mod lookup;
 mod netlink;
 pub mod netns;
 mod nft;
+mod nowhere;
 pub mod removal;
 mod socket;
 mod sysctl;
@@ -40,6 +41,7 @@ pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::Verdict;
 pub use netlink::Netlink;
 pub use nft::{Masquerade, RuleSet};
+pub use nowhere::{DeadEnd, OurRoutes, Unreachable};
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
 /// or neighbour table: `ip route show proto 102`. What carries another number is not ours.
@@ -74,38 +76,6 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Priority; lower wins. `None` leaves the kernel's default (0 for IPv4, 1024 for IPv6).
     pub metric: Option<u32>,
-}
-
-/// A route of ours that ends what goes to a destination, with an ICMP message to its sender.
-/// `ip route show type unreachable`
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Unreachable {
-    /// Destination prefix.
-    pub dst: IpNetwork,
-    /// Priority; lower wins.
-    pub metric: u32,
-}
-
-/// All routes of ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OurRoutes {
-    /// Those that lead somewhere, with the index of their device.
-    pub routes: Vec<(u32, Route)>,
-    /// Those that end what they take.
-    pub unreachable: Vec<Unreachable>,
-}
-
-/// A route of somebody else's that leads nowhere: the kernel answers with an errno for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadEnd {
-    /// `blackhole`, `unreachable`, `prohibit` or `throw`.
-    pub kind: &'static str,
-    /// Destination prefix.
-    pub dst: IpNetwork,
-    /// Priority; lower wins.
-    pub metric: u32,
-    /// The table that it is in.
-    pub table: u32,
 }
 
 /// A permanent entry of the neighbour table of one device. `ip neigh`
@@ -149,7 +119,7 @@ pub trait Kernel {
     fn links(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every address, with the index of its device. `ip addr`
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
-    /// Every VXLAN device. `ip -d link show type vxlan`
+    /// Every VXLAN device; an old kernel tells of others, too. `ip -d link show type vxlan`
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every route of ours. `ip route show proto 102 table main`
     fn our_routes(&mut self) -> Result<OurRoutes, KernelError>;

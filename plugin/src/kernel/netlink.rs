@@ -10,13 +10,13 @@ use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
-use super::decode::OurRoute;
 use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
+
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour,
-    OurRoutes, Path, Route, Veth, VxlanLink, decode, encode, gro, legacy, lookup, sysctl,
+    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, OurRoutes,
+    Path, Route, Veth, VxlanLink, decode, encode, gro, legacy, lookup, nowhere, sysctl,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -135,6 +135,19 @@ impl Netlink {
         Ok(routes)
     }
 
+    fn dump_links(
+        &mut self,
+        command: &'static str,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<Link>, KernelError> {
+        self.socket.dump(command, message, |row| {
+            Ok(match row.decode()? {
+                RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
+                _ => None,
+            })
+        })
+    }
+
     fn look_up(
         &mut self,
         command: String,
@@ -173,12 +186,7 @@ impl Kernel for Netlink {
     }
 
     fn links(&mut self) -> Result<Vec<Link>, KernelError> {
-        self.socket.dump("ip link show", encode::get_links(), |row| {
-            Ok(match row.decode()? {
-                RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
-                _ => None,
-            })
-        })
+        self.dump_links("ip link show", encode::get_links())
     }
 
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
@@ -191,32 +199,16 @@ impl Kernel for Netlink {
     }
 
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
-        let mut links =
-            self.socket.dump("ip link show type vxlan", encode::get_vxlans(), |row| {
-                Ok(match row.decode()? {
-                    RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
-                    _ => None,
-                })
-            })?;
-        // A kernel that does not filter tells of all.
-        links.retain(|link| matches!(link.kind, LinkKind::Vxlan(_)));
-        Ok(links)
+        self.dump_links("ip link show type vxlan", encode::get_vxlans())
     }
 
     fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
-        let found = self.route_tables(encode::get_our_routes, decode::our_route)?;
-        let mut ours = OurRoutes { routes: Vec::with_capacity(found.len()), ..Default::default() };
-        for route in found {
-            match route {
-                OurRoute::Leads(dev, route) => ours.routes.push((dev, route)),
-                OurRoute::Ends(route) => ours.unreachable.push(route),
-            }
-        }
-        Ok(ours)
+        let routes = self.route_tables(encode::get_our_routes, nowhere::our_route)?;
+        Ok(routes.into_iter().collect())
     }
 
     fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
-        self.route_tables(encode::get_all_routes, decode::dead_end)
+        self.route_tables(encode::get_all_routes, nowhere::dead_end)
     }
 
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
