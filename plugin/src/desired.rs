@@ -60,7 +60,7 @@ pub fn overlay(
 ) -> Overlay {
     let own = node.vtep_addresses();
     let mut overlay = Overlay {
-        link: device(file, node, mtu),
+        link: device(file, node, mtu, None),
         alias: alias(network, &node.name),
         addresses: own.iter().map(|ip| IpNetwork::from(*ip)).collect(),
         routes: Vec::with_capacity(file.nodes.len()),
@@ -75,21 +75,21 @@ pub fn overlay(
     overlay
 }
 
-/// The VXLAN device of a node, with an MTU in bytes.
-pub fn device(file: &RangeFile, node: &Node, mtu: u32) -> VxlanLink {
+/// The VXLAN device of a node, with an MTU in bytes, whose underlay may be in a VRF (by index).
+pub fn device(file: &RangeFile, node: &Node, mtu: u32, vrf: Option<u32>) -> VxlanLink {
     VxlanLink {
         name: overlay_name(file.vni),
         mac: vtep_mac(file.vni, node.vtep),
         group: overlay_group(file.vni),
         mtu,
-        vxlan: vxlan(file.vni, file.port, node.vtep),
+        vxlan: Vxlan { vrf, ..vxlan(file.vni, file.port, node.vtep) },
     }
 }
 
-/// Parameters of the VXLAN device of a node with this VTEP.
+/// Parameters of the VXLAN device of a node with this VTEP, if that is in no VRF.
 pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
-    let source_ports = SOURCE_PORTS;
-    Vxlan { vni, local: Some(vtep), port, source_ports, learning: false, special: false }
+    let (local, source_ports) = (Some(vtep), SOURCE_PORTS);
+    Vxlan { vni, local, port, source_ports, learning: false, special: false, vrf: None }
 }
 
 /// Routes that end what goes to an address of the network that nobody has, a pod that is gone for

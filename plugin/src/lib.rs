@@ -21,6 +21,7 @@ mod living;
 mod logging;
 mod mtu;
 mod other_networks;
+mod outlets;
 mod overlay;
 mod receiver;
 mod reconcile;

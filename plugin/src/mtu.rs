@@ -80,7 +80,7 @@ pub struct Narrowest {
 }
 
 /// The way to a peer with the smallest MTU; without a reachable peer, the device that has the VTEP's
-/// address, unless it is the loopback, which says nothing about the wire.
+/// address, unless it is the loopback or a VRF, which say nothing about the wire.
 ///
 /// # Errors
 /// Code 7 if there is neither; a kernel error if a device cannot be looked at.
@@ -110,12 +110,12 @@ pub fn narrowest(
     if let Some(narrowest) = narrowest {
         return Ok(narrowest);
     }
-    let link = match underlay.own {
+    let link = match underlay.place.own {
         Some(dev) => kernel.link_by_index(dev)?,
         None => None,
     };
     let own = link.map(|link| {
-        let mtu = if link.dev.name == "lo" { ETHERNET } else { link.mtu };
+        let mtu = if link.dev.name == "lo" || link.is("vrf") { ETHERNET } else { link.mtu };
         Narrowest { mtu, dev: link.dev.name, toward: None }
     });
     own.ok_or_else(|| Error::Configuration {

@@ -37,12 +37,15 @@ pub struct Site {
 pub struct Ways {
     underlay: Underlay,
     mtu: u32,
+    world: Option<u32>,
 }
 
 /// What was brought about there.
 pub struct Standing {
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
+    vrf: Option<u32>,
+    world: Option<u32>,
     witness: Option<IpAddr>,
 }
 
@@ -78,8 +81,8 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     Ok(stamp)
 }
 
-/// The stamp, if it is fresh and what it stands for is there: the device as it was made, packet
-/// filter rules, and a route. Whatever switches a device off or flushes a table takes at least one
+/// The stamp, if it is fresh and what it stands for is there: the device as it was made, the way to
+/// the world, packet filter rules, and a route. Whatever switches a device off or flushes a table takes at least one
 /// of these away; a single entry that somebody removed is for `flatnet sync` to find.
 fn standing(
     kernel: &mut dyn Kernel,
@@ -94,9 +97,13 @@ fn standing(
             && link.mtu == stamp.mtu
             // The MAC is a function of VNI and VTEP: it also shows that this is still that node.
             && link.mac == Some(vtep_mac(stamp.vni, stamp.vtep))
-            && link.kind == LinkKind::Vxlan(desired::vxlan(stamp.vni, stamp.port, stamp.vtep))
+            && link.kind == LinkKind::Vxlan(stamp.vxlan())
     });
     if !whole || !kernel.has_rules(stamp.vni)? {
+        return Ok(None);
+    }
+    // A default route that has come since may lead by a device that does not forward yet.
+    if forwarding::world(kernel, &stamp.ranges)? != stamp.world {
         return Ok(None);
     }
     let routed = match stamp.witness {
@@ -152,8 +159,10 @@ impl Site {
         let underlay = Underlay::look(kernel, file, node)?;
         let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
         let alias = desired::alias(&conf.name, &node.name);
-        receiver::survey(kernel, &desired::device(file, node, mtu), &alias)?;
-        Ok(Ways { underlay, mtu })
+        let device = desired::device(file, node, mtu, underlay.place.flow.vrf);
+        receiver::survey(kernel, &device, &alias)?;
+        let world = forwarding::world(kernel, &node.ranges)?;
+        Ok(Ways { underlay, mtu, world })
     }
 
     /// Makes what stands into what should stand, with the difference only. `before` is the stamp
@@ -172,12 +181,14 @@ impl Site {
         before: Option<&Stamp>,
     ) -> Result<Standing, Error> {
         let Self { file, node, .. } = self;
-        let Ways { underlay, mtu } = ways;
+        let Ways { underlay, mtu, world } = ways;
         let mut earlier = devices(kernel, &conf.name)?;
         earlier.remove(&file.vni);
         let nameless = nameless(kernel, node.vtep)?;
         forwarding::enable(kernel, underlay, node)?;
-        let want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
+        let vrf = underlay.place.flow.vrf;
+        let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
+        want.link.vxlan.vrf = vrf;
         let masquerade = desired::masquerade(conf);
         let rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
@@ -195,7 +206,8 @@ impl Site {
             kernel.put_rules(&rules)?;
         }
         self.clear(kernel, &nameless)?;
-        Ok(Standing { mtu: *mtu, witness: witness(kernel, &want, before)? })
+        let witness = witness(kernel, &want, before)?;
+        Ok(Standing { mtu: *mtu, vrf, world: *world, witness })
     }
 
     /// Removes devices that were without a name when we began, and still are: of a change that was
@@ -213,8 +225,8 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, witness } = *standing;
-        let applied = Applied { node, vni: file.vni, port: file.port, mtu, witness };
+        let Standing { mtu, vrf, world, witness } = *standing;
+        let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }
 }

@@ -13,12 +13,12 @@ fn want(vtep: &str) -> VxlanLink {
         r#"{{"version":1,"vni":7,"nodes":[{{"name":"a","vtep":"{vtep}","ranges":["10.1.1.0/24"]}}]}}"#
     );
     let file = RangeFile::parse(Path::new("t.json"), text.as_bytes()).unwrap();
-    desired::device(&file, &file.nodes[0], 1450)
+    desired::device(&file, &file.nodes[0], 1450, None)
 }
 
 fn vxlan(vni: u32, port: u16, local: Option<&str>, special: bool) -> Vxlan {
     let local = local.map(|local| local.parse().unwrap());
-    Vxlan { vni, local, port, source_ports: (0, 0), learning: true, special }
+    Vxlan { vni, local, port, source_ports: (0, 0), learning: true, special, vrf: None }
 }
 
 /// What is said beside a device that is on.

@@ -31,6 +31,7 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
                 source_ports: crate::desired::SOURCE_PORTS,
                 learning: false,
                 special: false,
+                vrf: None,
             },
         },
         alias: "flatnet:pods/a".into(),

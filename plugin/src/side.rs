@@ -127,6 +127,7 @@ mod tests {
                 alias: Some("flatnet:pods/-/c1/eth0".into()),
                 group: 7,
                 peer: Some(2),
+                master: None,
                 kind: LinkKind::Veth,
             },
             forwards: true,

@@ -15,7 +15,9 @@ use flatnet_conf::{NetworkConf, Range};
 use flatnet_ipam::{network_folder, node_folder};
 use serde::{Deserialize, Serialize};
 
+use crate::desired;
 use crate::error::Error;
+use crate::kernel::Vxlan;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
@@ -55,6 +57,10 @@ pub struct Stamp {
     pub vni: u32,
     /// UDP port of the overlay.
     pub port: u16,
+    /// Index of the VRF that the VTEP is in.
+    pub vrf: Option<u32>,
+    /// Index of the device by which IPv4 packets to the world left, if pods have IPv4 addresses.
+    pub world: Option<u32>,
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
     /// An address that a route of ours leads to, by which to see whether routes still stand; `None`
@@ -77,6 +83,10 @@ pub struct Applied<'a> {
     pub vni: u32,
     /// UDP port of the overlay.
     pub port: u16,
+    /// See [`Stamp::vrf`].
+    pub vrf: Option<u32>,
+    /// See [`Stamp::world`].
+    pub world: Option<u32>,
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
     /// See [`Stamp::witness`].
@@ -125,6 +135,8 @@ impl Stamp {
             vtep: applied.node.vtep,
             vni: applied.vni,
             port: applied.port,
+            vrf: applied.vrf,
+            world: applied.world,
             mtu: applied.mtu,
             witness: applied.witness,
             ranges: applied.node.ranges.clone(),
@@ -132,6 +144,11 @@ impl Stamp {
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
         }
+    }
+
+    /// The parameters of the VXLAN device as it was made.
+    pub fn vxlan(&self) -> Vxlan {
+        Vxlan { vrf: self.vrf, ..desired::vxlan(self.vni, self.port, self.vtep) }
     }
 
     /// Whether the range file and the options are still those that were applied.

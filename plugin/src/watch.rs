@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// Of `enum rtnetlink_groups`: links, neighbours, addresses, routes, and settings such as
+/// Of `enum rtnetlink_groups`: links, neighbours, addresses, routes, rules, and settings such as
 /// forwarding, of both families.
-const RTNETLINK_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+const RTNETLINK_GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25];
 /// `NFNLGRP_NFTABLES`
 const NFTABLES_GROUP: u32 = 7;
 /// Whoever changes one thing changes others: wait until it has been quiet for so long ...

@@ -128,10 +128,10 @@ fn settings(netns: &Netns) -> BTreeMap<String, Vec<String>> {
 
 /// The settings that are documented to change when the first pod comes.
 fn may_change(difference: &str) -> bool {
-    let forwarding = difference.contains("/ipv4/conf/under0/forwarding")
-        || (difference.contains("/ipv6/conf/") && difference.contains("/forwarding"));
-    let advertisements = difference.contains("/ipv6/conf/") && difference.contains("/accept_ra\"");
-    forwarding || advertisements
+    // By foreign0 routes lead to a router: packets of pods may leave there.
+    difference.contains("/ipv4/conf/under0/forwarding")
+        || difference.contains("/ipv4/conf/foreign0/forwarding")
+        || (difference.contains("/ipv6/conf/") && difference.contains("/forwarding"))
 }
 
 /// GC with nothing alive.

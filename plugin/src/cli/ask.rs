@@ -1,15 +1,50 @@
 //! Echo requests to addresses of both families at once.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{SockaddrStorage, setsockopt, sockopt};
 
 use super::echo::Echo;
 use crate::error::Error;
+use crate::underlay::Place;
 
 /// How long the last answers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// As whom hosts are asked: by default as the kernel chooses.
+#[derive(Clone, Debug, Default)]
+pub struct Asker {
+    source: Option<IpAddr>,
+    vrf: Option<OsString>,
+}
+
+impl Asker {
+    /// As the VTEP that is there asks: what it is answered is what outer packets are.
+    pub fn at(place: &Place) -> Self {
+        let vrf = place.vrf.as_ref().map(|vrf| vrf.name.clone().into());
+        Self { source: place.flow.source, vrf }
+    }
+
+    /// Makes a socket of the source's family ask so.
+    ///
+    /// # Errors
+    /// The source or the VRF is there no more.
+    pub fn bind(&self, socket: &(impl AsFd + AsRawFd)) -> io::Result<()> {
+        if let Some(vrf) = &self.vrf {
+            setsockopt(socket, sockopt::BindToDevice, vrf)?;
+        }
+        if let Some(source) = self.source {
+            let address = SockaddrStorage::from(SocketAddr::new(source, 0));
+            nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
+        }
+        Ok(())
+    }
+}
 
 /// Questions that some have not answered yet.
 pub struct Question(Vec<(Vec<IpAddr>, Echo)>);
@@ -21,6 +56,10 @@ impl Question {
     /// # Errors
     /// No socket can be had: CAP_NET_RAW is missing.
     pub fn put(targets: &[IpAddr], size: Option<u32>) -> Result<Self, Error> {
+        Self::put_as(targets, size, &Asker::default())
+    }
+
+    fn put_as(targets: &[IpAddr], size: Option<u32>, asker: &Asker) -> Result<Self, Error> {
         let mut asked = Vec::new();
         for v6 in [false, true] {
             let family: Vec<IpAddr> =
@@ -33,7 +72,7 @@ impl Question {
                 None => Echo::open(v6, family.clone()),
             }
             .map_err(failed)?;
-            echo.ask().map_err(failed)?;
+            echo.ask_as(asker).and_then(|()| echo.ask()).map_err(failed)?;
             asked.push((family, echo));
         }
         Ok(Self(asked))
@@ -60,6 +99,14 @@ impl Question {
 /// As [`Question::put`].
 pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Duration>, Error> {
     Question::put(targets, size)?.answers(Instant::now() + TIMEOUT)
+}
+
+/// Asks as somebody.
+///
+/// # Errors
+/// As [`Question::put`]; or what says who asks is there no more.
+pub fn ask_as(targets: &[IpAddr], asker: &Asker) -> Result<HashMap<IpAddr, Duration>, Error> {
+    Question::put_as(targets, None, asker)?.answers(Instant::now() + TIMEOUT)
 }
 
 fn failed(source: io::Error) -> Error {

@@ -55,6 +55,15 @@ impl<'a> Peers<'a> {
     }
 }
 
+/// The command by which packets of a family to the cluster's ranges take our routes, whatever rules
+/// lead to other tables.
+pub fn past_other_tables(file: &RangeFile, ipv6: bool) -> String {
+    let ip = if ipv6 { "ip -6" } else { "ip" };
+    let of_family = file.cluster_cidrs.iter().filter(|cidr| cidr.is_ipv6() == ipv6);
+    let rules = of_family.map(|cidr| format!("{ip} rule add pref 1 to {cidr} lookup main"));
+    rules.collect::<Vec<_>>().join(" && ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ use nix::libc;
 use nix::sys::socket::sockopt::SetUsize;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 
+use super::ask::Asker;
+
 /// How often each target is asked; its best answer counts.
 pub const TRIES: u8 = 3;
 /// How long the next question waits for an answer: long enough that answers are timed undisturbed,
@@ -73,6 +75,14 @@ impl Echo {
         }
         let length = (size as usize).saturating_sub(IP_HEADERS[usize::from(v6)]).max(LENGTH);
         Ok(Self { length, ..echo })
+    }
+
+    /// Asks as somebody from now on.
+    ///
+    /// # Errors
+    /// What says who asks is there no more.
+    pub fn ask_as(&self, asker: &Asker) -> io::Result<()> {
+        asker.bind(&self.socket)
     }
 
     fn with(socket: UdpSocket, v6: bool, targets: Vec<IpAddr>) -> Self {

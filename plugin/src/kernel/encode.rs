@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind,
@@ -25,7 +25,7 @@ use rtnetlink::{
 };
 
 use super::socket::Request;
-use super::{Change, FdbEntry, Neighbour, PROTOCOL, Route, Unreachable, Veth, VxlanLink};
+use super::{Change, FdbEntry, Flow, Neighbour, PROTOCOL, Route, Unreachable, Veth, VxlanLink};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
@@ -56,6 +56,13 @@ pub fn get_vxlans() -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(skip_stats());
     message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]));
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// `ip link show master DEV`, without counters; the kernel filters.
+pub fn get_ports(master: u32) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.extend([skip_stats(), LinkAttribute::Controller(master)]);
     RouteNetlinkMessage::GetLink(message)
 }
 
@@ -99,33 +106,47 @@ pub fn get_rules(family: AddressFamily) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRule(message)
 }
 
-/// `ip route get TO`
-pub fn get_path(to: IpAddr) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetRoute(lookup(to))
+/// `ip route get TO …`
+pub fn get_path(to: IpAddr, flow: &Flow) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetRoute(lookup(to, flow))
 }
 
-/// `ip route get fibmatch TO`: the entry of the table, not the way of a packet.
-pub fn get_matching_route(to: IpAddr) -> RouteNetlinkMessage {
-    let mut message = lookup(to);
+/// `ip route get fibmatch TO …`: the entry of the table, not the way of a packet.
+pub fn get_matching_route(to: IpAddr, flow: &Flow) -> RouteNetlinkMessage {
+    let mut message = lookup(to, flow);
     message.header.flags = RouteFlags::FibMatch;
     RouteNetlinkMessage::GetRoute(message)
 }
 
 /// The question of both.
-pub fn lookup(to: IpAddr) -> RouteMessage {
+pub fn lookup(to: IpAddr, flow: &Flow) -> RouteMessage {
+    const RTA_IP_PROTO: u16 = 27;
+    const RTA_DPORT: u16 = 29;
+    const UDP: u8 = 17;
     let mut message = RouteMessage::default();
     let (family, length) = family_and_length(to);
     message.header.address_family = family;
     message.header.destination_prefix_length = length;
-    message.attributes.push(destination(to));
+    message.attributes.push(RouteAttribute::Destination(route_address(to)));
+    if let Some(source) = flow.source {
+        message.header.source_prefix_length = length;
+        message.attributes.push(RouteAttribute::Source(route_address(source)));
+    }
+    message.attributes.extend(flow.vrf.map(RouteAttribute::Oif));
+    if let Some(port) = flow.port {
+        // Kernels before 4.18 pass over what they do not know, and have no rules by port.
+        let other = |kind, value| RouteAttribute::Other(DefaultNla::new(kind, value));
+        message.attributes.push(other(RTA_IP_PROTO, vec![UDP]));
+        message.attributes.push(other(RTA_DPORT, port.to_be_bytes().to_vec()));
+    }
     message
 }
 
-fn destination(address: IpAddr) -> RouteAttribute {
-    RouteAttribute::Destination(match address {
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
         IpAddr::V4(address) => RouteAddress::Inet(address),
         IpAddr::V6(address) => RouteAddress::Inet6(address),
-    })
+    }
 }
 
 /// `ip neigh show dev DEV` or, with the bridge family, `bridge fdb show dev DEV`; the kernel filters.
@@ -155,6 +176,9 @@ pub fn create_vxlan(link: &VxlanLink) -> Request {
         Some(IpAddr::V6(local)) => builder.local6(local),
         None => builder,
     };
+    if let Some(vrf) = vxlan.vrf {
+        builder = builder.dev(vrf);
+    }
     new_link(builder.build())
 }
 
@@ -329,7 +353,7 @@ fn unreachable(route: &Unreachable) -> RouteMessage {
     message.header.protocol = RouteProtocol::Other(PROTOCOL);
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unreachable;
-    message.attributes.push(destination(route.dst.network()));
+    message.attributes.push(RouteAttribute::Destination(route_address(route.dst.network())));
     message.attributes.push(RouteAttribute::Priority(route.metric));
     message
 }

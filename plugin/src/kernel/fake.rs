@@ -10,8 +10,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, LinkKind, Neighbour,
-    OurRoutes, Path, Route, RuleSet, Unreachable, Veth, VxlanLink,
+    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, LinkKind,
+    Neighbour, OurRoutes, Path, Route, RuleSet, Unreachable, Veth, VxlanLink, Way, Ways,
 };
 
 /// One device and all that hangs on it.
@@ -38,6 +38,8 @@ pub struct Fake {
     pub ports: Vec<u16>,
     /// The answers of `paths`.
     pub paths: BTreeMap<IpAddr, Path>,
+    /// Other programs' routes, all of the main table.
+    pub ways: Vec<Way>,
     /// Packet filter rules, by VNI.
     pub rules: BTreeMap<u32, RuleSet>,
     /// Other programs' chains.
@@ -55,7 +57,17 @@ impl Fake {
     pub fn add(&mut self, name: &str, mtu: u32, addresses: &[&str], kind: LinkKind) -> u32 {
         self.next_index += 1;
         let dev = Dev { index: self.next_index, name: name.into() };
-        let link = Link { dev, mac: None, mtu, up: true, alias: None, group: 0, peer: None, kind };
+        let link = Link {
+            dev,
+            mac: None,
+            mtu,
+            up: true,
+            alias: None,
+            group: 0,
+            peer: None,
+            master: None,
+            kind,
+        };
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.insert(link, addresses)
     }
@@ -173,9 +185,16 @@ impl Kernel for Fake {
         Ok(self.by_index(dev).map(|link| link.fdb.clone()).unwrap_or_default())
     }
 
-    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
+    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
+        let of = |link: &Link| link.master == Some(master);
+        Ok(self.links()?.into_iter().filter(of).collect())
+    }
+
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
         let known = self.paths.keys().filter(|to| to.is_ipv4() == ipv4);
-        Ok(known.map(|to| IpNetwork::from(*to)).collect())
+        let rules = known.map(|to| IpNetwork::from(*to)).collect();
+        let routes = self.ways.iter().filter(|way| way.dst.is_ipv4() == ipv4);
+        Ok(Ways { rules, routes: routes.cloned().collect(), tables: [254].into() })
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
@@ -190,8 +209,12 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
+    fn paths(&mut self, to: &[IpAddr], _: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
         Ok(to.iter().map(|to| self.paths.get(to).copied()).collect())
+    }
+
+    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
+        Ok(self.addresses()?.iter().any(|(_, address)| address.ip() == to))
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
@@ -223,6 +246,7 @@ impl Kernel for Fake {
             alias: None,
             group: link.group,
             peer: None,
+            master: None,
             kind: LinkKind::Vxlan(link.vxlan.clone()),
         })
     }
@@ -236,6 +260,7 @@ impl Kernel for Fake {
             alias: None,
             group: veth.group,
             peer: None,
+            master: None,
             kind: LinkKind::Veth,
         })
     }
@@ -249,6 +274,7 @@ impl Kernel for Fake {
             alias: None,
             group: 0,
             peer: None,
+            master: None,
             kind: LinkKind::Other("bridge".into()),
         })
     }

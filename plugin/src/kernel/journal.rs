@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, OurRoutes,
-    Path, Route, RuleSet, Veth, VxlanLink,
+    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
+    OurRoutes, Path, Route, RuleSet, Veth, VxlanLink, Ways,
 };
 
 /// What becomes of a change.
@@ -175,8 +175,12 @@ impl Kernel for Journal<'_> {
         self.kernel.routes(dev)
     }
 
-    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
-        self.kernel.distinctions(ipv4)
+    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
+        self.kernel.ports(master)
+    }
+
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
+        self.kernel.ways(ipv4)
     }
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
@@ -199,8 +203,12 @@ impl Kernel for Journal<'_> {
         Ok(())
     }
 
-    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
-        self.kernel.paths(to)
+    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
+        self.kernel.paths(to, flow)
+    }
+
+    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
+        self.kernel.takes(to)
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {

@@ -24,6 +24,8 @@ pub struct Link {
     pub group: u32,
     /// Index of the other end of a veth pair, in the namespace where that is (`IFLA_LINK`).
     pub peer: Option<u32>,
+    /// Index of the bridge, bond or VRF that it is part of (`IFLA_MASTER`).
+    pub master: Option<u32>,
     /// What it is.
     pub kind: LinkKind,
 }
@@ -55,6 +57,9 @@ pub struct Vxlan {
     /// Whether it receives in another way than ours do: `external`, `gbp`, `gpe`,
     /// `udp6zerocsumrx`, `remcsumrx`. Devices share a UDP port if they are alike in this.
     pub special: bool,
+    /// Index of the VRF that outer packets are sent and received in (`IFLA_VXLAN_LINK`); `None` where
+    /// the underlay is in none. `dev`
+    pub vrf: Option<u32>,
 }
 
 impl Vxlan {
@@ -108,14 +113,22 @@ pub struct Veth<'a> {
     pub mtu: u32,
 }
 
+impl Link {
+    /// Whether it is of this kind, by the kernel's word for one that we do not know closer.
+    pub fn is(&self, kind: &str) -> bool {
+        matches!(&self.kind, LinkKind::Other(word) if word == kind)
+    }
+}
+
 impl VxlanLink {
     /// What makes it, in the words of ip(8).
     pub fn command(&self) -> String {
         let Self { name, mac, group, mtu, vxlan } = self;
         format!(
-            "ip link add {name} address {mac} mtu {mtu} group {group} type vxlan id {}{} dstport {} srcport {} {} nolearning",
+            "ip link add {name} address {mac} mtu {mtu} group {group} type vxlan id {}{}{} dstport {} srcport {} {} nolearning",
             vxlan.vni,
             vxlan.local.map(|local| format!(" local {local}")).unwrap_or_default(),
+            vxlan.vrf.map(|vrf| format!(" dev (index {vrf})")).unwrap_or_default(),
             vxlan.port,
             vxlan.source_ports.0,
             vxlan.source_ports.1,

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
 
 use super::socket::Request;
-use super::{KernelError, Netlink, encode};
+use super::{Flow, KernelError, Netlink, encode, ways};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,52 +38,62 @@ pub fn is_dead_end(errno: Errno) -> bool {
     )
 }
 
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// The machine itself sends it.
+    Sent(Flow),
+    /// It came in with this source.
+    Received {
+        /// Its source.
+        from: IpAddr,
+        /// Index of the device that it came in by.
+        dev: u32,
+    },
+}
+
 impl Netlink {
-    /// Asks for a packet to `to`: one that came in with this source by the device of this index, or
-    /// one of the machine's own.
+    /// Asks what becomes of a packet to `to`.
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn decide(
-        &mut self,
-        to: IpAddr,
-        received: Option<(IpAddr, u32)>,
-    ) -> Result<Verdict, KernelError> {
-        let mut command = format!("ip route get {to}");
-        let mut message = encode::lookup(to);
-        if let Some((from, dev)) = received {
-            command += &format!(" from {from} iif (index {dev})");
-            message.header.source_prefix_length = if from.is_ipv4() { 32 } else { 128 };
-            message.attributes.push(RouteAttribute::Source(match from {
-                IpAddr::V4(from) => RouteAddress::Inet(from),
-                IpAddr::V6(from) => RouteAddress::Inet6(from),
-            }));
-            message.attributes.push(RouteAttribute::Iif(dev));
-        }
+    pub fn decide(&mut self, to: IpAddr, origin: Origin) -> Result<Verdict, KernelError> {
+        let command = format!("ip route get {to}{}", words(&origin));
+        let message = match origin {
+            Origin::Sent(flow) => encode::lookup(to, &flow),
+            Origin::Received { from, dev } => received(to, from, dev),
+        };
         let request = Request { message: RouteNetlinkMessage::GetRoute(message), flags: 0 };
-        match self.ask(&command, request) {
-            Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(verdict(&route)),
-            Ok(_) => Err(KernelError::Answer { request: command, reason: "no route in it".into() }),
+        match self.ask(&command, request, ways::verdict) {
+            Ok(verdict) => verdict.ok_or_else(|| KernelError::Answer {
+                request: command,
+                reason: "no route in it".into(),
+            }),
             Err(e) => e.errno().map(Verdict::Drop).ok_or(e),
         }
     }
 }
 
-fn verdict(route: &RouteMessage) -> Verdict {
-    let (mut dev, mut gateway) = (None, None);
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => dev = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(IpAddr::V4(*ip)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(IpAddr::V6(*ip)),
-            _ => {}
-        }
+fn received(to: IpAddr, from: IpAddr, dev: u32) -> RouteMessage {
+    let flow = Flow { source: Some(from), ..Flow::default() };
+    let mut message = encode::lookup(to, &flow);
+    message.attributes.push(RouteAttribute::Iif(dev));
+    message
+}
+
+fn words(origin: &Origin) -> String {
+    match origin {
+        Origin::Sent(flow) => flow.words(),
+        Origin::Received { from, dev } => format!(" from {from} iif (index {dev})"),
     }
-    match (route.header.kind, dev) {
-        (RouteType::Local, _) => Verdict::Local,
-        (RouteType::Unicast, Some(dev)) => Verdict::Send { dev, gateway },
-        (RouteType::Prohibit, _) => Verdict::Drop(Errno::EACCES),
-        (RouteType::BlackHole, _) => Verdict::Drop(Errno::EINVAL),
-        _ => Verdict::Drop(Errno::ENETUNREACH),
+}
+
+impl Flow {
+    /// In the words of ip(8), behind a destination.
+    pub(super) fn words(&self) -> String {
+        let source = self.source.map(|from| format!(" from {from}")).unwrap_or_default();
+        let vrf = self.vrf.map(|vrf| format!(" vrf (index {vrf})")).unwrap_or_default();
+        let port = self.port.map(|port| format!(" ipproto udp dport {port}")).unwrap_or_default();
+        format!("{source}{vrf}{port}")
     }
 }

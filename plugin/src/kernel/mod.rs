@@ -26,8 +26,9 @@ mod nowhere;
 pub mod removal;
 mod socket;
 mod sysctl;
+mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use flatnet_conf::Mac;
@@ -38,7 +39,7 @@ pub use error::KernelError;
 pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 pub use journal::{Journal, Listener, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
-pub use lookup::Verdict;
+pub use lookup::{Origin, Verdict};
 pub use netlink::Netlink;
 pub use nft::{Masquerade, RuleSet};
 pub use nowhere::{DeadEnd, OurRoutes, Unreachable};
@@ -107,6 +108,42 @@ pub struct Path {
     pub on_link: bool,
 }
 
+/// What the kernel chooses a way by, besides the destination: whose packets are to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Their source; `None` if that follows from the way. `from`
+    pub source: Option<IpAddr>,
+    /// Their UDP destination port; `None` for any protocol. `ipproto udp dport`
+    pub port: Option<u16>,
+    /// Index of the VRF in which they are sent. `vrf`
+    pub vrf: Option<u32>,
+}
+
+/// What the routing tables and rules of one family say of where packets may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Destinations of rules. `ip rule show`
+    pub rules: Vec<IpNetwork>,
+    /// Routes, without ours. `ip route show table all`
+    pub routes: Vec<Way>,
+    /// The tables that rules lead to; those of VRFs are not among them.
+    pub tables: BTreeSet<u32>,
+}
+
+/// A route, as far as it says where packets may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its destination.
+    pub dst: IpNetwork,
+    /// Its table.
+    pub table: u32,
+    /// The devices that packets leave by, by index, and whether a router stands behind each; none
+    /// of a route that refuses, or that is to the machine itself.
+    pub hops: Vec<(u32, bool)>,
+    /// Whether a router advertisement brought it. (IPv6)
+    pub advertised: bool,
+}
+
 /// What flatnet asks of one network namespace.
 ///
 /// Errors name the equivalent `ip` command, the errno and the kernel's own words.
@@ -132,17 +169,20 @@ pub trait Kernel {
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
     /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
-    /// Every prefix by which rules, or routes of any table, tell destinations of a family apart: two
-    /// addresses that are in the same ones of these are sent the same way (but for equal-cost
-    /// nexthops). `ip rule show`, `ip route show table all`
-    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError>;
+    /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`
+    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError>;
+    /// Where the packets of a family may go. `ip rule show`, `ip route show table all`
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError>;
     /// Whether a device puts received packets together before it passes them on (generic receive
     /// offload); `None` if the kernel is too old to tell. `ethtool -k DEV`
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError>;
     /// Switches that off; nothing happens if the kernel is too old. `ethtool -K DEV gro off`
     fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
-    /// The path to each destination; `None` where there is no route. `ip route get`
-    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError>;
+    /// The path of a flow to each destination; `None` where there is no route. `ip route get`
+    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError>;
+    /// Whether packets to an address are taken by this machine itself: an address of its own, or a
+    /// broadcast address of a network that it is in. `ip route get`
+    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if
     /// they go nowhere, whatever errno that has, or by somebody else's.
     /// `ip route get fibmatch ADDRESS`

@@ -1,12 +1,11 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -15,13 +14,16 @@ use super::nft::{Firewall, RuleSet};
 
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, ForwardChain, Kernel, KernelError, Link, Neighbour, OurRoutes,
-    Path, Route, Veth, VxlanLink, decode, encode, gro, legacy, lookup, nowhere, sysctl,
+    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
+    OurRoutes, Path, Route, Veth, VxlanLink, Ways, decode, encode, gro, legacy, lookup, nowhere,
+    sysctl, ways,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
 /// burst of pods may hold for long.
 const LOCAL_AT_MOST: Duration = Duration::from_secs(5);
+const RT_TABLE_DEFAULT: u32 = 253;
+const RT_TABLE_MAIN: u32 = 254;
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
@@ -59,18 +61,16 @@ impl Netlink {
         if self.own { Ok(look()) } else { self.netns.run(look) }
     }
 
-    /// One request that is answered by an acknowledgement or by one message.
-    pub(super) fn ask(
+    /// One request that is answered by an acknowledgement or by one message, which `read` decodes.
+    pub(super) fn ask<T>(
         &mut self,
         command: &str,
         request: Request,
-    ) -> Result<Option<RouteNetlinkMessage>, KernelError> {
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, KernelError> {
         let mut result = Ok(None);
         self.socket.exchange([request], |_, answer| match answer {
-            Answer::Message(row) => {
-                let unreadable = |reason| KernelError::Answer { request: command.into(), reason };
-                result = row.decode().map(Some).map_err(unreadable);
-            }
+            Answer::Message(row) => result = Ok(read(row.payload)),
             Answer::Refused { errno, extended } => {
                 result = Err(KernelError::Refused { request: command.into(), errno, extended });
             }
@@ -87,7 +87,7 @@ impl Netlink {
         let deadline = Instant::now() + LOCAL_AT_MOST;
         // The queue takes some ten microseconds where nobody holds the kernel's network lock.
         let mut pause = Duration::from_micros(20);
-        while !self.is_local(address)? {
+        while !self.takes(address)? {
             if Instant::now() > deadline {
                 return Err(KernelError::Answer {
                     request: format!("ip route get {address}"),
@@ -98,18 +98,6 @@ impl Netlink {
             pause = (2 * pause).min(Duration::from_millis(2));
         }
         Ok(())
-    }
-
-    fn is_local(&mut self, address: IpAddr) -> Result<bool, KernelError> {
-        let request = Request { message: encode::get_path(address), flags: 0 };
-        let mut local = false;
-        self.socket.exchange([request], |_, answer| {
-            if let Answer::Message(row) = answer {
-                local = matches!(row.decode(), Ok(RouteNetlinkMessage::NewRoute(route))
-                    if route.header.kind == RouteType::Local);
-            }
-        })?;
-        Ok(local)
     }
 
     fn firewall(&self) -> Result<Firewall, KernelError> {
@@ -124,28 +112,19 @@ impl Netlink {
     ) -> Result<Vec<T>, KernelError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let read = |row: Row<'_>| Ok(decode(row.payload));
+            let read = |row: Row<'_>| decode(row.payload);
             let rows = self.socket.dump("ip route show", get(family), read);
-            match rows {
-                // A kernel without IPv6 has no such table.
-                Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {}
-                rows => routes.extend(rows?),
-            }
+            routes.extend(absent_is_empty(rows)?);
         }
         Ok(routes)
     }
 
     fn dump_links(
         &mut self,
-        command: &'static str,
+        command: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<Link>, KernelError> {
-        self.socket.dump(command, message, |row| {
-            Ok(match row.decode()? {
-                RouteNetlinkMessage::NewLink(message) => Some(decode::link(&message)),
-                _ => None,
-            })
-        })
+        self.socket.dump(command, message, |row| decode::link(row.payload))
     }
 
     fn look_up(
@@ -153,9 +132,11 @@ impl Netlink {
         command: String,
         message: RouteNetlinkMessage,
     ) -> Result<Option<Link>, KernelError> {
-        match self.ask(&command, Request { message, flags: 0 }) {
-            Ok(Some(RouteNetlinkMessage::NewLink(message))) => Ok(Some(decode::link(&message))),
-            Ok(_) => Err(KernelError::Answer { request: command, reason: "no link in it".into() }),
+        match self.ask(&command, Request { message, flags: 0 }, decode::link) {
+            Ok(Some(link)) => Ok(Some(link)),
+            Ok(None) => {
+                Err(KernelError::Answer { request: command, reason: "no link in it".into() })
+            }
             Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(None),
             Err(e) => Err(e),
         }
@@ -164,7 +145,7 @@ impl Netlink {
     /// Makes a device and tells its index. Asking afterwards costs microseconds; choosing the index
     /// ourselves would leave numbers that nobody can read.
     fn create(&mut self, command: &str, name: &str, request: Request) -> Result<Dev, KernelError> {
-        self.ask(command, request)?;
+        self.ask(command, request, |_| Some(()))?;
         match self.link(name)? {
             Some(link) => Ok(link.dev),
             None => Err(KernelError::Answer {
@@ -172,6 +153,16 @@ impl Netlink {
                 reason: format!("{name} is gone again; something else removes our devices"),
             }),
         }
+    }
+}
+
+/// The rows of a table; none if the kernel has no such one: it is without IPv6, or without rules.
+fn absent_is_empty<T>(rows: Result<Vec<T>, KernelError>) -> Result<Vec<T>, KernelError> {
+    match rows {
+        Err(e) if matches!(e.errno(), Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) => {
+            Ok(Vec::new())
+        }
+        rows => rows,
     }
 }
 
@@ -189,13 +180,16 @@ impl Kernel for Netlink {
         self.dump_links("ip link show", encode::get_links())
     }
 
+    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
+        let command = format!("ip link show master (index {master})");
+        let mut ports = self.dump_links(&command, encode::get_ports(master))?;
+        ports.retain(|link| link.master == Some(master));
+        Ok(ports)
+    }
+
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
-        self.socket.dump("ip addr show", encode::get_addresses(), |row| {
-            Ok(match row.decode()? {
-                RouteNetlinkMessage::NewAddress(message) => decode::address(&message),
-                _ => None,
-            })
-        })
+        let read = |row: Row<'_>| decode::address(row.payload);
+        self.socket.dump("ip addr show", encode::get_addresses(), read)
     }
 
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
@@ -217,23 +211,28 @@ impl Kernel for Netlink {
         Ok(routes.into_iter().filter(|(on, _)| *on == dev).map(|(_, route)| route).collect())
     }
 
-    fn distinctions(&mut self, ipv4: bool) -> Result<Vec<IpNetwork>, KernelError> {
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
         let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let read = |row: Row<'_>| decode::destination(row.payload);
-        let mut networks = self.socket.dump("ip rule show", encode::get_rules(family), read)?;
+        let read = |row: Row<'_>| ways::rule(row.payload);
+        let rules =
+            absent_is_empty(self.socket.dump("ip rule show", encode::get_rules(family), read))?;
+        let read = |row: Row<'_>| ways::way(row.payload);
         let routes = encode::get_all_routes(family);
-        networks.extend(self.socket.dump("ip route show table all", routes, read)?);
-        Ok(networks)
+        let routes = absent_is_empty(self.socket.dump("ip route show table all", routes, read))?;
+        // A kernel without rules asks these.
+        let mut tables = BTreeSet::from([RT_TABLE_MAIN, RT_TABLE_DEFAULT]);
+        tables.extend(rules.iter().filter_map(|(_, table)| *table));
+        Ok(Ways { rules: rules.into_iter().map(|(dst, _)| dst).collect(), routes, tables })
     }
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Unspec, dev);
-        self.socket.dump("ip neigh show", request, |row| Ok(decode::neighbour(row.payload, dev)))
+        self.socket.dump("ip neigh show", request, |row| decode::neighbour(row.payload, dev))
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Bridge, dev);
-        self.socket.dump("bridge fdb show", request, |row| Ok(decode::fdb(row.payload, dev)))
+        self.socket.dump("bridge fdb show", request, |row| decode::fdb(row.payload, dev))
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
@@ -246,41 +245,49 @@ impl Kernel for Netlink {
         self.inside(|| gro::switch_off(dev))?
     }
 
-    fn paths(&mut self, to: &[IpAddr]) -> Result<Vec<Option<Path>>, KernelError> {
-        let requests = to.iter().map(|to| Request { message: encode::get_path(*to), flags: 0 });
-        to.iter().for_each(|to| log::debug!("ip route get {to}"));
+    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
+        let words = flow.words();
+        let request = |message| Request { message, flags: 0 };
+        let requests = to.iter().map(|to| request(encode::get_path(*to, flow)));
+        to.iter().for_each(|to| log::debug!("ip route get {to}{words}"));
         let mut paths = vec![None; to.len()];
         let mut learned = Vec::new();
         self.socket.exchange(requests, |index, answer| {
             // A refusal means that there is no route now, which is what None says.
             if let (Some(path), Answer::Message(row)) = (paths.get_mut(index), answer) {
-                if let Ok(RouteNetlinkMessage::NewRoute(message)) = row.decode() {
-                    *path = decode::path(&message);
-                    if decode::is_learned(&message) {
-                        learned.push(index);
-                    }
+                *path = ways::path(row.payload);
+                if ways::is_learned(row.payload) {
+                    learned.push(index);
                 }
             }
         })?;
         // The route's own MTU lies beneath what was learned about the path.
-        learned.iter().for_each(|index| log::debug!("ip route get fibmatch {}", to[*index]));
-        let requests = learned
-            .iter()
-            .map(|index| Request { message: encode::get_matching_route(to[*index]), flags: 0 });
+        learned.iter().for_each(|index| log::debug!("ip route get fibmatch {}{words}", to[*index]));
+        let requests =
+            learned.iter().map(|index| request(encode::get_matching_route(to[*index], flow)));
         self.socket.exchange(requests, |nth, answer| {
             let path = learned.get(nth).and_then(|index| paths.get_mut(*index)?.as_mut());
             if let (Some(path), Answer::Message(row)) = (path, answer) {
-                if let Ok(RouteNetlinkMessage::NewRoute(message)) = row.decode() {
-                    path.mtu = decode::route_mtu(&message);
-                }
+                path.mtu = ways::route_mtu(row.payload);
             }
         })?;
         Ok(paths)
     }
 
+    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
+        let message = encode::get_path(to, &Flow::default());
+        let mut takes = false;
+        log::debug!("ip route get {to}");
+        self.socket.exchange([Request { message, flags: 0 }], |_, answer| {
+            takes = matches!(answer, Answer::Message(row) if ways::is_taken(row.payload));
+        })?;
+        Ok(takes)
+    }
+
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
         let command = format!("ip route get fibmatch {to}");
-        let request = Request { message: encode::get_matching_route(to), flags: 0 };
+        let request =
+            Request { message: encode::get_matching_route(to, &Flow::default()), flags: 0 };
         let mut found = Ok(None);
         log::debug!("{command}");
         self.socket.exchange([request], |_, answer| match answer {
@@ -310,7 +317,7 @@ impl Kernel for Netlink {
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
         let command = format!("ip link delete {name}");
-        match self.ask(&command, encode::delete_link(name)) {
+        match self.ask(&command, encode::delete_link(name), |_| Some(())) {
             Ok(_) => Ok(true),
             Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(false),
             Err(e) => Err(e),

@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use super::finding::{Finding, some};
 use super::refusal::{Checksum, Knocks, MOST, refused};
 use super::scene::Scene;
+use crate::cli::ask::Asker;
 use crate::error::Error;
-use crate::kernel::Kernel as _;
+use crate::kernel::{Flow, Kernel as _};
 
 /// "discard" (RFC 863): if somebody does listen, nothing comes of it.
 const PORT: u16 = 9;
@@ -29,12 +30,12 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         .take(MOST)
         .collect();
     let all: Vec<IpAddr> = peers.keys().copied().collect();
-    let heard = refused(&all, PORT);
+    let heard = refused(&all, PORT, &Asker::default());
     let mut lost: Vec<IpAddr> = all.into_iter().filter(|to| !heard.contains(to)).collect();
     for _ in 0..TRIALS {
         lost = only_by_kernel(&lost);
     }
-    let paths = scene.look.kernel.paths(&lost)?;
+    let paths = scene.look.kernel.paths(&lost, &Flow::default())?;
     let mut by_dev: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for (to, path) in lost.iter().zip(paths) {
         if let (Some(path), Some(name)) = (path, peers.get(to)) {
@@ -56,8 +57,8 @@ fn only_by_kernel(hosts: &[IpAddr]) -> Vec<IpAddr> {
     if hosts.is_empty() {
         return Vec::new();
     }
-    let by_device = Knocks::at(hosts, PORT, Checksum::ByDevice);
-    let by_kernel = Knocks::at(hosts, PORT, Checksum::ByKernel).refused();
+    let by_device = Knocks::at(hosts, PORT, Checksum::ByDevice, &Asker::default());
+    let by_kernel = Knocks::at(hosts, PORT, Checksum::ByKernel, &Asker::default()).refused();
     let by_device: BTreeSet<IpAddr> = by_device.refused();
     by_kernel.difference(&by_device).copied().collect()
 }

@@ -18,7 +18,7 @@ const DAD_FAILED: u32 = 0x08;
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let node = scene.look.site.node.clone();
     let kernel = &mut scene.look.kernel;
-    let own = match scene.underlay.own {
+    let own = match scene.underlay.place.own {
         Some(index) => kernel.link_by_index(index)?,
         None => None,
     };
@@ -26,8 +26,10 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         return Ok(vec![nowhere(&node.name, node.vtep, &scene.range_file())]);
     };
     let strangers: Vec<Mac> = match node.vtep {
-        // Who else is on the loopback, or on a tunnel without link-layer addresses?
-        IpAddr::V4(vtep) if own.up && own.dev.name != "lo" && own.mac.is_some() => {
+        // Who else is on the loopback, on a VRF, or on a tunnel without link-layer addresses?
+        IpAddr::V4(vtep)
+            if own.up && own.dev.name != "lo" && !own.is("vrf") && own.mac.is_some() =>
+        {
             let macs = arp::who_has(&own.dev.name, vtep, own.mac.unwrap_or(Mac([0; 6])))?;
             let links = kernel.links()?;
             macs.into_iter().filter(|mac| !is_ours(&links, *mac)).collect()

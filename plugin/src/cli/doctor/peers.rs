@@ -7,7 +7,7 @@ use super::finding::{Finding, some};
 use super::refusal::refused;
 use super::reverse_path::{self, Silent};
 use super::scene::Scene;
-use crate::cli::ask::ask;
+use crate::cli::ask::{Asker, ask, ask_as};
 use crate::cli::echo::TRIES;
 use crate::error::Error;
 use crate::kernel::{Kernel as _, Path};
@@ -67,7 +67,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         .filter(|seen| seen.examined && !seen.some)
         .map(|seen| Silent { name: &seen.name, vtep: seen.vtep, uplink: uplink(seen) })
         .collect();
-    let own = scene.underlay.own;
+    let own = scene.underlay.place.own;
     if let Some(finding) = reverse_path::judge(dropped, TRIES.into(), &strict, own, &silent) {
         return Ok(vec![finding]);
     }
@@ -108,10 +108,11 @@ fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
 fn examine(scene: &mut Scene<'_>, seen: &mut [Seen], port: u16) -> Result<(), Error> {
     let direct = scene.look.site.file().direct_routing;
     let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
-    let paths = scene.look.kernel.paths(&vteps)?;
-    let answers = ask(&vteps, None)?;
+    let place = &scene.underlay.place;
+    let paths = scene.look.kernel.paths(&vteps, &place.flow)?;
+    let answers = ask_as(&vteps, &Asker::at(place))?;
     let awake: Vec<IpAddr> = answers.keys().copied().collect();
-    let refused = refused(&awake, port);
+    let refused = refused(&awake, port, &Asker::at(place));
     for (seen, path) in seen.iter_mut().zip(paths) {
         seen.examined = true;
         seen.path = path;

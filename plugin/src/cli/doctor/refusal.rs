@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket};
+
+use crate::cli::ask::Asker;
 
 /// How long a refusal may take.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -27,8 +29,8 @@ pub enum Checksum {
 
 /// Those of the hosts that refuse the port. What is sent is no packet of an overlay: VXLAN drops a
 /// header without its flag (RFC 7348, section 5). A host that cannot be sent to does not refuse.
-pub fn refused(hosts: &[IpAddr], port: u16) -> BTreeSet<IpAddr> {
-    Knocks::at(hosts, port, Checksum::ByDevice).refused()
+pub fn refused(hosts: &[IpAddr], port: u16, asker: &Asker) -> BTreeSet<IpAddr> {
+    Knocks::at(hosts, port, Checksum::ByDevice, asker).refused()
 }
 
 /// Datagrams under way, one to each host.
@@ -39,8 +41,11 @@ pub struct Knocks {
 
 impl Knocks {
     /// Sends them.
-    pub fn at(hosts: &[IpAddr], port: u16, checksum: Checksum) -> Self {
-        let knock = |host: &IpAddr| knock(*host, port, checksum).ok().map(|socket| (*host, socket));
+    pub fn at(hosts: &[IpAddr], port: u16, checksum: Checksum, asker: &Asker) -> Self {
+        let knock = |host: &IpAddr| {
+            let knock = knock(*host, port, checksum, asker);
+            knock.ok().map(|socket| (*host, socket))
+        };
         let asked = hosts.iter().take(MOST).filter_map(knock).collect();
         Self { asked, deadline: Instant::now() + TIMEOUT }
     }
@@ -52,12 +57,14 @@ impl Knocks {
     }
 }
 
-fn knock(host: IpAddr, port: u16, checksum: Checksum) -> io::Result<UdpSocket> {
-    let any: IpAddr = match host {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+fn knock(host: IpAddr, port: u16, checksum: Checksum, asker: &Asker) -> io::Result<UdpSocket> {
+    let family = match host {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    asker.bind(&socket)?;
+    let socket = UdpSocket::from(socket);
     socket.connect((host, port))?;
     match checksum {
         Checksum::ByDevice => socket.send(&[0; 8])?,
@@ -85,6 +92,8 @@ fn refuses(socket: &UdpSocket, deadline: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
@@ -92,10 +101,10 @@ mod tests {
         for host in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
             let open = UdpSocket::bind((host, 0)).unwrap();
             let port = open.local_addr().unwrap().port();
-            assert_eq!(refused(&[host], port), BTreeSet::new());
+            assert_eq!(refused(&[host], port, &Asker::default()), BTreeSet::new());
             drop(open);
             for checksum in [Checksum::ByDevice, Checksum::ByKernel] {
-                let knocks = Knocks::at(&[host], port, checksum);
+                let knocks = Knocks::at(&[host], port, checksum, &Asker::default());
                 assert_eq!(knocks.refused(), [host].into(), "{checksum:?}");
             }
         }
@@ -105,7 +114,7 @@ mod tests {
     fn a_datagram_in_parts_is_one() {
         let open = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let to = open.local_addr().unwrap();
-        knock(to.ip(), to.port(), Checksum::ByKernel).unwrap();
+        knock(to.ip(), to.port(), Checksum::ByKernel, &Asker::default()).unwrap();
         assert_eq!(open.recv(&mut [0; 16]).unwrap(), 8);
     }
 }

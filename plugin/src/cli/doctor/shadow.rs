@@ -1,16 +1,17 @@
-//! Routes of others that take what ours should: a VPN's, a router's, somebody's `ip route add`.
+//! Routes of others that take what ours should: a VPN's, a router's, somebody's `ip route add`; and
+//! rules that lead to another table before ours is asked.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use ipnetwork::IpNetwork;
 
 use super::finding::{Finding, some};
 use super::scene::Scene;
-use crate::cli::drift::Peers;
+use crate::cli::drift::{Peers, past_other_tables};
 use crate::dead_end;
-use crate::desired;
+use crate::desired::{self, Via};
 use crate::error::Error;
-use crate::kernel::{Change, DeadEnd, Kernel as _, Netlink, Route};
+use crate::kernel::{Change, DeadEnd, Flow, Kernel as _, Netlink, Route};
 
 /// Compares everybody's routes with those to the peers.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
@@ -33,6 +34,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
             scene.explained.extend(taken.into_iter().map(str::to_owned));
         }
     }
+    findings.extend(diverted(scene, &want.routes)?);
     Ok(findings)
 }
 
@@ -76,6 +78,45 @@ fn others(kernel: &mut Netlink) -> Result<Vec<Other>, Error> {
         others.push(Other { dst: end.dst, words, leads: Leads::Nowhere(end) });
     }
     Ok(others)
+}
+
+/// What becomes of packets for which no other route explains that they do not take ours.
+fn diverted(scene: &mut Scene<'_>, want: &[(Via, Route)]) -> Result<Vec<Finding>, Error> {
+    let file = scene.look.site.file();
+    let peers = Peers::of(file, &scene.look.site.node);
+    let mut by: BTreeMap<(bool, Option<u32>), Vec<String>> = BTreeMap::new();
+    for (_, route) in want {
+        let peer = peers.of_change(&Change::PutRoute(route.clone())).unwrap_or("?");
+        let to = route.dst.network();
+        let kernel = &mut scene.look.kernel;
+        if scene.explained.contains(peer) || matches!(kernel.our_route(to), Ok(Some(_))) {
+            continue;
+        }
+        let path = kernel.paths(&[to], &Flow::default())?.into_iter().flatten().next();
+        let way = (to.is_ipv6(), path.map(|path| path.dev));
+        by.entry(way).or_default().push(peer.to_owned());
+    }
+    let mut findings = Vec::new();
+    for ((ipv6, dev), taken) in by {
+        let link = dev.map(|dev| scene.look.kernel.link_by_index(dev)).transpose()?.flatten();
+        let mend = past_other_tables(file, ipv6);
+        findings.push(elsewhere(link.as_ref().map(|link| &link.dev.name[..]), &taken, mend));
+        scene.explained.extend(taken);
+    }
+    Ok(findings)
+}
+
+fn elsewhere(dev: Option<&str>, peers: &[String], mend: String) -> Finding {
+    let way = dev.map_or("are dropped".to_owned(), |dev| format!("leave by {dev}"));
+    Finding::run(
+        format!(
+            "packets to the pods of {} {way}: a rule leads them to another table before the main one \
+             (`ip rule`)",
+            some(peers)
+        ),
+        "they do not reach the pods there",
+        mend,
+    )
 }
 
 /// Whether a stranger's route wins over ours for some of its destinations.

@@ -63,7 +63,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     let (file, node) = (site.file(), &site.node);
     let underlay = Underlay::look(kernel, file, node)?;
     let narrowest = narrowest(kernel, &underlay, node)?;
-    let uplink = match underlay.own {
+    let uplink = match underlay.place.own {
         Some(index) => kernel.link_by_index(index)?.map(|link| link.dev.name),
         None => None,
     };
@@ -81,6 +81,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
         node: node.name.clone(),
         vtep: node.vtep,
         uplink,
+        vrf: underlay.place.vrf.map(|vrf| vrf.name),
         overlay: Overlay {
             name,
             vni: file.vni,

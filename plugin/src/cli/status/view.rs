@@ -24,6 +24,8 @@ pub struct View {
     pub vtep: IpAddr,
     /// The device that has it.
     pub uplink: Option<String>,
+    /// The VRF that this is in.
+    pub vrf: Option<String>,
     /// The VXLAN device.
     pub overlay: Overlay,
     /// How large packets may be.
@@ -106,10 +108,11 @@ impl View {
             None => "missing",
         };
         let uplink = self.uplink.as_deref().unwrap_or("no device of this node");
+        let vrf = self.vrf.as_ref().map(|vrf| format!(" in VRF {vrf}")).unwrap_or_default();
         let mut lines = vec![
             format!("{} on {}: {}", self.network, self.node, self.sync_words()),
             format!("  overlay  {name}, {state}, VNI {vni}, UDP port {port}"),
-            format!("  VTEP     {} on {uplink}", self.vtep),
+            format!("  VTEP     {} on {uplink}{vrf}", self.vtep),
             format!("  MTU      {}", self.mtu.words()),
             format!("  peers    {}", self.peer_words()),
             format!("  pods     {}", self.pods),
@@ -164,7 +167,7 @@ impl View {
             "node": self.node,
             "changes": self.changes,
             "overlay": { "name": name, "up": up, "vni": vni, "port": port },
-            "vtep": { "address": self.vtep, "device": self.uplink },
+            "vtep": { "address": self.vtep, "device": self.uplink, "vrf": self.vrf },
             "mtu": {
                 "stands": self.mtu.stands,
                 "shouldBe": self.mtu.should_be(),
@@ -192,6 +195,7 @@ mod tests {
             node: "node-a".into(),
             vtep: "192.0.2.1".parse().unwrap(),
             uplink: Some("eth0".into()),
+            vrf: None,
             overlay: Overlay { name: "flat.7".into(), vni: 7, port: 4789, up: Some(true) },
             mtu: Mtu { stands: Some(1450), configured: None, overhead: 50, narrowest },
             peers: 2,
@@ -232,10 +236,12 @@ mod tests {
         view.ranges[0].free = 0;
         view.mtu.stands = Some(1400);
         view.overlay.up = None;
+        view.vrf = Some("mgmt".into());
         let text = view.text();
         for words in [
             "pods on node-a: drifted, 2 changes to make (flatnet sync --dry-run)",
             "flat.7, missing, VNI",
+            "192.0.2.1 on eth0 in VRF mgmt",
             "1400, should be 1450: eth0 carries",
             "peers    2, 11 drifted: n1, n2, n3, n4, n5, n6, n7, n8, n9, n10 and 1 more",
             "10.1.1.0/24     3     0  full",

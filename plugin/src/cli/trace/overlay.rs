@@ -8,12 +8,15 @@ use nix::errno::Errno;
 
 use super::hop::End;
 use super::walk::{Stop, Walk};
-use crate::cli::drift::Peers;
+use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
 use crate::dead_end;
+use crate::error::Error;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
-use crate::kernel::{DeadEnd, Kernel as _, Link, Verdict};
+use crate::kernel::{DeadEnd, Flow, Kernel as _, Link, Origin, Verdict};
+use crate::outlets;
 use crate::side::Side;
+use crate::underlay::Place;
 
 /// Whose an address is, as the range file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +124,7 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
         }
         (Owner::World, false) => {
             walk.passes("route", format!("{via}dev {dev}"));
+            lets_answers_in(walk, link)?;
             return Ok(End::Arrives(format!("leaves the cluster by {dev}")));
         }
     };
@@ -133,7 +137,11 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
             return Err(walk.drifted("route", what));
         }
         let what = format!("somebody's route takes it: {via}dev {dev}, not to {}", peer.name);
-        let mend = format!("remove that route (`ip route get fibmatch {to}` shows it)");
+        let past = past_other_tables(walk.look().site.file(), to.is_ipv6());
+        let mend = format!(
+            "remove that route (`ip route get fibmatch {to}` shows it); if a rule leads to its table: \
+             {past}"
+        );
         return Err(End::stops("route", what, mend).into());
     }
     if is_overlay && !gateway.is_some_and(|gateway| peer.vtep_addresses().contains(&gateway)) {
@@ -143,8 +151,32 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
     if let (true, Some(gateway)) = (is_overlay, gateway) {
         encapsulate(walk, link, gateway, &peer)?;
     }
-    underlay(walk, peer.vtep)?;
+    // Without encapsulation the packet itself goes there.
+    let flow = if is_overlay { outer(walk)? } else { Flow::default() };
+    underlay(walk, peer.vtep, flow)?;
     Ok(other_side(walk, &peer))
+}
+
+/// Answers from out of the cluster come in by the same device. (IPv6 forwards by all or none.)
+fn lets_answers_in(walk: &mut Walk<'_>, link: &Link) -> Result<(), Stop> {
+    if walk.to().is_ipv6() {
+        return Ok(());
+    }
+    let kernel = &mut walk.look().kernel;
+    let vrf = outlets::vrf_of(kernel, link)?;
+    let by = &vrf.as_ref().unwrap_or(link).dev.name;
+    let key = format!("net/ipv4/conf/{by}/forwarding");
+    if kernel.sysctl(&key)?.is_none_or(|value| value == "1") {
+        return Ok(());
+    }
+    let command = format!("sysctl -w {key}=1");
+    let what = format!("answers that come in by {by} are not forwarded");
+    if walk.look().drift.changes.others().any(|words| words == command) {
+        return Err(walk.drifted("forwarding", what));
+    }
+    // It leads to this machine's own containers.
+    let mend = format!("to let this node route for what is behind {by}: {command}");
+    Err(End::stops("forwarding", what, mend).into())
 }
 
 /// The neighbour entry and the FDB entry of a peer.
@@ -183,10 +215,16 @@ fn encapsulate(walk: &mut Walk<'_>, link: &Link, gateway: IpAddr, peer: &Node) -
     }
 }
 
+/// How the kernel chooses the way of outer packets.
+fn outer(walk: &mut Walk<'_>) -> Result<Flow, Error> {
+    let Look { kernel, site, .. } = walk.look();
+    Ok(Place::look(kernel, site.file(), &site.node)?.flow)
+}
+
 /// The way to the peer's VTEP.
-fn underlay(walk: &mut Walk<'_>, vtep: IpAddr) -> Result<(), Stop> {
+fn underlay(walk: &mut Walk<'_>, vtep: IpAddr, flow: Flow) -> Result<(), Stop> {
     let kernel = &mut walk.look().kernel;
-    let (dev, gateway) = match kernel.decide(vtep, None)? {
+    let (dev, gateway) = match kernel.decide(vtep, Origin::Sent(flow))? {
         Verdict::Send { dev, gateway } => (kernel.link_by_index(dev)?, gateway),
         Verdict::Local => {
             let what = format!("the peer's VTEP {vtep} is an address of this node");

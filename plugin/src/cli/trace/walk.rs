@@ -9,14 +9,17 @@ use flatnet_ipam::{Attachment, Record};
 use super::hop::{End, Hop, Trace};
 use super::overlay;
 use crate::attachment;
+use crate::cli::drift::past_other_tables;
 use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
 use crate::error::Error;
 use crate::forward_policy;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel as _, KernelError, Link, Netlink, Verdict};
+use crate::kernel::{Flow, Kernel as _, KernelError, Link, Netlink, Origin, Verdict};
 use crate::side::Side;
 
+/// A packet of the namespace itself, to which the kernel gives its source.
+const SENT: Origin = Origin::Sent(Flow { source: None, port: None, vrf: None });
 /// What mends an attachment that nothing tells how to mend.
 const ANEW: &str = "delete the pod, its runtime makes it anew";
 
@@ -80,7 +83,7 @@ impl<'a> Walk<'a> {
         let netns = Netns::open(Path::new(sandbox.unwrap_or_default()))?;
         let mut pod = netns.map(Netlink::open_in).transpose()?;
         let chosen = match &mut pod {
-            Some(pod) => match pod.decide(to, None)? {
+            Some(pod) => match pod.decide(to, SENT)? {
                 Verdict::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
                 _ => None,
             },
@@ -187,7 +190,7 @@ impl<'a> Walk<'a> {
             return Err(End::stops("pod", what, ANEW).into());
         };
         let gateway = attachment::gateway(self.to.is_ipv4());
-        let verdict = pod.decide(self.to, None)?;
+        let verdict = pod.decide(self.to, SENT)?;
         if !side.link.up {
             return Err(self.drifted("pod", format!("{ifname} is down")));
         }
@@ -238,11 +241,19 @@ impl<'a> Walk<'a> {
             return spoiled(format!("forwarding is off on {name}"));
         }
         let (source, index) = (self.source, on_node.link.dev.index);
-        match self.look().kernel.decide(source, None)? {
+        match self.look().kernel.decide(source, SENT)? {
             Verdict::Send { dev, .. } if dev == index => {}
             _ => {
                 let what = format!("{source} is not routed back to {name}: taken for forged");
-                return Err(self.spoiled(&self.lease.attachment, "veth", what));
+                let Look { site, drift, .. } = self.look();
+                let mends = drift.changes.changes().any(|(dev, _)| dev == name);
+                let mend = past_other_tables(site.file(), source.is_ipv6());
+                // The route that leads back is there, but a rule leads to another table before.
+                let standing = self.lease.attachment.sandbox.is_some() && !mends;
+                return Err(match standing {
+                    true => End::stops("veth", what, mend).into(),
+                    false => self.spoiled(&self.lease.attachment, "veth", what),
+                });
             }
         }
         self.passes("veth", format!("{name}, MTU {}", on_node.link.mtu));
@@ -276,13 +287,13 @@ impl<'a> Walk<'a> {
     fn route(&mut self, veth: u32) -> Result<End, Stop> {
         let (to, source) = (self.to, self.source);
         let kernel = &mut self.look().kernel;
-        match kernel.decide(to, Some((source, veth)))? {
+        match kernel.decide(to, Origin::Received { from: source, dev: veth })? {
             Verdict::Local => {
                 self.passes("route", format!("{to} is an address of this node"));
                 Ok(End::Arrives("arrives at this node".into()))
             }
             // For what comes in, the kernel has one errno for all reasons (inet_rtm_getroute).
-            Verdict::Drop(errno) => match kernel.decide(to, None)? {
+            Verdict::Drop(errno) => match kernel.decide(to, SENT)? {
                 Verdict::Drop(errno) => Err(overlay::no_route(self, errno)),
                 _ => {
                     let what = format!("the kernel does not forward it: {}", errno.desc());
