@@ -22,19 +22,21 @@ use crate::store::Store;
 /// The addresses chosen for an attachment, and the cursor afterwards.
 pub(crate) type Choice = (Vec<IpAddr>, Cursor);
 
-/// Chooses addresses. An attachment that has a lease keeps what it has, if that is still to be had.
+/// Chooses addresses, none that the machine has of its `own`. An attachment that has a lease keeps
+/// what it has, if that is still to be had.
 pub(crate) fn choose(
     store: &dyn Store,
     ranges: &[Range],
     requested: &[IpAddr],
     earlier: Option<&LeaseFile>,
+    own: &mut dyn FnMut(IpAddr) -> Option<String>,
 ) -> std::result::Result<Choice, Refusal> {
-    let own = earlier.map(LeaseFile::inode);
+    let its = earlier.map(LeaseFile::inode);
     let preferred = earlier.and_then(|lease| lease.record().ok()).map(|record| record.addresses);
     let wish = Wish { requested, preferred: preferred.as_deref().unwrap_or_default() };
     allocator::choose(ranges, wish, store.cursor(), &mut |address| {
         let holder = store.holder(address)?;
-        Ok(holder.is_some() && holder != own)
+        Ok(holder.is_some() && holder != its || own(address).is_some())
     })
 }
 

@@ -52,7 +52,7 @@ impl Fixture {
         let requested = addresses(requested);
         let request =
             Request { attachment: &attachment, ranges: &self.ranges, requested: &requested };
-        self.leases.allocate(&key(container), &request, alive)
+        self.leases.allocate(&key(container), &request, alive, &mut |_| None)
     }
 
     pub fn folder(&self) -> PathBuf {

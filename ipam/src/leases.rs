@@ -73,6 +73,8 @@ impl Leases {
     /// the same addresses again, as far as ranges and request allow; where they do not, it loses the
     /// old ones, so look first that the pod has no such interface yet.
     ///
+    /// An address that the machine itself has is passed by: `own` names what has it.
+    ///
     /// If no address is left, or the requested one is taken, whatever `alive` disowns is reclaimed
     /// first; see [`Leases::reclaim`]. Then code 100 or 101; code 7 for a request that the ranges
     /// cannot meet; code 5 if the state cannot be read or written.
@@ -81,17 +83,18 @@ impl Leases {
         key: &Key,
         request: &Request<'_>,
         alive: &mut dyn FnMut(&Candidate) -> bool,
+        own: &mut dyn FnMut(IpAddr) -> Option<String>,
     ) -> Result<Lease> {
         let (earlier, mut locked) = self.disk.lock_with_lease(key)?;
         let Request { attachment, ranges, requested } = *request;
-        let mut choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
+        let mut choice = decision::choose(&locked, ranges, requested, earlier.as_ref(), own);
         if let Err(Refusal::Taken(_) | Refusal::Exhausted { .. }) = choice {
             reclaim::run(&mut locked, &mut |candidate| {
                 candidate.is_delegated() || alive(candidate)
             })?;
-            choice = decision::choose(&locked, ranges, requested, earlier.as_ref());
+            choice = decision::choose(&locked, ranges, requested, earlier.as_ref(), own);
         }
-        let choice = choice.map_err(|refusal| self.explain(refusal, ranges))?;
+        let choice = choice.map_err(|refusal| self.explain(refusal, ranges, own))?;
         let stays = earlier.is_some();
         let (file, record) = decision::take(&mut locked, key, attachment, choice, earlier)?;
         Ok(Lease { disk: self.disk.clone(), key: key.clone(), file, record, stays })
@@ -181,14 +184,22 @@ impl Leases {
         Ok(broken)
     }
 
-    fn explain(&self, refusal: Refusal, ranges: &[Range]) -> Error {
+    fn explain(
+        &self,
+        refusal: Refusal,
+        ranges: &[Range],
+        own: &mut dyn FnMut(IpAddr) -> Option<String>,
+    ) -> Error {
         let node = self.node.clone();
         match refusal {
             Refusal::SeveralOfFamily(first, second) => Error::SeveralOfFamily { first, second },
             Refusal::OutOfRanges(address) => {
                 Error::OutOfRanges { address, node, ranges: describe(ranges.iter()) }
             }
-            Refusal::Taken(address) => Error::Taken { address, holder: self.holder(address) },
+            Refusal::Taken(address) => {
+                let holder = own(address).unwrap_or_else(|| self.holder(address));
+                Error::Taken { address, holder }
+            }
             Refusal::Exhausted { v4 } => {
                 let full = ranges.iter().filter(|range| range.subnet().is_ipv4() == v4);
                 Error::Exhausted { node, ranges: describe(full) }

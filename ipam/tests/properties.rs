@@ -105,7 +105,7 @@ impl Node {
         let attachment = attachment(container);
         let request =
             Request { attachment: &attachment, ranges: &self.ranges, requested: &requested };
-        match self.leases.allocate(&key(container), &request, &mut |_| true) {
+        match self.leases.allocate(&key(container), &request, &mut |_| true, &mut |_| None) {
             Ok(lease) => {
                 let addresses = lease.addresses().to_vec();
                 for address in &addresses {

@@ -1,5 +1,6 @@
 //! The addresses of an attachment, wherever they come from: a lease of our own, or a delegate.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use flatnet_conf::{Dns, NetworkConf, Range};
@@ -10,6 +11,7 @@ use crate::delegate::{self, Delegate};
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::living::lives;
+use crate::own_addresses;
 use crate::stamp::Stamp;
 
 /// Addresses that are this attachment's until they are given back.
@@ -29,7 +31,7 @@ enum Source<'a> {
 }
 
 impl<'a> Grant<'a> {
-    /// Takes addresses from this node's ranges.
+    /// Takes addresses from this node's ranges, none that the node itself has.
     ///
     /// # Errors
     /// Those of [`Leases::allocate`].
@@ -44,7 +46,13 @@ impl<'a> Grant<'a> {
         let leases = Leases::create(&conf.state_dir, &conf.name, &this.node)?;
         let request =
             Request { attachment: holder, ranges: &ranges, requested: &conf.requested_ips };
-        let lease = leases.allocate(key, &request, &mut |candidate| lives(node, candidate))?;
+        let node = RefCell::new(node);
+        let lease = leases.allocate(
+            key,
+            &request,
+            &mut |candidate| lives(*node.borrow_mut(), candidate),
+            &mut |address| own(*node.borrow_mut(), address),
+        )?;
         let addresses = lease.addresses().to_vec();
         Ok(Self {
             addresses,
@@ -101,6 +109,20 @@ impl<'a> Grant<'a> {
             log::warn!("rolling back: {e}");
         }
     }
+}
+
+/// What on the node itself has an address: a bridge that another plugin has left behind, say. Packets
+/// to it are the node's, whatever route leads to a pod. In doubt nothing has it: the pod's host route
+/// will show.
+fn own(node: &mut dyn Kernel, address: IpAddr) -> Option<String> {
+    if !node.takes(address).ok()? {
+        return None;
+    }
+    let named = own_addresses::within(node, &[address.into()]).unwrap_or_default();
+    Some(match named.first() {
+        Some((_, dev)) => format!("{dev}, a device of this node"),
+        None => "this node, as a broadcast address".into(),
+    })
 }
 
 /// The node's ranges, with the parts that the runtime asks for ahead of them.

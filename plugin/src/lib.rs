@@ -23,6 +23,7 @@ mod mtu;
 mod other_networks;
 mod outlets;
 mod overlay;
+mod own_addresses;
 mod receiver;
 mod reconcile;
 mod remove;

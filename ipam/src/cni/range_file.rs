@@ -33,8 +33,10 @@ pub fn add(
     let attachment = holder(invocation)?;
     let requested = &conf.requested_ips;
     let request = Request { attachment: &attachment, ranges: &ranges, requested };
+    let own = own_addresses()?;
+    let mut has = |address| own.contains(&address).then(|| "this machine itself".to_owned());
     // Nothing is known to be dead here; see `gc`.
-    let lease = leases.allocate(&key(conf, invocation), &request, &mut |_| true)?;
+    let lease = leases.allocate(&key(conf, invocation), &request, &mut |_| true, &mut has)?;
     let given = lease.addresses().iter().map(|address| given(*address, &ranges)).collect();
     lease.commit();
     Ok(given)

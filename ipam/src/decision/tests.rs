@@ -69,7 +69,8 @@ fn add(fixture: &Fixture, disk: &Disk, steps: usize, requested: &[&str]) -> bool
     let (earlier, inner) = disk.lock_with_lease(&key("c1")).unwrap();
     let mut store = Dies { inner, left: steps };
     let requested = addresses(requested);
-    let choice = choose(&store, &fixture.ranges, &requested, earlier.as_ref()).unwrap();
+    let choice =
+        choose(&store, &fixture.ranges, &requested, earlier.as_ref(), &mut |_| None).unwrap();
     take(&mut store, &key("c1"), &attachment("c1"), choice, earlier).is_ok()
 }
 

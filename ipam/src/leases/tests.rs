@@ -79,6 +79,29 @@ fn a_repeated_add_repairs_its_lease() {
 }
 
 #[test]
+fn an_address_of_the_machine_is_given_to_no_attachment() {
+    let fixture = Fixture::new(&["10.1.0.0/29", "fd00::/64"]);
+    let machine = addresses(&["10.1.0.1", "fd00::2"]);
+    let add = |container: &str, requested: &[&str]| {
+        let (attachment, requested) = (attachment(container), addresses(requested));
+        let ranges = &fixture.ranges;
+        let request = Request { attachment: &attachment, ranges, requested: &requested };
+        let mut own = |address| machine.contains(&address).then(|| "cni0".to_owned());
+        let lease = fixture.leases.allocate(&key(container), &request, &mut |_| true, &mut own)?;
+        let given = lease.addresses().to_vec();
+        lease.commit();
+        Ok::<_, Error>(given)
+    };
+    assert_eq!(add("a", &[]).unwrap(), addresses(&["10.1.0.2", "fd00::1"]));
+    assert_eq!(add("b", &[]).unwrap(), addresses(&["10.1.0.3", "fd00::3"]));
+    let error = add("c", &["10.1.0.1"]).unwrap_err();
+    assert_eq!(error.code(), 101);
+    assert!(error.to_string().contains("10.1.0.1 is taken by cni0"), "{error}");
+    assert_eq!(fixture.leases.list().unwrap().leases.len(), 2);
+    assert_eq!(add("c", &["10.1.0.4"]).unwrap(), addresses(&["10.1.0.4", "fd00::4"]));
+}
+
+#[test]
 fn a_repeated_add_follows_ranges_and_request() {
     let mut fixture = Fixture::new(&["10.1.0.0/29"]);
     fixture.add("a", &[]).unwrap();
@@ -312,7 +335,8 @@ fn leases_for_another_main_plugin_are_left_to_it() {
     let fixture = Fixture::new(&["10.1.0.0/30"]);
     let delegated = Attachment { veth: String::new(), ..attachment("bridged") };
     let request = Request { attachment: &delegated, ranges: &fixture.ranges, requested: &[] };
-    let lease = fixture.leases.allocate(&key("bridged"), &request, &mut |_| true).unwrap();
+    let lease =
+        fixture.leases.allocate(&key("bridged"), &request, &mut |_| true, &mut |_| None).unwrap();
     lease.commit();
     fixture.add("ours", &[]).unwrap();
     // The kernel shows nothing of it, and yet its address may be in use.
@@ -323,7 +347,8 @@ fn leases_for_another_main_plugin_are_left_to_it() {
     };
     let requested = addresses(&["10.1.0.1"]);
     let request = Request { requested: &requested, ..request };
-    let refused = fixture.leases.allocate(&key("new"), &request, &mut dead).unwrap_err();
+    let refused =
+        fixture.leases.allocate(&key("new"), &request, &mut dead, &mut |_| None).unwrap_err();
     assert_eq!(refused.code(), 101, "{refused}");
     fixture.leases.reclaim(&mut dead).unwrap();
     assert_eq!(asked, [addresses(&["10.1.0.2"])]);

@@ -75,6 +75,14 @@ pub fn get_addresses() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetAddress(AddressMessage::default())
 }
 
+/// `ip addr show to ADDRESS`; for IPv6 only.
+pub fn get_address(address: IpAddr) -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family_and_length(address).0;
+    message.attributes.push(AddressAttribute::Address(address));
+    RouteNetlinkMessage::GetAddress(message)
+}
+
 /// `ip route show proto 102 table main`; the kernel filters.
 pub fn get_our_routes(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();

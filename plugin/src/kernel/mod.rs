@@ -180,8 +180,8 @@ pub trait Kernel {
     fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
     /// The path of a flow to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError>;
-    /// Whether packets to an address are taken by this machine itself: an address of its own, or a
-    /// broadcast address of a network that it is in. `ip route get`
+    /// Whether an address is this machine's own, on whatever device, or a broadcast address of a
+    /// network that it is in. `ip addr show to`, `ip route get`
     fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if
     /// they go nowhere, whatever errno that has, or by somebody else's.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
@@ -87,7 +87,7 @@ impl Netlink {
         let deadline = Instant::now() + LOCAL_AT_MOST;
         // The queue takes some ten microseconds where nobody holds the kernel's network lock.
         let mut pause = Duration::from_micros(20);
-        while !self.takes(address)? {
+        while !self.is_ready(address)? {
             if Instant::now() > deadline {
                 return Err(KernelError::Answer {
                     request: format!("ip route get {address}"),
@@ -98,6 +98,15 @@ impl Netlink {
             pause = (2 * pause).min(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    fn is_ready(&mut self, address: IpAddr) -> Result<bool, KernelError> {
+        let message = encode::get_path(address, &Flow::default());
+        let mut ready = false;
+        self.socket.exchange([Request { message, flags: 0 }], |_, answer| {
+            ready = matches!(answer, Answer::Message(row) if ways::is_taken(row.payload));
+        })?;
+        Ok(ready)
     }
 
     fn firewall(&self) -> Result<Firewall, KernelError> {
@@ -275,12 +284,24 @@ impl Kernel for Netlink {
     }
 
     fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
-        let message = encode::get_path(to, &Flow::default());
+        // There is no route to an address on a device that is down or has no carrier. But from an
+        // IPv4 address that the machine has not, the kernel knows no way, not even to itself.
+        let from = Flow { source: Some(to), ..Flow::default() };
+        let has = match to {
+            IpAddr::V4(_) => encode::get_path(Ipv4Addr::LOCALHOST.into(), &from),
+            IpAddr::V6(_) => encode::get_address(to),
+        };
+        let asked = [encode::get_path(to, &Flow::default()), has];
         let mut takes = false;
-        log::debug!("ip route get {to}");
-        self.socket.exchange([Request { message, flags: 0 }], |_, answer| {
-            takes = matches!(answer, Answer::Message(row) if ways::is_taken(row.payload));
-        })?;
+        log::debug!("ip route get {to}; ip addr show to {to}");
+        self.socket.exchange(
+            asked.map(|message| Request { message, flags: 0 }),
+            |index, answer| {
+                if let Answer::Message(row) = answer {
+                    takes |= index == 1 || ways::is_taken(row.payload);
+                }
+            },
+        )?;
         Ok(takes)
     }
 

@@ -93,7 +93,7 @@ fn add(leases: &Leases, container: &str) -> Result<Vec<IpAddr>, Error> {
     };
     let ranges = ["10.1.0.0/29", "fd00::/64"].map(|text| Range::parse(text).expect("a range"));
     let request = Request { attachment: &attachment, ranges: &ranges, requested: &[] };
-    let lease = leases.allocate(&key(container), &request, &mut |_| true)?;
+    let lease = leases.allocate(&key(container), &request, &mut |_| true, &mut |_| None)?;
     let addresses = lease.addresses().to_vec();
     lease.commit();
     Ok(addresses)

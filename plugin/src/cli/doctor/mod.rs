@@ -13,6 +13,7 @@ mod forward;
 mod full;
 mod kernel;
 mod managers;
+mod own_addresses;
 mod path_mtu;
 mod peers;
 mod receive_offload;
@@ -54,11 +55,12 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
     ("FORWARD policies", forward::check),
+    ("addresses of others", own_addresses::check),
     ("routes of others", shadow::check),
     ("VTEP", duplicate::check),
     ("peers", peers::check),

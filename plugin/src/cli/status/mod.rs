@@ -15,6 +15,7 @@ use super::output::{Answer, Outcome, complain};
 use crate::identity::overlay_name;
 use crate::kernel::Kernel as _;
 use crate::mtu::{narrowest, overhead};
+use crate::own_addresses;
 use crate::underlay::Underlay;
 use view::{Mtu, Overlay, View};
 
@@ -76,6 +77,13 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     problems.extend(listing.broken.iter().map(ToString::to_string));
     problems.sort();
     problems.dedup();
+    let own: Vec<_> = node.ranges.iter().map(|range| range.subnet()).collect();
+    problems.extend(own_addresses::within(kernel, &own)?.iter().map(|(address, dev)| {
+        format!(
+            "network {}: {dev} has {address} of this node's ranges: `flatnet doctor`",
+            conf.name
+        )
+    }));
     Ok(View {
         network: conf.name.clone(),
         node: node.name.clone(),
