@@ -35,3 +35,4 @@ pub mod snapshot;
 pub mod sync;
 pub mod terminal;
 pub mod wait;
+pub mod watcher;

@@ -1,47 +1,12 @@
 //! `flatnet sync --watch`: what somebody changes is put right without anybody asking.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::fs;
 
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::node::Node;
 use flatnet_tests::wait::wait_for;
-use flatnet_tests::{cli, kernel, probe};
+use flatnet_tests::watcher::Watcher;
+use flatnet_tests::{kernel, probe};
 use serde_json::json;
-
-/// The running command; ended when dropped.
-struct Watcher {
-    child: Child,
-    output: PathBuf,
-}
-
-impl Watcher {
-    fn start(node: &Node) -> Self {
-        let output = node.network.state_dir.with_file_name(format!("{}.watch", node.name));
-        let file = File::create(&output).expect("a file for the output");
-        let folder = cli::conf_dir(node, &[]).display().to_string();
-        let mut command = cli::prepared("sync", &["--watch", "--conf-dir", &folder]);
-        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
-        let child = node.netns.run(|| command.spawn()).expect("start the watcher");
-        Self { child, output }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(&self.output).expect("the output")
-    }
-
-    fn says(&self, words: &str) {
-        wait_for(words, || self.said().contains(words).then_some(()));
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[test]
 fn what_changes_is_put_right() {

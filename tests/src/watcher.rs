@@ -1,0 +1,46 @@
+//! `flatnet sync --watch` as it runs on a node.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use crate::cli;
+use crate::node::Node;
+use crate::wait::wait_for;
+
+/// The running command; ended when dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Watcher {
+    /// Starts it on a node.
+    pub fn start(node: &Node) -> Self {
+        let output = node.network.state_dir.with_file_name(format!("{}.watch", node.name));
+        let file = File::create(&output).expect("a file for the output");
+        let folder = cli::conf_dir(node, &[]).display().to_string();
+        let mut command = cli::prepared("sync", &["--watch", "--conf-dir", &folder]);
+        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        let child = node.netns.run(|| command.spawn()).expect("start the watcher");
+        Self { child, output }
+    }
+
+    /// What it has printed so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.output).expect("the output")
+    }
+
+    /// Waits until it has printed these words.
+    pub fn says(&self, words: &str) {
+        wait_for(words, || self.said().contains(words).then_some(()));
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
