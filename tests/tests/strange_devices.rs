@@ -60,11 +60,11 @@ fn devices_of_every_kind_stand_beside() {
     a.netns.exec("ip tuntap add tun7 mode tun");
     a.netns.exec("ip tuntap add tap7 mode tap multi_queue");
     a.netns.exec("ip addr add 10.99.0.1 peer 10.99.0.2 dev tun7");
-    for n in 1..=60 {
-        a.netns.exec(&format!(
-            "ip link property add dev {UNDERLAY} altname \
-             a-very-long-alternative-name-of-a-device-that-somebody-has-given-{n}"
-        ));
+    let names: Vec<_> =
+        (100..250).map(|n| format!("a-name-{}-{n}", "very-long-".repeat(10))).collect();
+    for some in names.chunks(30) {
+        let altnames = some.iter().map(|name| format!("altname {name}")).collect::<Vec<_>>();
+        a.netns.exec(&format!("ip link property add dev {UNDERLAY} {}", altnames.join(" ")));
     }
     // A name need not be text.
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
@@ -114,6 +114,31 @@ fn an_uplink_may_be_of_any_kind() {
         pods[1].addresses().iter().for_each(|to| probe::ping(&pods[0].netns, *to));
         assert_eq!(kernel::sysctl(&a.netns, "ipv4/conf/up7/forwarding"), "1", "{kind}");
     }
+}
+
+#[test]
+fn an_uplinks_name_need_not_be_text() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let vtep = format!("{}/24", node.vtep);
+    node.netns.exec(&format!("ip addr flush dev {UNDERLAY}"));
+    for args in [
+        &["link", "add", "NAME", "type", "bridge"][..],
+        // The bridge follows its port.
+        &["link", "set", UNDERLAY, "mtu", "1400", "master", "NAME"],
+        &["link", "set", "NAME", "up"],
+        &["addr", "add", &vtep, "dev", "NAME"],
+    ] {
+        let args = args.iter().map(|arg| match *arg {
+            "NAME" => name,
+            arg => arg.as_ref(),
+        });
+        let done = node.netns.finish(Command::new("ip").args(args), b"");
+        assert!(done.status.success(), "{done:?}");
+    }
+    let pod = node.add("pod");
+    assert_eq!(pod.result["interfaces"][1]["mtu"], 1350);
 }
 
 /// The peer is reached by routes with attributes that say nothing about where packets go.
