@@ -1,12 +1,16 @@
 //! `flatnet remove`: a network leaves this node, with all that it has here.
 //!
 //! The protocol has no verb for it: DEL is about one pod, and the last pod's DEL leaves the overlay
-//! for the next. It needs neither range file nor configuration, which may be gone already.
+//! for the next. It needs neither range file nor configuration, which may be gone already. But where
+//! the range file still lists the node, the others send to it and trust its VTEP, and without our
+//! rules any program here that is masqueraded speaks to their pods under that address.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
+use flatnet_conf::{Error as Input, Node, RangeFile};
 use flatnet_ipam::{Leases, node_folder};
 
 use crate::error::Error;
@@ -26,12 +30,13 @@ pub struct Removed {
 }
 
 /// Removes a network's device, routes, rules and state folder of the node that this namespace
-/// plays. Settings of the kernel stay: others may rely on them by now.
+/// plays. Settings of the kernel stay: others may rely on them by now. `force` does it also where
+/// the range file lists the node.
 ///
 /// # Errors
-/// Code 7 if pods are attached, with their names; nothing is changed then. Otherwise what the
-/// kernel or the file system refuses.
-pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
+/// Code 7 if pods are attached, with their names, or if the range file lists the node or cannot be
+/// understood; no overlay is changed then. Otherwise what the kernel or the file system refuses.
+pub fn run(state_dir: &Path, network: &str, force: bool) -> Result<Removed, Error> {
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
     let stamps = Stamp::all(state_dir).into_iter();
@@ -41,6 +46,9 @@ pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
         refuse_living(&mut node, state_dir, stamp)?;
     }
     refuse_unleased(&mut node, network)?;
+    for stamp in stamps.iter().filter(|_| !force) {
+        refuse_listed(&mut node, stamp)?;
+    }
     let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
     vnis.extend(devices(&mut node, network)?.into_keys());
     for vni in &vnis {
@@ -58,6 +66,40 @@ pub fn run(state_dir: &Path, network: &str) -> Result<Removed, Error> {
         vnis: vnis.into_iter().collect(),
         nodes: stamps.into_iter().map(|stamp| stamp.node).collect(),
     })
+}
+
+/// A range file that is gone, or that cannot be read, lists no node.
+fn refuse_listed(node: &mut dyn Kernel, stamp: &Stamp) -> Result<(), Error> {
+    let (network, path) = (&stamp.network, stamp.range_file.display());
+    let reason = match RangeFile::load(&stamp.range_file) {
+        Err(Input::Read { .. }) => return Ok(()),
+        Err(error) => format!(
+            "{error}; so it is not known whether it still lists this node, whose VTEP the other \
+             nodes trust then; mend the file, or take network {network} off with --force"
+        ),
+        Ok(file) => match listed(node, &file, stamp)? {
+            None => return Ok(()),
+            Some((name, vtep)) => format!(
+                "{path} lists this node as {name}: the other nodes send pods' packets to {vtep} and \
+                 trust what comes from there, which without rules is any program's here; take away \
+                 the configuration of network {network}, then the node's entry in the range file \
+                 on every node, then the network; or tell --force"
+            ),
+        },
+    };
+    Err(Error::Configuration { reason })
+}
+
+/// The node of the file that this one is: by the name that it had, or by a VTEP that is one of its
+/// addresses, for it is the VTEP that the others trust.
+fn listed(
+    kernel: &mut dyn Kernel,
+    file: &RangeFile,
+    stamp: &Stamp,
+) -> Result<Option<(String, IpAddr)>, Error> {
+    let own: BTreeSet<_> = kernel.addresses()?.iter().map(|(_, network)| network.ip()).collect();
+    let is_this = |node: &&Node| node.name == stamp.node || own.contains(&node.vtep);
+    Ok(file.nodes.iter().find(is_this).map(|node| (node.name.clone(), node.vtep)))
 }
 
 fn refuse_living(node: &mut dyn Kernel, state_dir: &Path, stamp: &Stamp) -> Result<(), Error> {

@@ -26,11 +26,10 @@ const FORMAT: u32 = 4;
 /// without a trace, so it is not taken for known yet.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// Which file, and which content of it, as far as stat(2) tells.
+/// Which content of the range file, as far as stat(2) tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    path: PathBuf,
     device: u64,
     inode: u64,
     size: u64,
@@ -43,7 +42,9 @@ pub struct Source {
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
     format: u32,
-    /// The range file; `None` if it had just changed when it was read.
+    /// Where the range file was.
+    pub range_file: PathBuf,
+    /// Its content; `None` if it had just changed when it was read.
     source: Option<Source>,
     /// Inode of the network namespace that plays this node.
     pub netns: u64,
@@ -102,7 +103,6 @@ impl Source {
         let found = fs::metadata(path)
             .map_err(|source| flatnet_conf::Error::Read { path: path.to_owned(), source })?;
         Ok(Self {
-            path: path.to_owned(),
             device: found.dev(),
             inode: found.ino(),
             size: found.size(),
@@ -128,6 +128,7 @@ impl Stamp {
     pub fn new(source: Source, conf: &NetworkConf, netns: u64, applied: &Applied<'_>) -> Self {
         Self {
             format: FORMAT,
+            range_file: conf.range_file.clone().unwrap_or_default(),
             source: Some(source).filter(|source| source.settled(SystemTime::now())),
             netns,
             network: conf.name.clone(),
@@ -154,6 +155,7 @@ impl Stamp {
     /// Whether the range file and the options are still those that were applied.
     pub fn is_fresh(&self, source: &Source, conf: &NetworkConf) -> bool {
         self.source.as_ref() == Some(source)
+            && conf.range_file.as_ref() == Some(&self.range_file)
             && self.configured_mtu == conf.mtu
             && self.ip_masq == conf.ip_masq
             && self.ip_masq_nodes == conf.ip_masq_nodes

@@ -103,7 +103,9 @@ fn commands_about_files_and_networks_by_name() {
     // Pods are in the way.
     both(node, &format!("remove pods --state-dir {state}"), 2);
     node.del(&pod).silent();
-    ends(node, &format!("remove pods --state-dir {state}"), 0);
+    // So is the range file, which lists the node.
+    both(node, &format!("remove pods --state-dir {state}"), 2);
+    ends(node, &format!("remove pods --state-dir {state} --force"), 0);
     both(node, &format!("remove pods --state-dir {state}"), 1);
 }
 

@@ -124,6 +124,7 @@ fn a_network_goes_with_all_that_it_had() {
     probe::ping(&node.netns, pod.v4());
 
     node.del(&pod).silent();
+    cluster.list(&[1]);
     let removed = remove(&[]);
     assert!(removed.status.success(), "{}", said(&removed));
     assert_eq!(text(&removed).0, "pods: removed flat.4096 from node-a\n");
@@ -136,6 +137,7 @@ fn a_network_goes_with_all_that_it_had() {
     let document: Value = serde_json::from_slice(&again.stdout).expect("JSON");
     assert_eq!(document, json!({ "network": "pods", "removed": [], "nodes": [] }));
     // And comes again.
+    cluster.list(&[0, 1]);
     let pod = node.add("again");
     probe::ping(&node.netns, pod.v4());
 }

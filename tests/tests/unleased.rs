@@ -102,6 +102,7 @@ fn pods_of_another_ipam_plugin_are_told_of() {
     call(&cluster, "DEL", &web).run().silent();
     call(&cluster, "DEL", &plain).run().silent();
     assert_eq!(listed(node, 0), Vec::<Value>::new());
+    fs::remove_file(&cluster.network.range_file).expect("the range file");
     assert!(run(node, "remove", &["pods", "--state-dir", &state_dir]).status.success());
 }
 

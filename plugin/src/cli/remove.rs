@@ -10,6 +10,9 @@ use super::output::{Answer, Outcome};
 use crate::remove;
 
 /// Take a network off this node, with its device, routes, packet filter rules and leases
+///
+/// First its configuration, so that no runtime and no service brings it back; then the node's entry
+/// in the range file, on every node; then this.
 #[derive(Args)]
 pub struct Command {
     /// The network's name
@@ -17,6 +20,11 @@ pub struct Command {
     /// Where the leases are
     #[arg(long, value_name = "DIR", default_value = "/run/flatnet")]
     state_dir: PathBuf,
+    /// Although the range file still lists this node. The other nodes go on sending pods' packets
+    /// here and trusting this node's VTEP; any program here whose packets leave under that address
+    /// can then send into their pods
+    #[arg(long)]
+    force: bool,
     /// A JSON document for scripts
     #[arg(long)]
     json: bool,
@@ -25,8 +33,8 @@ pub struct Command {
 impl Command {
     /// Does it. A network that is not there is a finding.
     pub fn run(self) -> Result<Answer, Error> {
-        let Self { network, state_dir, json } = self;
-        let removed = remove::run(&state_dir, &network)?;
+        let Self { network, state_dir, force, json } = self;
+        let removed = remove::run(&state_dir, &network, force)?;
         let devices: Vec<_> = removed.vnis.iter().map(|vni| format!("flat.{vni}")).collect();
         let there = !devices.is_empty() || !removed.nodes.is_empty();
         let outcome = if there { Outcome::Fine } else { Outcome::Finding };
