@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::cni::Outcome;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::{kernel, probe, snapshot};
+use flatnet_tests::{kernel, probe, snapshot, sync};
 use serde_json::{Value, json};
 
 /// GC with a list of valid attachments; null as it is, no key where there is none.
@@ -138,22 +138,24 @@ fn gc_works_without_anything_to_collect_or_to_read() {
 fn status_says_whether_an_add_would_work() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
+    let seen = || (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
     let status = || {
         let started = Instant::now();
-        let before =
-            (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
         let outcome = node.call("STATUS").run();
-        let after =
-            (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
-        assert_eq!(snapshot::difference(&before.0, &after.0), Vec::<String>::new());
-        assert_eq!(snapshot::difference(&before.1, &after.1), Vec::<String>::new());
         assert!(started.elapsed() < Duration::from_secs(5), "asked every few seconds");
         outcome
     };
+    // A node that is ready has its overlay, before the first pod.
     status().silent();
+    assert!(kernel::link(&node.netns, "flat.4096").is_some());
+    assert_eq!(sync::plan(node), Vec::<String>::new());
     let pod = node.add("pod");
     kernel::wait_until_up(&node.netns, pod.veth());
+    cluster.settle();
     status().silent();
+    let stands = seen();
+    status().silent();
+    assert_eq!(seen(), stands, "where all of it stands nothing is changed");
 
     let good = fs::read(&cluster.network.range_file).unwrap();
     let origin = cluster.network.range_file.display().to_string();
@@ -165,11 +167,15 @@ fn status_says_whether_an_add_would_work() {
     assert_eq!((error.code, error.msg.contains("node-b")), (50, true), "{error:?}");
     fs::remove_file(&cluster.network.range_file).unwrap();
     assert_eq!(status().error().code, 50);
+    assert_eq!(seen(), stands, "what cannot be brought up changes nothing");
     // The pod is cut off as well, and no ADD can bring the overlay back.
     node.netns.exec("ip link del flat.4096");
     assert_eq!(status().error().code, 51);
-    // With a good file the overlay's absence is no reason: the next ADD makes it.
+    // With a good file STATUS makes it again, as the next ADD would: on a node that is out of service
+    // there is no next ADD.
     fs::write(&cluster.network.range_file, good).unwrap();
     status().silent();
+    assert_eq!(sync::plan(node), Vec::<String>::new());
+    probe::ping(&node.netns, pod.v4());
     node.del(&pod).silent();
 }

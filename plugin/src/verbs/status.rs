@@ -1,32 +1,31 @@
 //! STATUS: would an ADD work now?
 //!
-//! Asked every few seconds, and a "no" takes a Kubernetes node out of service: so it is quick, it
-//! changes nothing, and it says no only where an ADD would fail. A missing overlay device is no
-//! reason, for the next ADD makes it again.
+//! Asked every few seconds, and a "no" takes a Kubernetes node out of service. So it asks what the
+//! next ADD needs, and makes it: a node that is called ready has its overlay, its rules and its
+//! forwarding, also one that never had a pod, for the other nodes send to it and trust its VTEP.
+//! Where all of it stands, that is a glance.
 
-use flatnet_conf::{NetworkConf, RangeFile};
 use flatnet_ipam::check_writable;
 
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Kernel, Netlink};
-use crate::overlay::this_node;
-use crate::stamp::{Source, Stamp};
+use crate::overlay;
+use crate::stamp::Stamp;
 
-/// Succeeds if an ADD can be expected to.
+/// Succeeds if an ADD can be expected to; the overlay stands then.
 ///
 /// # Errors
 /// Code 50 with the reason; 51 if the overlay is gone as well, so that pods attached earlier are cut
 /// off and no ADD can bring it back.
 pub fn run(call: &Call) -> Result<(), Error> {
-    let conf = &call.conf;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
-    let stamp = Stamp::find(conf, own);
-    look(&mut node, conf, stamp.as_ref()).map_err(|e| Error::Unavailable {
+    prepare(&mut node, call, own).map_err(|e| Error::Unavailable {
         reason: format!("pods cannot be attached: {e}"),
-        pods_affected: stamp.is_some_and(|stamp| is_cut_off(&mut node, &stamp)),
+        pods_affected: Stamp::find(&call.conf, own)
+            .is_some_and(|stamp| is_cut_off(&mut node, &stamp)),
     })?;
     match call.delegate()? {
         Some(delegate) => delegate.run("STATUS"),
@@ -34,14 +33,9 @@ pub fn run(call: &Call) -> Result<(), Error> {
     }
 }
 
-fn look(node: &mut dyn Kernel, conf: &NetworkConf, stamp: Option<&Stamp>) -> Result<(), Error> {
-    let path = conf.range_file()?;
-    let source = Source::of(path)?;
-    if !stamp.is_some_and(|stamp| stamp.is_fresh(&source, conf)) {
-        let file = RangeFile::load(path)?;
-        this_node(node, conf, &file)?;
-    }
-    Ok(check_writable(&conf.state_dir)?)
+fn prepare(node: &mut dyn Kernel, call: &Call, own: u64) -> Result<(), Error> {
+    overlay::ensure(node, &call.conf, own)?;
+    Ok(check_writable(&call.conf.state_dir)?)
 }
 
 fn is_cut_off(node: &mut dyn Kernel, stamp: &Stamp) -> bool {
