@@ -15,6 +15,7 @@ mod lab;
 mod list;
 mod look;
 mod networks;
+mod notify;
 mod output;
 mod probe;
 mod progress;

@@ -9,7 +9,7 @@ use flatnet_conf::NetworkConf;
 use super::error::Error;
 
 /// Where runtimes have their configurations if they are not told otherwise.
-const CONF_DIR: &str = "/etc/cni/net.d";
+pub const CONF_DIR: &str = "/etc/cni/net.d";
 
 /// Which networks a command is about.
 #[derive(Args)]
@@ -46,18 +46,34 @@ impl Networks {
     /// # Errors
     /// A file cannot be read or is wrong, or there is no configuration of flatnet at all.
     pub fn find(&self) -> Result<Vec<NetworkConf>, Error> {
-        let found = all(&self.files()?)?;
-        if found.is_empty() {
+        let (found, problems) = self.look();
+        problems.into_iter().next().map_or(Ok(found), Err)
+    }
+
+    /// The same for a command that goes on: a file that is wrong does not hide the others.
+    pub fn look(&self) -> (Vec<NetworkConf>, Vec<Error>) {
+        let files = match self.files() {
+            Ok(files) => files,
+            Err(error) => return (Vec::new(), vec![error]),
+        };
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        for path in files {
+            match read(&path) {
+                Ok(networks) => found.extend(networks),
+                Err(error) => problems.push(error),
+            }
+        }
+        if found.is_empty() && problems.is_empty() {
             let looked = match self.files.first() {
                 Some(file) => file.display(),
                 None => self.conf_dir.display(),
             };
-            return Err(Error::Refused(format!(
+            problems.push(Error::Refused(format!(
                 "no network of flatnet in {looked}; name a CNI configuration file, or its folder \
                  with --conf-dir"
             )));
         }
-        Ok(found)
+        (found, problems)
     }
 
     /// Files whose folders tell of another configuration.
@@ -69,13 +85,9 @@ impl Networks {
     }
 }
 
-fn all(files: &[PathBuf]) -> Result<Vec<NetworkConf>, Error> {
-    let mut networks = Vec::new();
-    for path in files {
-        let bytes = fs::read(path).map_err(Error::file("read", path))?;
-        networks.extend(NetworkConf::parse_file(path, &bytes)?);
-    }
-    Ok(networks)
+fn read(path: &Path) -> Result<Vec<NetworkConf>, Error> {
+    let bytes = fs::read(path).map_err(Error::file("read", path))?;
+    Ok(NetworkConf::parse_file(path, &bytes)?)
 }
 
 /// What a runtime takes for a configuration, by its name, in the order of the names.

@@ -1,11 +1,14 @@
 //! `flatnet sync`: what should stand in the kernel, and what does.
 
+use std::mem;
+
 use clap::Args;
 use flatnet_conf::NetworkConf;
 use serde_json::{Value, json};
 
 use super::error::Error;
 use super::networks::Networks;
+use super::notify;
 use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
 use crate::kernel::Mode;
@@ -47,22 +50,25 @@ impl Command {
     /// Does it again and again; tells what was changed, and a complaint once.
     fn keep(&self) -> Result<Answer, Error> {
         let mut known = Vec::new();
+        let mut first = true;
         loop {
-            let found = self.networks.find();
-            let networks = found.as_deref().unwrap_or_default();
+            let (networks, problems) = self.networks.look();
             // Listened to before it is looked at: no change falls between the two.
             let range_files = networks.iter().filter_map(|conf| conf.range_file.clone());
             let files = self.networks.places().into_iter().chain(range_files).collect();
             let watch =
                 Watch::new(&files).map_err(|e| Error::Refused(format!("cannot watch: {e}")))?;
-            let mut pass = Pass::over(networks, Mode::Apply);
-            pass.complaints.extend(found.err().map(|error| error.to_string()));
+            let mut pass = Pass::over(&networks, Mode::Apply);
+            pass.complaints.extend(problems.iter().map(ToString::to_string));
             if pass.complaints != known {
-                known = std::mem::take(&mut pass.complaints);
+                known = mem::take(&mut pass.complaints);
                 known.iter().for_each(|complaint| complain(complaint));
             }
             if pass.changed {
                 self.answer(pass).print()?;
+            }
+            if mem::take(&mut first) {
+                notify::ready();
             }
             watch.wait().map_err(|e| Error::Refused(format!("cannot wait for changes: {e}")))?;
         }
@@ -92,15 +98,13 @@ impl Pass {
         let outcome = Outcome::Fine;
         let mut pass = Self { outcome, changed: false, text, documents, complaints };
         for conf in networks {
-            // What only might be done is not for the log.
-            if mode == Mode::Apply {
-                logging::start(conf.log_level, conf.log_file.as_deref());
-            }
-            match run(conf, mode) {
+            let looked = match mode {
+                Mode::Apply => apply(conf),
+                // What only might be done is not for the log.
+                Mode::Plan => run(conf, mode),
+            };
+            match looked {
                 Ok(report) => {
-                    if mode == Mode::Apply {
-                        log(conf, &report);
-                    }
                     pass.outcome = pass.outcome.max(judge(&report, mode));
                     pass.changed |= report.count() > 0;
                     pass.text += &words(conf, &report, mode);
@@ -117,6 +121,14 @@ impl Pass {
         }
         pass
     }
+}
+
+/// Makes one network what its range file says, and logs what that changed where the network's log is.
+pub fn apply(conf: &NetworkConf) -> Result<Report, crate::error::Error> {
+    logging::start(conf.log_level, conf.log_file.as_deref());
+    let report = run(conf, Mode::Apply)?;
+    log(conf, &report);
+    Ok(report)
 }
 
 /// With progress on a terminal where thousands of peers are new.
@@ -151,8 +163,8 @@ fn judge(report: &Report, mode: Mode) -> Outcome {
     }
 }
 
-/// For people.
-fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
+/// `pods on node-a: 3 changes made`
+pub fn summary(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
     let count = report.count();
     let what = match (count, mode) {
         (0, _) => "in sync".to_owned(),
@@ -161,12 +173,17 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
         (_, Mode::Plan) => format!("{count} changes to make"),
         (_, Mode::Apply) => format!("{count} changes made"),
     };
-    let mut text = format!("{} on {}: {what}\n", conf.name, report.node);
+    format!("{} on {}: {what}", conf.name, report.node)
+}
+
+/// For people.
+fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
+    let mut text = format!("{}\n", summary(conf, report, mode));
     if report.unleased > 0 {
         let ipam = conf.ipam.as_deref().unwrap_or_default();
         text += &format!("  not looked at: pods with addresses of {ipam}: {}\n", report.unleased);
     }
-    if count > TOLD && mode == Mode::Apply {
+    if report.count() > TOLD && mode == Mode::Apply {
         return text;
     }
     report.changes.words().for_each(|change| text += &format!("  {change}\n"));
