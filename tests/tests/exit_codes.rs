@@ -97,8 +97,15 @@ fn commands_about_files_and_networks_by_name() {
     ends(node, &format!("{init} --output {file}"), 2);
 
     let install = format!("install --cni-bin-dir {folder}/bin --conf-dir {folder}/net.d");
-    both(node, &install, 0);
+    // The default network's range file is not there.
+    both(node, &install, 1);
     both(node, &format!("{install} --conf {folder}/none"), 2);
+    let conf = conf_dir(node, &[]).join("10-pods.conflist").display().to_string();
+    both(
+        node,
+        &format!("install --cni-bin-dir {folder}/bin --conf-dir {folder}/own.d --conf {conf}"),
+        0,
+    );
 
     // Pods are in the way.
     both(node, &format!("remove pods --state-dir {state}"), 2);

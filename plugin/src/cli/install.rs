@@ -1,35 +1,49 @@
-//! `flatnet install`: the executables and a network configuration in the places where a runtime
-//! looks for them.
+//! `flatnet install`: this machine becomes a node. The executables come first, then the overlay,
+//! and the configuration last, because a runtime that sees it calls the node ready: the other nodes
+//! send to it and trust it from then on, whether it has a pod or not.
 
 mod configuration;
+mod network;
 mod place;
+mod report;
+mod service;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::error::Error;
+use super::networks::CONF_DIR;
 use super::output::{Answer, Outcome};
 use configuration::Configuration;
+use network::{Brought, bring_up};
 use place::{Done, put};
+use report::Report;
+use service::Kept;
 
+/// Where runtimes look for plugins if they are not told otherwise.
+const BIN_DIR: &str = "/opt/cni/bin";
 /// The plugin, and the IPAM plugin that lies beside it.
 const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
 
-/// Put the plugin and a network configuration where the container runtime looks for them
+/// Make this machine a node: the plugin, its network, and the configuration for the container runtime
 ///
-/// Each file is replaced at once, by renaming; one that is as it should be stays untouched, so it
-/// can be repeated. The configuration comes last: a runtime that sees it finds the plugin.
+/// First the executables; then what `flatnet sync` makes in the kernel; the configuration last, so
+/// that a runtime which sees it finds both; then the service that keeps the network, where systemd
+/// runs and the folders are the usual ones. A network that cannot be brought up is an error, and the
+/// configuration is not put in place. One whose range file is not there yet, or does not list this
+/// node, is a finding (exit code 1): the rest is done, and the service brings it up when the file
+/// lists the node. Each file is replaced at once, by renaming; what is as it should be stays
+/// untouched, so it can be repeated.
 #[derive(Args)]
 pub struct Command {
     /// Folder of the CNI plugins
-    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    #[arg(long, value_name = "DIR", default_value = BIN_DIR)]
     cni_bin_dir: PathBuf,
     /// Folder of the CNI configurations
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    #[arg(long, value_name = "DIR", default_value = CONF_DIR)]
     conf_dir: PathBuf,
     /// The configuration, a .conflist file that keeps its name [default: network `pods` with the
     /// range file /etc/flatnet/pods.json, unless a network of flatnet is there]
@@ -49,19 +63,35 @@ impl Command {
         // Judged before the first file is written.
         let configuration = Configuration::choose(self.conf.as_deref(), &self.conf_dir)?;
         configuration.judge(&self.conf_dir, self.overwrite)?;
-        let mut report = Report::default();
+        let mut report = Report { network: configuration.network.clone(), ..Report::default() };
         for (name, bytes) in executables(&mut report)? {
             let done = put(&self.cni_bin_dir, name, &bytes, 0o755)?;
             report.executables.push((self.cni_bin_dir.join(name), done));
         }
+        let path = self.conf_dir.join(&configuration.file);
+        for conf in &configuration.networks {
+            match bring_up(conf, &path)? {
+                Brought::Up { summary, problems } => {
+                    report.overlays.push(summary);
+                    report.lacks.extend(problems);
+                }
+                Brought::Awaited(what) => report.lacks.push(what),
+            }
+        }
         // Whoever may read it learns the addresses of the cluster and where its files are.
         let done = put(&self.conf_dir, &configuration.file, &configuration.bytes, 0o600)?;
         report.notes.extend(configuration.notes(&self.cni_bin_dir, &self.conf_dir)?);
-        report.configuration = Some((self.conf_dir.join(&configuration.file), done));
-        report.network = configuration.network;
+        report.configuration = Some((path, done));
+        let renewed = report.executables.iter().any(|(_, done)| *done == Done::Replaced);
+        match service::keep(&self.cni_bin_dir, &self.conf_dir, renewed)? {
+            Kept::ByUnit(path, done) => report.service = Some((path, done)),
+            Kept::ByOthers(note) => report.notes.push(note),
+            Kept::Not(problem) => report.lacks.push(problem),
+        }
+        let outcome = if report.lacks.is_empty() { Outcome::Fine } else { Outcome::Finding };
         Ok(match self.json {
-            true => Answer::json(&report.document(), Outcome::Fine),
-            false => Answer::fine(report.words()),
+            true => Answer::json(&report.document(), outcome),
+            false => Answer { text: report.words(), outcome },
         })
     }
 }
@@ -80,39 +110,4 @@ fn executables(report: &mut Report) -> Result<Vec<(&'static str, Vec<u8>)>, Erro
         found.push((name, fs::read(&path).map_err(Error::file("read", &path))?));
     }
     Ok(found)
-}
-
-/// What was done, and what is still missing before a pod can start.
-#[derive(Default)]
-struct Report {
-    executables: Vec<(PathBuf, Done)>,
-    configuration: Option<(PathBuf, Done)>,
-    network: String,
-    notes: Vec<String>,
-}
-
-impl Report {
-    /// For people.
-    fn words(&self) -> String {
-        let mut text = String::new();
-        for (path, done) in &self.executables {
-            text += &format!("{}: {}\n", path.display(), done.word());
-        }
-        if let Some((path, done)) = &self.configuration {
-            text += &format!("{}: {}; network {}\n", path.display(), done.word(), self.network);
-        }
-        self.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
-        text
-    }
-
-    /// For scripts.
-    fn document(&self) -> Value {
-        let file = |(path, done): &(PathBuf, Done)| json!({ "path": path, "action": done.word() });
-        json!({
-            "executables": self.executables.iter().map(file).collect::<Vec<_>>(),
-            "configuration": self.configuration.as_ref().map(file),
-            "network": self.network,
-            "notes": self.notes,
-        })
-    }
 }

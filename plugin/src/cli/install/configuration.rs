@@ -1,7 +1,7 @@
 //! Which network configuration is put in place, and what may stand in its way.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flatnet_conf::NetworkConf;
 use serde_json::Value;
@@ -23,7 +23,8 @@ pub struct Configuration {
     pub bytes: Vec<u8>,
     /// The network's name.
     pub network: String,
-    range_files: Vec<PathBuf>,
+    /// What it says of each of flatnet's plugins in it; one in all but odd cases.
+    pub networks: Vec<NetworkConf>,
     plugins: Vec<String>,
 }
 
@@ -59,13 +60,7 @@ impl Configuration {
         if !seen.is_list {
             return Err(refused("has no list `plugins`, as a .conflist must"));
         }
-        Ok(Self {
-            file: file.to_owned(),
-            network,
-            range_files: networks.into_iter().filter_map(|network| network.range_file).collect(),
-            plugins: seen.plugins,
-            bytes,
-        })
+        Ok(Self { file: file.to_owned(), network, networks, plugins: seen.plugins, bytes })
     }
 
     /// Refuses to replace another's file unless told to, and to give a network's name twice.
@@ -94,8 +89,7 @@ impl Configuration {
         Ok(())
     }
 
-    /// What is still missing before a pod can start, and what a runtime may do otherwise than
-    /// expected.
+    /// What is missing of the chain, and what a runtime may do otherwise than expected.
     pub fn notes(&self, bin_dir: &Path, folder: &Path) -> Result<Vec<String>, Error> {
         let mut notes = Vec::new();
         if let Some(first) = neighbours(folder)?.first().filter(|first| first.name != self.file) {
@@ -108,12 +102,6 @@ impl Configuration {
         for plugin in others.filter(|plugin| !bin_dir.join(plugin).exists()) {
             let (plugin, bin) = (plugin.escape_default(), bin_dir.display());
             notes.push(format!("plugin {plugin} of the configuration is not in {bin}"));
-        }
-        for file in self.range_files.iter().filter(|file| !file.exists()) {
-            notes.push(format!(
-                "range file {} is not there: see `flatnet ranges init --help`",
-                file.display(),
-            ));
         }
         Ok(notes)
     }
