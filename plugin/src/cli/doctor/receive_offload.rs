@@ -8,6 +8,9 @@ use super::scene::Scene;
 use crate::error::Error;
 use crate::kernel::{Kernel, KernelError, LinkKind};
 
+/// Kinds of devices that stand on another and pass on what that was given.
+const STACKED: [&str; 3] = ["ipvlan", "macvlan", "vlan"];
+
 /// Looks at the devices by which peers are reached.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let paths = scene.underlay.peers.iter().filter_map(|(_, path)| *path);
@@ -19,12 +22,21 @@ fn look(kernel: &mut dyn Kernel, devices: &BTreeSet<u32>) -> Result<Vec<Finding>
     let mut findings = Vec::new();
     for index in devices {
         let Some(link) = kernel.link_by_index(*index)? else { continue };
-        // A veth passes on what its other end was given, however large.
-        if link.kind != LinkKind::Veth && kernel.gro(&link.dev)? == Some(false) {
+        if !passes_on(&link.kind) && kernel.gro(&link.dev)? == Some(false) {
             findings.push(judge(&link.dev.name));
         }
     }
     Ok(findings)
+}
+
+/// Whether such a device is given packets as large as they were put together elsewhere: a veth by its
+/// other end.
+fn passes_on(kind: &LinkKind) -> bool {
+    match kind {
+        LinkKind::Veth => true,
+        LinkKind::Other(kind) => STACKED.contains(&kind.as_str()),
+        LinkKind::Vxlan(_) => false,
+    }
 }
 
 fn judge(dev: &str) -> Finding {
@@ -49,8 +61,9 @@ mod tests {
             fake.add("eth0", 1500, &[], hardware()),
             fake.add("eth1", 1500, &[], hardware()),
             fake.add("veth0", 1500, &[], LinkKind::Veth),
+            fake.add("ipvl0", 1500, &[], LinkKind::Other("ipvlan".to_owned())),
         ];
-        for dev in ["eth1", "veth0"] {
+        for dev in ["eth1", "veth0", "ipvl0"] {
             fake.links.get_mut(dev).unwrap().gro = false;
         }
         let found = look(&mut fake, &devices.into()).unwrap();
