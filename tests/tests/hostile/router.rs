@@ -9,6 +9,7 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::Node;
 use flatnet_tests::probe;
 use flatnet_tests::raw::Port;
+use flatnet_tests::wait::wait_for;
 use serde_json::json;
 
 use crate::scene::{ALL_NODES, Scene};
@@ -39,6 +40,13 @@ fn routes(netns: &Netns) -> Vec<String> {
         .collect()
 }
 
+/// The same once duplicate address detection has ended: that adds the routes of a link-local address.
+fn settled_routes(netns: &Netns) -> Vec<String> {
+    let detecting = || netns.exec("ip -6 addr show tentative");
+    wait_for("its end", || detecting().is_empty().then_some(()));
+    routes(netns)
+}
+
 /// Whether the advertisement was believed.
 fn believed(netns: &Netns) -> bool {
     routes(netns).iter().any(|line| line.contains("proto ra") || line.contains("2001:db8:bad:"))
@@ -57,7 +65,7 @@ fn nobody_believes_a_pods_router_advertisement() {
     let scene = Scene::new(false);
     let (node, veth) = (&scene.node().netns, scene.attacker.veth());
     let all = [node, &scene.neighbour.netns, &scene.target.netns, &scene.cluster.nodes[1].netns];
-    let before = all.map(routes);
+    let before = all.map(settled_routes);
     let link_local = [1, 0xbad].map(|n| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n));
     let own = v6(scene.attacker.v6());
     let to = scene.node().vtep_addresses()[1];
@@ -89,7 +97,7 @@ fn a_pod_takes_no_router_advertisement() {
     let mut tally = Tally::new("router advertisements on a pod's own link");
     let scene = Scene::new(false);
     let pod = &scene.neighbour;
-    let before = routes(&pod.netns);
+    let before = settled_routes(&pod.netns);
     // Nobody can send there but the node itself: it plays the attacker here.
     let port = Port::open(&scene.node().netns, pod.veth());
     let inside = Port::open(&pod.netns, "eth0").mac;
