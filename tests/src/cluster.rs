@@ -13,11 +13,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::kernel;
+use crate::carrier::Carrier;
 use crate::netns::Netns;
 use crate::node::{Network, Node, Pod};
 
-/// The underlay interface in every node; no node's interface may be called `eth0`.
+/// The end of the cable in every node; no node's interface may be called `eth0`.
 pub const UNDERLAY: &str = "under0";
 
 /// How a cluster is to be.
@@ -40,6 +40,7 @@ pub struct Cluster {
     pub underlay: Netns,
     /// What the nodes share.
     pub network: Network,
+    carrier: Carrier,
     folder: TempDir,
 }
 
@@ -51,13 +52,22 @@ impl Cluster {
 
     /// A cluster as the settings say, its range file written, nothing of the plugin's done yet.
     pub fn with(settings: Settings) -> Self {
+        Self::on(Carrier::Cable, settings)
+    }
+
+    /// The same, the underlay addresses being on such devices.
+    pub fn on(carrier: Carrier, settings: Settings) -> Self {
         let underlay = Netns::new("underlay");
         underlay.exec("ip link add br0 type bridge stp_state 0 forward_delay 0");
         underlay.exec("ip link set br0 up");
         let folder = tempfile::Builder::new().prefix("ftest-").tempdir().expect("a folder");
         let network = network(folder.path());
-        let nodes = (1..=settings.nodes).map(|n| node(n, &settings, &underlay, &network)).collect();
-        let cluster = Self { nodes, underlay, network, folder };
+        let node = |n| node(n, &settings, &network);
+        let nodes: Vec<Node> = (1..=settings.nodes).map(node).collect();
+        for node in &nodes {
+            carrier.connect(&node.netns, &underlay, &node.name, settings.mtu, node.vtep);
+        }
+        let cluster = Self { nodes, underlay, network, carrier, folder };
         let all: Vec<usize> = (0..cluster.nodes.len()).collect();
         cluster.list(&all);
         cluster
@@ -111,7 +121,9 @@ impl Cluster {
 
     /// A host on the underlay with this address, of either family.
     pub fn host(&self, address: IpAddr) -> Netns {
-        plug("outside", 1500, address, &self.underlay)
+        let host = Netns::new("outside");
+        self.carrier.of_outsider().connect(&host, &self.underlay, "outside", 1500, address);
+        host
     }
 
     /// Changes one key of the network configuration on every node; null takes it away.
@@ -147,34 +159,15 @@ fn network(folder: &Path) -> Network {
     Network { configuration, range_file, state_dir, vni: 4096 }
 }
 
-/// Makes node `n` (from 1) and plugs it into the underlay.
-fn node(n: u8, settings: &Settings, underlay: &Netns, network: &Network) -> Node {
+/// Node `n` (from 1), in a namespace without a device.
+fn node(n: u8, settings: &Settings, network: &Network) -> Node {
     let name = format!("node-{}", char::from(b'a' + n - 1));
     let vtep: IpAddr = if settings.v6_underlay {
         [0xfd00, 0x50, 0, 0, 0, 0, 0, u16::from(n)].into()
     } else {
         [192, 168, 50, n].into()
     };
-    let netns = plug(&name, settings.mtu, vtep, underlay);
+    let netns = Netns::new(&name);
     let ranges = vec![json!(format!("10.244.{n}.0/24")), json!(format!("fd00:10:244:{n:x}::/64"))];
     Node { netns, name, vtep, ranges, network: network.clone() }
-}
-
-/// Makes a namespace with one interface on the underlay, usable when this returns.
-fn plug(name: &str, mtu: u32, address: IpAddr, underlay: &Netns) -> Netns {
-    let netns = Netns::new(name);
-    let inside = netns.name();
-    underlay.exec(&format!(
-        "ip link add {name} mtu {mtu} type veth peer name {UNDERLAY} mtu {mtu} netns {inside}"
-    ));
-    underlay.exec(&format!("ip link set {name} master br0 up"));
-    // Without duplicate address detection an IPv6 underlay is usable at once.
-    let (prefix, nodad) = if address.is_ipv6() { (64, "nodad") } else { (24, "") };
-    netns.exec(&format!("ip addr add {address}/{prefix} dev {UNDERLAY} {nodad}"));
-    // No link-local address either: its detection would change the node under a test's eyes.
-    netns.exec(&format!("ip link set {UNDERLAY} addrgenmode none up"));
-    // Until the kernel has reported the port as up, the bridge does not forward for it.
-    kernel::wait_until_up(underlay, name);
-    kernel::wait_until_up(&netns, UNDERLAY);
-    netns
 }

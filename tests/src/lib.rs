@@ -9,6 +9,7 @@
 
 pub mod advertisement;
 pub mod capture;
+pub mod carrier;
 pub mod cli;
 pub mod cluster;
 pub mod cni;
