@@ -1,12 +1,12 @@
-# One command for each thing that is done with this project. `make demo`, `make test` and `make bench`
-# install what they need on Debian 12; the others expect it there.
+# One command for each thing that is done with this project. `make demo`, `make test`, `make test-cluster`,
+# `make test-vm` and `make bench` install what they need on Debian 12; the others expect it there.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo test checks fmt lint unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo test test-cluster test-vm checks fmt lint unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -50,15 +50,35 @@ demo:
 	trap 'status=$$?; $(SUDO) $(BIN)/flatnet lab down || status=1; exit $$status' EXIT
 	$(SUDO) $(BIN)/flatnet lab matrix
 
-# Every check there is; all of them run even if one fails. The last line is the total.
-test:
-	@.ci/install test
+# $(call counted,TARGETS,NAME) makes all targets even if one fails, with what they print in target/NAME.log. The
+# last line is the total.
+define counted
 	mkdir -p target
 	status=0
-	$(MAKE) --no-print-directory --keep-going checks 2>&1 | tee target/test.log || status=1
+	$(MAKE) --no-print-directory --keep-going $(1) 2>&1 | tee target/$(2).log || status=1
 	awk '/^test result:/ { passed += $$4; failed += $$6 }
-		END { printf "%d passed, %d failed\n", passed, failed }' target/test.log
+		END { printf "%d passed, %d failed\n", passed, failed }' target/$(2).log
 	exit $$status
+endef
+
+# Every check for which this machine is enough.
+test:
+	@.ci/install test
+	$(call counted,checks,test)
+
+# Those for which it is not.
+test-cluster:
+	@.ci/install cluster
+	$(call counted,test-vm,cluster)
+
+# End-to-end tests on Debian's own kernel, in a virtual machine: see docs/testing.md. What an executable needs
+# that is not there, containerd and podman above all, keeps it out, and so does the time it takes without
+# acceleration: what stands here covers the kernel's part.
+TESTS := underlays lifecycle overlay idempotence families firewall forwarding hostile twelve_faults
+test-vm:
+	@.ci/install cluster
+	$(MAKE) --no-print-directory build
+	tests/vm/run $(TESTS)
 
 checks: fmt lint unit e2e bench-smoke doc
 
