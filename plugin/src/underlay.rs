@@ -108,8 +108,8 @@ impl Underlay {
     }
 
     /// The names of the devices by which outer packets of peers may come in, as the packet filter sees
-    /// them: those toward the peers, by whatever route, equal-cost and spare ones too, the one with the
-    /// VTEP, and its VRF.
+    /// them: those toward the peers, by whatever route but a spare default, the one with the VTEP, and
+    /// its VRF.
     pub fn devices(&self) -> &BTreeSet<String> {
         &self.devices
     }
@@ -123,9 +123,13 @@ impl Underlay {
     }
 }
 
-/// The devices of all routes that lead to one of these sorted addresses.
+/// The devices of all routes that lead to one of these sorted addresses. Not of a default route: where the
+/// VTEPs are on a network of their own, the device toward the Internet would be heard.
 fn toward<'a>(ways: &'a Ways, vteps: &'a [IpAddr]) -> impl Iterator<Item = u32> + 'a {
-    let leads = |way: &&Way| ways.tables.contains(&way.table) && !within(vteps, way.dst).is_empty();
+    let leads = |way: &&Way| {
+        let narrow = way.dst.prefix() > 0 && ways.tables.contains(&way.table);
+        narrow && !within(vteps, way.dst).is_empty()
+    };
     ways.routes.iter().filter(leads).flat_map(|way| &way.hops).map(|(dev, _)| *dev)
 }
 

@@ -13,6 +13,8 @@ const VERDICT_REGISTER: u32 = 0;
 /// What `meta` loads (`enum nft_meta_keys`).
 #[derive(Clone, Copy)]
 pub(super) enum Meta {
+    /// `skb->priority`, four bytes in host order.
+    Priority = 2,
     /// Index of the device the packet came by, four bytes in host order; 0 if there is none.
     Input = 4,
     /// Name of the device the packet came by, 16 bytes.
@@ -80,6 +82,13 @@ fn value(kind: u16, bytes: &[u8]) -> Attribute {
 pub(super) fn meta(key: Meta) -> Attribute {
     let (key, dreg) = (Attribute::number(2, key as u32), Attribute::number(1, REGISTER));
     expression("meta", vec![key, dreg])
+}
+
+/// Changes a fact about the packet that is not in it. `meta KEY set VALUE`
+pub(super) fn set_meta(key: Meta, bytes: &[u8]) -> [Attribute; 2] {
+    let load = vec![Attribute::number(1, REGISTER), value(2, bytes)];
+    let (key, sreg) = (Attribute::number(2, key as u32), Attribute::number(3, REGISTER));
+    [expression("immediate", load), expression("meta", vec![key, sreg])]
 }
 
 /// Loads bytes of the packet; beyond its end the rule ends.

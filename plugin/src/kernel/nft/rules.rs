@@ -27,7 +27,7 @@
 //!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 drop
 //! }
 //! chain outer-4096 {
-//!   iifgroup O ip saddr VTEP accept
+//!   iifgroup O ip saddr VTEP accept                                     # in a VRF: meta priority O
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   @th,96,32 != V accept
 //!   @th,96,32 V ip daddr @vteps-4096 drop
@@ -51,6 +51,7 @@
 //! }
 //! chain egress-4096 { type filter hook postrouting priority srcnat - 1;
 //!   udp dport 4789 jump outer-4096
+//!   oifgroup O meta priority set O                                      # in a VRF
 //!   ip daddr 169.254.1.1 iifgroup P drop
 //!   ip6 daddr fe80::1 iifgroup P drop
 //! }
@@ -77,7 +78,9 @@
 //! the postrouting hook, for an outer packet the VXLAN device that made it (since Linux 5.7), and for
 //! what a program of the node sent no device. Neither a user of the node nor a container can
 //! pretend that. What the overlay brought here and somebody's NAT sends on to a VTEP came by that
-//! device too; its source is not yet this node's.
+//! device too; its source is not yet this node's. Where the underlay is in a VRF, that device takes the
+//! overlay's place. There the overlay's packets get a priority (`skb->priority`, the number `O`) before they are
+//! wrapped, which no user without privileges can set.
 //!
 //! **Where an outer packet may come from.** A VTEP's address alone proves nothing: a container of
 //! another program, behind a device of its own, can write it into a packet. So the device counts, too:
@@ -170,6 +173,8 @@ pub struct RuleSet {
     pub vteps: Vec<IpAddr>,
     /// The devices by which packets of other nodes come in, by name.
     pub underlay: Vec<String>,
+    /// Whether the underlay is in a VRF.
+    pub in_vrf: bool,
     /// The pods' gateways, which no device has.
     pub gateways: Vec<IpAddr>,
     /// The pod network, of both families.

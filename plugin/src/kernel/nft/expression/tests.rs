@@ -18,6 +18,18 @@ fn meta_iifgroup() {
 }
 
 #[test]
+fn meta_priority_set() {
+    let set = set_meta(Meta::Priority, &0x6700_1000_u32.to_ne_bytes());
+    assert_eq!(
+        set.iter().flat_map(encoded).collect::<Vec<u8>>(),
+        b"\x2c\0\x01\x80\x0e\0\x01\0immediate\0\0\0\x18\0\x02\x80\x08\0\x01\0\0\0\0\x01\
+          \x0c\0\x02\x80\x08\0\x01\0\0\x10\0\x67\
+          \x24\0\x01\x80\x09\0\x01\0meta\0\0\0\0\x14\0\x02\x80\x08\0\x02\0\0\0\0\x02\
+          \x08\0\x03\0\0\0\0\x01"
+    );
+}
+
+#[test]
 fn udp_dport_4789() {
     assert_eq!(
         encoded(&payload(Header::Transport, 2, 2)),

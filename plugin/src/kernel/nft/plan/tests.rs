@@ -15,6 +15,7 @@ fn want(vteps: u8, cidr: &str) -> RuleSet {
         vtep: [192, 168, 50, 1].into(),
         vteps: (1..=vteps).map(|last| [192, 168, 50, last].into()).collect(),
         underlay: vec!["eth0".into()],
+        in_vrf: false,
         gateways: vec![[169, 254, 1, 1].into()],
         cluster_cidrs: vec![cidr.parse().unwrap()],
         masquerade: Masquerade::On,

@@ -1,6 +1,8 @@
 //! The rules for what goes out: to the underlay, and to the pods' gateway.
 
-use super::super::expression::{Is, Member, Meta, Verdict, compare, jump, meta, notrack, verdict};
+use super::super::expression::{
+    Is, Member, Meta, Verdict, compare, jump, meta, notrack, set_meta, verdict,
+};
 use super::super::names::Names;
 use super::super::objects::{Family, Rule};
 use super::RuleSet;
@@ -19,7 +21,12 @@ impl RuleSet {
             // Most packets fail the comparison, so the family is asked behind it.
             self.drop("to the gateway", [to, of(family), self.sent_by_pod()])
         });
-        [vxlan].into_iter().chain(gateways).collect()
+        let mark = self.in_vrf.then(|| {
+            let group = self.overlay_group.to_ne_bytes();
+            let into_overlay = vec![meta(Meta::OutputGroup), compare(Is::Equal, &group)];
+            self.rule("into the overlay", [into_overlay, set_meta(Meta::Priority, &group).into()])
+        });
+        [vxlan].into_iter().chain(mark).chain(gateways).collect()
     }
 
     /// VXLAN that leaves this node.

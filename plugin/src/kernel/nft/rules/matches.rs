@@ -90,7 +90,8 @@ impl RuleSet {
     /// In the postrouting hook: wrapped by the overlay device.
     pub(super) fn made_by_overlay(&self) -> Vec<Attribute> {
         let family = self.underlay_family();
-        let by = [meta(Meta::InputGroup), compare(Is::Equal, &self.overlay_group.to_ne_bytes())];
+        let mark = if self.in_vrf { Meta::Priority } else { Meta::InputGroup };
+        let by = [meta(mark), compare(Is::Equal, &self.overlay_group.to_ne_bytes())];
         let from = [load(family, Side::Source), compare(Is::Equal, &octets(self.vtep))];
         [by.to_vec(), of(family), from.to_vec()].concat()
     }

@@ -1,5 +1,6 @@
 use super::super::expression::{
     Header, Member, compare, jump, lookup, mask, masquerade, meta, notrack, payload, reverse_path,
+    set_meta,
 };
 use super::*;
 
@@ -13,6 +14,7 @@ fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
         vtep: vteps[0].parse().unwrap(),
         vteps: vteps.iter().map(|vtep| vtep.parse().unwrap()).collect(),
         underlay: vec!["eth0".into(), "eth1".into()],
+        in_vrf: false,
         gateways: vec!["169.254.1.1".parse().unwrap(), "fe80::1".parse().unwrap()],
         cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         masquerade: Masquerade::On,
@@ -204,6 +206,18 @@ fn what_leaves_reads_as_documented() {
         verdict(Verdict::Drop),
     ];
     assert_eq!(outer.rules[3].expressions, [&our_vni(Is::Equal)[..], &to_a_vtep].concat());
+}
+
+/// There the kernel names the VRF as the device that an outer packet came by.
+#[test]
+fn in_a_vrf_the_overlays_packets_have_a_mark() {
+    let want = RuleSet { in_vrf: true, ..rule_set(V4, DUAL) };
+    let group = 0x6700_0007_u32.to_ne_bytes();
+    let into_overlay = [meta(Meta::OutputGroup), compare(Is::Equal, &group)];
+    let marked = set_meta(Meta::Priority, &group);
+    assert_eq!(chain(&want, "egress-7").rules[1].expressions, [into_overlay, marked].concat());
+    let ours = &chain(&want, "outer-7").rules[0].expressions;
+    assert_eq!(ours[..2], [meta(Meta::Priority), compare(Is::Equal, &group)]);
 }
 
 #[test]
