@@ -70,7 +70,7 @@ impl Carrier {
                 for end in [UNDERLAY, "under1"] {
                     host.exec(&format!("ip link set {end} master bond0"));
                 }
-                host.exec("ip link set bond0 addrgenmode none up");
+                up(host, "bond0");
                 host.exec("ip link add link bond0 name bond0.50 type vlan id 50");
             }
             Self::WireGuard => wireguard(host, address),
@@ -86,9 +86,8 @@ impl Carrier {
         }
         let device = self.device();
         give(host, device, address);
-        // No link-local address: its detection would change the node under a test's eyes.
         for device in BTreeSet::from([UNDERLAY, device]) {
-            host.exec(&format!("ip link set {device} addrgenmode none up"));
+            up(host, device);
         }
         // Until the kernel has reported the port as up, the bridge does not forward for it. Of WireGuard
         // it never says so.
@@ -104,6 +103,13 @@ fn cable(host: &Netns, underlay: &Netns, name: &str, end: &str, mtu: u32) {
         "ip link add {name} mtu {mtu} type veth peer name {end} mtu {mtu} netns {inside}"
     ));
     underlay.exec(&format!("ip link set {name} master br0 up"));
+}
+
+/// Switches a device on. It gets no link-local address, whose detection would change the node under a
+/// test's eyes; Linux 6.1 heeds an `addrgenmode none` of the same message too late.
+fn up(host: &Netns, device: &str) {
+    kernel::set_sysctl(host, &format!("ipv6/conf/{device}/addr_gen_mode"), "1");
+    host.exec(&format!("ip link set {device} up"));
 }
 
 /// Without duplicate address detection an IPv6 address is usable at once.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::carrier::Carrier;
+use crate::kernel;
 use crate::netns::Netns;
 use crate::node::{Network, Node, Pod};
 
@@ -58,6 +59,8 @@ impl Cluster {
     /// The same, the underlay addresses being on such devices.
     pub fn on(carrier: Carrier, settings: Settings) -> Self {
         let underlay = Netns::new("underlay");
+        // A switch solicits no router, from which nodes would learn a neighbour.
+        kernel::set_sysctl(&underlay, "ipv6/conf/default/disable_ipv6", "1");
         underlay.exec("ip link add br0 type bridge stp_state 0 forward_delay 0");
         underlay.exec("ip link set br0 up");
         let folder = tempfile::Builder::new().prefix("ftest-").tempdir().expect("a folder");
