@@ -100,7 +100,7 @@ fn forged(node: &Node, pod: &Pod) -> Vec<(Token, Vec<u8>)> {
     let device = kernel::link(&node.netns, "flat.4096").expect("an overlay");
     let to = mac(device["address"].as_str().expect("a MAC"));
     let sources: [IpAddr; 2] =
-        ["10.244.77.7".parse().unwrap(), "fd00:10:244:77::7".parse().unwrap()];
+        ["10.244.2.77".parse().unwrap(), "fd00:10:244:2::77".parse().unwrap()];
     let pairs = sources.into_iter().zip([pod.v4(), pod.v6()]);
     pairs
         .map(|(source, target)| {

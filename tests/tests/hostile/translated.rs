@@ -242,14 +242,16 @@ fn a_node_s_loopback_is_not_reached_whatever_route_localnet_says() {
             let own: SocketAddr = (scene.own(to.ip()), 50_000).into();
             vec![scene.frame(&udp(own, to, payload))]
         };
-        for (to, own) in ways {
+        // By NAT, what goes there is told from answers by connection tracking, which is on then.
+        let ways = if masquerade { &ways[..] } else { &ways[..2] };
+        for (to, own) in ways.iter().copied() {
             let sink = Sink::udp(&node.netns, to.is_ipv4(), crate::scene::PORT);
             let shot = Shot::new(format!("{to}"), |payload| forged(to, payload));
             let honest = |payload: &[u8]| vec![scene.datagram(scene.own(own), own, payload)];
             tally.volley(&scene.port, &sink, (&scene.port, honest), vec![shot]);
         }
         node.netns.exec("nft delete table inet flatnet");
-        for (to, _) in &ways[..3] {
+        for (to, _) in ways.iter().filter(|(to, _)| to.is_ipv4()) {
             let sink = Sink::udp(&node.netns, to.is_ipv4(), crate::scene::PORT);
             let good = |payload: &[u8]| forged(*to, payload);
             Tally::new("without rules").volley(&scene.port, &sink, (&scene.port, good), Vec::new());

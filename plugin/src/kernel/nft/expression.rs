@@ -175,6 +175,13 @@ fn immediate(verdict: Vec<Attribute>) -> Attribute {
     expression("immediate", vec![Attribute::number(1, VERDICT_REGISTER), data])
 }
 
+/// Loads which way of its connection the packet goes, one byte: 0 as the first packet of it. The rule ends
+/// for what is not tracked. Needs conntrack, and so switches it on. `ct direction`
+pub(super) fn direction() -> Attribute {
+    const NFT_CT_DIRECTION: u32 = 1;
+    expression("ct", vec![Attribute::number(1, REGISTER), Attribute::number(2, NFT_CT_DIRECTION)])
+}
+
 /// Keeps the packet out of conntrack; only before conntrack sees it (priority raw).
 pub(super) fn notrack() -> Attribute {
     Attribute::Nest(1, vec![Attribute::text(1, "notrack")])

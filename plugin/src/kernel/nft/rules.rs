@@ -11,6 +11,8 @@
 //! }
 //! chain pod-4096 {
 //!   fib saddr . iif oif missing drop
+//!   ip daddr 127.0.0.0/8 drop
+//!   ip6 daddr ::1 drop
 //!   icmp type destination-unreachable icmp code frag-needed ip daddr != @cluster4-4096 drop
 //!   icmpv6 type packet-too-big ip6 daddr != @cluster6-4096 drop
 //! }
@@ -19,8 +21,8 @@
 //!   fib saddr . iif oif missing drop
 //! }
 //! chain node-4096 {
-//!   ip daddr 127.0.0.0/8 drop
-//!   ip6 daddr ::1 drop
+//!   ip daddr 127.0.0.0/8 ct direction original drop                     # with ipMasq
+//!   ip6 daddr ::1 ct direction original drop                            # with ipMasq
 //!   icmp type destination-unreachable icmp code frag-needed iifgroup P drop
 //!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096 drop
 //!   icmpv6 type packet-too-big iifgroup P drop
@@ -108,7 +110,9 @@
 //!
 //! Its gateway is an address of no device. Without an answer of ours, the node would send what a pod
 //! sends there out by its default route. The node's loopback addresses are reached from elsewhere as soon
-//! as `route_localnet` is set, which portmap and kube-proxy do.
+//! as `route_localnet` is set, which portmap and kube-proxy do; by NAT, too, but there a pod's answers to what the
+//! node sent from the loopback to a published port look the same. Connection tracking tells them apart; for the
+//! sake of that rule alone it is not switched on.
 //!
 //! **Networks do not meet.** A node that is in several would route between them. The groups of our
 //! devices tell whose they are: what comes from a pod or the overlay of one network goes to no pod of

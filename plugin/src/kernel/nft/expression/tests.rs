@@ -18,6 +18,15 @@ fn meta_iifgroup() {
 }
 
 #[test]
+fn ct_direction() {
+    assert_eq!(
+        encoded(&direction()),
+        b"\x20\0\x01\x80\x07\0\x01\0ct\0\0\x14\0\x02\x80\
+          \x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01"
+    );
+}
+
+#[test]
 fn meta_priority_set() {
     let set = set_meta(Meta::Priority, &0x6700_1000_u32.to_ne_bytes());
     assert_eq!(

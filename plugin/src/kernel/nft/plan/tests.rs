@@ -79,11 +79,13 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: from or to no VTEP\" to chain vxlan-7",
             "add chain pod-7",
             "add rule \"pods: spoofed source\" to chain pod-7",
+            "add rule \"pods: to the loopback\" to chain pod-7",
+            "add rule \"pods: to the loopback\" to chain pod-7",
             "add rule \"pods: path MTU to no pod\" to chain pod-7",
             "add rule \"pods: path MTU to no pod\" to chain pod-7",
             "add chain node-7",
-            "add rule \"pods: to the loopback\" to chain node-7",
-            "add rule \"pods: to the loopback\" to chain node-7",
+            "add rule \"pods: to the loopback by NAT\" to chain node-7",
+            "add rule \"pods: to the loopback by NAT\" to chain node-7",
             "add rule \"pods: path MTU from a pod\" to chain node-7",
             "add rule \"pods: path MTU of the underlay\" to chain node-7",
             "add rule \"pods: path MTU from a pod\" to chain node-7",
@@ -283,7 +285,8 @@ fn of_two_networks_one_keeps_apart() {
 fn without_masquerade_its_chain_goes() {
     let masked = want(2, CLUSTER);
     let plain = RuleSet { masquerade: Masquerade::Off, ..masked.clone() };
-    assert_eq!(to_do(&standing(&masked), &plain), ["delete chain postrouting-7"]);
+    let actions = to_do(&standing(&masked), &plain);
+    assert_eq!(actions[..2], ["delete chain postrouting-7", "flush chain node-7"]);
     assert_eq!(to_do(&standing(&plain), &plain), [""; 0]);
 }
 

@@ -15,8 +15,8 @@ pub(super) const NETWORK: u32 = 0xfeff_ffff;
 
 /// The first bytes of a family's loopback addresses.
 pub(super) struct Loopback {
-    pub(super) family: Family,
-    pub(super) bytes: &'static [u8],
+    family: Family,
+    bytes: &'static [u8],
 }
 
 /// 127.0.0.0/8 (RFC 1122, section 3.2.1.3) and ::1 (RFC 4291, section 2.5.3).
@@ -24,6 +24,15 @@ pub(super) const LOOPBACKS: [Loopback; 2] = [
     Loopback { family: Family::V4, bytes: &[127] },
     Loopback { family: Family::V6, bytes: &Ipv6Addr::LOCALHOST.octets() },
 ];
+
+impl Loopback {
+    /// Packets to it. Most fail the comparison, so the family is asked behind it.
+    pub(super) fn packets(&self) -> Vec<Attribute> {
+        let Self { family, bytes } = self;
+        let to = payload(Header::Network, family.destination(), bytes.len() as u32);
+        [vec![to, compare(Is::Equal, bytes)], of(*family)].concat()
+    }
+}
 
 /// Which address of a packet.
 #[derive(Clone, Copy)]

@@ -1,13 +1,13 @@
 //! The rules for what comes in: from the underlay, from pods, and from everything else.
 
 use super::super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
-    reverse_path, verdict,
+    Header, Is, Member, Meta, Verdict, compare, direction, goto, jump, lookup, meta, notrack,
+    payload, reverse_path, verdict,
 };
 use super::super::names::Names;
 use super::super::objects::{Family, Rule, Set};
-use super::RuleSet;
-use super::matches::{LOOPBACKS, Loopback, Side, astray, device_name, load, of, too_large};
+use super::matches::{LOOPBACKS, Side, astray, device_name, load, of, too_large};
+use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
@@ -55,7 +55,12 @@ impl RuleSet {
             let to = self.outside(family, family.destination(), Header::Network);
             self.drop("path MTU to no pod", [too_large(family), to])
         });
-        [self.drop("spoofed source", [astray()])].into_iter().chain(to_no_pod).collect()
+        let loopbacks = LOOPBACKS.map(|to| self.drop("to the loopback", [to.packets()]));
+        [self.drop("spoofed source", [astray()])]
+            .into_iter()
+            .chain(loopbacks)
+            .chain(to_no_pod)
+            .collect()
     }
 
     pub(super) fn input(&self, names: &Names) -> Vec<Rule> {
@@ -83,12 +88,12 @@ impl RuleSet {
 
     /// What pods, of this node or of others, send to this one.
     pub(super) fn node(&self) -> Vec<Rule> {
-        let loopbacks = LOOPBACKS.map(|Loopback { family, bytes }| {
-            let loopback = vec![
-                payload(Header::Network, family.destination(), bytes.len() as u32),
-                compare(Is::Equal, bytes),
-            ];
-            self.drop("to the loopback", [of(family), loopback])
+        // Behind NAT, answers of pods to what came from the loopback are for it, too.
+        let translated = (self.masquerade != Masquerade::Off).then(|| {
+            LOOPBACKS.map(|loopback| {
+                let first = vec![direction(), compare(Is::Equal, &[0])];
+                self.drop("to the loopback by NAT", [loopback.packets(), first])
+            })
         });
         let path_mtu = [Family::V4, Family::V6].into_iter().flat_map(|family| {
             // The header of what was too large stands behind eight bytes of ICMP.
@@ -98,7 +103,7 @@ impl RuleSet {
                 self.drop("path MTU of the underlay", [too_large(family), about]),
             ]
         });
-        loopbacks.into_iter().chain(path_mtu).collect()
+        translated.into_iter().flatten().chain(path_mtu).collect()
     }
 
     /// An address in the packet is not of the pod network.
