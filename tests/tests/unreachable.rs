@@ -120,7 +120,7 @@ fn they_are_kept_and_go_with_the_network() {
     node.del(&pod).silent();
     assert_eq!(kernel::unreachable(&node.netns), expected(1), "free addresses stay free");
     let folder = node.network.state_dir.display().to_string();
-    cli::text(&cli::run(node, "remove", &["pods", "--state-dir", &folder]), 0);
+    cli::text(&cli::run(node, "remove", &["pods", "--force", "--state-dir", &folder]), 0);
     assert_eq!(kernel::unreachable(&node.netns), BTreeSet::new());
     assert_eq!(kernel::unreachable(&cluster.nodes[1].netns), BTreeSet::new(), "never made");
 }

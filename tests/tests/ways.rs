@@ -40,6 +40,8 @@ fn a_rule_for_the_outer_packets_decides() {
         let cluster = Cluster::with(Settings { nodes: 2, mtu: 9000, v6_underlay });
         let [a, b] = &cluster.nodes[..] else { unreachable!() };
         narrow_way(&cluster, a, b.vtep);
+        // Both devices are on one link; each is to answer for its own addresses only.
+        kernel::set_sysctl(&a.netns, "ipv4/conf/all/arp_ignore", "1");
         let (ip, overhead) = if v6_underlay { ("ip -6", 70) } else { ("ip", 50) };
         let pods = [a.add("pod"), b.add("pod")];
         let [from, to] = [0, 1].map(|n| pods[n].addresses()[0]);
@@ -64,6 +66,8 @@ fn a_rule_for_the_outer_packets_decides() {
             cli::text(&cli::flatnet(a, "sync", &[]), 0);
             check(1400 - overhead, "narrow");
             a.netns.exec(&format!("{ip} rule del {rule}"));
+            // What was sent by the narrow device has told the peer that the VTEP is there.
+            b.netns.exec(&format!("ip neigh flush dev {UNDERLAY}"));
             cli::text(&cli::flatnet(a, "sync", &[]), 0);
             check(9000 - overhead, UNDERLAY);
         }
