@@ -124,7 +124,7 @@ pub fn masquerade(conf: &NetworkConf) -> Masquerade {
 }
 
 /// The packet filter rules that `network` wants on `node`, where peers' packets come in by the devices of
-/// these names, in no VRF.
+/// these names.
 pub fn rules(
     network: &str,
     file: &RangeFile,
@@ -141,7 +141,6 @@ pub fn rules(
         vtep: node.vtep,
         vteps: file.nodes.iter().map(|node| node.vtep).collect(),
         underlay: underlay.iter().cloned().collect(),
-        in_vrf: false,
         gateways: vec![gateway(true), gateway(false)],
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,

@@ -190,8 +190,7 @@ impl Site {
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
         let masquerade = desired::masquerade(conf);
-        let mut rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
-        rules.in_vrf = vrf.is_some();
+        let rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
         apply(kernel, &want, &rules, &indices)?;
         // Of what was cut short the stamp may tell where no device does.

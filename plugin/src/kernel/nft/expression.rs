@@ -15,13 +15,13 @@ const VERDICT_REGISTER: u32 = 0;
 pub(super) enum Meta {
     /// `skb->priority`, four bytes in host order.
     Priority = 2,
-    /// Index of the device the packet came by, four bytes in host order; 0 if there is none.
-    Input = 4,
     /// Name of the device the packet came by, 16 bytes.
     InputName = 6,
     /// Name of the device the packet leaves by, 16 bytes; only others' rules ask for it.
     #[cfg(test)]
     OutputName = 7,
+    /// User ID of the socket that sends the packet, four bytes; the rule ends where there is none.
+    SocketUser = 10,
     /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
     Family = 15,
     /// Transport protocol, one byte, behind any IPv6 extension headers.
@@ -48,6 +48,8 @@ pub(super) enum Is {
     Equal = 0,
     /// The rule goes on if different.
     Different = 1,
+    /// The rule goes on if not less.
+    AtLeast = 5,
 }
 
 /// Whether to be in a set (`NFT_LOOKUP_F_INV`).
@@ -147,6 +149,16 @@ pub(super) fn reverse_path() -> Attribute {
     )
 }
 
+/// Loads what the packet's destination is to this node: four bytes in host order.
+/// `fib daddr type`
+pub(super) fn destination_type() -> Attribute {
+    // NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE
+    expression(
+        "fib",
+        vec![Attribute::number(3, 1 << 1), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
+    )
+}
+
 /// Leaves this chain for another one, for good. `goto CHAIN`
 pub(super) fn goto(chain: &str) -> Attribute {
     const NFT_GOTO: i32 = -4;
@@ -175,11 +187,36 @@ fn immediate(verdict: Vec<Attribute>) -> Attribute {
     expression("immediate", vec![Attribute::number(1, VERDICT_REGISTER), data])
 }
 
-/// Loads which way of its connection the packet goes, one byte: 0 as the first packet of it. The rule ends
-/// for what is not tracked. Needs conntrack, and so switches it on. `ct direction`
-pub(super) fn direction() -> Attribute {
-    const NFT_CT_DIRECTION: u32 = 1;
-    expression("ct", vec![Attribute::number(1, REGISTER), Attribute::number(2, NFT_CT_DIRECTION)])
+/// What `tracked` loads (`enum nft_ct_keys`).
+#[derive(Clone, Copy)]
+pub(super) enum Tracked {
+    /// `IPS_*` bits, four bytes in host order. `ct status`
+    Status,
+    /// Two bytes. `ct original proto-dst`
+    DestinationPort(Direction),
+}
+
+/// A direction of a connection (`enum ip_conntrack_dir`).
+#[derive(Clone, Copy)]
+pub(super) enum Direction {
+    /// That of its first packet.
+    Original = 0,
+}
+
+/// Loads what conntrack knows of the packet's connection; the rule ends for what is not tracked. Needs
+/// conntrack, and so switches it on.
+pub(super) fn tracked(key: Tracked) -> Attribute {
+    const NFT_CT_STATUS: u32 = 2;
+    const NFT_CT_PROTO_DST: u32 = 12;
+    let load = |key| vec![Attribute::number(1, REGISTER), Attribute::number(2, key)];
+    let data = match key {
+        Tracked::Status => load(NFT_CT_STATUS),
+        Tracked::DestinationPort(direction) => {
+            let direction = Attribute::Value(3, vec![direction as u8]);
+            [load(NFT_CT_PROTO_DST), vec![direction]].concat()
+        }
+    };
+    expression("ct", data)
 }
 
 /// Keeps the packet out of conntrack; only before conntrack sees it (priority raw).

@@ -4,58 +4,84 @@
 //!
 //! ```text
 //! chain vxlan-4096 {
-//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 iifname "eth0" accept    # each underlay device
-//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 fib saddr . iif oif exists accept
-//!   @th,96,32 != V accept
-//!   meta nfproto ipv4 drop
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
+//!     iifname "eth0" notrack accept                                     # for each underlay device
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
+//!     fib saddr . iif oif exists notrack accept
+//!   iifgroup P ip daddr @vteps-4096 drop
+//!   @th,96,32 V ip daddr @vteps-4096 drop
+//!   @th,96,32 V fib daddr type != unicast drop
 //! }
 //! chain pod-4096 {
 //!   fib saddr . iif oif missing drop
 //!   ip daddr 127.0.0.0/8 drop
-//!   ip6 daddr ::1 drop
-//!   icmp type destination-unreachable icmp code frag-needed ip daddr != @cluster4-4096 drop
-//!   icmpv6 type packet-too-big ip6 daddr != @cluster6-4096 drop
+//!   ip daddr 169.254.1.1 drop
+//!   ip6 daddr fe80::1 drop
+//!   icmp type destination-unreachable icmp code frag-needed goto path-mtu-4096
+//!   icmpv6 type packet-too-big goto path-mtu-4096
+//! }
+//! chain path-mtu-4096 {
+//!   ip daddr != @cluster4-4096 drop
+//!   ip6 daddr != @cluster6-4096 drop
+//!   fib daddr type != unicast drop
+//! }
+//! chain overlay-4096 {
+//!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096
+//!     fib daddr type != unicast drop
+//!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 fib daddr type != unicast drop
 //! }
 //! chain source-4096 {
-//!   iifname "eth0" accept                                               # each underlay device
+//!   iifname "eth0" accept                                               # for each underlay device
 //!   fib saddr . iif oif missing drop
 //! }
-//! chain node-4096 {
-//!   ip daddr 127.0.0.0/8 ct direction original drop                     # with ipMasq
-//!   ip6 daddr ::1 ct direction original drop                            # with ipMasq
-//!   icmp type destination-unreachable icmp code frag-needed iifgroup P drop
-//!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096 drop
-//!   icmpv6 type packet-too-big iifgroup P drop
-//!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 drop
+//! chain received-4096 {                                                 # without ipMasq
+//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 iifname "eth0" accept
+//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 fib saddr . iif oif exists accept
+//!   @th,96,32 != V accept
+//!   meta nfproto ipv4 drop
 //! }
-//! chain outer-4096 {
-//!   iifgroup O ip saddr VTEP accept                                     # in a VRF: meta priority O
+//! chain carried-4096 {                                                  # without ipMasq
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   @th,96,32 != V accept
-//!   @th,96,32 V ip daddr @vteps-4096 drop
-//!   iif != 0 ip daddr @vteps-4096 drop
+//!   ip daddr @vteps-4096 drop
+//! }
+//! chain outer-4096 {
+//!   meta skuid >= 0 meta priority != O ip daddr @vteps-4096 drop
+//!   notrack
 //! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
-//!   udp dport 4789 @th,96,32 V ip daddr VTEP notrack accept
-//!   iifgroup P goto pod-4096
-//!   iifgroup != O ip saddr @cluster4-4096 goto source-4096              # and so for ip6
-//! }
-//! chain input-4096 { type filter hook input priority 300;
 //!   udp dport 4789 jump vxlan-4096
-//!   iifgroup & 0xfeffffff == P goto node-4096
+//!   iifgroup P goto pod-4096
+//!   iifgroup O goto overlay-4096
+//!   ip saddr @cluster4-4096 goto source-4096                            # and so for ip6
+//! }
+//! chain input-4096 { type filter hook input priority 300;               # without ipMasq
+//!   udp dport 4789 goto received-4096
+//! }
+//! chain landing-4096 { type nat hook input priority srcnat;             # with ipMasq
+//!   udp dport 4789 ct status dnat drop
+//!   udp dport 4789 ct original proto-dst != 4789 drop
+//!   iifgroup & 0xfeffffff == P ip daddr 127.0.0.0/8 drop
+//!   iifgroup & 0xfeffffff == P ip6 daddr ::1 drop
+//! }
+//! chain transit-4096 { type filter hook forward priority raw;           # without ipMasq
+//!   udp dport 4789 goto carried-4096
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
 //!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
-//!   udp dport 4789 @th,96,32 V notrack
+//!   udp dport 4789 @th,96,32 V goto outer-4096
 //! }
-//! chain egress-4096 { type filter hook postrouting priority srcnat - 1;
-//!   udp dport 4789 jump outer-4096
-//!   oifgroup O meta priority set O                                      # in a VRF
-//!   ip daddr 169.254.1.1 iifgroup P drop
-//!   ip6 daddr fe80::1 iifgroup P drop
+//! chain local-4096 { type filter hook output priority 300;
+//!   meta skuid >= 0 ip daddr @cluster4-4096 meta priority set O         # and so for ip6
+//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V
+//!     ip daddr @vteps-4096 drop                                         # without ipMasq
+//! }
+//! chain departing-4096 { type nat hook postrouting priority srcnat - 1; # with ipMasq
+//!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop
+//!   udp dport 4789 ip daddr @vteps-4096 ct original proto-dst != 4789 drop
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -68,28 +94,36 @@
 //! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
 //! are compared faster than three. Other users of VXLAN on the same port have another VNI, and are
-//! left alone.
+//! left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
+//! what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
-//! **After NAT.** What a packet is for is known only when destinations have been translated: a
-//! Service, a published port or IPVS (in the input hook, at 99) may lead to a VTEP's port or to
-//! the loopback. So nothing is judged by its destination before: what this node receives is judged
-//! in `input`, behind IPVS; what leaves it in `egress`, the last place that every packet passes, and
-//! before its source is translated, which would make it look like one of this node.
+//! **The order.** Every packet between pods on two nodes passes these hooks five times with `ipMasq`, and each visit
+//! to a hook, even of a single rule, costs some hundredths of a round trip. So each packet is asked at once
+//! where it comes from, and then only what concerns it; a chain that nothing needs is not there; and what
+//! only NAT can bring about is asked where NAT is done, once for each connection.
 //!
-//! **The overlay's own packets** are known by the kernel's word: the device that a packet came by is, in
-//! the postrouting hook, for an outer packet the VXLAN device that made it (since Linux 5.7), and for
-//! what a program of the node sent no device. Neither a user of the node nor a container can
-//! pretend that. What the overlay brought here and somebody's NAT sends on to a VTEP came by that
-//! device too; its source is not yet this node's. Where the underlay is in a VRF, that device takes the
-//! overlay's place. There the overlay's packets get a priority (`skb->priority`, the number `O`) before they are
-//! wrapped, which no user without privileges can set.
+//! **Before and after NAT.** A packet whose destination stays is judged in `prerouting`, or in `output`
+//! where this node sends it. A Service, a published port or IPVS (in the input hook, at 99) may lead to a
+//! VTEP's port, or to the loopback: that is judged behind, and before a translated source would make it
+//! look like one of this node. With `ipMasq` there is conntrack, and so chains of type nat can do it, in which
+//! `landing` and `departing` see the first packet of a connection. The VNI is not looked at there: the first
+//! packet need not show what later ones carry. A pod's answers to what the node sent from its loopback to a
+//! published port are for the loopback, too, but are no first packets. Without `ipMasq` such chains would
+//! switch conntrack on for all that pods send, which costs more than `input`, `transit` and `local`
+//! looking at each packet.
+//!
+//! **The overlay's own packets.** What it wraps for a pod has no socket; what it wraps for a program
+//! of the node has that program's, and a mark that it got in `local`, behind NAT, as something for a pod: a
+//! priority (`skb->priority`, the number `O`), which no user without privileges can set. What a user sends to
+//! the overlay's port has a socket and no such mark.
 //!
 //! **Where an outer packet may come from.** A VTEP's address alone proves nothing: a container of
 //! another program, behind a device of its own, can write it into a packet. So the device counts, too:
 //! one that was seen to lead to the peers, or one that leads there now. A strict check of
 //! the way back alone would cut off an underlay on which packets come by another device than they
 //! leave by. This node's own VTEP is no source: who has that address is this node, which does not
-//! send to itself.
+//! send to itself. What shows our VNI to any address of the node, or to any VTEP, and is none of these, ends here
+//! while it still shows its own source.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
@@ -105,39 +139,33 @@
 //! Nor may a pod tell a node what a path carries: the node would believe it about the way to any
 //! peer or pod, and refuse large packets of all pods for ten minutes. So a pod tells that to pods
 //! only. Which of the cluster's addresses are nodes' is seen where they are: there, what comes by the overlay
-//! is believed about ways to pods, not to VTEPs. (`@th,192,32` is the destination of the packet that was too
-//! large, 8 bytes of ICMP and 16 of IP further on.)
+//! is believed about ways to pods, not to VTEPs.
 //!
-//! Its gateway is an address of no device. Without an answer of ours, the node would send what a pod
-//! sends there out by its default route. The node's loopback addresses are reached from elsewhere as soon
-//! as `route_localnet` is set, which portmap and kube-proxy do; by NAT, too, but there a pod's answers to what the
-//! node sent from the loopback to a published port look the same. Connection tracking tells them apart; for the
-//! sake of that rule alone it is not switched on.
+//! A pod's gateway is an address of no device. Without a rule of ours, the node would send what a pod sends
+//! there out by its default route. The node's loopback addresses are reached from elsewhere as soon as
+//! `route_localnet` is set, which portmap and kube-proxy do.
 //!
 //! **Networks do not meet.** A node that is in several would route between them. The groups of our
 //! devices tell whose they are: what comes from a pod or the overlay of one network goes to no pod of
 //! another, nor into another's overlay. Of two networks, one must have the chain: the one that came
 //! second finds the other without. A pod in both networks may be a router.
 //!
-//! **Fragments.** Where there is conntrack, every hook sees packets put together. Without, a first
-//! fragment may be too short to show the VNI, and be completed later. So what shows no VNI is
-//! refused where what shows ours would be; a datagram as short is no VXLAN either. A fragment without the
-//! UDP header is refused by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
+//! **Fragments.** With `ipMasq` there is conntrack, and every hook sees packets put together. Without, a
+//! first fragment may be too short to show the VNI, and be completed later. So `input` refuses what shows
+//! none, too; a datagram as short is no VXLAN either. A fragment without the UDP header is refused by the
+//! kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
 //!
 //! **Masquerading makes ways symmetric.** What a pod sends to another node's own address leaves by
 //! the underlay, and an answer to the pod's address would come back by the overlay: a strict
 //! reverse-path filter, routing by source or a cloud that knows no pod's address drops one of the two.
 //! With the node's address both go by the underlay. The other way round, what enters the overlay
 //! from outside the pod network takes this node's address on the overlay.
-//!
-//! **The order.** Every packet between pods on two nodes passes these hooks ten times, a good part
-//! of what it costs. So each is asked at once where it comes from, and then only what concerns it; and
-//! a chain that nothing needs is not there.
 
 mod leaving;
 mod matches;
 mod nat;
 mod received;
+mod translated;
 
 use std::net::IpAddr;
 
@@ -154,7 +182,7 @@ pub use nat::Masquerade;
 const PRIORITY_RAW: i32 = -300;
 /// Where source NAT is done.
 const PRIORITY_SRCNAT: i32 = 100;
-/// Behind all that changes the destination of what this node receives (IPVS: 98 and 99).
+/// Behind all that changes the destination of what this node receives or sends (IPVS: 99 and -98).
 const PRIORITY_LAST: i32 = 300;
 
 /// What one network wants of nftables on this node.
@@ -177,8 +205,6 @@ pub struct RuleSet {
     pub vteps: Vec<IpAddr>,
     /// The devices by which packets of other nodes come in, by name.
     pub underlay: Vec<String>,
-    /// Whether the underlay is in a VRF.
-    pub in_vrf: bool,
     /// The pods' gateways, which no device has.
     pub gateways: Vec<IpAddr>,
     /// The pod network, of both families.
@@ -215,32 +241,44 @@ impl RuleSet {
     pub(super) fn chains(&self, in_company: bool) -> Vec<Chain> {
         let names = Names::of(self.vni);
         let led_to = |name: &String, rules| Chain { name: name.clone(), base: None, rules };
-        let base = |name: &String, kind, hook, priority, rules| Chain {
-            name: name.clone(),
-            base: Some(Base { kind, hook, priority }),
-            rules,
+        let base = |name: &String, kind, hook, priority, rules| {
+            let base = Some(Base { kind, hook, priority });
+            Chain { name: name.clone(), base, rules }
         };
-        let filter =
-            |name, hook, priority, rules| base(name, ChainType::Filter, hook, priority, rules);
+        let (filter, nat) = (ChainType::Filter, ChainType::Nat);
+        let raw = |name, hook, rules| base(name, filter, hook, PRIORITY_RAW, rules);
+        let masquerades = self.masquerade != Masquerade::Off;
         let mut chains = vec![
             led_to(&names.vxlan, self.vxlan()),
-            led_to(&names.pod, self.pod()),
-            led_to(&names.node, self.node()),
+            led_to(&names.path_mtu, self.path_mtu()),
+            led_to(&names.pod, self.pod(&names)),
+            led_to(&names.overlay, self.overlay()),
             led_to(&names.source, self.source()),
             led_to(&names.outer, self.outer()),
-            filter(&names.prerouting, Hook::Prerouting, PRIORITY_RAW, self.prerouting(&names)),
-            filter(&names.input, Hook::Input, PRIORITY_LAST, self.input(&names)),
+            raw(&names.prerouting, Hook::Prerouting, self.prerouting(&names)),
+            raw(&names.output, Hook::Output, self.output(&names)),
+            base(&names.local, filter, Hook::Output, PRIORITY_LAST, self.local()),
         ];
-        if in_company {
-            chains.push(filter(&names.forward, Hook::Forward, PRIORITY_RAW, self.forward()));
+        if !masquerades {
+            let rules = self.input(&names);
+            chains.push(led_to(&names.received, self.received()));
+            chains.push(base(&names.input, filter, Hook::Input, PRIORITY_LAST, rules));
+            chains.push(led_to(&names.carried, self.carried()));
+            chains.push(raw(&names.transit, Hook::Forward, self.transit(&names)));
         }
-        let egress = self.egress(&names);
-        chains.push(filter(&names.output, Hook::Output, PRIORITY_RAW, self.output()));
-        chains.push(filter(&names.egress, Hook::Postrouting, PRIORITY_SRCNAT - 1, egress));
-        if self.masquerade != Masquerade::Off {
-            let (kind, hook) = (ChainType::Nat, Hook::Postrouting);
+        if in_company {
+            chains.push(raw(&names.forward, Hook::Forward, self.forward()));
+        }
+        if masquerades {
+            let (landing, departing) = (self.landing(), self.departing());
+            let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT - 1);
+            chains.push(base(&names.landing, nat, Hook::Input, PRIORITY_SRCNAT, landing));
+            chains.push(base(&names.departing, nat, hook, priority, departing));
+        }
+        if masquerades {
             let rules = self.clusters().flat_map(|cluster| self.masquerade(&cluster)).collect();
-            chains.push(base(&names.postrouting, kind, hook, PRIORITY_SRCNAT, rules));
+            let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT);
+            chains.push(base(&names.postrouting, nat, hook, priority, rules));
         }
         chains
     }

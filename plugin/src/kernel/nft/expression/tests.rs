@@ -18,11 +18,16 @@ fn meta_iifgroup() {
 }
 
 #[test]
-fn ct_direction() {
+fn ct_status_and_original_proto_dst() {
     assert_eq!(
-        encoded(&direction()),
+        encoded(&tracked(Tracked::Status)),
         b"\x20\0\x01\x80\x07\0\x01\0ct\0\0\x14\0\x02\x80\
-          \x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x01"
+          \x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x02"
+    );
+    assert_eq!(
+        encoded(&tracked(Tracked::DestinationPort(Direction::Original))),
+        b"\x28\0\x01\x80\x07\0\x01\0ct\0\0\x1c\0\x02\x80\
+          \x08\0\x01\0\0\0\0\x01\x08\0\x02\0\0\0\0\x0c\x05\0\x03\0\0\0\0\0"
     );
 }
 

@@ -141,7 +141,6 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
                 vteps: vteps.into_iter().map(vtep).collect(),
                 cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
                 underlay: devices,
-                in_vrf: false,
                 gateways: vec![[169, 254, 1, 1].into()],
                 masquerade,
             }

@@ -15,7 +15,6 @@ fn want(vteps: u8, cidr: &str) -> RuleSet {
         vtep: [192, 168, 50, 1].into(),
         vteps: (1..=vteps).map(|last| [192, 168, 50, last].into()).collect(),
         underlay: vec!["eth0".into()],
-        in_vrf: false,
         gateways: vec![[169, 254, 1, 1].into()],
         cluster_cidrs: vec![cidr.parse().unwrap()],
         masquerade: Masquerade::On,
@@ -73,44 +72,47 @@ fn builds_all_in_an_empty_namespace() {
             "add set cluster4-7",
             "add elements of set cluster4-7",
             "add chain vxlan-7",
-            "add rule \"pods: from a VTEP\" to chain vxlan-7",
-            "add rule \"pods: from a VTEP\" to chain vxlan-7",
-            "add rule \"pods: another overlay's VNI\" to chain vxlan-7",
-            "add rule \"pods: from or to no VTEP\" to chain vxlan-7",
+            "add rule \"pods: overlay packet\" to chain vxlan-7",
+            "add rule \"pods: overlay packet\" to chain vxlan-7",
+            "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
+            "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
+            "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
+            "add chain path-mtu-7",
+            "add rule \"pods: path MTU to no pod\" to chain path-mtu-7",
+            "add rule \"pods: path MTU to no pod\" to chain path-mtu-7",
+            "add rule \"pods: path MTU to the node\" to chain path-mtu-7",
             "add chain pod-7",
             "add rule \"pods: spoofed source\" to chain pod-7",
             "add rule \"pods: to the loopback\" to chain pod-7",
-            "add rule \"pods: to the loopback\" to chain pod-7",
-            "add rule \"pods: path MTU to no pod\" to chain pod-7",
-            "add rule \"pods: path MTU to no pod\" to chain pod-7",
-            "add chain node-7",
-            "add rule \"pods: to the loopback by NAT\" to chain node-7",
-            "add rule \"pods: to the loopback by NAT\" to chain node-7",
-            "add rule \"pods: path MTU from a pod\" to chain node-7",
-            "add rule \"pods: path MTU of the underlay\" to chain node-7",
-            "add rule \"pods: path MTU from a pod\" to chain node-7",
-            "add rule \"pods: path MTU of the underlay\" to chain node-7",
+            "add rule \"pods: to the gateway\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add rule \"pods: path MTU from a pod\" to chain pod-7",
+            "add chain overlay-7",
+            "add rule \"pods: path MTU of the underlay\" to chain overlay-7",
+            "add rule \"pods: path MTU of the underlay\" to chain overlay-7",
             "add chain source-7",
             "add rule \"pods: by the underlay\" to chain source-7",
             "add rule \"pods: spoofed source\" to chain source-7",
             "add chain outer-7",
-            "add rule \"pods: the overlay's own\" to chain outer-7",
-            "add rule \"pods: VXLAN from a pod\" to chain outer-7",
-            "add rule \"pods: another overlay's VNI\" to chain outer-7",
             "add rule \"pods: not the overlay's\" to chain outer-7",
-            "add rule \"pods: fragment that hides its VNI\" to chain outer-7",
+            "add rule \"pods: overlay packet\" to chain outer-7",
             "add chain prerouting-7",
-            "add rule \"pods: overlay packet\" to chain prerouting-7",
+            "add rule \"pods: VXLAN\" to chain prerouting-7",
             "add rule \"pods: from a pod\" to chain prerouting-7",
+            "add rule \"pods: from the overlay\" to chain prerouting-7",
             "add rule \"pods: a pod's source\" to chain prerouting-7",
-            "add chain input-7",
-            "add rule \"pods: VXLAN\" to chain input-7",
-            "add rule \"pods: from the network\" to chain input-7",
             "add chain output-7",
-            "add rule \"pods: overlay packet\" to chain output-7",
-            "add chain egress-7",
-            "add rule \"pods: VXLAN\" to chain egress-7",
-            "add rule \"pods: to the gateway\" to chain egress-7",
+            "add rule \"pods: VXLAN\" to chain output-7",
+            "add chain local-7",
+            "add rule \"pods: to a pod\" to chain local-7",
+            "add chain landing-7",
+            "add rule \"pods: VXLAN by NAT\" to chain landing-7",
+            "add rule \"pods: VXLAN by NAT\" to chain landing-7",
+            "add rule \"pods: to the loopback by NAT\" to chain landing-7",
+            "add rule \"pods: to the loopback by NAT\" to chain landing-7",
+            "add chain departing-7",
+            "add rule \"pods: VXLAN by NAT\" to chain departing-7",
+            "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add chain postrouting-7",
             "add rule \"pods: leaves the pod network\" to chain postrouting-7",
             "add rule \"pods: enters the pod network\" to chain postrouting-7",
@@ -165,23 +167,25 @@ fn many_nodes_take_several_messages() {
 fn other_intervals_rebuild_everything() {
     let actions = to_do(&standing(&want(2, CLUSTER)), &want(2, "10.0.0.0/8"));
     assert_eq!(
-        actions[..12],
+        actions[..14],
         [
             "delete chain prerouting-7",
-            "delete chain input-7",
+            "delete chain landing-7",
             "delete chain output-7",
-            "delete chain egress-7",
+            "delete chain local-7",
+            "delete chain departing-7",
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
-            "delete chain node-7",
+            "delete chain path-mtu-7",
+            "delete chain overlay-7",
             "delete chain source-7",
             "delete chain outer-7",
             "delete set vteps-7",
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[12..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[14..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
@@ -189,11 +193,11 @@ fn drift_is_repaired_where_it_is() {
     let want = want(2, CLUSTER);
     type Drift = fn(&mut Observed);
     let cases: [(&str, Drift, &[&str]); 6] = [
-        ("a rule was deleted", |o| drop(o.chains[5].rules.remove(0)), &["flush chain vxlan-7"]),
+        ("a rule was deleted", |o| drop(o.chains[6].rules.remove(0)), &["flush chain vxlan-7"]),
         (
             "a stranger's rule",
             |o| {
-                let rule = o.chains[5].rules[0].clone();
+                let rule = o.chains[6].rules[0].clone();
                 o.chains[2].rules.push(rule);
             },
             &["flush chain output-7"],
@@ -222,7 +226,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let attributes: Vec<Attribute> = want.chains(false)[5]
+    let attributes: Vec<Attribute> = want.chains(false)[6]
         .attributes()
         .into_iter()
         .map(|attribute| match attribute {
@@ -239,7 +243,7 @@ fn a_policy_of_drop_is_drift() {
 fn a_base_chain_in_the_place_of_another_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    observed.chains[5].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
+    observed.chains[6].attributes.extend_from_slice(&bytes(&[Attribute::Nest(CHAIN_HOOK, vec![])]));
     let actions = to_do(&observed, &want);
     assert_eq!(actions[..2], ["delete chain vxlan-7", "add chain vxlan-7"]);
 }
@@ -282,11 +286,24 @@ fn of_two_networks_one_keeps_apart() {
 }
 
 #[test]
-fn without_masquerade_its_chain_goes() {
+fn without_masquerade_its_chains_go() {
     let masked = want(2, CLUSTER);
     let plain = RuleSet { masquerade: Masquerade::Off, ..masked.clone() };
-    let actions = to_do(&standing(&masked), &plain);
-    assert_eq!(actions[..2], ["delete chain postrouting-7", "flush chain node-7"]);
+    let mut actions = to_do(&standing(&masked), &plain);
+    actions.retain(|action| !action.starts_with("add rule"));
+    assert_eq!(
+        actions,
+        [
+            "delete chain landing-7",
+            "delete chain departing-7",
+            "delete chain postrouting-7",
+            "flush chain local-7",
+            "add chain received-7",
+            "add chain input-7",
+            "add chain carried-7",
+            "add chain transit-7",
+        ]
+    );
     assert_eq!(to_do(&standing(&plain), &plain), [""; 0]);
 }
 
@@ -314,13 +331,15 @@ fn the_table_goes_with_its_last_network() {
         actions(&remove(&observed)),
         [
             "delete chain prerouting-7",
-            "delete chain input-7",
+            "delete chain landing-7",
             "delete chain output-7",
-            "delete chain egress-7",
+            "delete chain local-7",
+            "delete chain departing-7",
             "delete chain postrouting-7",
             "delete chain vxlan-7",
             "delete chain pod-7",
-            "delete chain node-7",
+            "delete chain path-mtu-7",
+            "delete chain overlay-7",
             "delete chain source-7",
             "delete chain outer-7",
             "delete set vteps-7",
@@ -343,7 +362,7 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x30\0\x01\0\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
-    let rules = want(2, CLUSTER).chains(false).remove(1).rules;
+    let rules = want(2, CLUSTER).chains(false).remove(2).rules;
     assert!(includes(dump, &rules[0].attributes()));
     assert!(!includes(dump, &rules[1].attributes()));
     let mut accepts = dump.to_vec();

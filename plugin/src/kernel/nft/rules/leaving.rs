@@ -1,49 +1,50 @@
-//! The rules for what goes out: to the underlay, and to the pods' gateway.
+//! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
-use super::super::expression::{
-    Is, Member, Meta, Verdict, compare, jump, meta, notrack, set_meta, verdict,
-};
+use super::super::expression::{Is, Member, Meta, compare, goto, lookup, meta, notrack, set_meta};
 use super::super::names::Names;
-use super::super::objects::{Family, Rule};
-use super::RuleSet;
-use super::matches::{Side, load, octets, of};
+use super::super::objects::{Rule, Set};
+use super::matches::{Side, load, of};
+use super::{Masquerade, RuleSet};
+use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
-    pub(super) fn output(&self) -> Vec<Rule> {
-        vec![self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]])]
+    pub(super) fn output(&self, names: &Names) -> Vec<Rule> {
+        vec![self.rule("VXLAN", [self.overlay_packet(), vec![goto(&names.outer)]])]
     }
 
-    pub(super) fn egress(&self, names: &Names) -> Vec<Rule> {
-        let vxlan = self.rule("VXLAN", [self.to_port(), vec![jump(&names.outer)]]);
-        let gateways = self.gateways.iter().map(|gateway| {
-            let family = Family::of(gateway);
-            let to = vec![load(family, Side::Destination), compare(Is::Equal, &octets(*gateway))];
-            // Most packets fail the comparison, so the family is asked behind it.
-            self.drop("to the gateway", [to, of(family), self.sent_by_pod()])
-        });
-        let mark = self.in_vrf.then(|| {
-            let group = self.overlay_group.to_ne_bytes();
-            let into_overlay = vec![meta(Meta::OutputGroup), compare(Is::Equal, &group)];
-            self.rule("into the overlay", [into_overlay, set_meta(Meta::Priority, &group).into()])
-        });
-        [vxlan].into_iter().chain(mark).chain(gateways).collect()
-    }
-
-    /// VXLAN that leaves this node.
+    /// Outer packets, of the overlay or of a user. What is not tracked is not translated, so that none of
+    /// these goes anywhere else.
     pub(super) fn outer(&self) -> Vec<Rule> {
-        let accept = || vec![verdict(Verdict::Accept)];
-        let to_a_vtep = || {
-            let to = self.vtep(Side::Destination, Member::In);
-            [of(self.underlay_family()), to].concat()
-        };
-        let forwarded = vec![meta(Meta::Input), compare(Is::Different, &[0; 4])];
         vec![
-            self.rule("the overlay's own", [self.made_by_overlay(), accept()]),
-            // No VNI is looked at: a pod has no business with any VTEP.
-            self.drop("VXLAN from a pod", [self.sent_by_pod(), to_a_vtep()]),
-            self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
-            self.drop("not the overlay's", [self.our_vni(Is::Equal), to_a_vtep()]),
-            self.drop("fragment that hides its VNI", [forwarded, to_a_vtep()]),
+            self.drop("not the overlay's", [self.sent_by_user(), self.to_a_vtep()]),
+            self.rule("overlay packet", [vec![notrack()]]),
         ]
     }
+
+    /// What programs of this node send, once its destination is translated: into the pod network, or to
+    /// where they should not.
+    pub(super) fn local(&self) -> Vec<Rule> {
+        let marked = |cluster: Set| {
+            let to = vec![load(cluster.family, Side::Destination)];
+            let to = [to, vec![lookup(Member::In, &cluster.name)]].concat();
+            let mark = set_meta(Meta::Priority, &self.overlay_group.to_ne_bytes()).to_vec();
+            self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
+        };
+        let led_astray = (self.masquerade == Masquerade::Off).then(|| {
+            let which = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
+            self.drop("VXLAN by NAT", which)
+        });
+        self.clusters().map(marked).chain(led_astray).collect()
+    }
+
+    /// By a socket, and not as something for a pod.
+    fn sent_by_user(&self) -> Vec<Attribute> {
+        let unmarked = compare(Is::Different, &self.overlay_group.to_ne_bytes());
+        [by_a_socket(), vec![meta(Meta::Priority), unmarked]].concat()
+    }
+}
+
+/// That a program sends it, at once or wrapped by a device.
+fn by_a_socket() -> Vec<Attribute> {
+    vec![meta(Meta::SocketUser), compare(Is::AtLeast, &[0; 4])]
 }

@@ -1,9 +1,9 @@
 //! What our rules ask of a packet, each as the expressions that go on if it is so.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::super::expression::{
-    Header, Is, Member, Meta, compare, lookup, mask, meta, payload, reverse_path,
+    Header, Is, Member, Meta, compare, destination_type, lookup, mask, meta, payload, reverse_path,
 };
 use super::super::names::Names;
 use super::super::objects::Family;
@@ -12,27 +12,6 @@ use crate::kernel::attribute::Attribute;
 
 /// The bits of a device group but the one that tells pods from the overlay.
 pub(super) const NETWORK: u32 = 0xfeff_ffff;
-
-/// The first bytes of a family's loopback addresses.
-pub(super) struct Loopback {
-    family: Family,
-    bytes: &'static [u8],
-}
-
-/// 127.0.0.0/8 (RFC 1122, section 3.2.1.3) and ::1 (RFC 4291, section 2.5.3).
-pub(super) const LOOPBACKS: [Loopback; 2] = [
-    Loopback { family: Family::V4, bytes: &[127] },
-    Loopback { family: Family::V6, bytes: &Ipv6Addr::LOCALHOST.octets() },
-];
-
-impl Loopback {
-    /// Packets to it. Most fail the comparison, so the family is asked behind it.
-    pub(super) fn packets(&self) -> Vec<Attribute> {
-        let Self { family, bytes } = self;
-        let to = payload(Header::Network, family.destination(), bytes.len() as u32);
-        [vec![to, compare(Is::Equal, bytes)], of(*family)].concat()
-    }
-}
 
 /// Which address of a packet.
 #[derive(Clone, Copy)]
@@ -96,14 +75,21 @@ impl RuleSet {
         group(Meta::InputGroup, NETWORK, Is::Equal, self.group)
     }
 
-    /// In the postrouting hook: wrapped by the overlay device.
-    pub(super) fn made_by_overlay(&self) -> Vec<Attribute> {
-        let family = self.underlay_family();
-        let mark = if self.in_vrf { Meta::Priority } else { Meta::InputGroup };
-        let by = [meta(mark), compare(Is::Equal, &self.overlay_group.to_ne_bytes())];
-        let from = [load(family, Side::Source), compare(Is::Equal, &octets(self.vtep))];
-        [by.to_vec(), of(family), from.to_vec()].concat()
+    /// By the network's overlay.
+    pub(super) fn sent_by_overlay(&self) -> Vec<Attribute> {
+        vec![meta(Meta::InputGroup), compare(Is::Equal, &self.overlay_group.to_ne_bytes())]
     }
+
+    /// To any node's VTEP.
+    pub(super) fn to_a_vtep(&self) -> Vec<Attribute> {
+        [of(self.underlay_family()), self.vtep(Side::Destination, Member::In)].concat()
+    }
+}
+
+/// For what the node itself would receive: its own addresses, broadcasts, multicasts.
+pub(super) fn for_this_node() -> Vec<Attribute> {
+    const RTN_UNICAST: u32 = 1;
+    vec![destination_type(), compare(Is::Different, &RTN_UNICAST.to_ne_bytes())]
 }
 
 /// The way back to the source is not by the device that it came by.

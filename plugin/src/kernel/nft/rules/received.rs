@@ -1,37 +1,100 @@
-//! The rules for what comes in: from the underlay, from pods, and from everything else.
+//! The rules for what comes in, before anything is translated: from the underlay, from pods, and from
+//! everything else.
 
 use super::super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, direction, goto, jump, lookup, meta, notrack,
-    payload, reverse_path, verdict,
+    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
+    reverse_path, verdict,
 };
 use super::super::names::Names;
 use super::super::objects::{Family, Rule, Set};
-use super::matches::{LOOPBACKS, Side, astray, device_name, load, of, too_large};
-use super::{Masquerade, RuleSet};
+use super::RuleSet;
+use super::matches::{Side, astray, device_name, for_this_node, load, octets, of, too_large};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
-    /// Outer packets for this node are not tracked: conntrack would hold an entry per flow of pods for
-    /// nothing, and fill up. What is not tracked is not translated either.
     pub(super) fn prerouting(&self, names: &Names) -> Vec<Rule> {
-        let untracked = vec![notrack(), verdict(Verdict::Accept)];
-        let of_pods = self.clusters().map(|cluster| {
-            let by_others = vec![
-                meta(Meta::InputGroup),
-                compare(Is::Different, &self.overlay_group.to_ne_bytes()),
-            ];
+        let others = self.clusters().map(|cluster| {
             let source =
                 vec![load(cluster.family, Side::Source), lookup(Member::In, &cluster.name)];
             let judged = vec![goto(&names.source)];
-            self.rule("a pod's source", [by_others, of(cluster.family), source, judged])
+            self.rule("a pod's source", [of(cluster.family), source, judged])
         });
         [
-            self.rule("overlay packet", [self.overlay_packet(), self.to_us(), untracked]),
+            self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
             self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
+            self.rule("from the overlay", [self.sent_by_overlay(), vec![goto(&names.overlay)]]),
         ]
         .into_iter()
-        .chain(of_pods)
+        .chain(others)
         .collect()
+    }
+
+    /// VXLAN of whatever sender. That of peers is not tracked: conntrack would hold an entry per flow of
+    /// pods for nothing, and fill up. What is not tracked is not translated either.
+    pub(super) fn vxlan(&self) -> Vec<Rule> {
+        let ours = self.from_peers("overlay packet", self.our_vni(Is::Equal), |accept| {
+            [vec![notrack()], accept].concat()
+        });
+        ours.chain([
+            // No VNI is looked at: a pod has no business with any VTEP.
+            self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
+            self.drop("overlay packet from no VTEP", [self.our_vni(Is::Equal), self.to_a_vtep()]),
+            self.drop("overlay packet to no VTEP", [self.our_vni(Is::Equal), for_this_node()]),
+        ])
+        .collect()
+    }
+
+    /// The same where no conntrack puts fragments together before prerouting: in the input hook, whole
+    /// for IPv4. IPv6 fragments are put together behind it, but what shows no VNI is refused there.
+    pub(super) fn input(&self, names: &Names) -> Vec<Rule> {
+        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.received)]])]
+    }
+
+    pub(super) fn received(&self) -> Vec<Rule> {
+        let others = vec![verdict(Verdict::Accept)];
+        self.from_peers("from a VTEP", Vec::new(), |accept| accept)
+            .chain([
+                self.rule("another overlay's VNI", [self.our_vni(Is::Different), others]),
+                self.drop("from or to no VTEP", [of(self.underlay_family())]),
+            ])
+            .collect()
+    }
+
+    pub(super) fn transit(&self, names: &Names) -> Vec<Rule> {
+        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.carried)]])]
+    }
+
+    /// VXLAN that is sent on. A first fragment may be too short to show its VNI.
+    pub(super) fn carried(&self) -> Vec<Rule> {
+        let others = vec![verdict(Verdict::Accept)];
+        vec![
+            self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
+            self.rule("another overlay's VNI", [self.our_vni(Is::Different), others]),
+            self.drop("not the overlay's", [self.to_a_vtep()]),
+        ]
+    }
+
+    /// One rule for each device of the underlay, and one for a device that leads to the peer now.
+    fn from_peers(
+        &self,
+        why: &str,
+        which: Vec<Attribute>,
+        then: impl Fn(Vec<Attribute>) -> Vec<Attribute>,
+    ) -> impl Iterator<Item = Rule> {
+        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
+        let rule = |by| {
+            let then = then(vec![verdict(Verdict::Accept)]);
+            self.rule(why, [which.clone(), self.to_us(), self.sent_by_peer(), by, then])
+        };
+        let rules: Vec<Rule> = self.by_underlay().chain([leads_back]).map(rule).collect();
+        rules.into_iter()
+    }
+
+    /// That it came by one of the underlay's devices, for each.
+    fn by_underlay(&self) -> impl Iterator<Item = Vec<Attribute>> {
+        let by =
+            |name: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(name))];
+        self.underlay.iter().map(by)
     }
 
     /// What comes from neither a pod nor the overlay, with a source of the pod network.
@@ -42,68 +105,46 @@ impl RuleSet {
         by_devices.chain([self.drop("spoofed source", [astray()])]).collect()
     }
 
-    /// That it came by one of the underlay's devices, for each.
-    fn by_underlay(&self) -> impl Iterator<Item = Vec<Attribute>> {
-        let by =
-            |name: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(name))];
-        self.underlay.iter().map(by)
+    /// What pods of this node send.
+    pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
+        // Most packets fail the comparison, so the family is asked behind it.
+        let loopback = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
+        let mut rules = vec![
+            self.drop("spoofed source", [astray()]),
+            self.drop("to the loopback", [loopback, of(Family::V4)]),
+        ];
+        rules.extend(self.gateways.iter().map(|gateway| {
+            let family = Family::of(gateway);
+            let to = vec![load(family, Side::Destination), compare(Is::Equal, &octets(*gateway))];
+            self.drop("to the gateway", [to, of(family)])
+        }));
+        rules.extend([Family::V4, Family::V6].map(|family| {
+            let judged = vec![goto(&names.path_mtu)];
+            self.rule("path MTU from a pod", [too_large(family), judged])
+        }));
+        rules
     }
 
-    /// What pods of this node send.
-    pub(super) fn pod(&self) -> Vec<Rule> {
+    /// Whom a pod tells what a path carries: other pods, and no node.
+    pub(super) fn path_mtu(&self) -> Vec<Rule> {
         let to_no_pod = [Family::V4, Family::V6].map(|family| {
             let to = self.outside(family, family.destination(), Header::Network);
-            self.drop("path MTU to no pod", [too_large(family), to])
+            self.drop("path MTU to no pod", [of(family), to])
         });
-        let loopbacks = LOOPBACKS.map(|to| self.drop("to the loopback", [to.packets()]));
-        [self.drop("spoofed source", [astray()])]
-            .into_iter()
-            .chain(loopbacks)
-            .chain(to_no_pod)
-            .collect()
+        let to_node = self.drop("path MTU to the node", [for_this_node()]);
+        to_no_pod.into_iter().chain([to_node]).collect()
     }
 
-    pub(super) fn input(&self, names: &Names) -> Vec<Rule> {
-        vec![
-            self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
-            self.rule("from the network", [self.sent_by_network(), vec![goto(&names.node)]]),
-        ]
-    }
-
-    /// VXLAN that this node receives.
-    pub(super) fn vxlan(&self) -> Vec<Rule> {
-        let accept = || vec![verdict(Verdict::Accept)];
-        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
-        let by_devices = self
-            .by_underlay()
-            .map(|by| self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), by, accept()]));
-        by_devices
-            .chain([
-                self.rule("from a VTEP", [self.to_us(), self.sent_by_peer(), leads_back, accept()]),
-                self.rule("another overlay's VNI", [self.our_vni(Is::Different), accept()]),
-                self.drop("from or to no VTEP", [of(self.underlay_family())]),
-            ])
-            .collect()
-    }
-
-    /// What pods, of this node or of others, send to this one.
-    pub(super) fn node(&self) -> Vec<Rule> {
-        // Behind NAT, answers of pods to what came from the loopback are for it, too.
-        let translated = (self.masquerade != Masquerade::Off).then(|| {
-            LOOPBACKS.map(|loopback| {
-                let first = vec![direction(), compare(Is::Equal, &[0])];
-                self.drop("to the loopback by NAT", [loopback.packets(), first])
+    /// What pods and nodes behind the overlay send.
+    pub(super) fn overlay(&self) -> Vec<Rule> {
+        [Family::V4, Family::V6]
+            .map(|family| {
+                // The header of what was too large stands behind eight bytes of ICMP.
+                let about = self.outside(family, 8 + family.destination(), Header::Transport);
+                let parts = [too_large(family), about, for_this_node()];
+                self.drop("path MTU of the underlay", parts)
             })
-        });
-        let path_mtu = [Family::V4, Family::V6].into_iter().flat_map(|family| {
-            // The header of what was too large stands behind eight bytes of ICMP.
-            let about = self.outside(family, 8 + family.destination(), Header::Transport);
-            [
-                self.drop("path MTU from a pod", [too_large(family), self.sent_by_pod()]),
-                self.drop("path MTU of the underlay", [too_large(family), about]),
-            ]
-        });
-        translated.into_iter().flatten().chain(path_mtu).collect()
+            .into()
     }
 
     /// An address in the packet is not of the pod network.

@@ -1,6 +1,6 @@
 use super::super::expression::{
-    Header, Member, compare, jump, lookup, mask, masquerade, meta, notrack, payload, reverse_path,
-    set_meta,
+    Direction, Header, Member, Tracked, compare, destination_type, goto, jump, lookup, mask,
+    masquerade, meta, notrack, payload, reverse_path, set_meta, tracked,
 };
 use super::*;
 
@@ -14,7 +14,6 @@ fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
         vtep: vteps[0].parse().unwrap(),
         vteps: vteps.iter().map(|vtep| vtep.parse().unwrap()).collect(),
         underlay: vec!["eth0".into(), "eth1".into()],
-        in_vrf: false,
         gateways: vec!["169.254.1.1".parse().unwrap(), "fe80::1".parse().unwrap()],
         cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         masquerade: Masquerade::On,
@@ -34,77 +33,72 @@ fn outline(want: &RuleSet, in_company: bool) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn each_chain_is_there_for_a_reason() {
+    let ours = "overlay packet";
     let always = [
         (
             "vxlan-7",
             &[
-                "from a VTEP",
-                "from a VTEP",
-                "from a VTEP",
-                "another overlay's VNI",
-                "from or to no VTEP",
+                ours,
+                ours,
+                ours,
+                "VXLAN from a pod",
+                "overlay packet from no VTEP",
+                "overlay packet to no VTEP",
             ][..],
         ),
+        ("path-mtu-7", &["path MTU to no pod", "path MTU to no pod", "path MTU to the node"]),
         (
             "pod-7",
             &[
                 "spoofed source",
                 "to the loopback",
-                "to the loopback",
-                "path MTU to no pod",
-                "path MTU to no pod",
+                "to the gateway",
+                "to the gateway",
+                "path MTU from a pod",
+                "path MTU from a pod",
             ],
         ),
-        (
-            "node-7",
-            &[
-                "to the loopback by NAT",
-                "to the loopback by NAT",
-                "path MTU from a pod",
-                "path MTU of the underlay",
-                "path MTU from a pod",
-                "path MTU of the underlay",
-            ],
-        ),
+        ("overlay-7", &["path MTU of the underlay", "path MTU of the underlay"]),
         ("source-7", &["by the underlay", "by the underlay", "spoofed source"]),
+        ("outer-7", &["not the overlay's", ours]),
         (
-            "outer-7",
-            &[
-                "the overlay's own",
-                "VXLAN from a pod",
-                "another overlay's VNI",
-                "not the overlay's",
-                "fragment that hides its VNI",
-            ],
+            "prerouting-7",
+            &["VXLAN", "from a pod", "from the overlay", "a pod's source", "a pod's source"],
         ),
-        ("prerouting-7", &["overlay packet", "from a pod", "a pod's source", "a pod's source"]),
-        ("input-7", &["VXLAN", "from the network"]),
+        ("output-7", &["VXLAN"]),
     ];
-    let forward: (&str, &[&str]) = ("forward-7", &["to another network", "from another network"]);
-    let leaving: [(&str, &[&str]); 2] = [
-        ("output-7", &["overlay packet"]),
-        ("egress-7", &["VXLAN", "to the gateway", "to the gateway"]),
+    type Outline<'a> = (&'a str, &'a [&'a str]);
+    let (peer, pod, nat) = ("from a VTEP", "to a pod", "VXLAN by NAT");
+    let plain: [Outline<'_>; 5] = [
+        ("local-7", &[pod, pod, nat]),
+        ("received-7", &[peer, peer, peer, "another overlay's VNI", "from or to no VTEP"]),
+        ("input-7", &["VXLAN"]),
+        ("carried-7", &["VXLAN from a pod", "another overlay's VNI", "not the overlay's"]),
+        ("transit-7", &["VXLAN"]),
     ];
+    let forward: [Outline<'_>; 1] =
+        [("forward-7", &["to another network", "from another network"])];
+    let local: [Outline<'_>; 1] = [("local-7", &[pod, pod])];
+    let loopback = "to the loopback by NAT";
     let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
-    let nat: (&str, &[&str]) = ("postrouting-7", &[leaves, enters, leaves, enters]);
-    for (vteps, masquerade, in_company) in [
-        (V4, Masquerade::On, false),
-        (V4, Masquerade::SparesNodes, true),
-        (V4, Masquerade::Off, false),
-        (V6, Masquerade::On, false),
-        (V6, Masquerade::Off, true),
+    let masked: [Outline<'_>; 3] = [
+        ("landing-7", &[nat, nat, loopback, loopback]),
+        ("departing-7", &[nat, nat]),
+        ("postrouting-7", &[leaves, enters, leaves, enters]),
+    ];
+    for (vteps, masquerade, in_company, then) in [
+        (V4, Masquerade::On, false, [&local[..], &masked].concat()),
+        (V6, Masquerade::SparesNodes, true, [&local[..], &forward, &masked].concat()),
+        (V4, Masquerade::Off, false, plain.to_vec()),
+        (V6, Masquerade::Off, true, [&plain[..], &forward].concat()),
     ] {
         let want = RuleSet { masquerade, ..rule_set(vteps, DUAL) };
-        let then = in_company.then_some(forward).into_iter().chain(leaving);
-        let then = then.chain((masquerade != Masquerade::Off).then_some(nat));
         let expected: Vec<_> = always
             .iter()
-            .copied()
-            .chain(then)
+            .chain(&then)
             .map(|(chain, rules)| {
-                let here = |why: &&&str| masquerade != Masquerade::Off || !why.ends_with("by NAT");
                 let comment = |why: &&str| format!("pods: {why}");
-                (chain.to_owned(), rules.iter().filter(here).map(comment).collect::<Vec<_>>())
+                ((*chain).to_owned(), rules.iter().map(comment).collect::<Vec<_>>())
             })
             .collect();
         assert_eq!(outline(&want, in_company), expected, "{vteps:?} {masquerade:?} {in_company}");
@@ -123,7 +117,8 @@ fn a_family_takes_a_set_and_masquerading_two_rules() {
         let names: Vec<String> = want.sets().into_iter().map(|set| set.name).collect();
         assert_eq!(names, sets, "{masquerade:?} {cidrs:?}");
         let is_nat = |chain: &Chain| chain.base.is_some_and(|base| base.kind == ChainType::Nat);
-        let nat = want.chains(false).into_iter().find(is_nat);
+        let named = |chain: &Chain| chain.name == "postrouting-7" && is_nat(chain);
+        let nat = want.chains(false).into_iter().find(named);
         assert_eq!(nat.map_or(0, |chain| chain.rules.len()), rules, "{masquerade:?} {cidrs:?}");
     }
 }
@@ -159,75 +154,101 @@ fn our_vni(is: Is) -> [Attribute; 2] {
     [payload(Header::Transport, 12, 4), compare(is, &[0, 0, 7, 0])]
 }
 
-#[test]
-fn what_is_received_reads_as_documented() {
-    let want = rule_set(V4, DUAL);
-    let prerouting = chain(&want, "prerouting-7");
-    assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
-    let untracked = [notrack(), verdict(Verdict::Accept)];
-    assert_eq!(
-        prerouting.rules[0].expressions,
-        [&to_port()[..], &our_vni(Is::Equal), &to_us(), &untracked].concat()
-    );
-
-    let input = chain(&want, "input-7");
-    assert_eq!(hook(&input), Some((Hook::Input, 300)), "behind destination NAT and IPVS");
-    assert_eq!(input.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
-
-    let received = chain(&want, "vxlan-7");
-    assert_eq!(hook(&received), None);
-    let from_a_peer = [
+fn from_a_peer() -> [Attribute; 3] {
+    [
         payload(Header::Network, 12, 4),
         compare(Is::Different, &[192, 168, 50, 1]),
         lookup(Member::In, "vteps-7"),
-    ];
-    for (rule, device) in received.rules.iter().zip([b"eth0", b"eth1"]) {
-        let mut name = [0; 16];
-        name[..4].copy_from_slice(device);
-        let by = [meta(Meta::InputName), compare(Is::Equal, &name), verdict(Verdict::Accept)];
-        assert_eq!(rule.expressions, [&to_us()[..], &from_a_peer, &by].concat());
-    }
-    let leads_back = [reverse_path(), compare(Is::Different, &[0; 4]), verdict(Verdict::Accept)];
-    assert_eq!(received.rules[2].expressions, [&to_us()[..], &from_a_peer, &leads_back].concat());
+    ]
 }
 
 #[test]
-fn what_leaves_reads_as_documented() {
-    let want = rule_set(V4, DUAL);
-    let egress = chain(&want, "egress-7");
-    assert_eq!(hook(&egress), Some((Hook::Postrouting, 99)), "before source NAT");
-    assert_eq!(egress.rules[0].expressions, [&to_port()[..], &[jump("outer-7")]].concat());
-    let outer = chain(&want, "outer-7");
-    let ours = [
-        meta(Meta::InputGroup),
-        compare(Is::Equal, &0x6700_0007_u32.to_ne_bytes()),
-        meta(Meta::Family),
-        compare(Is::Equal, &[2]),
-        payload(Header::Network, 12, 4),
-        compare(Is::Equal, &[192, 168, 50, 1]),
-        verdict(Verdict::Accept),
-    ];
-    assert_eq!(outer.rules[0].expressions, ours);
-    let to_a_vtep = [
+fn what_is_received_reads_as_documented() {
+    let want = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
+    let prerouting = chain(&want, "prerouting-7");
+    assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
+    assert_eq!(prerouting.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
+    let input = chain(&want, "input-7");
+    assert_eq!(hook(&input), Some((Hook::Input, 300)), "behind destination NAT and IPVS");
+    assert_eq!(input.rules[0].expressions, [&to_port()[..], &[goto("received-7")]].concat());
+
+    let accept = verdict(Verdict::Accept);
+    let (vxlan, received) = (chain(&want, "vxlan-7"), chain(&want, "received-7"));
+    assert_eq!((hook(&vxlan), hook(&received)), (None, None));
+    let named = |device: &[u8]| {
+        let mut name = [0; 16];
+        name[..4].copy_from_slice(device);
+        [meta(Meta::InputName), compare(Is::Equal, &name)]
+    };
+    let leads_back = [reverse_path(), compare(Is::Different, &[0; 4])];
+    for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
+        let from = [&to_us()[..], &from_a_peer(), &by].concat();
+        let untracked = [notrack(), accept.clone()];
+        assert_eq!(
+            vxlan.rules[n].expressions,
+            [&our_vni(Is::Equal)[..], &from, &untracked].concat()
+        );
+        assert_eq!(received.rules[n].expressions, [&from[..], &[accept.clone()]].concat());
+    }
+    let for_this_node =
+        [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes()), verdict(Verdict::Drop)];
+    let to_no_vtep = &vxlan.rules[5].expressions;
+    assert_eq!(*to_no_vtep, [&our_vni(Is::Equal)[..], &for_this_node].concat());
+}
+
+fn to_a_vtep() -> [Attribute; 4] {
+    [
         meta(Meta::Family),
         compare(Is::Equal, &[2]),
         payload(Header::Network, 16, 4),
         lookup(Member::In, "vteps-7"),
-        verdict(Verdict::Drop),
-    ];
-    assert_eq!(outer.rules[3].expressions, [&our_vni(Is::Equal)[..], &to_a_vtep].concat());
+    ]
 }
 
-/// There the kernel names the VRF as the device that an outer packet came by.
 #[test]
-fn in_a_vrf_the_overlays_packets_have_a_mark() {
-    let want = RuleSet { in_vrf: true, ..rule_set(V4, DUAL) };
+fn what_users_send_reads_as_documented() {
+    let want = rule_set(V4, DUAL);
     let group = 0x6700_0007_u32.to_ne_bytes();
-    let into_overlay = [meta(Meta::OutputGroup), compare(Is::Equal, &group)];
-    let marked = set_meta(Meta::Priority, &group);
-    assert_eq!(chain(&want, "egress-7").rules[1].expressions, [into_overlay, marked].concat());
-    let ours = &chain(&want, "outer-7").rules[0].expressions;
-    assert_eq!(ours[..2], [meta(Meta::Priority), compare(Is::Equal, &group)]);
+    let by_a_socket = [meta(Meta::SocketUser), compare(Is::AtLeast, &[0; 4])];
+    let local = chain(&want, "local-7");
+    assert_eq!(hook(&local), Some((Hook::Output, 300)), "behind destination NAT");
+    let to_a_pod = [
+        meta(Meta::Family),
+        compare(Is::Equal, &[2]),
+        payload(Header::Network, 16, 4),
+        lookup(Member::In, "cluster4-7"),
+    ];
+    assert_eq!(
+        local.rules[0].expressions,
+        [&by_a_socket[..], &to_a_pod, &set_meta(Meta::Priority, &group)].concat()
+    );
+    let unmarked = [meta(Meta::Priority), compare(Is::Different, &group)];
+    let outer = chain(&want, "outer-7");
+    assert_eq!(
+        outer.rules[0].expressions,
+        [&by_a_socket[..], &unmarked, &to_a_vtep(), &[verdict(Verdict::Drop)]].concat()
+    );
+    assert_eq!(outer.rules[1].expressions, [notrack()]);
+}
+
+#[test]
+fn what_nat_leads_astray_reads_as_documented() {
+    let want = rule_set(V4, DUAL);
+    let (landing, departing) = (chain(&want, "landing-7"), chain(&want, "departing-7"));
+    assert_eq!(hook(&landing), Some((Hook::Input, 100)));
+    assert_eq!(hook(&departing), Some((Hook::Postrouting, 99)), "before source NAT");
+    let drop = [verdict(Verdict::Drop)];
+    let by_nat =
+        [tracked(Tracked::Status), mask(&32_u32.to_ne_bytes()), compare(Is::Different, &[0; 4])];
+    let by_ipvs = [
+        tracked(Tracked::DestinationPort(Direction::Original)),
+        compare(Is::Different, &[0x12, 0xb5]),
+    ];
+    for (n, how) in [&by_nat[..], &by_ipvs].into_iter().enumerate() {
+        assert_eq!(landing.rules[n].expressions, [&to_port()[..], how, &drop].concat());
+        let departing = &departing.rules[n].expressions;
+        assert_eq!(*departing, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
+    }
 }
 
 #[test]
