@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use flatnet_conf::{NetworkConf, Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
-use crate::attachment::gateway;
+use crate::attachment::GATEWAY_V4;
 use crate::identity::{
     overlay_group, overlay_name, route_metric, unreachable_metric, veth_group, vtep_mac,
 };
@@ -141,7 +141,7 @@ pub fn rules(
         vtep: node.vtep,
         vteps: file.nodes.iter().map(|node| node.vtep).collect(),
         underlay: underlay.iter().cloned().collect(),
-        gateways: vec![gateway(true), gateway(false)],
+        gateway: GATEWAY_V4,
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,
     }

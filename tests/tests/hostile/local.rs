@@ -1,6 +1,7 @@
 //! VXLAN from a user of the node who needs no privilege for it: an ordinary UDP socket.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use flatnet_tests::frame::vxlan;
 use flatnet_tests::netns::Netns;
@@ -11,6 +12,8 @@ use crate::scene::Scene;
 use crate::tally::Tally;
 use crate::translated::{scene, second, ways};
 use crate::vxlan::{VXLAN, inner_frame};
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everywhere a node could listen: by itself, and through the Services of [`scene`]; and the number
 /// of the node that it is.
@@ -93,5 +96,45 @@ fn other_datagrams_of_a_user_pass() {
         let token = Token::new();
         send(&a.netns, (b.vtep, port).into(), &payload(token));
         sink.until(token);
+    }
+}
+
+/// Straight and through a Service, by UDP and by TCP: what they send is wrapped with their sockets.
+#[test]
+fn programs_of_a_node_reach_pods_of_other_nodes() {
+    for masquerade in [false, true] {
+        let scene = Scene::with(false, json!(masquerade));
+        let node = &scene.node().netns;
+        let target = &scene.target;
+        node.exec("nft add table inet kube-proxy");
+        node.exec("nft add chain inet kube-proxy o { type nat hook output priority -100 ; }");
+        node.exec("nft add chain inet kube-proxy p { type nat hook postrouting priority 100 ; }");
+        let services: [IpAddr; 2] = [[10, 96, 0, 7].into(), "fd00:96::7".parse().expect("v6")];
+        node.exec("ip route add 10.96.0.0/16 dev under0");
+        node.exec("ip route add fd00:96::/64 dev under0");
+        for (service, to) in services.into_iter().zip(target.addresses()) {
+            let (family, shown) = match to {
+                IpAddr::V4(_) => ("ip", format!("{to}:5353")),
+                IpAddr::V6(_) => ("ip6", format!("[{to}]:5353")),
+            };
+            for protocol in ["udp", "tcp"] {
+                node.exec(&format!(
+                    "nft add rule inet kube-proxy o {family} daddr {service} {protocol} dport 53 \
+                     dnat {family} to {shown}"
+                ));
+            }
+            node.exec(&format!("nft add rule inet kube-proxy p {family} daddr {to} masquerade"));
+            for (address, port) in [(to, 5353), (service, 53)] {
+                let sink = Sink::udp(&target.netns, to.is_ipv4(), 5353);
+                let token = Token::new();
+                send(node, (address, port).into(), &token.payload());
+                sink.until(token);
+                let listener = target.netns.run(|| TcpListener::bind((to, 5353))).expect("listen");
+                let connect = || TcpStream::connect_timeout(&(address, port).into(), PATIENCE);
+                let stream = node.run(connect);
+                let _stream = stream.unwrap_or_else(|e| panic!("{address}, {masquerade}: {e}"));
+                listener.accept().expect("a connection");
+            }
+        }
     }
 }

@@ -98,7 +98,11 @@ fn packets(
     payload: &[u8],
 ) -> Vec<Vec<u8>> {
     let message = vxlan(node.network.vni, &inner_frame(node, inner, payload));
-    shapes(&udp((from, 50_000).into(), to, &message)).swap_remove(kind)
+    let from = (from, 50_000).into();
+    // What begins a connection may look like anything.
+    let opening =
+        [vec![udp(from, to, b"open")], vec![udp(from, to, &vxlan(99, &[0; 64]))]].concat();
+    [opening, shapes(&udp(from, to, &message)).swap_remove(kind)].concat()
 }
 
 fn kinds(v6: bool) -> usize {

@@ -19,7 +19,6 @@ pub(super) struct Names {
     pub(super) departing: String,
     pub(super) source: String,
     pub(super) vxlan: String,
-    pub(super) outer: String,
     pub(super) vteps: String,
     pub(super) cluster4: String,
     pub(super) cluster6: String,
@@ -44,7 +43,6 @@ impl Names {
             departing: format!("departing-{vni}"),
             source: format!("source-{vni}"),
             vxlan: format!("vxlan-{vni}"),
-            outer: format!("outer-{vni}"),
             vteps: format!("vteps-{vni}"),
             cluster4: format!("cluster4-{vni}"),
             cluster6: format!("cluster6-{vni}"),
@@ -62,7 +60,7 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 17] {
+    pub(super) fn chains(&self) -> [&str; 16] {
         [
             &self.prerouting,
             &self.input,
@@ -80,7 +78,6 @@ impl Names {
             &self.source,
             &self.received,
             &self.carried,
-            &self.outer,
         ]
     }
 

@@ -14,9 +14,7 @@
 //! }
 //! chain pod-4096 {
 //!   fib saddr . iif oif missing drop
-//!   ip daddr 127.0.0.0/8 drop
-//!   ip daddr 169.254.1.1 drop
-//!   ip6 daddr fe80::1 drop
+//!   ip daddr 127.0.0.0/8 drop                                           # without ipMasq
 //!   icmp type destination-unreachable icmp code frag-needed goto path-mtu-4096
 //!   icmpv6 type packet-too-big goto path-mtu-4096
 //! }
@@ -45,10 +43,6 @@
 //!   @th,96,32 != V accept
 //!   ip daddr @vteps-4096 drop
 //! }
-//! chain outer-4096 {
-//!   meta skuid >= 0 meta priority != O ip daddr @vteps-4096 drop
-//!   notrack
-//! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   udp dport 4789 jump vxlan-4096
 //!   iifgroup P goto pod-4096
@@ -66,13 +60,15 @@
 //! }
 //! chain transit-4096 { type filter hook forward priority raw;           # without ipMasq
 //!   udp dport 4789 goto carried-4096
+//!   ip daddr 169.254.1.1 iifgroup P drop
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
 //!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
-//!   udp dport 4789 @th,96,32 V goto outer-4096
+//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V ip daddr @vteps-4096 drop
+//!   udp dport 4789 @th,96,32 V notrack
 //! }
 //! chain local-4096 { type filter hook output priority 300;
 //!   meta skuid >= 0 ip daddr @cluster4-4096 meta priority set O         # and so for ip6
@@ -82,6 +78,7 @@
 //! chain departing-4096 { type nat hook postrouting priority srcnat - 1; # with ipMasq
 //!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop
 //!   udp dport 4789 ip daddr @vteps-4096 ct original proto-dst != 4789 drop
+//!   ip daddr 169.254.1.1 iifgroup P drop
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -167,7 +164,7 @@ mod nat;
 mod received;
 mod translated;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
@@ -205,8 +202,8 @@ pub struct RuleSet {
     pub vteps: Vec<IpAddr>,
     /// The devices by which packets of other nodes come in, by name.
     pub underlay: Vec<String>,
-    /// The pods' gateways, which no device has.
-    pub gateways: Vec<IpAddr>,
+    /// The pods' IPv4 gateway, which no device has.
+    pub gateway: Ipv4Addr,
     /// The pod network, of both families.
     pub cluster_cidrs: Vec<IpNetwork>,
     /// What takes the node's address.
@@ -254,9 +251,8 @@ impl RuleSet {
             led_to(&names.pod, self.pod(&names)),
             led_to(&names.overlay, self.overlay()),
             led_to(&names.source, self.source()),
-            led_to(&names.outer, self.outer()),
             raw(&names.prerouting, Hook::Prerouting, self.prerouting(&names)),
-            raw(&names.output, Hook::Output, self.output(&names)),
+            raw(&names.output, Hook::Output, self.output()),
             base(&names.local, filter, Hook::Output, PRIORITY_LAST, self.local()),
         ];
         if !masquerades {

@@ -141,7 +141,7 @@ fn rule_sets(vni: u32) -> impl Strategy<Value = RuleSet> {
                 vteps: vteps.into_iter().map(vtep).collect(),
                 cluster_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
                 underlay: devices,
-                gateways: vec![[169, 254, 1, 1].into()],
+                gateway: [169, 254, 1, 1].into(),
                 masquerade,
             }
         },

@@ -1,23 +1,19 @@
 //! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
-use super::super::expression::{Is, Member, Meta, compare, goto, lookup, meta, notrack, set_meta};
-use super::super::names::Names;
+use super::super::expression::{Is, Member, Meta, compare, lookup, meta, notrack, set_meta};
 use super::super::objects::{Rule, Set};
 use super::matches::{Side, load, of};
 use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
-    pub(super) fn output(&self, names: &Names) -> Vec<Rule> {
-        vec![self.rule("VXLAN", [self.overlay_packet(), vec![goto(&names.outer)]])]
-    }
-
     /// Outer packets, of the overlay or of a user. What is not tracked is not translated, so that none of
     /// these goes anywhere else.
-    pub(super) fn outer(&self) -> Vec<Rule> {
+    pub(super) fn output(&self) -> Vec<Rule> {
+        let by_user = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
         vec![
-            self.drop("not the overlay's", [self.sent_by_user(), self.to_a_vtep()]),
-            self.rule("overlay packet", [vec![notrack()]]),
+            self.drop("not the overlay's", by_user),
+            self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]]),
         ]
     }
 

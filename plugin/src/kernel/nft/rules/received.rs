@@ -7,8 +7,8 @@ use super::super::expression::{
 };
 use super::super::names::Names;
 use super::super::objects::{Family, Rule, Set};
-use super::RuleSet;
-use super::matches::{Side, astray, device_name, for_this_node, load, octets, of, too_large};
+use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
+use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
@@ -61,7 +61,15 @@ impl RuleSet {
     }
 
     pub(super) fn transit(&self, names: &Names) -> Vec<Rule> {
-        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.carried)]])]
+        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.carried)]]), self.to_gateway()]
+    }
+
+    /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
+    pub(super) fn to_gateway(&self) -> Rule {
+        // Most packets fail the comparison, so the family is asked behind it.
+        let to =
+            vec![load(Family::V4, Side::Destination), compare(Is::Equal, &self.gateway.octets())];
+        self.drop("to the gateway", [to, of(Family::V4), self.sent_by_pod()])
     }
 
     /// VXLAN that is sent on. A first fragment may be too short to show its VNI.
@@ -105,55 +113,50 @@ impl RuleSet {
         by_devices.chain([self.drop("spoofed source", [astray()])]).collect()
     }
 
-    /// What pods of this node send.
+    /// What pods of this node send. With `ipMasq` the loopback is guarded by `landing`.
     pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
-        // Most packets fail the comparison, so the family is asked behind it.
-        let loopback = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
-        let mut rules = vec![
-            self.drop("spoofed source", [astray()]),
-            self.drop("to the loopback", [loopback, of(Family::V4)]),
-        ];
-        rules.extend(self.gateways.iter().map(|gateway| {
-            let family = Family::of(gateway);
-            let to = vec![load(family, Side::Destination), compare(Is::Equal, &octets(*gateway))];
-            self.drop("to the gateway", [to, of(family)])
-        }));
-        rules.extend([Family::V4, Family::V6].map(|family| {
+        let loopback = (self.masquerade == Masquerade::Off).then(|| {
+            // Most packets fail the comparison, so the family is asked behind it.
+            let to = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
+            self.drop("to the loopback", [to, of(Family::V4)])
+        });
+        let path_mtu = self.clusters().map(|cluster| {
             let judged = vec![goto(&names.path_mtu)];
-            self.rule("path MTU from a pod", [too_large(family), judged])
-        }));
-        rules
+            self.rule("path MTU from a pod", [too_large(cluster.family), judged])
+        });
+        [self.drop("spoofed source", [astray()])]
+            .into_iter()
+            .chain(loopback)
+            .chain(path_mtu)
+            .collect()
     }
 
     /// Whom a pod tells what a path carries: other pods, and no node.
     pub(super) fn path_mtu(&self) -> Vec<Rule> {
-        let to_no_pod = [Family::V4, Family::V6].map(|family| {
-            let to = self.outside(family, family.destination(), Header::Network);
+        let to_no_pod = self.clusters().map(|cluster| {
+            let family = cluster.family;
+            let to = outside(&cluster, family.destination(), Header::Network);
             self.drop("path MTU to no pod", [of(family), to])
         });
-        let to_node = self.drop("path MTU to the node", [for_this_node()]);
-        to_no_pod.into_iter().chain([to_node]).collect()
+        to_no_pod.chain([self.drop("path MTU to the node", [for_this_node()])]).collect()
     }
 
     /// What pods and nodes behind the overlay send.
     pub(super) fn overlay(&self) -> Vec<Rule> {
-        [Family::V4, Family::V6]
-            .map(|family| {
+        self.clusters()
+            .map(|cluster| {
                 // The header of what was too large stands behind eight bytes of ICMP.
-                let about = self.outside(family, 8 + family.destination(), Header::Transport);
-                let parts = [too_large(family), about, for_this_node()];
+                let offset = 8 + cluster.family.destination();
+                let about = outside(&cluster, offset, Header::Transport);
+                let parts = [too_large(cluster.family), about, for_this_node()];
                 self.drop("path MTU of the underlay", parts)
             })
-            .into()
+            .collect()
     }
+}
 
-    /// An address in the packet is not of the pod network.
-    fn outside(&self, family: Family, offset: u32, header: Header) -> Vec<Attribute> {
-        let cluster = self.clusters().find(|cluster| cluster.family == family);
-        let is_outside = |cluster: Set| {
-            let address = payload(header, offset, family.length());
-            vec![address, lookup(Member::NotIn, &cluster.name)]
-        };
-        cluster.map(is_outside).unwrap_or_default()
-    }
+/// An address in the packet is not of the pod network.
+fn outside(cluster: &Set, offset: u32, header: Header) -> Vec<Attribute> {
+    let address = payload(header, offset, cluster.family.length());
+    vec![address, lookup(Member::NotIn, &cluster.name)]
 }

@@ -23,7 +23,7 @@ impl RuleSet {
 
     /// Sent on or sent by this node, before it takes this node's address.
     pub(super) fn departing(&self) -> Vec<Rule> {
-        self.led_astray(|| self.to_a_vtep()).into()
+        self.led_astray(|| self.to_a_vtep()).into_iter().chain([self.to_gateway()]).collect()
     }
 
     /// To the overlay's port only since it was translated, by NAT or, where the connection was not, by IPVS.
