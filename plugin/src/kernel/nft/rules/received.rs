@@ -32,7 +32,7 @@ impl RuleSet {
     /// VXLAN of whatever sender. That of peers is not tracked: conntrack would hold an entry per flow of
     /// pods for nothing, and fill up. What is not tracked is not translated either.
     pub(super) fn vxlan(&self) -> Vec<Rule> {
-        let ours = self.from_peers("overlay packet", self.our_vni(Is::Equal), |accept| {
+        let ours = self.of_peers("overlay packet", self.our_vni(Is::Equal), |accept| {
             [vec![notrack()], accept].concat()
         });
         ours.chain([
@@ -52,7 +52,7 @@ impl RuleSet {
 
     pub(super) fn received(&self) -> Vec<Rule> {
         let others = vec![verdict(Verdict::Accept)];
-        self.from_peers("from a VTEP", Vec::new(), |accept| accept)
+        self.of_peers("from a VTEP", Vec::new(), |accept| accept)
             .chain([
                 self.rule("another overlay's VNI", [self.our_vni(Is::Different), others]),
                 self.drop("from or to no VTEP", [of(self.underlay_family())]),
@@ -83,7 +83,7 @@ impl RuleSet {
     }
 
     /// One rule for each device of the underlay, and one for a device that leads to the peer now.
-    fn from_peers(
+    fn of_peers(
         &self,
         why: &str,
         which: Vec<Attribute>,

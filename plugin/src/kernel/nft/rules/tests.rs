@@ -183,7 +183,10 @@ fn what_is_received_reads_as_documented() {
             vxlan.rules[n].expressions,
             [&our_vni(Is::Equal)[..], &from, &untracked].concat()
         );
-        assert_eq!(received.rules[n].expressions, [&from[..], &[accept.clone()]].concat());
+        assert_eq!(
+            received.rules[n].expressions,
+            [&from[..], std::slice::from_ref(&accept)].concat()
+        );
     }
     let for_this_node =
         [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes()), verdict(Verdict::Drop)];
