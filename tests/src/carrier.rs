@@ -71,6 +71,9 @@ impl Carrier {
                     host.exec(&format!("ip link set {end} master bond0"));
                 }
                 up(host, "bond0");
+                // Which end it takes first is chance; the bridge forwards for either only once it is up.
+                host.exec(&format!("ip link set bond0 type bond primary {UNDERLAY}"));
+                kernel::wait_until_up(underlay, &format!("{name}-2"));
                 host.exec("ip link add link bond0 name bond0.50 type vlan id 50");
             }
             Self::WireGuard => wireguard(host, address),
