@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::netns::Netns;
 
 /// How long a probe waits for an answer before it calls it lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two packets of a `Flow`.
 const PACE: Duration = Duration::from_millis(2);
 
