@@ -94,6 +94,14 @@ impl Family {
     }
 }
 
+/// An address as it stands in a packet or a set.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 /// An element of a set. An interval is two: its first address, and the one after its last with
 /// `end`; one that reaches the top of the address space has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,11 +112,7 @@ pub(super) struct Element {
 
 impl Element {
     fn attribute(self) -> Attribute {
-        let key = match self.key {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let mut inner = vec![Attribute::Nest(1, vec![Attribute::Value(1, key)])];
+        let mut inner = vec![Attribute::Nest(1, vec![Attribute::Value(1, octets(self.key))])];
         if self.end {
             inner.push(Attribute::number(3, 1)); // NFT_SET_ELEM_INTERVAL_END
         }

@@ -1,12 +1,10 @@
 //! What our rules ask of a packet, each as the expressions that go on if it is so.
 
-use std::net::IpAddr;
-
 use super::super::expression::{
     Header, Is, Member, Meta, compare, destination_type, lookup, mask, meta, payload, reverse_path,
 };
 use super::super::names::Names;
-use super::super::objects::Family;
+use super::super::objects::{Family, octets};
 use super::RuleSet;
 use crate::kernel::attribute::Attribute;
 
@@ -140,14 +138,6 @@ pub(super) fn load(family: Family, side: Side) -> Attribute {
         Side::Destination => family.destination(),
     };
     payload(Header::Network, offset, family.length())
-}
-
-/// An address as it stands in a packet.
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 /// A device's name as the kernel compares it.
