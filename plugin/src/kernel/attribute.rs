@@ -104,6 +104,16 @@ fn equals(have: &[u8], wanted: &Attribute) -> bool {
     }
 }
 
+/// Attributes as the kernel sends them, each with its number: for the tests of what reads them.
+#[cfg(test)]
+pub(super) fn encoded(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in attributes {
+        Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -222,25 +222,14 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::Attribute;
+    use crate::kernel::attribute::{Attribute, encoded};
 
     /// `struct ndmsg` of device 7, and attributes.
     fn entry(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![2, 0, 0, 0, 7, 0, 0, 0];
         bytes.extend_from_slice(&state.to_ne_bytes());
         bytes.extend_from_slice(&[0, 1]);
-        for (kind, value) in attributes {
-            Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-        }
-        bytes
-    }
-
-    /// Attributes, each with its number.
-    fn encoded(attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (kind, value) in attributes {
-            Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-        }
+        bytes.extend(encoded(attributes));
         bytes
     }
 

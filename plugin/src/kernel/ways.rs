@@ -181,7 +181,7 @@ fn via(value: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::Attribute;
+    use crate::kernel::attribute::encoded;
 
     const DEV: [u8; 4] = 7_u32.to_ne_bytes();
     const ROUTER: &[u8] = &[192, 0, 2, 9];
@@ -200,14 +200,6 @@ mod tests {
         let mut bytes = vec![10, 0, 0, 0, 254, protocol, 0, kind];
         bytes.extend_from_slice(&flags.to_ne_bytes());
         bytes.extend(encoded(attributes));
-        bytes
-    }
-
-    fn encoded(attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (kind, value) in attributes {
-            Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-        }
         bytes
     }
 
