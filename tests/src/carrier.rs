@@ -68,6 +68,9 @@ impl Carrier {
                 cable(host, underlay, &format!("{name}-2"), "under1", mtu);
                 host.exec(&format!("ip link add bond0 mtu {mtu} type bond mode active-backup"));
                 for end in [UNDERLAY, "under1"] {
+                    // Linux 6.1 sends multicast listener reports by an end that is not in use, from the
+                    // bond's MAC: the bridge would then look for the bond there.
+                    kernel::set_sysctl(host, &format!("ipv6/conf/{end}/disable_ipv6"), "1");
                     host.exec(&format!("ip link set {end} master bond0"));
                 }
                 up(host, "bond0");
