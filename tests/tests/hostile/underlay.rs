@@ -47,21 +47,30 @@ fn an_outsider_cannot_inject_into_the_overlay() {
         };
         let ways: Vec<_> = [(node.vtep, mac), (overlay, mac)].into_iter().chain(ways).collect();
         let sink = Sink::frames(&pod.netns);
+        let shot = |inner, from, (to, mac): (IpAddr, Mac), kind: usize, payload: &[u8]| {
+            let packets = shapes(&outer(from, to, node, inner, payload)).swap_remove(kind);
+            let frame = |packet: &Vec<u8>| ethernet(mac, port.mac, packet);
+            packets.iter().map(frame).collect::<Vec<_>>()
+        };
+        let kinds = |inner| 0..shapes(&outer(stranger, node.vtep, node, inner, &[0; 16])).len();
         for inner in pod.addresses() {
-            let frames = |from, (to, mac): (IpAddr, Mac), kind: usize, payload: &[u8]| {
-                let packets = shapes(&outer(from, to, node, inner, payload)).swap_remove(kind);
-                let frame = |packet: &Vec<u8>| ethernet(mac, port.mac, packet);
-                packets.iter().map(frame).collect::<Vec<_>>()
-            };
-            for kind in 0..shapes(&outer(stranger, node.vtep, node, inner, &[0; 16])).len() {
+            for kind in kinds(inner) {
                 let shots = ways.iter().map(|way| {
                     let what = format!("{stranger} to {} around {inner}, shape {kind}", way.0);
-                    Shot::new(what, |payload| frames(stranger, *way, kind, payload))
+                    Shot::new(what, |payload| shot(inner, stranger, *way, kind, payload))
                 });
                 // A false VTEP is heard: who can send under another host's address on the network
                 // between the nodes is beyond what a packet filter can tell.
-                let honest = |payload: &[u8]| frames(peer.vtep, (node.vtep, mac), kind, payload);
+                let honest = |payload: &[u8]| shot(inner, peer.vtep, ways[0], 0, payload);
                 tally.volley(&port, &sink, (&port, honest), shots.collect());
+            }
+        }
+        // In every shape they are good ones: without rules they arrive.
+        node.netns.exec("nft delete table inet flatnet");
+        for inner in pod.addresses() {
+            for kind in kinds(inner) {
+                let good = |payload: &[u8]| shot(inner, stranger, ways[0], kind, payload);
+                Tally::new("without rules").volley(&port, &sink, (&port, good), Vec::new());
             }
         }
     }

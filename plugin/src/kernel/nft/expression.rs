@@ -30,6 +30,8 @@ pub(super) enum Meta {
     InputGroup = 21,
     /// `IFLA_GROUP` of the device the packet leaves by.
     OutputGroup = 22,
+    /// `IFLA_INFO_KIND` of the device the packet came by, 16 bytes.
+    InputKind = 26,
 }
 
 /// Where `payload` counts from (`enum nft_payload_bases`).
@@ -152,10 +154,19 @@ pub(super) fn reverse_path() -> Attribute {
 /// Loads what the packet's destination is to this node: four bytes in host order.
 /// `fib daddr type`
 pub(super) fn destination_type() -> Attribute {
-    // NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE
+    address_type(1 << 1) // NFTA_FIB_F_DADDR
+}
+
+/// The same for its source. `fib saddr type`
+pub(super) fn source_type() -> Attribute {
+    address_type(1) // NFTA_FIB_F_SADDR
+}
+
+fn address_type(of: u32) -> Attribute {
+    // NFT_FIB_RESULT_ADDRTYPE
     expression(
         "fib",
-        vec![Attribute::number(3, 1 << 1), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
+        vec![Attribute::number(3, of), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
     )
 }
 

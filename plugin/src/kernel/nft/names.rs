@@ -4,16 +4,14 @@
 /// A network's names, whether they are in use or not.
 pub(super) struct Names {
     pub(super) prerouting: String,
-    pub(super) input: String,
+    /// An earlier version's.
+    input: String,
     pub(super) forward: String,
     pub(super) output: String,
     pub(super) postrouting: String,
     pub(super) pod: String,
     pub(super) overlay: String,
     pub(super) path_mtu: String,
-    pub(super) received: String,
-    pub(super) transit: String,
-    pub(super) carried: String,
     pub(super) local: String,
     pub(super) landing: String,
     pub(super) departing: String,
@@ -35,9 +33,6 @@ impl Names {
             pod: format!("pod-{vni}"),
             overlay: format!("overlay-{vni}"),
             path_mtu: format!("path-mtu-{vni}"),
-            received: format!("received-{vni}"),
-            transit: format!("transit-{vni}"),
-            carried: format!("carried-{vni}"),
             local: format!("local-{vni}"),
             landing: format!("landing-{vni}"),
             departing: format!("departing-{vni}"),
@@ -60,13 +55,12 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 16] {
+    pub(super) fn chains(&self) -> [&str; 13] {
         [
             &self.prerouting,
             &self.input,
             &self.landing,
             &self.forward,
-            &self.transit,
             &self.output,
             &self.local,
             &self.departing,
@@ -76,8 +70,6 @@ impl Names {
             &self.path_mtu,
             &self.overlay,
             &self.source,
-            &self.received,
-            &self.carried,
         ]
     }
 

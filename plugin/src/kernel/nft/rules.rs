@@ -5,9 +5,9 @@
 //! ```text
 //! chain vxlan-4096 {
 //!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
-//!     iifname "eth0" notrack accept                                     # for each underlay device
+//!     iifname "eth0" M notrack accept                                   # for each underlay device
 //!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
-//!     fib saddr . iif oif exists notrack accept
+//!     fib saddr . iif oif exists M notrack accept
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   @th,96,32 V ip daddr @vteps-4096 drop
 //!   @th,96,32 V fib daddr type != unicast drop
@@ -15,6 +15,7 @@
 //! chain pod-4096 {
 //!   fib saddr . iif oif missing drop
 //!   ip daddr 127.0.0.0/8 drop                                           # without ipMasq
+//!   ip daddr 169.254.1.1 drop                                           # without ipMasq
 //!   icmp type destination-unreachable icmp code frag-needed goto path-mtu-4096
 //!   icmpv6 type packet-too-big goto path-mtu-4096
 //! }
@@ -24,6 +25,8 @@
 //!   fib daddr type != unicast drop
 //! }
 //! chain overlay-4096 {
+//!   meta priority != O drop                                             # without ipMasq
+//!   meta priority set 0                                                 # without ipMasq
 //!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096
 //!     fib daddr type != unicast drop
 //!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 fib daddr type != unicast drop
@@ -32,35 +35,17 @@
 //!   iifname "eth0" accept                                               # for each underlay device
 //!   fib saddr . iif oif missing drop
 //! }
-//! chain received-4096 {                                                 # without ipMasq
-//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 iifname "eth0" accept
-//!   ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 fib saddr . iif oif exists accept
-//!   @th,96,32 != V accept
-//!   meta nfproto ipv4 drop
-//! }
-//! chain carried-4096 {                                                  # without ipMasq
-//!   iifgroup P ip daddr @vteps-4096 drop
-//!   @th,96,32 != V accept
-//!   ip daddr @vteps-4096 drop
-//! }
 //! chain prerouting-4096 { type filter hook prerouting priority raw;
 //!   udp dport 4789 jump vxlan-4096
 //!   iifgroup P goto pod-4096
 //!   iifgroup O goto overlay-4096
 //!   ip saddr @cluster4-4096 goto source-4096                            # and so for ip6
 //! }
-//! chain input-4096 { type filter hook input priority 300;               # without ipMasq
-//!   udp dport 4789 goto received-4096
-//! }
-//! chain landing-4096 { type nat hook input priority srcnat;             # with ipMasq
-//!   udp dport 4789 ct status dnat drop
-//!   udp dport 4789 ct original proto-dst != 4789 drop
+//! chain landing-4096 { type nat hook input priority srcnat;
+//!   udp dport 4789 ct status dnat drop                                  # with ipMasq
+//!   udp dport 4789 ct original proto-dst != 4789 drop                   # with ipMasq
 //!   iifgroup & 0xfeffffff == P ip daddr 127.0.0.0/8 drop
 //!   iifgroup & 0xfeffffff == P ip6 daddr ::1 drop
-//! }
-//! chain transit-4096 { type filter hook forward priority raw;           # without ipMasq
-//!   udp dport 4789 goto carried-4096
-//!   ip daddr 169.254.1.1 iifgroup P drop
 //! }
 //! chain forward-4096 { type filter hook forward priority raw;           # with other networks
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
@@ -75,10 +60,14 @@
 //!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V
 //!     ip daddr @vteps-4096 drop                                         # without ipMasq
 //! }
-//! chain departing-4096 { type nat hook postrouting priority srcnat - 1; # with ipMasq
-//!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop
-//!   udp dport 4789 ip daddr @vteps-4096 ct original proto-dst != 4789 drop
-//!   ip daddr 169.254.1.1 iifgroup P drop
+//! chain departing-4096 { type nat hook postrouting priority srcnat - 1;
+//!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop             # with ipMasq
+//!   udp dport 4789 ip daddr @vteps-4096
+//!     ct original proto-dst != 4789 drop                                # with ipMasq
+//!   ip daddr 169.254.1.1 iifgroup P drop                                # with ipMasq
+//!   udp dport 4789 ip daddr @vteps-4096 iifkind != "vxlan" drop         # without ipMasq
+//!   udp dport 4789 ip daddr @vteps-4096 iifgroup >= 0
+//!     fib saddr type != local drop                                      # without ipMasq
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -90,7 +79,7 @@
 //! `P` is the group of the network's pods, 0x66001000, `O` that of its overlay device, 0x67001000;
 //! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
-//! are compared faster than three. Other users of VXLAN on the same port have another VNI, and are
+//! are compared faster than three. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on the same port have another VNI, and are
 //! left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
 //! what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
@@ -102,12 +91,16 @@
 //! **Before and after NAT.** A packet whose destination stays is judged in `prerouting`, or in `output`
 //! where this node sends it. A Service, a published port or IPVS (in the input hook, at 99) may lead to a
 //! VTEP's port, or to the loopback: that is judged behind, and before a translated source would make it
-//! look like one of this node. With `ipMasq` there is conntrack, and so chains of type nat can do it, in which
-//! `landing` and `departing` see the first packet of a connection. The VNI is not looked at there: the first
-//! packet need not show what later ones carry. A pod's answers to what the node sent from its loopback to a
-//! published port are for the loopback, too, but are no first packets. Without `ipMasq` such chains would
-//! switch conntrack on for all that pods send, which costs more than `input`, `transit` and `local`
-//! looking at each packet.
+//! look like one of this node. Chains of type nat do it, `landing` and `departing`, which see the first packet of
+//! a connection. The VNI is not looked at there: the first packet need not show what later ones carry. A
+//! pod's answers to what the node sent from its loopback to a published port are for the loopback, too, but
+//! are no first packets.
+//!
+//! **Without conntrack**, which `ipMasq` brings and otherwise another program may, there is no NAT, and chains of
+//! type nat are passed at once. Nor do they know then what a packet was before NAT: asking would switch conntrack
+//! on for all that pods send. So without `ipMasq` what was seen before NAT is marked there (`M`), and only
+//! such packets are unwrapped to something that passes; and nothing is sent on to a VTEP's port by a node whose
+//! conntrack is on.
 //!
 //! **The overlay's own packets.** What it wraps for a pod has no socket; what it wraps for a program
 //! of the node has that program's, and a mark that it got in `local`, behind NAT, as something for a pod: a
@@ -147,10 +140,9 @@
 //! another, nor into another's overlay. Of two networks, one must have the chain: the one that came
 //! second finds the other without. A pod in both networks may be a router.
 //!
-//! **Fragments.** With `ipMasq` there is conntrack, and every hook sees packets put together. Without, a
-//! first fragment may be too short to show the VNI, and be completed later. So `input` refuses what shows
-//! none, too; a datagram as short is no VXLAN either. A fragment without the UDP header is refused by the
-//! kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
+//! **Fragments.** With conntrack every hook sees packets put together. Without, a first fragment may be too
+//! short to show the VNI, and be completed later: it has no mark. A fragment without the UDP header is refused
+//! by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
 //!
 //! **Masquerading makes ways symmetric.** What a pod sends to another node's own address leaves by
 //! the underlay, and an answer to the pod's address would come back by the overlay: a strict
@@ -244,7 +236,6 @@ impl RuleSet {
         };
         let (filter, nat) = (ChainType::Filter, ChainType::Nat);
         let raw = |name, hook, rules| base(name, filter, hook, PRIORITY_RAW, rules);
-        let masquerades = self.masquerade != Masquerade::Off;
         let mut chains = vec![
             led_to(&names.vxlan, self.vxlan()),
             led_to(&names.path_mtu, self.path_mtu()),
@@ -255,23 +246,13 @@ impl RuleSet {
             raw(&names.output, Hook::Output, self.output()),
             base(&names.local, filter, Hook::Output, PRIORITY_LAST, self.local()),
         ];
-        if !masquerades {
-            let rules = self.input(&names);
-            chains.push(led_to(&names.received, self.received()));
-            chains.push(base(&names.input, filter, Hook::Input, PRIORITY_LAST, rules));
-            chains.push(led_to(&names.carried, self.carried()));
-            chains.push(raw(&names.transit, Hook::Forward, self.transit(&names)));
-        }
         if in_company {
             chains.push(raw(&names.forward, Hook::Forward, self.forward()));
         }
-        if masquerades {
-            let (landing, departing) = (self.landing(), self.departing());
-            let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT - 1);
-            chains.push(base(&names.landing, nat, Hook::Input, PRIORITY_SRCNAT, landing));
-            chains.push(base(&names.departing, nat, hook, priority, departing));
-        }
-        if masquerades {
+        let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT - 1);
+        chains.push(base(&names.landing, nat, Hook::Input, PRIORITY_SRCNAT, self.landing()));
+        chains.push(base(&names.departing, nat, hook, priority, self.departing()));
+        if self.masquerade != Masquerade::Off {
             let rules = self.clusters().flat_map(|cluster| self.masquerade(&cluster)).collect();
             let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT);
             chains.push(base(&names.postrouting, nat, hook, priority, rules));
@@ -297,6 +278,19 @@ impl RuleSet {
             )
         })
         .into()
+    }
+
+    /// `skb->priority` of what was seen to be the overlay's or for it, in host order.
+    fn mark(&self) -> [u8; 4] {
+        self.overlay_group.to_ne_bytes()
+    }
+
+    fn without_masquerade<T>(&self, made: impl FnOnce() -> T) -> Option<T> {
+        (self.masquerade == Masquerade::Off).then(made)
+    }
+
+    fn with_masquerade<T>(&self, made: impl FnOnce() -> T) -> Option<T> {
+        (self.masquerade != Masquerade::Off).then(made)
     }
 
     fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {

@@ -18,6 +18,20 @@ fn meta_iifgroup() {
 }
 
 #[test]
+fn meta_iifkind_and_fib_saddr_type() {
+    assert_eq!(
+        encoded(&meta(Meta::InputKind)),
+        b"\x24\0\x01\x80\x09\0\x01\0meta\0\0\0\0\x14\0\x02\x80\
+          \x08\0\x02\0\0\0\0\x1a\x08\0\x01\0\0\0\0\x01"
+    );
+    assert_eq!(
+        encoded(&source_type()),
+        b"\x28\0\x01\x80\x08\0\x01\0fib\0\x1c\0\x02\x80\
+          \x08\0\x03\0\0\0\0\x01\x08\0\x02\0\0\0\0\x03\x08\0\x01\0\0\0\0\x01"
+    );
+}
+
+#[test]
 fn ct_status_and_original_proto_dst() {
     assert_eq!(
         encoded(&tracked(Tracked::Status)),

@@ -2,8 +2,8 @@
 
 use super::super::expression::{Is, Member, Meta, compare, lookup, meta, notrack, set_meta};
 use super::super::objects::{Rule, Set};
+use super::RuleSet;
 use super::matches::{Side, load, of};
-use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
@@ -23,10 +23,10 @@ impl RuleSet {
         let marked = |cluster: Set| {
             let to = vec![load(cluster.family, Side::Destination)];
             let to = [to, vec![lookup(Member::In, &cluster.name)]].concat();
-            let mark = set_meta(Meta::Priority, &self.overlay_group.to_ne_bytes()).to_vec();
+            let mark = set_meta(Meta::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
         };
-        let led_astray = (self.masquerade == Masquerade::Off).then(|| {
+        let led_astray = self.without_masquerade(|| {
             let which = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
             self.drop("VXLAN by NAT", which)
         });
@@ -35,7 +35,7 @@ impl RuleSet {
 
     /// By a socket, and not as something for a pod.
     fn sent_by_user(&self) -> Vec<Attribute> {
-        let unmarked = compare(Is::Different, &self.overlay_group.to_ne_bytes());
+        let unmarked = compare(Is::Different, &self.mark());
         [by_a_socket(), vec![meta(Meta::Priority), unmarked]].concat()
     }
 }

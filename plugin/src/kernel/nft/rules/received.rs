@@ -3,12 +3,12 @@
 
 use super::super::expression::{
     Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
-    reverse_path, verdict,
+    reverse_path, set_meta, verdict,
 };
 use super::super::names::Names;
 use super::super::objects::{Family, Rule, Set};
+use super::RuleSet;
 use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
-use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
@@ -30,72 +30,24 @@ impl RuleSet {
     }
 
     /// VXLAN of whatever sender. That of peers is not tracked: conntrack would hold an entry per flow of
-    /// pods for nothing, and fill up. What is not tracked is not translated either.
+    /// pods for nothing, and fill up. What is not tracked is not translated either. Without `ipMasq` it
+    /// gets the mark that `overlay` asks for.
     pub(super) fn vxlan(&self) -> Vec<Rule> {
-        let ours = self.of_peers("overlay packet", self.our_vni(Is::Equal), |accept| {
-            [vec![notrack()], accept].concat()
-        });
-        ours.chain([
+        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
+        let known = self.without_masquerade(|| set_meta(Meta::Priority, &self.mark()).to_vec());
+        let then = [known.unwrap_or_default(), vec![notrack(), verdict(Verdict::Accept)]].concat();
+        let of_peer = |by| {
+            let from = [self.our_vni(Is::Equal), self.to_us(), self.sent_by_peer()].concat();
+            self.rule("overlay packet", [from, by, then.clone()])
+        };
+        let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
+        let others = [
             // No VNI is looked at: a pod has no business with any VTEP.
             self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
             self.drop("overlay packet from no VTEP", [self.our_vni(Is::Equal), self.to_a_vtep()]),
             self.drop("overlay packet to no VTEP", [self.our_vni(Is::Equal), for_this_node()]),
-        ])
-        .collect()
-    }
-
-    /// The same where no conntrack puts fragments together before prerouting: in the input hook, whole
-    /// for IPv4. IPv6 fragments are put together behind it, but what shows no VNI is refused there.
-    pub(super) fn input(&self, names: &Names) -> Vec<Rule> {
-        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.received)]])]
-    }
-
-    pub(super) fn received(&self) -> Vec<Rule> {
-        let others = vec![verdict(Verdict::Accept)];
-        self.of_peers("from a VTEP", Vec::new(), |accept| accept)
-            .chain([
-                self.rule("another overlay's VNI", [self.our_vni(Is::Different), others]),
-                self.drop("from or to no VTEP", [of(self.underlay_family())]),
-            ])
-            .collect()
-    }
-
-    pub(super) fn transit(&self, names: &Names) -> Vec<Rule> {
-        vec![self.rule("VXLAN", [self.to_port(), vec![goto(&names.carried)]]), self.to_gateway()]
-    }
-
-    /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
-    pub(super) fn to_gateway(&self) -> Rule {
-        // Most packets fail the comparison, so the family is asked behind it.
-        let to =
-            vec![load(Family::V4, Side::Destination), compare(Is::Equal, &self.gateway.octets())];
-        self.drop("to the gateway", [to, of(Family::V4), self.sent_by_pod()])
-    }
-
-    /// VXLAN that is sent on. A first fragment may be too short to show its VNI.
-    pub(super) fn carried(&self) -> Vec<Rule> {
-        let others = vec![verdict(Verdict::Accept)];
-        vec![
-            self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
-            self.rule("another overlay's VNI", [self.our_vni(Is::Different), others]),
-            self.drop("not the overlay's", [self.to_a_vtep()]),
-        ]
-    }
-
-    /// One rule for each device of the underlay, and one for a device that leads to the peer now.
-    fn of_peers(
-        &self,
-        why: &str,
-        which: Vec<Attribute>,
-        then: impl Fn(Vec<Attribute>) -> Vec<Attribute>,
-    ) -> impl Iterator<Item = Rule> {
-        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
-        let rule = |by| {
-            let then = then(vec![verdict(Verdict::Accept)]);
-            self.rule(why, [which.clone(), self.to_us(), self.sent_by_peer(), by, then])
-        };
-        let rules: Vec<Rule> = self.by_underlay().chain([leads_back]).map(rule).collect();
-        rules.into_iter()
+        ];
+        ours.into_iter().chain(others).collect()
     }
 
     /// That it came by one of the underlay's devices, for each.
@@ -113,12 +65,13 @@ impl RuleSet {
         by_devices.chain([self.drop("spoofed source", [astray()])]).collect()
     }
 
-    /// What pods of this node send. With `ipMasq` the loopback is guarded by `landing`.
+    /// What pods of this node send. With `ipMasq` the loopback and the gateway are guarded by `landing` and
+    /// `departing`.
     pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
-        let loopback = (self.masquerade == Masquerade::Off).then(|| {
+        let to_node = self.without_masquerade(|| {
             // Most packets fail the comparison, so the family is asked behind it.
             let to = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
-            self.drop("to the loopback", [to, of(Family::V4)])
+            [self.drop("to the loopback", [to, of(Family::V4)]), self.to_gateway([])]
         });
         let path_mtu = self.clusters().map(|cluster| {
             let judged = vec![goto(&names.path_mtu)];
@@ -126,9 +79,17 @@ impl RuleSet {
         });
         [self.drop("spoofed source", [astray()])]
             .into_iter()
-            .chain(loopback)
+            .chain(to_node.into_iter().flatten())
             .chain(path_mtu)
             .collect()
+    }
+
+    /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
+    pub(super) fn to_gateway<const N: usize>(&self, from: [Vec<Attribute>; N]) -> Rule {
+        // Most packets fail the comparison, so the family is asked behind it.
+        let to =
+            vec![load(Family::V4, Side::Destination), compare(Is::Equal, &self.gateway.octets())];
+        self.drop("to the gateway", [to, of(Family::V4), from.concat()])
     }
 
     /// Whom a pod tells what a path carries: other pods, and no node.
@@ -141,17 +102,23 @@ impl RuleSet {
         to_no_pod.chain([self.drop("path MTU to the node", [for_this_node()])]).collect()
     }
 
-    /// What pods and nodes behind the overlay send.
+    /// What pods and nodes behind the overlay send. Without `ipMasq` it is of peers only if `vxlan` has seen
+    /// what it was wrapped in: a priority stays when a packet is unwrapped, or put together of fragments. The
+    /// mark ends here, for NAT may lead the packet to be unwrapped once more.
     pub(super) fn overlay(&self) -> Vec<Rule> {
-        self.clusters()
-            .map(|cluster| {
-                // The header of what was too large stands behind eight bytes of ICMP.
-                let offset = 8 + cluster.family.destination();
-                let about = outside(&cluster, offset, Header::Transport);
-                let parts = [too_large(cluster.family), about, for_this_node()];
-                self.drop("path MTU of the underlay", parts)
-            })
-            .collect()
+        let of_nobody = self.without_masquerade(|| {
+            let unmarked = vec![meta(Meta::Priority), compare(Is::Different, &self.mark())];
+            let unmark = set_meta(Meta::Priority, &[0; 4]).to_vec();
+            [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])]
+        });
+        let path_mtu = self.clusters().map(|cluster| {
+            // The header of what was too large stands behind eight bytes of ICMP.
+            let offset = 8 + cluster.family.destination();
+            let about = outside(&cluster, offset, Header::Transport);
+            let parts = [too_large(cluster.family), about, for_this_node()];
+            self.drop("path MTU of the underlay", parts)
+        });
+        of_nobody.into_iter().flatten().chain(path_mtu).collect()
     }
 }
 

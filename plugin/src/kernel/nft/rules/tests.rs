@@ -1,6 +1,6 @@
 use super::super::expression::{
-    Direction, Header, Member, Tracked, compare, destination_type, goto, jump, lookup, mask,
-    masquerade, meta, notrack, payload, reverse_path, set_meta, tracked,
+    Direction, Header, Member, Tracked, compare, destination_type, jump, lookup, mask, masquerade,
+    meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
 };
 use super::*;
 
@@ -49,9 +49,23 @@ fn each_chain_is_there_for_a_reason() {
         ("path-mtu-7", &["path MTU to no pod", "path MTU to no pod", "path MTU to the node"]),
         (
             "pod-7",
-            &["spoofed source", "to the loopback", "path MTU from a pod", "path MTU from a pod"],
+            &[
+                "spoofed source",
+                "to the loopback",
+                "to the gateway",
+                "path MTU from a pod",
+                "path MTU from a pod",
+            ],
         ),
-        ("overlay-7", &["path MTU of the underlay", "path MTU of the underlay"]),
+        (
+            "overlay-7",
+            &[
+                "wrapped by no peer",
+                "unwrapped",
+                "path MTU of the underlay",
+                "path MTU of the underlay",
+            ],
+        ),
         ("source-7", &["by the underlay", "by the underlay", "spoofed source"]),
         (
             "prerouting-7",
@@ -60,37 +74,34 @@ fn each_chain_is_there_for_a_reason() {
         ("output-7", &["not the overlay's", ours]),
     ];
     type Outline<'a> = (&'a str, &'a [&'a str]);
-    let (peer, pod, nat) = ("from a VTEP", "to a pod", "VXLAN by NAT");
-    let plain: [Outline<'_>; 5] = [
-        ("local-7", &[pod, pod, nat]),
-        ("received-7", &[peer, peer, peer, "another overlay's VNI", "from or to no VTEP"]),
-        ("input-7", &["VXLAN"]),
-        ("carried-7", &["VXLAN from a pod", "another overlay's VNI", "not the overlay's"]),
-        ("transit-7", &["VXLAN", "to the gateway"]),
-    ];
+    let (pod, nat, on) = ("to a pod", "VXLAN by NAT", "VXLAN sent on");
+    let loopback = "to the loopback by NAT";
     let forward: [Outline<'_>; 1] =
         [("forward-7", &["to another network", "from another network"])];
+    let plain_local: [Outline<'_>; 1] = [("local-7", &[pod, pod, nat])];
+    let plain: [Outline<'_>; 2] =
+        [("landing-7", &[loopback, loopback]), ("departing-7", &[on, on])];
     let local: [Outline<'_>; 1] = [("local-7", &[pod, pod])];
-    let loopback = "to the loopback by NAT";
     let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
     let masked: [Outline<'_>; 3] = [
         ("landing-7", &[nat, nat, loopback, loopback]),
         ("departing-7", &[nat, nat, "to the gateway"]),
         ("postrouting-7", &[leaves, enters, leaves, enters]),
     ];
+    let only_plain = ["to the loopback", "to the gateway", "wrapped by no peer", "unwrapped"];
     for (vteps, masquerade, in_company, then) in [
         (V4, Masquerade::On, false, [&local[..], &masked].concat()),
         (V6, Masquerade::SparesNodes, true, [&local[..], &forward, &masked].concat()),
-        (V4, Masquerade::Off, false, plain.to_vec()),
-        (V6, Masquerade::Off, true, [&plain[..], &forward].concat()),
+        (V4, Masquerade::Off, false, [&plain_local[..], &plain].concat()),
+        (V6, Masquerade::Off, true, [&plain_local[..], &forward, &plain].concat()),
     ] {
         let want = RuleSet { masquerade, ..rule_set(vteps, DUAL) };
         let expected: Vec<_> = always
             .iter()
             .chain(&then)
             .map(|(chain, rules)| {
-                let plain = masquerade == Masquerade::Off;
-                let here = |why: &&&str| plain || **why != "to the loopback";
+                let plain = masquerade == Masquerade::Off || *chain == "departing-7";
+                let here = |why: &&&str| plain || !only_plain.contains(*why);
                 let comment = |why: &&str| format!("pods: {why}");
                 let comments = rules.iter().filter(here).map(comment).collect::<Vec<_>>();
                 ((*chain).to_owned(), comments)
@@ -159,39 +170,39 @@ fn from_a_peer() -> [Attribute; 3] {
 
 #[test]
 fn what_is_received_reads_as_documented() {
-    let want = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
-    let prerouting = chain(&want, "prerouting-7");
-    assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
-    assert_eq!(prerouting.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
-    let input = chain(&want, "input-7");
-    assert_eq!(hook(&input), Some((Hook::Input, 300)), "behind destination NAT and IPVS");
-    assert_eq!(input.rules[0].expressions, [&to_port()[..], &[goto("received-7")]].concat());
+    let mark = 0x6700_0007_u32.to_ne_bytes();
+    for (masquerade, marked) in
+        [(Masquerade::On, vec![]), (Masquerade::Off, set_meta(Meta::Priority, &mark).to_vec())]
+    {
+        let want = RuleSet { masquerade, ..rule_set(V4, DUAL) };
+        let prerouting = chain(&want, "prerouting-7");
+        assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
+        assert_eq!(prerouting.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
 
-    let accept = verdict(Verdict::Accept);
-    let (vxlan, received) = (chain(&want, "vxlan-7"), chain(&want, "received-7"));
-    assert_eq!((hook(&vxlan), hook(&received)), (None, None));
-    let named = |device: &[u8]| {
-        let mut name = [0; 16];
-        name[..4].copy_from_slice(device);
-        [meta(Meta::InputName), compare(Is::Equal, &name)]
-    };
-    let leads_back = [reverse_path(), compare(Is::Different, &[0; 4])];
-    for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
-        let from = [&to_us()[..], &from_a_peer(), &by].concat();
-        let untracked = [notrack(), accept.clone()];
-        assert_eq!(
-            vxlan.rules[n].expressions,
-            [&our_vni(Is::Equal)[..], &from, &untracked].concat()
-        );
-        assert_eq!(
-            received.rules[n].expressions,
-            [&from[..], std::slice::from_ref(&accept)].concat()
-        );
+        let vxlan = chain(&want, "vxlan-7");
+        assert_eq!(hook(&vxlan), None);
+        let named = |device: &[u8]| {
+            let mut name = [0; 16];
+            name[..4].copy_from_slice(device);
+            [meta(Meta::InputName), compare(Is::Equal, &name)]
+        };
+        let leads_back = [reverse_path(), compare(Is::Different, &[0; 4])];
+        for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
+            let from = [&our_vni(Is::Equal)[..], &to_us(), &from_a_peer(), &by].concat();
+            let untracked = [notrack(), verdict(Verdict::Accept)];
+            assert_eq!(vxlan.rules[n].expressions, [&from[..], &marked, &untracked].concat());
+        }
+        let for_this_node = [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes())];
+        let drop = [verdict(Verdict::Drop)];
+        let to_no_vtep = &vxlan.rules[5].expressions;
+        assert_eq!(*to_no_vtep, [&our_vni(Is::Equal)[..], &for_this_node, &drop].concat());
     }
-    let for_this_node =
-        [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes()), verdict(Verdict::Drop)];
-    let to_no_vtep = &vxlan.rules[5].expressions;
-    assert_eq!(*to_no_vtep, [&our_vni(Is::Equal)[..], &for_this_node].concat());
+    let plain = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
+    let unmarked = [meta(Meta::Priority), compare(Is::Different, &mark)];
+    let overlay = chain(&plain, "overlay-7");
+    let drop = [verdict(Verdict::Drop)];
+    assert_eq!(overlay.rules[0].expressions, [&unmarked[..], &drop].concat());
+    assert_eq!(overlay.rules[1].expressions, set_meta(Meta::Priority, &[0; 4]));
 }
 
 fn to_a_vtep() -> [Attribute; 4] {
@@ -249,6 +260,29 @@ fn what_nat_leads_astray_reads_as_documented() {
         assert_eq!(landing.rules[n].expressions, [&to_port()[..], how, &drop].concat());
         let departing = &departing.rules[n].expressions;
         assert_eq!(*departing, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
+    }
+}
+
+#[test]
+fn what_is_sent_on_without_masquerading_reads_as_documented() {
+    let want = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
+    let departing = chain(&want, "departing-7");
+    assert_eq!(hook(&departing), Some((Hook::Postrouting, 99)), "before source NAT");
+    let by_another =
+        [meta(Meta::InputKind), compare(Is::Different, b"vxlan\0\0\0\0\0\0\0\0\0\0\0")];
+    let of_another = [
+        meta(Meta::InputGroup),
+        compare(Is::AtLeast, &[0; 4]),
+        source_type(),
+        compare(Is::Different, &2_u32.to_ne_bytes()),
+    ];
+    let drop = [verdict(Verdict::Drop)];
+    for (rule, how) in departing.rules.iter().zip([&by_another[..], &of_another]) {
+        assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
+    }
+    let asks_conntrack = |rule: &Rule| rule.expressions.contains(&tracked(Tracked::Status));
+    for chain in want.chains(true) {
+        assert!(!chain.rules.iter().any(asks_conntrack), "{} would switch it on", chain.name);
     }
 }
 

@@ -1,11 +1,14 @@
 //! The rules for what has been translated: a Service, a published port or IPVS may lead to a VTEP's port
 //! or to the loopback. They stand in chains of type nat, which see the first packet of a connection
-//! only, whatever it carries: the rest cost nothing.
+//! only, whatever it carries: the rest cost nothing. Such a chain alone does not switch conntrack on, only
+//! asking for what that knows does; so this is asked with `ipMasq` only, which has it anyway.
 
-use super::super::expression::{Direction, Header, Is, Tracked, compare, mask, payload, tracked};
+use super::super::expression::{
+    Direction, Header, Is, Meta, Tracked, compare, mask, meta, payload, source_type, tracked,
+};
 use super::super::objects::{Family, Rule};
-use super::RuleSet;
 use super::matches::of;
+use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 use std::net::Ipv6Addr;
 
@@ -18,12 +21,32 @@ impl RuleSet {
                 let to = [of(family), vec![to, compare(Is::Equal, bytes)]].concat();
                 self.drop("to the loopback by NAT", [self.sent_by_network(), to])
             });
-        self.led_astray(Vec::new).into_iter().chain(to_loopback).collect()
+        let led_astray = self.with_masquerade(|| self.led_astray(Vec::new));
+        led_astray.into_iter().flatten().chain(to_loopback).collect()
     }
 
     /// Sent on or sent by this node, before it takes this node's address.
     pub(super) fn departing(&self) -> Vec<Rule> {
-        self.led_astray(|| self.to_a_vtep()).into_iter().chain([self.to_gateway()]).collect()
+        match self.masquerade {
+            Masquerade::Off => self.carried().into(),
+            _ => {
+                let to_gateway = self.to_gateway([self.sent_by_pod()]);
+                self.led_astray(|| self.to_a_vtep()).into_iter().chain([to_gateway]).collect()
+            }
+        }
+    }
+
+    /// To a VTEP's port by another device than one of kind vxlan, or from another address than this node's:
+    /// not wrapped here, but sent on. What a user of this node sends has no such device: see `local`.
+    fn carried(&self) -> [Rule; 2] {
+        const RTN_LOCAL: u32 = 2;
+        let mut kind = [0; 16]; // IFNAMSIZ
+        kind[..5].copy_from_slice(b"vxlan");
+        let by_another = vec![meta(Meta::InputKind), compare(Is::Different, &kind)];
+        let came_in = vec![meta(Meta::InputGroup), compare(Is::AtLeast, &[0; 4])];
+        let of_another = vec![source_type(), compare(Is::Different, &RTN_LOCAL.to_ne_bytes())];
+        [by_another, [came_in, of_another].concat()]
+            .map(|how| self.drop("VXLAN sent on", [self.to_port(), self.to_a_vtep(), how]))
     }
 
     /// To the overlay's port only since it was translated, by NAT or, where the connection was not, by IPVS.
