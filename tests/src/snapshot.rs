@@ -20,9 +20,18 @@ const VIEWS: [&str; 8] = [
     "nft list ruleset",
 ];
 
+/// What the kernel keeps in hash tables: the order of their entries changes as a table grows.
+const UNORDERED: [&str; 2] = ["ip neigh show nud permanent", "bridge fdb"];
+
 /// The state of a namespace, by the command that shows it.
 pub fn namespace(netns: &Netns) -> BTreeMap<&'static str, Vec<String>> {
-    let lines = |view| netns.exec(view).lines().map(str::to_owned).collect();
+    let lines = |view| {
+        let mut lines: Vec<String> = netns.exec(view).lines().map(str::to_owned).collect();
+        if UNORDERED.contains(&view) {
+            lines.sort();
+        }
+        lines
+    };
     VIEWS.into_iter().map(|view| (view, lines(view))).collect()
 }
 
