@@ -166,12 +166,17 @@ impl Leases {
         reclaim::list(&self.disk.lock()?)
     }
 
-    /// Shows every legible lease whose ADD or DEL is not under way, and returns what is wrong with
-    /// the other files. Neither can begin for a lease while it is shown: both lock it first.
-    pub fn visit(&self, visitor: &mut dyn FnMut(&Record)) -> Result<Vec<Error>> {
+    /// Shows every legible lease whose key is wanted and whose ADD or DEL is not under way, and returns
+    /// what is wrong with the other files. Neither can begin for a lease while it is shown: both lock it
+    /// first.
+    pub fn visit(
+        &self,
+        wanted: &dyn Fn(&Key) -> bool,
+        visitor: &mut dyn FnMut(&Record),
+    ) -> Result<Vec<Error>> {
         let keys = self.disk.lock()?.keys()?;
         let mut broken = Vec::new();
-        for key in keys {
+        for key in keys.into_iter().filter(|key| wanted(key)) {
             match LeaseFile::attempt(&self.disk.lease(&key)) {
                 Ok(Attempt::Locked(lease)) => match lease.record() {
                     Ok(record) => visitor(&record),

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use crate::error::Error;
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Veth};
+use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Settings, Veth};
 
 /// The pod's IPv4 gateway: link-local, the same in every pod, on no device of the node.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -145,6 +145,18 @@ pub fn wire_node(
 pub fn guard_node(node: &mut dyn Kernel, dev: &Dev) -> Result<(), Error> {
     node.set_sysctl(&format!("net/ipv6/conf/{}/accept_ra", dev.name), "0")?;
     Ok(())
+}
+
+/// Whether [`guard_node`] has nothing to do.
+pub fn is_guarded(on_node: &Settings) -> bool {
+    on_node.accept_ra.is_none_or(|takes| takes == 0)
+}
+
+/// Whether [`guard_pod`] has nothing to do.
+pub fn is_guarded_in_pod(attachment: &Attachment<'_>, in_pod: &Settings) -> bool {
+    let needs_ipv6 = attachment.addresses.iter().any(IpAddr::is_ipv6);
+    let has_ipv6 = in_pod.disable_ipv6.is_none_or(|disabled| disabled == 0);
+    is_guarded(in_pod) && (has_ipv6 || !needs_ipv6)
 }
 
 /// The pod takes its routes from us alone, and has IPv6 if it has such an address: some runtimes

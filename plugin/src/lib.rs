@@ -24,6 +24,7 @@ mod other_networks;
 mod outlets;
 mod overlay;
 mod own_addresses;
+mod pods;
 mod receiver;
 mod reconcile;
 mod remove;

@@ -6,17 +6,15 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Change, Kernel, Link, Neighbour, ReversePath, Route};
+use crate::kernel::{Change, Kernel, Link, Neighbour, Route, Settings};
 
 /// A device and what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     /// The device.
     pub link: Link,
-    /// Whether it forwards what comes in by it (IPv4).
-    pub forwards: bool,
-    /// Whether its reverse-path filter is strict (IPv4).
-    pub strict: bool,
+    /// Its settings.
+    pub settings: Settings,
     /// Its addresses.
     pub addresses: Vec<IpNetwork>,
     /// Routes over it, whoever made them and in whatever table.
@@ -31,22 +29,44 @@ impl Side {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
-        let Some(link) = kernel.link(name)? else { return Ok(None) };
+        let Some((link, settings)) = kernel.device(name)? else { return Ok(None) };
         let dev = link.dev.index;
-        let mut is_on = |setting: &str| -> Result<bool, Error> {
-            let value = kernel.sysctl(&format!("net/ipv4/conf/{name}/{setting}"))?;
-            Ok(value.is_none_or(|value| value == "1"))
-        };
-        let (forwards, strict) = (is_on("forwarding")?, is_on("rp_filter")?);
         let addresses = kernel.addresses()?.into_iter();
         Ok(Some(Self {
-            forwards,
-            strict,
+            settings,
             addresses: addresses.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect(),
             routes: kernel.routes(dev)?,
             neighbours: kernel.neighbours(dev)?,
             link,
         }))
+    }
+
+    /// Looks at a pod's end on the node, as far as it concerns these addresses of the pod; `None` if
+    /// there is none.
+    ///
+    /// Of a thousand pods on a node with routes to ten thousand peers each is looked at by itself, so
+    /// the kernel is asked for the pod's entries, not for tables. Where it does not tell of one, because
+    /// there is none or a rule leads elsewhere, the tables are read.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn look_on_node(
+        kernel: &mut dyn Kernel,
+        name: &str,
+        to: &[IpAddr],
+    ) -> Result<Option<Self>, Error> {
+        let Some((link, settings)) = kernel.device(name)? else { return Ok(None) };
+        let (routes, neighbours) = kernel.leads(link.dev.index, to)?;
+        let side = Self { link, settings, addresses: Vec::new(), routes, neighbours };
+        let is_whole = to
+            .iter()
+            .all(|to| side.routes_to(IpNetwork::from(*to), None) && side.neighbour(*to).is_some());
+        if is_whole { Ok(Some(side)) } else { Self::look(kernel, name) }
+    }
+
+    /// Whether it forwards what comes in by it (IPv4).
+    pub fn forwards(&self) -> bool {
+        self.settings.forwarding.is_none_or(|forwards| forwards == 1)
     }
 
     /// The MAC of our permanent neighbour entry for an address.
@@ -83,7 +103,8 @@ impl Side {
             Change::Alias(alias) => link.alias.as_ref() == Some(alias),
             Change::Group(group) => link.group == *group,
             Change::Forward(reverse_path) => {
-                self.forwards && self.strict == (*reverse_path == ReversePath::Strict)
+                let filter = self.settings.rp_filter;
+                self.forwards() && filter.is_none_or(|now| now == *reverse_path as u32)
             }
             // It is no loss where it came back: nobody speaks to the address.
             Change::NoLinkLocal => true,
@@ -113,7 +134,7 @@ fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Dev, LinkKind};
+    use crate::kernel::{Dev, LinkKind, ReversePath};
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -130,8 +151,12 @@ mod tests {
                 master: None,
                 kind: LinkKind::Veth,
             },
-            forwards: true,
-            strict: true,
+            settings: Settings {
+                forwarding: Some(1),
+                rp_filter: Some(1),
+                accept_ra: Some(0),
+                disable_ipv6: Some(0),
+            },
             addresses: vec!["10.1.1.7/32".parse().unwrap()],
             routes: vec![route("0.0.0.0/0", Some("169.254.1.1"))],
             neighbours: vec![Neighbour { address: "169.254.1.1".parse().unwrap(), mac: MAC }],
@@ -180,8 +205,8 @@ mod tests {
         assert_eq!(without(|side| side.link.group = 0), all[1..2]);
         assert_eq!(without(|side| side.link.mac = None), [&all[2..3], &all[8..9]].concat());
         assert_eq!(without(|side| side.link.mtu = 1500), all[3..4]);
-        assert_eq!(without(|side| side.forwards = false), all[4..5]);
-        assert_eq!(without(|side| side.strict = false), all[4..5]);
+        assert_eq!(without(|side| side.settings.forwarding = Some(0)), all[4..5]);
+        assert_eq!(without(|side| side.settings.rp_filter = Some(2)), all[4..5]);
         assert_eq!(without(|side| side.link.up = false), all[6..7]);
         assert_eq!(without(|side| side.addresses.clear()), all[7..8]);
         assert_eq!(without(|side| side.neighbours.clear()), all[8..9]);

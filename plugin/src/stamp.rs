@@ -167,11 +167,16 @@ impl Stamp {
         if let Some(node) = &conf.node {
             return Self::read(conf, node, netns);
         }
-        // One folder on a real node; one for each node that a namespace of this machine plays.
+        // One folder on a real node; one for each node that a namespace of this machine plays, and for
+        // each name that the node had.
         let folders = fs::read_dir(network_folder(&conf.state_dir, &conf.name)).ok()?;
-        folders
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .find_map(|node| Self::read(conf, &node, netns))
+        let names = folders.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let stamps = names.filter_map(|node| {
+            let stamp = Self::read(conf, &node, netns)?;
+            let written = fs::metadata(file(conf, &node)).and_then(|found| found.modified()).ok();
+            Some((written, stamp))
+        });
+        stamps.max_by_key(|(written, _)| *written).map(|(_, stamp)| stamp)
     }
 
     /// The stamps of all networks and nodes that share a state folder.
@@ -194,8 +199,10 @@ impl Stamp {
         // Without O_NONBLOCK a FIFO in its place would stop every verb.
         let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        // Of a device there may be no end.
+        let opened = opened.ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()));
         let mut text = Vec::new();
-        opened.ok()?.read_to_end(&mut text).ok()?;
+        opened?.read_to_end(&mut text).ok()?;
         let stamp: Self = serde_json::from_slice(&text).ok()?;
         (stamp.format == FORMAT).then_some(stamp)
     }
@@ -227,10 +234,16 @@ impl Stamp {
             path: target.display().to_string(),
             source: e.into(),
         })?;
+        // Whatever is in its place, a FIFO for one, is not written to.
+        match fs::remove_file(&unfinished) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("remove", &unfinished)(e));
+            }
+            _ => {}
+        }
         OpenOptions::new()
-            .create(true)
+            .create_new(true)
             .write(true)
-            .truncate(true)
             .mode(0o600)
             .open(&unfinished)
             .and_then(|mut file| file.write_all(&text))
@@ -258,6 +271,57 @@ mod tests {
         fs::write(folder.path().join("new"), "two").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert_ne!(before, Source::of(&path).unwrap());
+    }
+
+    #[test]
+    fn what_is_damaged_or_older_is_no_stamp_and_the_newest_name_of_a_node_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let range_file = folder.path().join("r.json");
+        let text = r#"{"version":1,"nodes":[
+            {"name":"old","vtep":"192.0.2.1","ranges":["10.1.1.0/24"]},
+            {"name":"new","vtep":"192.0.2.2","ranges":["10.1.2.0/24"]}]}"#;
+        fs::write(&range_file, text).unwrap();
+        let nodes = flatnet_conf::RangeFile::load(&range_file).unwrap().nodes;
+        let conf = format!(
+            r#"{{"cniVersion":"1.1.0","name":"pods","type":"flatnet","rangeFile":{range_file:?},
+                "stateDir":{:?}}}"#,
+            folder.path().join("state")
+        );
+        let conf = NetworkConf::parse_file(&range_file, conf.as_bytes()).unwrap().remove(0);
+        let write = |node: &flatnet_conf::Node| {
+            let path = file(&conf, &node.name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let (vrf, world, witness) = (None, None, None);
+            let applied = Applied { node, vni: 7, port: 4789, vrf, world, mtu: 1450, witness };
+            Stamp::new(Source::of(&range_file).unwrap(), &conf, 1, &applied).write(&conf).unwrap();
+            path
+        };
+        let found = || Stamp::find(&conf, 1).map(|stamp| stamp.node);
+        for [first, second] in [[0, 1], [1, 0]] {
+            write(&nodes[first]);
+            let path = write(&nodes[second]);
+            let later = SystemTime::now() + Duration::from_secs(60);
+            fs::File::open(&path).unwrap().set_modified(later).unwrap();
+            assert_eq!(found().as_ref(), Some(&nodes[second].name));
+        }
+        assert_eq!(Stamp::find(&conf, 2), None, "another namespace's");
+
+        let paths = [0, 1].map(|n: usize| file(&conf, &nodes[n].name));
+        let older = fs::read_to_string(&paths[0]).unwrap();
+        let older = older.replace(&format!("\"format\":{FORMAT}"), "\"format\":1");
+        fs::write(&paths[0], older).unwrap();
+        fs::write(&paths[1], "{").unwrap();
+        assert_eq!(found(), None);
+        // A FIFO in the place of either, or of what it is written to first, stops nothing.
+        for path in &paths {
+            fs::remove_file(path).unwrap();
+            for fifo in [path.clone(), path.with_extension("json.tmp")] {
+                nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            }
+        }
+        assert_eq!(found(), None);
+        write(&nodes[0]);
+        assert_eq!(found().as_ref(), Some(&nodes[0].name));
     }
 
     #[test]

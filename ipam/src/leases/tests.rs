@@ -320,7 +320,7 @@ fn a_visitor_sees_what_stands_and_nothing_that_is_under_way() {
     let under_way = fixture.begin("b", &[]).unwrap();
     fs::write(fixture.folder().join("leases").join(key("c").as_str()), "{").unwrap();
     let mut seen = Vec::new();
-    let broken = fixture.leases.visit(&mut |record| {
+    let broken = fixture.leases.visit(&|_| true, &mut |record| {
         seen.push(record.attachment.container_id.clone());
         let path = fixture.folder().join("leases").join(key("a").as_str());
         assert!(matches!(LeaseFile::attempt(&path), Ok(Attempt::UnderWay)), "locked meanwhile");

@@ -169,6 +169,19 @@ pub fn get_neighbours(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
+/// `ip neigh get ADDRESS dev DEV`
+pub fn get_neighbour(dev: u32, address: IpAddr) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family_and_length(address).0;
+    message.header.ifindex = dev;
+    let to = match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes.push(NeighbourAttribute::Destination(to));
+    RouteNetlinkMessage::GetNeighbour(message)
+}
+
 /// `ip link add NAME address MAC mtu MTU group G type vxlan …`
 pub fn create_vxlan(link: &VxlanLink) -> Request {
     let vxlan = &link.vxlan;

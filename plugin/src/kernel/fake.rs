@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::{
     Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, LinkKind,
-    Neighbour, OurRoutes, Path, Route, RuleSet, Unreachable, Veth, VxlanLink, Way, Ways,
+    Neighbour, OurRoutes, Path, Route, RuleSet, Settings, Unreachable, Veth, VxlanLink, Way, Ways,
 };
 
 /// One device and all that hangs on it.
@@ -140,6 +140,19 @@ impl Kernel for Fake {
         Ok(self.links.get(name).map(|link| link.link.clone()))
     }
 
+    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
+        let of = |family: &str, setting: &str| {
+            self.sysctls.get(&format!("net/{family}/conf/{name}/{setting}"))?.parse().ok()
+        };
+        let settings = Settings {
+            forwarding: of("ipv4", "forwarding"),
+            rp_filter: of("ipv4", "rp_filter"),
+            accept_ra: of("ipv6", "accept_ra"),
+            disable_ipv6: of("ipv6", "disable_ipv6"),
+        };
+        Ok(self.links.get(name).map(|link| (link.link.clone(), settings)))
+    }
+
     fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
         Ok(self.by_index(index).map(|link| link.link.clone()))
     }
@@ -179,6 +192,17 @@ impl Kernel for Fake {
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         Ok(self.by_index(dev).map(|l| l.neighbours.values().cloned().collect()).unwrap_or_default())
+    }
+
+    fn leads(
+        &mut self,
+        dev: u32,
+        to: &[IpAddr],
+    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
+        let (mut routes, mut neighbours) = (self.routes(dev)?, self.neighbours(dev)?);
+        routes.retain(|route| to.iter().any(|to| route.dst.contains(*to)));
+        neighbours.retain(|entry| to.contains(&entry.address));
+        Ok((routes, neighbours))
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {

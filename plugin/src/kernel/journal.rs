@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
-    OurRoutes, Path, Route, RuleSet, Veth, VxlanLink, Ways,
+    OurRoutes, Path, Route, RuleSet, Settings, Veth, VxlanLink, Ways,
 };
 
 /// What becomes of a change.
@@ -147,6 +147,10 @@ impl Kernel for Journal<'_> {
         self.kernel.link(name)
     }
 
+    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
+        self.kernel.device(name)
+    }
+
     fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
         self.kernel.link_by_index(index)
     }
@@ -185,6 +189,14 @@ impl Kernel for Journal<'_> {
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         self.kernel.neighbours(dev)
+    }
+
+    fn leads(
+        &mut self,
+        dev: u32,
+        to: &[IpAddr],
+    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
+        self.kernel.leads(dev, to)
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {

@@ -24,6 +24,7 @@ pub mod netns;
 mod nft;
 mod nowhere;
 pub mod removal;
+mod settings;
 mod socket;
 mod sysctl;
 mod ways;
@@ -43,6 +44,7 @@ pub use lookup::{Origin, Verdict};
 pub use netlink::Netlink;
 pub use nft::{Masquerade, RuleSet};
 pub use nowhere::{DeadEnd, OurRoutes, Unreachable};
+pub use settings::Settings;
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
 /// or neighbour table: `ip route show proto 102`. What carries another number is not ours.
@@ -150,6 +152,8 @@ pub struct Way {
 pub trait Kernel {
     /// The device of that name; `None` if there is none. `ip -d link show dev NAME`
     fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError>;
+    /// The device of that name and its settings; `None` if there is none. `ip -d link show dev NAME`
+    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError>;
     /// The device of that index; `None` if there is none.
     fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError>;
     /// Every device. `ip -d link`
@@ -167,6 +171,14 @@ pub trait Kernel {
     fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError>;
     /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
+    /// What leads to each of these addresses by one device, without a look at any other: the route, if
+    /// packets take one by it, and our permanent neighbour entry.
+    /// `ip route get fibmatch ADDRESS`, `ip neigh get ADDRESS dev DEV`
+    fn leads(
+        &mut self,
+        dev: u32,
+        to: &[IpAddr],
+    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError>;
     /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
     /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`

@@ -15,8 +15,8 @@ use super::nft::{Firewall, RuleSet};
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
     Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
-    OurRoutes, Path, Route, Veth, VxlanLink, Ways, decode, encode, gro, legacy, lookup, nowhere,
-    sysctl, ways,
+    OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro, legacy, lookup,
+    nowhere, settings, sysctl, ways,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -136,12 +136,13 @@ impl Netlink {
         self.socket.dump(command, message, |row| decode::link(row.payload))
     }
 
-    fn look_up(
+    fn look_up<T>(
         &mut self,
         command: String,
         message: RouteNetlinkMessage,
-    ) -> Result<Option<Link>, KernelError> {
-        match self.ask(&command, Request { message, flags: 0 }, decode::link) {
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, KernelError> {
+        match self.ask(&command, Request { message, flags: 0 }, read) {
             Ok(Some(link)) => Ok(Some(link)),
             Ok(None) => {
                 Err(KernelError::Answer { request: command, reason: "no link in it".into() })
@@ -177,12 +178,17 @@ fn absent_is_empty<T>(rows: Result<Vec<T>, KernelError>) -> Result<Vec<T>, Kerne
 
 impl Kernel for Netlink {
     fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
-        self.look_up(format!("ip link show dev {name}"), encode::get_link(name))
+        self.look_up(format!("ip link show dev {name}"), encode::get_link(name), decode::link)
+    }
+
+    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
+        let read = |payload: &[u8]| Some((decode::link(payload)?, settings::settings(payload)));
+        self.look_up(format!("ip link show dev {name}"), encode::get_link(name), read)
     }
 
     fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
         let command = format!("ip link show (index {index})");
-        self.look_up(command, encode::get_link_by_index(index))
+        self.look_up(command, encode::get_link_by_index(index), decode::link)
     }
 
     fn links(&mut self) -> Result<Vec<Link>, KernelError> {
@@ -237,6 +243,29 @@ impl Kernel for Netlink {
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Unspec, dev);
         self.socket.dump("ip neigh show", request, |row| decode::neighbour(row.payload, dev))
+    }
+
+    fn leads(
+        &mut self,
+        dev: u32,
+        to: &[IpAddr],
+    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
+        let (mut routes, mut neighbours) = (Vec::new(), Vec::new());
+        let route = |to: &IpAddr| encode::get_matching_route(*to, &Flow::default());
+        let asked = to.iter().map(route);
+        let asked = asked.chain(to.iter().map(|to| encode::get_neighbour(dev, *to)));
+        let requests = asked.map(|message| Request { message, flags: 0 });
+        to.iter().for_each(|to| log::debug!("ip route get fibmatch {to}; ip neigh get {to}"));
+        // A refusal means that there is none; a kernel that cannot answer is asked for all of them.
+        self.socket.exchange(requests, |index, answer| match answer {
+            Answer::Message(row) if index < to.len() => {
+                let found = decode::any_route(row.payload).filter(|(on, _)| *on == dev);
+                routes.extend(found.map(|(_, route)| route));
+            }
+            Answer::Message(row) => neighbours.extend(decode::neighbour(row.payload, dev)),
+            Answer::Refused { .. } => {}
+        })?;
+        Ok((routes, neighbours))
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {

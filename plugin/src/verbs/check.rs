@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{AddResult, Interface, Mac, NetworkConf};
-use flatnet_ipam::{Key, Leases, Record};
+use flatnet_ipam::{Key, Leases, Record, nodes_of};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
@@ -14,7 +14,8 @@ use crate::attachment::gateway;
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
-use crate::kernel::{Kernel, Link, Netlink};
+use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
+use crate::retire;
 use crate::side::Side;
 use crate::stamp::Stamp;
 
@@ -32,14 +33,13 @@ pub fn run(call: &Call) -> Result<(), Error> {
     let own = node.netns().inode()?;
     let netns = pod_netns::open(invocation, own)?;
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
-    let stamp = Stamp::find(conf, own);
 
     let addresses = match call.delegate()? {
         Some(delegate) => {
             delegate.run("CHECK")?;
             pod_addresses(result, &invocation.ifname)
         }
-        None => match stamp.as_ref().map(|stamp| lease(conf, stamp, &key)).transpose()?.flatten() {
+        None => match lease(conf, own, &key)? {
             Some(lease) => lease.addresses,
             None => {
                 let problem = format!("lease: {} has none on this node", invocation.container_id);
@@ -49,10 +49,8 @@ pub fn run(call: &Call) -> Result<(), Error> {
     };
     let expected = Expected::new(result, &invocation.ifname, &veth_name(&key), &addresses);
     let mut problems = expected.missing_addresses();
-    if let Some(stamp) = &stamp {
-        problems.extend(overlay_problem(&mut node, stamp)?);
-    }
-    let side = Side::look(&mut node, &expected.veth)?;
+    problems.extend(overlay_problem(&mut node, conf, own)?);
+    let side = Side::look_on_node(&mut node, &expected.veth, &addresses)?;
     problems.extend(expected.node_problems(side.as_ref()));
     let mut pod = Netlink::open_in(netns)?;
     let side = Side::look(&mut pod, &expected.ifname)?;
@@ -67,24 +65,48 @@ fn pod_addresses(result: &AddResult, ifname: &str) -> Vec<IpAddr> {
     ours.map(|ip| ip.address.ip()).collect()
 }
 
-fn lease(conf: &NetworkConf, stamp: &Stamp, key: &Key) -> Result<Option<Record>, Error> {
-    match Leases::existing(&conf.state_dir, &conf.name, &stamp.node)? {
-        Some(leases) => Ok(leases.get(key)?),
-        None => Ok(None),
+/// The lease of the attachment in this network namespace, under whatever name the node had then.
+fn lease(conf: &NetworkConf, own: u64, key: &Key) -> Result<Option<Record>, Error> {
+    for node in nodes_of(&conf.state_dir, &conf.name)? {
+        let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &node)? else { continue };
+        let lease = leases.get(key)?.filter(|lease| lease.attachment.netns == own);
+        if lease.is_some() {
+            return Ok(lease);
+        }
     }
+    Ok(None)
 }
 
-fn overlay_problem(node: &mut dyn Kernel, stamp: &Stamp) -> Result<Option<String>, Error> {
-    let name = overlay_name(stamp.vni);
-    let mac = vtep_mac(stamp.vni, stamp.vtep);
-    Ok(match node.link(&name)? {
-        None => Some(format!("{name}: there is no such device on the node")),
-        Some(link) if !link.up => Some(format!("{name}: is down")),
-        Some(link) if link.mac != Some(mac) => {
-            Some(format!("{name}: has MAC {}, should have {mac}", shown(link.mac)))
+/// What is wrong with the network's overlay device. The kernel says which that is: what was last
+/// written down may be older, or illegible, and says nothing about the pod.
+fn overlay_problem(
+    node: &mut dyn Kernel,
+    conf: &NetworkConf,
+    own: u64,
+) -> Result<Option<String>, Error> {
+    let devices = retire::devices(node, &conf.name)?;
+    let problems: Vec<_> = devices.values().map(device_problem).collect();
+    Ok(match problems.is_empty() {
+        true => {
+            let name = Stamp::find(conf, own).map(|stamp| overlay_name(stamp.vni));
+            let name = name.unwrap_or_else(|| format!("the overlay of network {}", conf.name));
+            Some(format!("{name}: there is no such device on the node"))
         }
-        Some(_) => None,
+        // While the network gets another VNI it has two.
+        false if problems.contains(&None) => None,
+        false => problems.into_iter().flatten().next(),
     })
+}
+
+fn device_problem(link: &Link) -> Option<String> {
+    let name = &link.dev.name;
+    if !link.up {
+        return Some(format!("{name}: is down"));
+    }
+    let LinkKind::Vxlan(Vxlan { vni, local: Some(vtep), .. }) = link.kind else { return None };
+    let mac = vtep_mac(vni, vtep);
+    let differs = link.mac != Some(mac);
+    differs.then(|| format!("{name}: has MAC {}, should have {mac}", shown(link.mac)))
 }
 
 /// What prevResult and the lease say.

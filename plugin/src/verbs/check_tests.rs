@@ -1,7 +1,7 @@
 use flatnet_conf::{IpConfig, Route as ResultRoute};
 
 use super::*;
-use crate::kernel::{Dev, LinkKind, Neighbour, Route};
+use crate::kernel::{Dev, LinkKind, Neighbour, Route, Settings};
 
 const POD: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const NODE: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -42,8 +42,7 @@ fn side(name: &str, mac: Mac, dst: &str, gateway: Option<&str>, neighbour: (&str
             master: None,
             kind: LinkKind::Veth,
         },
-        forwards: true,
-        strict: true,
+        settings: Settings::default(),
         addresses: vec!["10.1.1.7/32".parse().unwrap()],
         routes: vec![Route {
             dst: dst.parse().unwrap(),

@@ -237,7 +237,7 @@ impl<'a> Walk<'a> {
         if !on_node.link.up {
             return spoiled(format!("{name} is down"));
         }
-        if self.to.is_ipv4() && !on_node.forwards {
+        if self.to.is_ipv4() && !on_node.forwards() {
             return spoiled(format!("forwarding is off on {name}"));
         }
         let (source, index) = (self.source, on_node.link.dev.index);

@@ -1,0 +1,210 @@
+//! The attachments of one network's pods on this node: what stands of each becomes what its ADD made.
+//!
+//! Each is looked at by itself, and its namespace is entered once, so that a thousand of them cost a
+//! thousand times one.
+
+use std::fmt;
+use std::path::Path;
+
+use flatnet_conf::NetworkConf;
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
+
+use crate::attachment::{self, Attachment};
+use crate::error::Error;
+use crate::identity::{VethIdentity, veth, veth_name};
+use crate::kernel::netns::Netns;
+use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
+use crate::side::Side;
+use crate::unleased;
+
+/// The changes in one pod.
+#[derive(Debug)]
+pub struct InPod {
+    /// Whose interface it is.
+    pub holder: Holder,
+    /// What was changed in its namespace.
+    pub changes: Record,
+}
+
+/// The pod and its namespace, for messages.
+impl fmt::Display for InPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.holder, self.holder.sandbox.as_deref().unwrap_or_default())
+    }
+}
+
+/// What came of looking at attachments.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What was changed in pods, or would be.
+    pub pods: Vec<InPod>,
+    /// See [`crate::sync::Report::unleased`].
+    pub unleased: usize,
+    /// What could not be looked at or changed, although the rest was.
+    pub problems: Vec<String>,
+}
+
+/// The attachments of one network on this node.
+pub struct Pods<'a> {
+    /// The network.
+    pub conf: &'a NetworkConf,
+    /// The node's name in the range file.
+    pub node: &'a str,
+    /// Device group of the node's ends.
+    pub group: u32,
+    /// The overlay's MTU in bytes.
+    pub mtu: u32,
+    /// Inode of the node's network namespace.
+    pub own: u64,
+    /// Whether changes are made.
+    pub mode: Mode,
+}
+
+impl Pods<'_> {
+    /// Looks at all of them. They are known by their leases; those whose addresses come from another
+    /// IPAM plugin are only counted.
+    ///
+    /// # Errors
+    /// The state folder cannot be read, or the kernel cannot be asked. A pod that fails does not keep
+    /// the others from being looked at.
+    pub fn look(&self, node: &mut dyn Kernel) -> Result<Looked, Error> {
+        let mut looked = self.look_at(node, &|_| true)?;
+        looked.unleased = self.unleased(node)?;
+        Ok(looked)
+    }
+
+    /// Looks at those whose ends on the node bear a name that is wanted.
+    ///
+    /// # Errors
+    /// As [`Pods::look`].
+    pub fn look_at(
+        &self,
+        node: &mut dyn Kernel,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Looked, Error> {
+        let mut looked = Looked::default();
+        let Some(leases) = self.leases()? else { return Ok(looked) };
+        let broken = leases.visit(&|key| wanted(&veth_name(key)), &mut |lease| {
+            let holder = &lease.attachment;
+            if holder.netns != self.own || holder.is_delegated() {
+                return;
+            }
+            if let Err(e) = self.sync(node, lease, &mut looked.pods) {
+                // DEL removes the veth before it asks for the lease.
+                if !matches!(node.link(&holder.veth), Ok(None)) {
+                    looked.problems.push(format!("{holder}: {e}"));
+                }
+            }
+        })?;
+        looked.problems.extend(broken.iter().map(ToString::to_string));
+        Ok(looked)
+    }
+
+    fn unleased(&self, node: &mut dyn Kernel) -> Result<usize, Error> {
+        let conf = self.conf;
+        if conf.ipam.is_none() {
+            return Ok(0);
+        }
+        let ends = unleased::node_ends(node, &conf.name)?;
+        let leases = self.leases()?.map(|leases| leases.list()).transpose()?;
+        let leases = leases.unwrap_or_default().leases;
+        Ok(unleased::attachments(node, &conf.name, ends, &leases)?.len())
+    }
+
+    fn leases(&self) -> Result<Option<Leases>, Error> {
+        Ok(Leases::existing(&self.conf.state_dir, &self.conf.name, self.node)?)
+    }
+
+    fn sync(
+        &self,
+        node: &mut dyn Kernel,
+        lease: &Lease,
+        changed: &mut Vec<InPod>,
+    ) -> Result<(), Error> {
+        let holder = &lease.attachment;
+        // What is not there is for the next ADD, DEL or GC to clear away.
+        let Some(on_node) = Side::look_on_node(node, &holder.veth, &lease.addresses)? else {
+            return Ok(());
+        };
+        let sandbox = holder.sandbox.as_deref().unwrap_or_default();
+        let Some(netns) = Netns::open(Path::new(sandbox))? else { return Ok(()) };
+        let mut pod = Netlink::open_in(netns)?;
+        let Some(in_pod) = Side::look(&mut pod, &holder.ifname)? else { return Ok(()) };
+        if in_pod.link.peer != Some(on_node.link.dev.index) {
+            // The runtime has put another pod's namespace in its place.
+            return Ok(());
+        }
+        let attachment = self.attachment(lease, &in_pod);
+
+        // The pod's end first: where its MTU is not the node end's, a plugin later in the chain
+        // has made it so, and this must still show if we are killed in between.
+        let mut journal = Journal::new(&mut pod, self.mode);
+        let mut changes = mtu_of_pod(&in_pod.link, &on_node.link, self.mtu);
+        changes.extend(attachment::pod_changes(&attachment, in_pod.link.dev.index));
+        if !attachment::is_guarded_in_pod(&attachment, &in_pod.settings) {
+            attachment::guard_pod(&mut journal, &attachment)?;
+        }
+        let outcome = journal.apply(&in_pod.link.dev, &in_pod.lacks(changes));
+        let changes = journal.changes();
+        if changes.count() > 0 {
+            changed.push(InPod { holder: holder.clone(), changes });
+        }
+        outcome?;
+        if !attachment::is_guarded(&on_node.settings) {
+            attachment::guard_node(node, &on_node.link.dev)?;
+        }
+        Ok(node.apply(&on_node.link.dev, &on_node.lacks(attachment::node_end(&attachment)))?)
+    }
+
+    /// What an attachment is to be, by its lease.
+    fn attachment<'a>(&self, lease: &'a Lease, in_pod: &Side) -> Attachment<'a> {
+        let holder = &lease.attachment;
+        let made = veth(&Key::new(&self.conf.name, &holder.container_id, &holder.ifname));
+        Attachment {
+            // The runtime may have asked for another MAC, or a later plugin have set one.
+            veth: VethIdentity { pod_mac: in_pod.link.mac.unwrap_or(made.pod_mac), ..made },
+            group: self.group,
+            alias: attachment::alias(&self.conf.name, holder),
+            ifname: &holder.ifname,
+            netns: holder.sandbox.clone().unwrap_or_default(),
+            mtu: self.mtu,
+            addresses: lease.addresses.clone(),
+            routes: attachment::routes(self.conf.routes.as_deref(), &lease.addresses),
+        }
+    }
+}
+
+/// The pod's MTU follows the overlay's, unless a plugin later in the chain has set a smaller one.
+fn mtu_of_pod(in_pod: &Link, on_node: &Link, overlay: u32) -> Vec<Change> {
+    let as_made = in_pod.mtu == on_node.mtu;
+    if as_made || in_pod.mtu > overlay { vec![Change::Mtu(overlay)] } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::LinkKind;
+    use crate::kernel::fake::Fake;
+
+    fn link(mtu: u32) -> Link {
+        let mut fake = Fake::default();
+        fake.add("v", mtu, &[], LinkKind::Veth);
+        fake.links["v"].link.clone()
+    }
+
+    #[test]
+    fn the_pods_mtu_follows_unless_it_was_made_smaller() {
+        let table = [
+            // (in the pod, on the node, overlay now, set)
+            (1450, 1450, 1400, true),
+            (1450, 1450, 8950, true),
+            (1300, 1450, 1400, false),
+            (1300, 1450, 1280, true),
+            (1400, 1450, 1400, false),
+        ];
+        for (pod, node, overlay, set) in table {
+            let expected = if set { vec![Change::Mtu(overlay)] } else { vec![] };
+            assert_eq!(mtu_of_pod(&link(pod), &link(node), overlay), expected, "{pod} {node}");
+        }
+    }
+}
