@@ -47,6 +47,11 @@ pub fn gateway(ipv4: bool) -> IpAddr {
     if ipv4 { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
 }
 
+/// The gateways of a pod with these addresses.
+pub fn gateways(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    addresses.iter().map(|address| gateway(address.is_ipv4())).collect()
+}
+
 /// `flatnet:<network>/<namespace>/<pod or container ID>/<ifname>`, as `ip link` prints it: what a
 /// caller could have put in that a terminal would obey is left out.
 pub fn alias(network: &str, holder: &Holder) -> String {

@@ -129,7 +129,10 @@ impl Pods<'_> {
         let sandbox = holder.sandbox.as_deref().unwrap_or_default();
         let Some(netns) = Netns::open(Path::new(sandbox))? else { return Ok(()) };
         let mut pod = Netlink::open_in(netns)?;
-        let Some(in_pod) = Side::look(&mut pod, &holder.ifname)? else { return Ok(()) };
+        let gateways = attachment::gateways(&lease.addresses);
+        let Some(in_pod) = Side::look_in_pod(&mut pod, &holder.ifname, &gateways)? else {
+            return Ok(());
+        };
         if in_pod.link.peer != Some(on_node.link.dev.index) {
             // The runtime has put another pod's namespace in its place.
             return Ok(());

@@ -31,14 +31,36 @@ impl Side {
     pub fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
         let Some((link, settings)) = kernel.device(name)? else { return Ok(None) };
         let dev = link.dev.index;
-        let addresses = kernel.addresses()?.into_iter();
         Ok(Some(Self {
             settings,
-            addresses: addresses.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect(),
+            addresses: addresses_on(kernel, dev)?,
             routes: kernel.routes(dev)?,
             neighbours: kernel.neighbours(dev)?,
             link,
         }))
+    }
+
+    /// Looks at the device of that name in a pod, where permanent neighbour entries matter for these
+    /// addresses alone; `None` if there is none.
+    ///
+    /// The kernel keeps the neighbour entries of all namespaces in one table, and reads all of it for each
+    /// namespace's share: with a thousand pods, or ten thousand peers, it is never read for one pod.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn look_in_pod(
+        pod: &mut dyn Kernel,
+        name: &str,
+        gateways: &[IpAddr],
+    ) -> Result<Option<Self>, Error> {
+        let Some((link, settings)) = pod.device(name)? else { return Ok(None) };
+        let dev = link.dev.index;
+        let (_, neighbours) = pod.leads(dev, gateways)?;
+        if neighbours.len() < gateways.len() {
+            return Self::look(pod, name);
+        }
+        let addresses = addresses_on(pod, dev)?;
+        Ok(Some(Self { link, settings, addresses, routes: pod.routes(dev)?, neighbours }))
     }
 
     /// Looks at a pod's end on the node, as far as it concerns these addresses of the pod; `None` if
@@ -125,6 +147,11 @@ impl Side {
             change => Some(change),
         }
     }
+}
+
+fn addresses_on(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
+    let all = kernel.addresses()?.into_iter();
+    Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
 }
 
 fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {

@@ -78,12 +78,12 @@ impl Socket {
         // The kernel's words with each error, and our own message not echoed with it.
         inner.set_ext_ack(true).map_err(failed("set NETLINK_EXT_ACK"))?;
         inner.set_cap_ack(true).map_err(failed("set NETLINK_CAP_ACK"))?;
-        Ok(Self { inner, sequence: 0, received: vec![0; ANSWER] })
+        Ok(Self { inner, sequence: 0, received: Vec::with_capacity(ANSWER) })
     }
 
     /// Makes the socket fit for dumps; most sockets never see one.
     fn prepare_to_dump(&mut self) -> Result<(), KernelError> {
-        if self.received.len() == DUMP {
+        if self.received.capacity() >= DUMP {
             return Ok(());
         }
         let failed = |source| KernelError::Socket { action: "set NETLINK_GET_STRICT_CHK", source };
@@ -91,7 +91,8 @@ impl Socket {
         self.inner.set_netlink_get_strict_chk(true).map_err(failed)?;
         // Many entries while others write; without the privilege the default will do.
         let _ = setsockopt(&self.inner.as_fd(), sockopt::RcvBufForce, &DUMP_BACKLOG);
-        self.received.resize(DUMP, 0);
+        // What is received fills it; zeros would cost as much as a small namespace's tables.
+        self.received = Vec::with_capacity(DUMP);
         Ok(())
     }
 
@@ -237,15 +238,16 @@ impl Socket {
         &mut self,
         mut on: impl FnMut(u16, Frame<'_>) -> Result<(), String>,
     ) -> Result<(), KernelError> {
-        let length = loop {
-            match self.inner.recv(&mut &mut self.received[..], 0) {
-                Ok(length) => break length,
+        self.received.clear();
+        loop {
+            match self.inner.recv(&mut self.received, 0) {
+                Ok(_) => break,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(KernelError::Socket { action: "receive", source }),
             }
-        };
+        }
         let unreadable = |reason: String| KernelError::Answer { request: "netlink".into(), reason };
-        let mut rest = &self.received[..length];
+        let mut rest = &self.received[..];
         while !rest.is_empty() {
             let frame = NetlinkBuffer::new_checked(rest).map_err(|e| unreadable(e.to_string()))?;
             let end = frame.length() as usize;

@@ -10,7 +10,7 @@ use flatnet_ipam::{Key, Leases, Record, nodes_of};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
-use crate::attachment::gateway;
+use crate::attachment::{self, gateway};
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
@@ -53,7 +53,8 @@ pub fn run(call: &Call) -> Result<(), Error> {
     let side = Side::look_on_node(&mut node, &expected.veth, &addresses)?;
     problems.extend(expected.node_problems(side.as_ref()));
     let mut pod = Netlink::open_in(netns)?;
-    let side = Side::look(&mut pod, &expected.ifname)?;
+    let gateways = attachment::gateways(&addresses);
+    let side = Side::look_in_pod(&mut pod, &expected.ifname, &gateways)?;
     problems.extend(expected.pod_problems(side.as_ref()));
     if problems.is_empty() { Ok(()) } else { Err(Error::NotAsMade { problems }) }
 }
