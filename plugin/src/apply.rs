@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::identity::unreachable_metric;
 use crate::kernel::{Change, Dev, Kernel, Link, OurRoutes, Route, RuleSet, Unreachable};
 use crate::receiver;
-use crate::reconcile::{DevicePlan, Observed, plan_device, plan_objects};
+use crate::reconcile::{DevicePlan, Observed, Step, plan_device, plan_objects};
 
 /// Where the device comes from whose objects are changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -156,11 +156,8 @@ impl Network<'_> {
             kernel.switch_off_gro(&have.link.dev)?;
         }
         let mut outcome = Ok(());
-        for (via, changes) in plan_objects(self.want, have) {
-            let done = match via {
-                Via::Overlay => kernel.apply(&have.link.dev, &changes).map_err(Error::from),
-                Via::Uplink(index) => change_device(kernel, index, &changes),
-            };
+        for step in plan_objects(self.want, have) {
+            let done = make(kernel, &have.link.dev, &step);
             // Of a device that had to take another's place, half is better than nothing.
             if done.is_err() && origin != Origin::Anew {
                 return done;
@@ -207,6 +204,17 @@ impl Network<'_> {
     }
 }
 
+/// Makes one step of a plan, where the overlay is on this device.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn make(kernel: &mut dyn Kernel, overlay: &Dev, step: &Step) -> Result<(), Error> {
+    match step {
+        (Via::Overlay, changes) => Ok(kernel.apply(overlay, changes)?),
+        (Via::Uplink(index), changes) => change_device(kernel, *index, changes),
+    }
+}
+
 /// Changes what hangs on a device, if that is still there: its routes went with it.
 ///
 /// # Errors
@@ -232,16 +240,25 @@ fn routes_of(
     own: &[IpNetwork],
     clusters: &[IpNetwork],
 ) -> Vec<(Via, Route)> {
-    let via = |dev: u32, route: &Route| {
-        let preferred = route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
-        let within = clusters.iter().any(|cluster| cluster.contains(route.dst.network()));
-        match dev {
-            dev if dev == overlay => Some(Via::Overlay),
-            // A pod's route has no gateway.
-            dev => (route.gateway.is_some() && (preferred || within)).then_some(Via::Uplink(dev)),
-        }
-    };
+    let via = |dev, route: &Route| via(dev, route, overlay, own, clusters);
     ours.into_iter().filter_map(|(dev, route)| Some((via(dev, &route)?, route))).collect()
+}
+
+/// Which way a route of ours to a peer of this network leads by a device; `None` of any other.
+pub fn via(
+    dev: u32,
+    route: &Route,
+    overlay: u32,
+    own: &[IpNetwork],
+    clusters: &[IpNetwork],
+) -> Option<Via> {
+    if dev == overlay {
+        return Some(Via::Overlay);
+    }
+    let preferred = || route.source.is_some_and(|ip| own.iter().any(|own| own.ip() == ip));
+    let within = || clusters.iter().any(|cluster| cluster.contains(route.dst.network()));
+    // A pod's route has no gateway.
+    (route.gateway.is_some() && (preferred() || within())).then_some(Via::Uplink(dev))
 }
 
 /// Of our unreachable routes those of the network with this VNI.

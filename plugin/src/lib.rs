@@ -35,6 +35,7 @@ mod summary;
 mod sync;
 mod underlay;
 mod unleased;
+mod upkeep;
 mod verbs;
 mod watch;
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::SystemTime;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
 use flatnet_ipam::{Leases, node_folder};
@@ -17,7 +19,7 @@ use crate::error::Error;
 use crate::forward_policy;
 use crate::forwarding;
 use crate::identity::{overlay_name, veth_group, vtep_mac};
-use crate::kernel::{Change, Kernel, LinkKind};
+use crate::kernel::{Change, Kernel, LinkKind, RuleSet};
 use crate::mtu::overlay_mtu;
 use crate::other_networks;
 use crate::receiver;
@@ -28,6 +30,8 @@ use crate::underlay::Underlay;
 /// A node of a range file: where a network is to be brought about.
 pub struct Site {
     source: Source,
+    /// Whether a later change of the file is sure to show in its source.
+    settled: bool,
     file: RangeFile,
     /// The node in the range file.
     pub node: Node,
@@ -44,9 +48,18 @@ pub struct Ways {
 pub struct Standing {
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
+    /// What stands.
+    pub overlay: Overlay,
     vrf: Option<u32>,
     world: Option<u32>,
     witness: Option<IpAddr>,
+}
+
+impl Ways {
+    /// The names of the devices by which packets leave the machine, and of those by which peers' come in.
+    pub fn uplinks(&self) -> [&BTreeSet<String>; 2] {
+        [&self.underlay.outlets, self.underlay.devices()]
+    }
 }
 
 /// Makes sure that the overlay stands as the range file says, and tells what it means for this
@@ -123,8 +136,23 @@ impl Site {
         // Looked at before it is read: a change in between makes the stamp stale, not wrong.
         let source = Source::of(path)?;
         let file = RangeFile::load(path)?;
+        let settled = source.settled(SystemTime::now());
         let node = this_node(kernel, conf, &file)?.clone();
-        Ok(Self { source, file, node })
+        Ok(Self { source, settled, file, node })
+    }
+
+    /// Whether a file is the one that was read, and unchanged.
+    pub fn is_of(&self, path: &Path) -> bool {
+        self.settled && Source::of(path).is_ok_and(|source| source == self.source)
+    }
+
+    /// Finds out anew which node of the file this namespace is.
+    ///
+    /// # Errors
+    /// No node of it is (7).
+    pub fn find_node(&mut self, kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<(), Error> {
+        self.node = this_node(kernel, conf, &self.file)?.clone();
+        Ok(())
     }
 
     /// The whole range file.
@@ -189,8 +217,7 @@ impl Site {
         let vrf = underlay.place.flow.vrf;
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
-        let masquerade = desired::masquerade(conf);
-        let rules = desired::rules(&conf.name, file, node, underlay.devices(), masquerade);
+        let rules = self.rules(conf, ways);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
         apply(kernel, &want, &rules, &indices)?;
         // Of what was cut short the stamp may tell where no device does.
@@ -207,7 +234,14 @@ impl Site {
         }
         self.clear(kernel, &nameless)?;
         let witness = witness(kernel, &want, before)?;
-        Ok(Standing { mtu: *mtu, vrf, world: *world, witness })
+        Ok(Standing { mtu: *mtu, overlay: want, vrf, world: *world, witness })
+    }
+
+    /// The packet filter rules that the network wants here.
+    pub fn rules(&self, conf: &NetworkConf, ways: &Ways) -> RuleSet {
+        let Self { file, node, .. } = self;
+        let masquerade = desired::masquerade(conf);
+        desired::rules(&conf.name, file, node, ways.underlay.devices(), masquerade)
     }
 
     /// Removes devices that were without a name when we began, and still are: of a change that was
@@ -225,7 +259,7 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, vrf, world, witness } = *standing;
+        let Standing { mtu, vrf, world, witness, .. } = *standing;
         let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }

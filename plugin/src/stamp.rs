@@ -112,7 +112,7 @@ impl Source {
     }
 
     /// Whether a later change of the file is sure to show.
-    fn settled(&self, now: SystemTime) -> bool {
+    pub fn settled(&self, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanoseconds)) =
             (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
         else {

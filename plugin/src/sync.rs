@@ -9,7 +9,7 @@ use flatnet_conf::NetworkConf;
 use crate::error::Error;
 use crate::identity::veth_group;
 use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
-use crate::overlay::{Site, Standing};
+use crate::overlay::{Site, Standing, Ways};
 pub use crate::pods::InPod;
 use crate::pods::{Looked, Pods};
 use crate::stamp::Stamp;
@@ -62,7 +62,7 @@ pub fn run_at(
 ) -> Result<Report, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
-    let standing = overlay(site, &mut journal, conf, own, mode)?;
+    let (standing, _) = overlay(site, &mut journal, conf, own, mode)?;
     let (group, mtu) = (veth_group(site.vni()), standing.mtu);
     let pods = Pods { conf, node: &site.node.name, group, mtu, own, mode };
     let Looked { pods, unleased, problems } = pods.look(&mut journal)?;
@@ -70,18 +70,22 @@ pub fn run_at(
     Ok(Report { node: site.node.name.clone(), changes, pods, unleased, problems })
 }
 
-/// The overlay alone. An ADD waits for this, and not for the visits to pods that come after it.
-fn overlay(
+/// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods
+/// that come after it.
+///
+/// # Errors
+/// As [`run`].
+pub fn overlay(
     site: &Site,
     node: &mut Journal<'_>,
     conf: &NetworkConf,
     own: u64,
     mode: Mode,
-) -> Result<Standing, Error> {
+) -> Result<(Standing, Ways), Error> {
     let ways = site.survey(node, conf)?;
     let before = Stamp::find(conf, own);
     if mode == Mode::Plan {
-        return site.establish(node, conf, &ways, before.as_ref());
+        return Ok((site.establish(node, conf, &ways, before.as_ref())?, ways));
     }
     let _lock = site.lock(conf)?;
     if let Some(before) = &before {
@@ -89,5 +93,5 @@ fn overlay(
     }
     let standing = site.establish(node, conf, &ways, before.as_ref())?;
     site.stamp(conf, own, &standing).write(conf)?;
-    Ok(standing)
+    Ok((standing, ways))
 }

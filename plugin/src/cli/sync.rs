@@ -1,6 +1,7 @@
 //! `flatnet sync`: what should stand in the kernel, and what does.
 
-use std::mem;
+use std::collections::BTreeMap;
+use std::{io, mem};
 
 use clap::Args;
 use flatnet_conf::NetworkConf;
@@ -14,7 +15,7 @@ use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::logging;
 use crate::sync::{self, Report};
-use crate::watch::Watch;
+use crate::upkeep::Upkeep;
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
 const TOLD: usize = 30;
@@ -49,28 +50,41 @@ impl Command {
 
     /// Does it again and again; tells what was changed, and a complaint once.
     fn keep(&self) -> Result<Answer, Error> {
-        let mut known = Vec::new();
+        let refused = |e: io::Error| Error::Refused(e.to_string());
+        // Listened to before it is looked at: no change falls between the two.
+        let mut upkeep = Upkeep::new().map_err(refused)?;
+        let mut known = Complaints::default();
         let mut first = true;
         loop {
-            let (networks, problems) = self.networks.look();
-            // Listened to before it is looked at: no change falls between the two.
-            let range_files = networks.iter().filter_map(|conf| conf.range_file.clone());
-            let files = self.networks.places().into_iter().chain(range_files).collect();
-            let watch =
-                Watch::new(&files).map_err(|e| Error::Refused(format!("cannot watch: {e}")))?;
-            let mut pass = Pass::over(&networks, Mode::Apply);
-            pass.complaints.extend(problems.iter().map(ToString::to_string));
-            if pass.complaints != known {
-                known = mem::take(&mut pass.complaints);
-                known.iter().for_each(|complaint| complain(complaint));
+            if upkeep.wants_configurations() {
+                let (networks, problems) = self.networks.look();
+                known.about("", problems.iter().map(ToString::to_string).collect());
+                upkeep.tend(networks, self.networks.places()).map_err(refused)?;
             }
+            let mut pass = Pass::new();
+            let mut progress = None;
+            let mut listener = move |made, all| {
+                progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
+            };
+            upkeep.look(&mut listener, &mut |conf, looked, whole| {
+                if let Ok(report) = &looked {
+                    log(conf, report);
+                }
+                pass.add(conf, looked, Mode::Apply);
+                let complaints = mem::take(&mut pass.complaints);
+                if whole {
+                    known.about(&conf.name, complaints);
+                } else {
+                    known.more_about(&conf.name, complaints);
+                }
+            });
             if pass.changed {
                 self.answer(pass).print()?;
             }
             if mem::take(&mut first) {
                 notify::ready();
             }
-            watch.wait().map_err(|e| Error::Refused(format!("cannot wait for changes: {e}")))?;
+            upkeep.wait().map_err(refused)?;
         }
     }
 
@@ -78,6 +92,31 @@ impl Command {
         match self.json {
             true => Answer::json(&json!({ "networks": pass.documents }), pass.outcome),
             false => Answer { text: pass.text, outcome: pass.outcome },
+        }
+    }
+}
+
+/// What was complained of, network by network: it is told once.
+#[derive(Default)]
+struct Complaints(BTreeMap<String, Vec<String>>);
+
+impl Complaints {
+    /// These are all about a network.
+    fn about(&mut self, network: &str, complaints: Vec<String>) {
+        if self.0.get(network).is_none_or(|known| *known != complaints) {
+            complaints.iter().for_each(|complaint| complain(complaint));
+            self.0.insert(network.to_owned(), complaints);
+        }
+    }
+
+    /// These are some.
+    fn more_about(&mut self, network: &str, complaints: Vec<String>) {
+        let known = self.0.entry(network.to_owned()).or_default();
+        for complaint in complaints {
+            if !known.contains(&complaint) {
+                complain(&complaint);
+                known.push(complaint);
+            }
         }
     }
 }
@@ -93,33 +132,39 @@ struct Pass {
 }
 
 impl Pass {
-    fn over(networks: &[NetworkConf], mode: Mode) -> Self {
+    fn new() -> Self {
         let (text, documents, complaints) = (String::new(), Vec::new(), Vec::new());
-        let outcome = Outcome::Fine;
-        let mut pass = Self { outcome, changed: false, text, documents, complaints };
+        Self { outcome: Outcome::Fine, changed: false, text, documents, complaints }
+    }
+
+    fn over(networks: &[NetworkConf], mode: Mode) -> Self {
+        let mut pass = Self::new();
         for conf in networks {
             let looked = match mode {
                 Mode::Apply => apply(conf),
                 // What only might be done is not for the log.
                 Mode::Plan => run(conf, mode),
             };
-            match looked {
-                Ok(report) => {
-                    pass.outcome = pass.outcome.max(judge(&report, mode));
-                    pass.changed |= report.count() > 0;
-                    pass.text += &words(conf, &report, mode);
-                    pass.documents.push(document(conf, &report));
-                    pass.complaints.extend(report.problems);
-                }
-                Err(error) => {
-                    pass.outcome = Outcome::Failed;
-                    pass.documents
-                        .push(json!({ "network": conf.name, "error": error.to_string() }));
-                    pass.complaints.push(format!("network {}: {error}", conf.name));
-                }
-            }
+            pass.add(conf, looked, mode);
         }
         pass
+    }
+
+    fn add(&mut self, conf: &NetworkConf, looked: Result<Report, crate::error::Error>, mode: Mode) {
+        match looked {
+            Ok(report) => {
+                self.outcome = self.outcome.max(judge(&report, mode));
+                self.changed |= report.count() > 0;
+                self.text += &words(conf, &report, mode);
+                self.documents.push(document(conf, &report));
+                self.complaints.extend(report.problems);
+            }
+            Err(error) => {
+                self.outcome = Outcome::Failed;
+                self.documents.push(json!({ "network": conf.name, "error": error.to_string() }));
+                self.complaints.push(format!("network {}: {error}", conf.name));
+            }
+        }
     }
 }
 

@@ -182,6 +182,12 @@ pub fn neighbour(payload: &[u8], dev: u32) -> Option<Neighbour> {
     Some(Neighbour { address, mac })
 }
 
+/// The address of an entry of a neighbour table, whatever its state, from the same payload.
+pub fn any_neighbour(payload: &[u8]) -> Option<IpAddr> {
+    const NDMSG: usize = 12;
+    address_in(find(payload.get(NDMSG..)?, 1)?) // NDA_DST
+}
+
 /// An entry of a device's forwarding database, from the payload of a `RTM_NEWNEIGH`.
 pub fn fdb(payload: &[u8], dev: u32) -> Option<FdbEntry> {
     let (vtep, mac) = destination_and_mac(entry_on(payload, dev)?)?;

@@ -11,6 +11,7 @@ mod channel;
 mod decode;
 mod encode;
 mod error;
+mod event;
 #[cfg(test)]
 pub mod fake;
 mod forward;
@@ -19,6 +20,7 @@ mod journal;
 mod legacy;
 mod link;
 mod lookup;
+mod monitor;
 mod netlink;
 pub mod netns;
 mod nft;
@@ -37,13 +39,15 @@ use ipnetwork::IpNetwork;
 
 pub use change::{Change, ReversePath};
 pub use error::KernelError;
+pub use event::Event;
 pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
 pub use journal::{Journal, Listener, Mode, Record};
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::{Origin, Verdict};
+pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
 pub use nft::{Masquerade, RuleSet};
-pub use nowhere::{DeadEnd, OurRoutes, Unreachable};
+pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
 pub use settings::Settings;
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing

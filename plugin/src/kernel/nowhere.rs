@@ -52,7 +52,7 @@ pub struct DeadEnd {
 }
 
 /// A route of ours.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OurRoute {
     /// It leads somewhere, by the device of this index.
     Leads(u32, Route),

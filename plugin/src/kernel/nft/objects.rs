@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The table that is ours, of family inet: both IP families in one.
-pub(super) const TABLE: &str = "flatnet";
+pub(in crate::kernel) const TABLE: &str = "flatnet";
 
 /// At most this many elements in a message: an attribute's length has 16 bits, and an IPv6 element
 /// of an interval takes 36 bytes.

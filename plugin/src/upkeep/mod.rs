@@ -1,0 +1,200 @@
+//! Keeping networks as their range files say, whatever happens on the node: what an event names is looked
+//! at, and the whole only now and then.
+//!
+//! An event is compared with what was last made, in memory ([`scope`]); what differs is put right
+//! ([`tended`]). What an event cannot tell is found by the look at everything that follows in a minute.
+//! Where events were lost it follows at once.
+//!
+//! ```text
+//! let mut upkeep = Upkeep::new()?;
+//! loop {
+//!     if upkeep.wants_configurations() { upkeep.tend(networks, places)?; }
+//!     upkeep.look(listener, tell);
+//!     upkeep.wait()?;
+//! }
+//! ```
+
+mod devices;
+mod drift;
+mod held;
+mod scope;
+mod tended;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flatnet_conf::NetworkConf;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::Error;
+use crate::kernel::{Heard, Kernel as _, Listener, Monitor, Netlink};
+use crate::logging;
+use crate::sync::Report;
+use crate::watch::Watch;
+use devices::Devices;
+use tended::Tended;
+
+/// Who changes one thing changes others: wait until it has been quiet for so long ...
+const QUIET: Duration = Duration::from_millis(200);
+/// ... listening in between, and not for each message ...
+const PAUSE: Duration = Duration::from_millis(50);
+/// ... but not longer than this, on a node where pods come and go all the time.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pods' namespaces do not tell, nor do all settings; they are looked at as often as this.
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// The networks of one node, kept as they should be.
+pub struct Upkeep {
+    node: Netlink,
+    monitor: Monitor,
+    watch: Watch,
+    devices: Devices,
+    networks: Vec<Tended>,
+    /// Whether files may have changed.
+    files: bool,
+    /// When everything is looked at next.
+    due: Instant,
+}
+
+impl Upkeep {
+    /// Begins to listen, in the calling thread's network namespace: nothing that happens from now on is
+    /// missed.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn new() -> io::Result<Self> {
+        let monitor = Monitor::open().map_err(cannot("listen to the kernel"))?;
+        let watch = Watch::new().map_err(cannot("watch files"))?;
+        let mut node = Netlink::open().map_err(io::Error::other)?;
+        let devices = Devices::of(node.links().map_err(io::Error::other)?);
+        let (networks, due) = (Vec::new(), Instant::now());
+        Ok(Self { node, monitor, watch, devices, networks, files: true, due })
+    }
+
+    /// Whether the configurations are to be read again, and handed to [`Upkeep::tend`].
+    pub fn wants_configurations(&self) -> bool {
+        self.files
+    }
+
+    /// From now on these networks are kept. Of one that was kept before, and whose configuration is the
+    /// same, no more is looked at than what has changed. `places` are files whose folders tell of
+    /// another configuration; the range files' are listened to as well.
+    ///
+    /// # Errors
+    /// A folder cannot be listened to.
+    pub fn tend(&mut self, networks: Vec<NetworkConf>, places: Vec<PathBuf>) -> io::Result<()> {
+        let range_files = networks.iter().filter_map(|conf| conf.range_file.clone());
+        let files: BTreeSet<_> = places.into_iter().chain(range_files).collect();
+        self.watch.listen_to(files).map_err(cannot("watch files"))?;
+        self.files = false;
+        let mut known = std::mem::take(&mut self.networks);
+        for conf in networks {
+            let same = known.iter().position(|network| network.conf == conf);
+            let mut network = match same {
+                Some(position) => known.swap_remove(position),
+                None => Tended::new(conf),
+            };
+            if network.has_another_file() {
+                network.doubt();
+            }
+            self.networks.push(network);
+        }
+        Ok(())
+    }
+
+    /// Looks at what is to be looked at, network by network, and puts it right. `tell` hears what came of
+    /// it, and whether everything of that network was looked at; meanwhile the log is the network's.
+    pub fn look(
+        &mut self,
+        listener: &mut Listener,
+        tell: &mut dyn FnMut(&NetworkConf, Result<Report, Error>, bool),
+    ) {
+        let now = Instant::now();
+        if self.due <= now {
+            self.due = now + AT_LEAST;
+            self.networks.iter_mut().for_each(Tended::doubt);
+        }
+        for network in self.networks.iter_mut().filter(|network| network.is_due()) {
+            logging::start(network.conf.log_level, network.conf.log_file.as_deref());
+            let (outcome, whole) = network.look(&mut self.node, listener);
+            tell(&network.conf, outcome, whole);
+        }
+    }
+
+    /// Returns when there is something to look at and it is quiet again.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn wait(&mut self) -> io::Result<()> {
+        let mut since = None;
+        let mut quiet = Duration::ZERO;
+        loop {
+            let begun = match since {
+                None => {
+                    let left = self.due.saturating_duration_since(Instant::now());
+                    if !self.poll(left)? {
+                        return Ok(());
+                    }
+                    Instant::now()
+                }
+                Some(begun) => {
+                    thread::sleep(PAUSE);
+                    begun
+                }
+            };
+            match self.hear()? {
+                true => quiet = Duration::ZERO,
+                false => quiet += PAUSE,
+            }
+            let due = self.files || self.networks.iter().any(Tended::is_due);
+            if due && (quiet >= QUIET || begun.elapsed() >= PATIENCE) {
+                return Ok(());
+            }
+            // What concerns no network is no reason to do anything.
+            since = due.then_some(begun);
+        }
+    }
+
+    /// Waits for a word; `false` if none came in time.
+    fn poll(&self, within: Duration) -> io::Result<bool> {
+        let [routes, rules] = self.monitor.descriptors();
+        let fds = [self.watch.as_fd(), routes, rules];
+        let mut ready = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+        match poll(&mut ready, timeout) {
+            Ok(0) => Ok(false),
+            Ok(_) | Err(Errno::EINTR) => Ok(true),
+            Err(errno) => Err(cannot("wait for changes")(errno.into())),
+        }
+    }
+
+    /// Takes in what has happened; tells whether any of it concerns a network.
+    fn hear(&mut self) -> io::Result<bool> {
+        let files = self.watch.heard().map_err(cannot("watch files"))?;
+        self.files |= files;
+        let mut heard = Heard::default();
+        self.monitor.hear(&mut heard).map_err(cannot("listen to the kernel"))?;
+        let mut concerned = files || heard.lost;
+        for event in &heard.events {
+            let was = self.devices.learn(event);
+            for network in &mut self.networks {
+                concerned |= network.hear(&self.devices, was.as_ref(), event);
+            }
+        }
+        if heard.lost {
+            log::info!("more has happened than could be listened to: everything is looked at");
+            self.devices = Devices::of(self.node.links().map_err(io::Error::other)?);
+            self.networks.iter_mut().for_each(Tended::doubt);
+        }
+        Ok(concerned)
+    }
+}
+
+fn cannot(action: &'static str) -> impl Fn(io::Error) -> io::Error {
+    move |e| io::Error::new(e.kind(), format!("cannot {action}: {e}"))
+}

@@ -1,0 +1,183 @@
+//! One network that is kept as its range file says: what of it is to be looked at, and looking.
+
+use std::collections::BTreeSet;
+use std::mem;
+
+use flatnet_conf::NetworkConf;
+
+use super::devices::{Device, Devices};
+use super::drift::Drift;
+use super::held::Held;
+use super::scope::{Scope, judge, judge_failed};
+use crate::apply::make;
+use crate::error::Error;
+use crate::identity::veth_group;
+use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Record};
+use crate::overlay::Site;
+use crate::pods::{Looked, Pods};
+use crate::sync::{self, Report};
+
+/// A network, and what is known of it.
+pub struct Tended {
+    /// Its configuration.
+    pub conf: NetworkConf,
+    held: Option<Held>,
+    /// Whether the last look at all of it failed.
+    failed: bool,
+    work: Work,
+}
+
+/// What is to be looked at.
+#[derive(Default)]
+struct Work {
+    everything: bool,
+    overlay: bool,
+    rules: bool,
+    pods: BTreeSet<String>,
+    drift: Drift,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        let Self { everything, overlay, rules, pods, drift } = self;
+        !(*everything || *overlay || *rules) && pods.is_empty() && drift.is_empty()
+    }
+}
+
+impl Tended {
+    /// A network of which nothing is known.
+    pub fn new(conf: NetworkConf) -> Self {
+        let work = Work { everything: true, ..Work::default() };
+        Self { conf, held: None, failed: false, work }
+    }
+
+    /// Everything is to be looked at.
+    pub fn doubt(&mut self) {
+        self.work.everything = true;
+    }
+
+    /// Whether the range file is another than what was applied.
+    pub fn has_another_file(&self) -> bool {
+        let known = self.held.as_ref().zip(self.conf.range_file.as_ref());
+        !known.is_some_and(|(held, path)| held.site.is_of(path))
+    }
+
+    /// Whether there is anything to look at.
+    pub fn is_due(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Takes in what has happened; tells whether it concerns this network.
+    pub fn hear(&mut self, devices: &Devices, was: Option<&Device>, event: &Event) -> bool {
+        let Self { conf, held, failed, work } = self;
+        let again = (*failed || held.is_none()) && judge_failed(was, event) != Scope::Nothing;
+        work.everything |= again;
+        let Some(held) = held else { return again };
+        match judge(held, &conf.name, devices, was, event) {
+            Scope::Nothing => return again,
+            Scope::Pod(name) => drop(work.pods.insert(name)),
+            Scope::Entry(entry) => work.drift.add(&held.entries, entry),
+            Scope::Rules => work.rules = true,
+            Scope::Overlay => work.overlay = true,
+            Scope::Everything => work.everything = true,
+        }
+        true
+    }
+
+    /// Looks at what is to be looked at, and puts it right. `whole` tells whether that was everything.
+    ///
+    /// # Errors
+    /// Those of [`sync::run`]. What could not be put right by itself is looked at with everything else.
+    pub fn look(
+        &mut self,
+        node: &mut Netlink,
+        listener: &mut Listener,
+    ) -> (Result<Report, Error>, bool) {
+        let work = mem::take(&mut self.work);
+        let mut all = work.everything || self.held.is_none();
+        if let Some(held) = self.held.as_ref().filter(|_| !all && !work.overlay) {
+            match look_closely(node, &self.conf, held, &work) {
+                Ok(report) => return (Ok(report), false),
+                Err(e) => log::info!("{}: {e}; everything is looked at", self.conf.name),
+            }
+            all = true;
+        }
+        let report = self.look_at_all(node, listener, (!all).then_some(&work.pods));
+        self.failed = report.is_err();
+        (report, all)
+    }
+
+    /// The overlay, and all pods or those whose ends on the node bear one of these names.
+    fn look_at_all(
+        &mut self,
+        node: &mut Netlink,
+        listener: &mut Listener,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Report, Error> {
+        let own = node.netns().inode()?;
+        let path = self.conf.range_file()?;
+        let mtu = self.held.as_ref().map(|held| held.frame.link.mtu);
+        let site = match self.held.take_if(|held| held.site.is_of(path)) {
+            Some(mut held) => held.site.find_node(node, &self.conf).map(|()| held.site),
+            None => Site::find(node, &self.conf),
+        };
+        let site = site?;
+        let conf = &self.conf;
+        let mut journal = Journal::new(node, Mode::Apply).heard_by(listener);
+        let (standing, ways) = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
+        // The pods' follows the overlay's.
+        let only = only.filter(|_| mtu == Some(standing.mtu));
+        let looked = look_at_pods(&mut journal, conf, &site, standing.mtu, own, only)?;
+        let changes = journal.changes();
+        let report = report(&site, changes, looked);
+        let index = node.link(&standing.overlay.link.name)?.map_or(0, |link| link.dev.index);
+        self.held = Some(Held::new(site, ways, index, standing.overlay));
+        Ok(report)
+    }
+}
+
+/// Looks at what events have named.
+fn look_closely(
+    node: &mut Netlink,
+    conf: &NetworkConf,
+    held: &Held,
+    work: &Work,
+) -> Result<Report, Error> {
+    let own = node.netns().inode()?;
+    let mut journal = Journal::new(node, Mode::Apply);
+    if work.rules {
+        journal.put_rules(&held.site.rules(conf, &held.ways))?;
+    }
+    let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
+    for step in work.drift.plan(held) {
+        make(&mut journal, &dev, &step)?;
+    }
+    let mtu = held.frame.link.mtu;
+    let looked = match work.pods.is_empty() {
+        true => Looked::default(),
+        false => look_at_pods(&mut journal, conf, &held.site, mtu, own, Some(&work.pods))?,
+    };
+    let changes = journal.changes();
+    Ok(report(&held.site, changes, looked))
+}
+
+fn look_at_pods(
+    node: &mut dyn Kernel,
+    conf: &NetworkConf,
+    site: &Site,
+    mtu: u32,
+    own: u64,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Looked, Error> {
+    let group = veth_group(site.vni());
+    let pods = Pods { conf, node: &site.node.name, group, mtu, own, mode: Mode::Apply };
+    match only {
+        Some(names) => pods.look_at(node, &|name| names.contains(name)),
+        None => pods.look(node),
+    }
+}
+
+fn report(site: &Site, changes: Record, looked: Looked) -> Report {
+    let Looked { pods, unleased, problems } = looked;
+    Report { node: site.node.name.clone(), changes, pods, unleased, problems }
+}
