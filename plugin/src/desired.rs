@@ -99,7 +99,7 @@ pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
 /// The node's own ranges, and `clusterCIDRs`: a better route leads to each pod and each peer. A
 /// peer's range that is listed there by itself has no rest. Families that the node has no range of
 /// are left out, as for peers.
-fn unreachable(file: &RangeFile, node: &Node) -> Vec<Unreachable> {
+pub fn unreachable(file: &RangeFile, node: &Node) -> Vec<Unreachable> {
     let own: BTreeSet<IpNetwork> = node.ranges.iter().map(Range::subnet).collect();
     let mut all = own.clone();
     // Where the file lists none they are all ranges: ten thousand need not be compared.

@@ -1,10 +1,10 @@
 //! The overlay of one network on this node: when it is brought about, and from what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::time::SystemTime;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
@@ -14,15 +14,16 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::apply::apply;
 use crate::dead_end;
-use crate::desired::{self, Overlay};
+use crate::desired::{self, Overlay, Via};
 use crate::error::Error;
 use crate::forward_policy;
 use crate::forwarding;
 use crate::identity::{overlay_name, veth_group, vtep_mac};
-use crate::kernel::{Change, Kernel, LinkKind, RuleSet};
+use crate::kernel::{Change, Kernel, LinkKind, Path, Route, RuleSet};
 use crate::mtu::overlay_mtu;
 use crate::other_networks;
 use crate::receiver;
+use crate::reconcile::RouteKey;
 use crate::retire::{devices, nameless, retire};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
@@ -48,8 +49,6 @@ pub struct Ways {
 pub struct Standing {
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
-    /// What stands.
-    pub overlay: Overlay,
     vrf: Option<u32>,
     world: Option<u32>,
     witness: Option<IpAddr>,
@@ -59,6 +58,50 @@ impl Ways {
     /// The names of the devices by which packets leave the machine, and of those by which peers' come in.
     pub fn uplinks(&self) -> [&BTreeSet<String>; 2] {
         [&self.underlay.outlets, self.underlay.devices()]
+    }
+
+    /// The uplinks to those of more peers that no router stands before. `None` if their ways are not like
+    /// the others': then there may be more to be done about them.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn to_more(
+        &self,
+        kernel: &mut dyn Kernel,
+        vteps: &[IpAddr],
+    ) -> Result<Option<HashMap<IpAddr, u32>>, Error> {
+        let Underlay { peers, place, .. } = &self.underlay;
+        let carries = |path: &Path| (path.dev, path.mtu);
+        let known: HashSet<_> =
+            peers.iter().filter_map(|(_, path)| path.as_ref()).map(carries).collect();
+        let paths = kernel.paths(vteps, &place.flow)?;
+        if !paths.iter().flatten().all(|path| known.contains(&carries(path))) {
+            return Ok(None);
+        }
+        let ways = vteps.iter().copied().zip(paths);
+        Ok(Some(place.adjacent(ways)))
+    }
+}
+
+impl Standing {
+    /// Finds another witness, where the one there was has gone with its peer.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn renew(
+        &mut self,
+        kernel: &mut dyn Kernel,
+        routes: &HashMap<RouteKey, (Via, Route)>,
+    ) -> Result<(), Error> {
+        let leads = |witness: IpAddr| routes.values().any(|(_, r)| r.dst.network() == witness);
+        if self.witness.is_none_or(leads) {
+            return Ok(());
+        }
+        self.witness = match routes.values().next().map(|(_, route)| route.dst.network()) {
+            Some(address) => kernel.our_route(address)?.map(|_| address),
+            None => None,
+        };
+        Ok(())
     }
 }
 
@@ -87,7 +130,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         // Killed half way, the overlay may look whole: only a stamp written at the end may say so.
         before.outdate(conf)?;
     }
-    let standing = site.establish(kernel, conf, &ways, before.as_ref())?;
+    let (standing, _) = site.establish(kernel, conf, &ways, before.as_ref())?;
     forward_policy::warn(kernel, &site.file);
     let stamp = site.stamp(conf, netns, &standing);
     stamp.write(conf)?;
@@ -142,7 +185,7 @@ impl Site {
     }
 
     /// Whether a file is the one that was read, and unchanged.
-    pub fn is_of(&self, path: &Path) -> bool {
+    pub fn is_of(&self, path: &FilePath) -> bool {
         self.settled && Source::of(path).is_ok_and(|source| source == self.source)
     }
 
@@ -193,8 +236,8 @@ impl Site {
         Ok(Ways { underlay, mtu, world })
     }
 
-    /// Makes what stands into what should stand, with the difference only. `before` is the stamp
-    /// of what was applied last, if there is one.
+    /// Makes what stands into what should stand, with the difference only, and returns that. `before` is
+    /// the stamp of what was applied last, if there is one.
     ///
     /// Where the network had another VNI, that stands until this one does, whose pods are then the
     /// new one's.
@@ -207,7 +250,7 @@ impl Site {
         conf: &NetworkConf,
         ways: &Ways,
         before: Option<&Stamp>,
-    ) -> Result<Standing, Error> {
+    ) -> Result<(Standing, Overlay), Error> {
         let Self { file, node, .. } = self;
         let Ways { underlay, mtu, world } = ways;
         let mut earlier = devices(kernel, &conf.name)?;
@@ -234,7 +277,7 @@ impl Site {
         }
         self.clear(kernel, &nameless)?;
         let witness = witness(kernel, &want, before)?;
-        Ok(Standing { mtu: *mtu, overlay: want, vrf, world: *world, witness })
+        Ok((Standing { mtu: *mtu, vrf, world: *world, witness }, want))
     }
 
     /// The packet filter rules that the network wants here.
@@ -259,7 +302,7 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, vrf, world, witness, .. } = *standing;
+        let Standing { mtu, vrf, world, witness } = *standing;
         let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }

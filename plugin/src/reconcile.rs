@@ -294,7 +294,11 @@ fn route_changes(want: &[(Via, Route)], have: &[(Via, Route)], moved: &Moved) ->
     changes
 }
 
-fn key(route: &Route) -> (IpNetwork, Option<u32>) {
+/// By which the kernel tells routes apart: destination and metric.
+pub type RouteKey = (IpNetwork, Option<u32>);
+
+/// See [`RouteKey`].
+pub fn key(route: &Route) -> RouteKey {
     (route.dst, route.metric)
 }
 

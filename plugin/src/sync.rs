@@ -6,6 +6,7 @@
 
 use flatnet_conf::NetworkConf;
 
+use crate::desired::Overlay;
 use crate::error::Error;
 use crate::identity::veth_group;
 use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
@@ -62,7 +63,7 @@ pub fn run_at(
 ) -> Result<Report, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
-    let (standing, _) = overlay(site, &mut journal, conf, own, mode)?;
+    let Brought { standing, .. } = overlay(site, &mut journal, conf, own, mode)?;
     let (group, mtu) = (veth_group(site.vni()), standing.mtu);
     let pods = Pods { conf, node: &site.node.name, group, mtu, own, mode };
     let Looked { pods, unleased, problems } = pods.look(&mut journal)?;
@@ -70,7 +71,17 @@ pub fn run_at(
     Ok(Report { node: site.node.name.clone(), changes, pods, unleased, problems })
 }
 
-/// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods
+/// What was brought about.
+pub struct Brought {
+    /// The ways that the overlay goes.
+    pub ways: Ways,
+    /// What the stamp tells of it.
+    pub standing: Standing,
+    /// What stands.
+    pub overlay: Overlay,
+}
+
+/// The overlay alone. An ADD waits for this, and not for the visits to pods
 /// that come after it.
 ///
 /// # Errors
@@ -81,17 +92,18 @@ pub fn overlay(
     conf: &NetworkConf,
     own: u64,
     mode: Mode,
-) -> Result<(Standing, Ways), Error> {
+) -> Result<Brought, Error> {
     let ways = site.survey(node, conf)?;
     let before = Stamp::find(conf, own);
     if mode == Mode::Plan {
-        return Ok((site.establish(node, conf, &ways, before.as_ref())?, ways));
+        let (standing, overlay) = site.establish(node, conf, &ways, before.as_ref())?;
+        return Ok(Brought { ways, standing, overlay });
     }
     let _lock = site.lock(conf)?;
     if let Some(before) = &before {
         before.outdate(conf)?;
     }
-    let standing = site.establish(node, conf, &ways, before.as_ref())?;
+    let (standing, overlay) = site.establish(node, conf, &ways, before.as_ref())?;
     site.stamp(conf, own, &standing).write(conf)?;
-    Ok((standing, ways))
+    Ok(Brought { ways, standing, overlay })
 }

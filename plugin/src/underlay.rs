@@ -42,6 +42,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of some ways those with no router between, and the uplink of each; none in a VRF: its routes are
+    /// not those of the pods.
+    pub fn adjacent(
+        &self,
+        ways: impl Iterator<Item = (IpAddr, Option<Path>)>,
+    ) -> HashMap<IpAddr, u32> {
+        let paths = ways.filter_map(|(vtep, path)| Some((vtep, path?)));
+        let paths = paths.filter(|(_, path)| path.on_link && self.vrf.is_none());
+        paths.map(|(vtep, path)| (vtep, path.dev)).collect()
+    }
+
     /// Looks for the VTEP of a node.
     ///
     /// # Errors
@@ -117,9 +128,7 @@ impl Underlay {
     /// The peers that no router stands before, and the index of the uplink to each; all of them where
     /// the range file asks for direct routing. None in a VRF: its routes are not those of the pods.
     pub fn adjacent(&self) -> HashMap<IpAddr, u32> {
-        let paths = self.peers.iter().filter_map(|(vtep, path)| Some((*vtep, (*path)?)));
-        let paths = paths.filter(|(_, path)| path.on_link && self.place.vrf.is_none());
-        paths.map(|(vtep, path)| (vtep, path.dev)).collect()
+        self.place.adjacent(self.peers.iter().copied())
     }
 }
 

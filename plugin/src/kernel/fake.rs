@@ -353,6 +353,19 @@ impl Kernel for Fake {
         Ok(changes)
     }
 
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError> {
+        let words = format!("nft vteps of {vni}");
+        let rules = self.rules.get_mut(&vni).ok_or_else(|| refused(&words, Errno::ENOENT))?;
+        rules.vteps.retain(|vtep| !gone.contains(vtep));
+        rules.vteps.extend(new);
+        Ok(vec![words])
+    }
+
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
         let found = self.rules.remove(&vni).is_some();
         if found {

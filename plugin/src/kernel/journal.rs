@@ -280,6 +280,20 @@ impl Kernel for Journal<'_> {
         Ok(changes)
     }
 
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError> {
+        if !self.applies() {
+            return Ok(Vec::new());
+        }
+        let changes = self.kernel.change_vteps(vni, new, gone)?;
+        changes.iter().for_each(|words| self.changes.push(words.clone()));
+        Ok(changes)
+    }
+
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
         let found = match self.mode {
             Mode::Apply => self.kernel.remove_rules(vni)?,

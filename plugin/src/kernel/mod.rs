@@ -227,6 +227,14 @@ pub trait Kernel {
     /// Makes a network's packet filter rules exactly these; returns what that changed.
     /// `nft list table inet flatnet`
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
+    /// Adds addresses to the VTEPs that a network's rules know, and takes others away, without a look
+    /// at what they are now. `nft add element`, `nft delete element`
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError>;
     /// Removes the rules of the network with this VNI; `false` if there were none.
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
     /// Whether the network with this VNI has rules: what a glance tells, not whether all are right.

@@ -408,6 +408,15 @@ impl Kernel for Netlink {
         Ok(self.firewall()?.replace(rules)?)
     }
 
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError> {
+        Ok(self.firewall()?.change_vteps(vni, new, gone)?)
+    }
+
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
         Ok(self.firewall()?.remove(vni)?)
     }

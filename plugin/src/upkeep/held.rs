@@ -8,10 +8,8 @@ use ipnetwork::IpNetwork;
 
 use crate::desired::{Overlay, Via};
 use crate::kernel::{FdbEntry, Neighbour, Route};
-use crate::overlay::{Site, Ways};
-
-/// By which the kernel tells routes apart: destination and metric.
-pub type RouteKey = (IpNetwork, Option<u32>);
+use crate::overlay::{Site, Standing, Ways};
+use crate::reconcile::{Observed, RouteKey, key};
 
 /// A network as it stands on this node.
 pub struct Held {
@@ -19,6 +17,8 @@ pub struct Held {
     pub site: Site,
     /// The underlay.
     pub ways: Ways,
+    /// What the stamp tells of it.
+    pub standing: Standing,
     /// Index of the overlay's device.
     pub index: u32,
     /// What should stand, without the entries for peers.
@@ -42,10 +42,10 @@ pub struct Entries {
 
 impl Held {
     /// What stands after the overlay was brought about.
-    pub fn new(site: Site, ways: Ways, index: u32, overlay: Overlay) -> Self {
+    pub fn new(site: Site, ways: Ways, index: u32, standing: Standing, overlay: Overlay) -> Self {
         let (frame, entries) = Entries::of(overlay);
         let vteps = sorted_vteps(&site);
-        Self { site, ways, index, frame, entries, vteps }
+        Self { site, ways, standing, index, frame, entries, vteps }
     }
 
     /// The devices by which packets leave the machine, or those of peers come in, by name.
@@ -88,9 +88,17 @@ impl Entries {
         self.neighbours.extend(near.iter().map(|entry| (entry.address, entry.mac)));
         self.fdb.extend(fdb.iter().map(|entry| (entry.mac, entry.vtep)));
     }
-}
 
-/// See [`RouteKey`].
-pub fn key(route: &Route) -> RouteKey {
-    (route.dst, route.metric)
+    /// Forgets those that stood.
+    pub fn forget(&mut self, gone: &Observed) {
+        for (_, route) in &gone.routes {
+            self.routes.remove(&key(route));
+        }
+        for entry in &gone.neighbours {
+            self.neighbours.remove(&entry.address);
+        }
+        for entry in &gone.fdb {
+            self.fdb.remove(&entry.mac);
+        }
+    }
 }

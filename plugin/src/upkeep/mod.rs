@@ -15,7 +15,9 @@
 //! ```
 
 mod devices;
+mod difference;
 mod drift;
+mod follow;
 mod held;
 mod scope;
 mod tended;
@@ -99,9 +101,7 @@ impl Upkeep {
                 Some(position) => known.swap_remove(position),
                 None => Tended::new(conf),
             };
-            if network.has_another_file() {
-                network.doubt();
-            }
+            network.look_at_file();
             self.networks.push(network);
         }
         Ok(())

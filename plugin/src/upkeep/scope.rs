@@ -4,11 +4,12 @@ use ipnetwork::IpNetwork;
 
 use super::devices::{Device, Devices};
 use super::drift::Entry;
-use super::held::{Held, key};
+use super::held::Held;
 use crate::apply::via;
 use crate::desired;
 use crate::identity::{trial_name, veth_group};
 use crate::kernel::{Event, LinkKind, OurRoute, Way};
+use crate::reconcile::key;
 
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]

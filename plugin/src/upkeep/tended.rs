@@ -7,6 +7,7 @@ use flatnet_conf::NetworkConf;
 
 use super::devices::{Device, Devices};
 use super::drift::Drift;
+use super::follow::follow;
 use super::held::Held;
 use super::scope::{Scope, judge, judge_failed};
 use crate::apply::make;
@@ -15,7 +16,7 @@ use crate::identity::veth_group;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Record};
 use crate::overlay::Site;
 use crate::pods::{Looked, Pods};
-use crate::sync::{self, Report};
+use crate::sync::{self, Brought, Report};
 
 /// A network, and what is known of it.
 pub struct Tended {
@@ -31,6 +32,7 @@ pub struct Tended {
 #[derive(Default)]
 struct Work {
     everything: bool,
+    file: bool,
     overlay: bool,
     rules: bool,
     pods: BTreeSet<String>,
@@ -39,8 +41,8 @@ struct Work {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        let Self { everything, overlay, rules, pods, drift } = self;
-        !(*everything || *overlay || *rules) && pods.is_empty() && drift.is_empty()
+        let Self { everything, file, overlay, rules, pods, drift } = self;
+        !(*everything || *file || *overlay || *rules) && pods.is_empty() && drift.is_empty()
     }
 }
 
@@ -56,10 +58,10 @@ impl Tended {
         self.work.everything = true;
     }
 
-    /// Whether the range file is another than what was applied.
-    pub fn has_another_file(&self) -> bool {
+    /// Files may have changed: looks whether the range file is the one that was applied.
+    pub fn look_at_file(&mut self) {
         let known = self.held.as_ref().zip(self.conf.range_file.as_ref());
-        !known.is_some_and(|(held, path)| held.site.is_of(path))
+        self.work.file |= !known.is_some_and(|(held, path)| held.site.is_of(path));
     }
 
     /// Whether there is anything to look at.
@@ -94,10 +96,11 @@ impl Tended {
         listener: &mut Listener,
     ) -> (Result<Report, Error>, bool) {
         let work = mem::take(&mut self.work);
-        let mut all = work.everything || self.held.is_none();
-        if let Some(held) = self.held.as_ref().filter(|_| !all && !work.overlay) {
+        let mut all = work.everything || work.file && work.overlay || self.held.is_none();
+        if let Some(held) = self.held.as_mut().filter(|_| !all && !work.overlay) {
             match look_closely(node, &self.conf, held, &work) {
-                Ok(report) => return (Ok(report), false),
+                Ok(Some(report)) => return (Ok(report), false),
+                Ok(None) => {}
                 Err(e) => log::info!("{}: {e}; everything is looked at", self.conf.name),
             }
             all = true;
@@ -124,27 +127,34 @@ impl Tended {
         let site = site?;
         let conf = &self.conf;
         let mut journal = Journal::new(node, Mode::Apply).heard_by(listener);
-        let (standing, ways) = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
+        let brought = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
+        let Brought { ways, standing, overlay } = brought;
         // The pods' follows the overlay's.
         let only = only.filter(|_| mtu == Some(standing.mtu));
         let looked = look_at_pods(&mut journal, conf, &site, standing.mtu, own, only)?;
         let changes = journal.changes();
         let report = report(&site, changes, looked);
-        let index = node.link(&standing.overlay.link.name)?.map_or(0, |link| link.dev.index);
-        self.held = Some(Held::new(site, ways, index, standing.overlay));
+        let index = node.link(&overlay.link.name)?.map_or(0, |link| link.dev.index);
+        self.held = Some(Held::new(site, ways, index, standing, overlay));
         Ok(report)
     }
 }
 
-/// Looks at what events have named.
+/// Looks at what events have named; `None` if that is not enough.
 fn look_closely(
     node: &mut Netlink,
     conf: &NetworkConf,
-    held: &Held,
+    held: &mut Held,
     work: &Work,
-) -> Result<Report, Error> {
+) -> Result<Option<Report>, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, Mode::Apply);
+    if work.file {
+        let site = Site::find(&mut journal, conf)?;
+        if !follow(held, &mut journal, conf, own, site)? {
+            return Ok(None);
+        }
+    }
     if work.rules {
         journal.put_rules(&held.site.rules(conf, &held.ways))?;
     }
@@ -158,7 +168,7 @@ fn look_closely(
         false => look_at_pods(&mut journal, conf, &held.site, mtu, own, Some(&work.pods))?,
     };
     let changes = journal.changes();
-    Ok(report(&held.site, changes, looked))
+    Ok(Some(report(&held.site, changes, looked)))
 }
 
 fn look_at_pods(

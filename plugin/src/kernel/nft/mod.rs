@@ -29,9 +29,10 @@ use super::attribute::Attribute;
 use super::forward::{ChainFamily, ForwardChain};
 use names::Names;
 pub(super) use objects::TABLE;
-use objects::{Element, Message, Request};
+use objects::{Element, Message, Request, change_elements};
 use observed::{Observed, Table};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use wire::{Generation, Outcome, Wire};
 
 /// How often to start again when other programs change nftables between our reading and writing.
@@ -60,6 +61,28 @@ impl Firewall {
         let (_, observed) = self.observe(want.vni)?;
         let changes = plan::replace(&observed, want);
         Ok(changes.iter().map(Message::command).collect())
+    }
+
+    /// Adds elements to the set of the network's VTEPs, and takes others out, in one transaction. Returns
+    /// what was done.
+    pub fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, NftError> {
+        let set = Names::of(vni).vteps;
+        let elements =
+            |of: &[IpAddr]| of.to_vec().into_iter().map(|key| Element { key, end: false });
+        let mut messages = change_elements(Request::DelElements, &set, elements(gone));
+        messages.extend(change_elements(Request::NewElements, &set, elements(new)));
+        for _ in 0..ATTEMPTS {
+            let generation = self.wire.generation()?;
+            if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {
+                return Ok(messages.iter().map(Message::command).collect());
+            }
+        }
+        Err(NftError::Unstable { action: "change", attempts: ATTEMPTS })
     }
 
     /// Removes the network's chains and sets, and the table with the last of them; `false` if
