@@ -180,7 +180,7 @@ fn path(text: Option<&str>, field: &str) -> Result<Option<PathBuf>, Broken> {
 
 fn range_file(section: &raw::IpamSection) -> Result<Source, Broken> {
     let path = fields::absolute_path(section.range_file.as_deref(), "rangeFile");
-    let read = path.and_then(fields::required_range_file).and_then(|path| {
+    let read = path.and_then(|path| fields::required_range_file(path, None)).and_then(|path| {
         let node = fields::node(section.node.clone())?;
         Ok(Source::RangeFile { path: path.unwrap_or_default(), node })
     });

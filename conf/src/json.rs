@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use crate::Error;
 use crate::error::Broken;
+use crate::{Error, encoding, near};
 
 /// Reads a document called `origin`. The fields on the way to an error are only looked for once
 /// there is one: tracking them would double the time that a large range file takes.
@@ -21,7 +21,8 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(origin: &str, bytes: &[u8]) -> Res
         Err(error) => error,
     };
     if !error.is_data() {
-        return Err(Error::Decode { origin: origin.to_owned(), reason: error.to_string() });
+        let reason = encoding::problem(bytes).map_or_else(|| error.to_string(), str::to_owned);
+        return Err(Error::Decode { origin: origin.to_owned(), reason });
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let broken = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
@@ -55,15 +56,22 @@ fn tracked(error: &serde_path_to_error::Error<serde_json::Error>) -> Broken {
     let number = ["u8", "u32", "u64", "usize"]
         .iter()
         .find_map(|name| reason.split_once(&format!("expected {name}")));
-    let problem = Broken::new(match number {
-        Some((before, after)) => format!("{before}expected a whole number{after}"),
-        None => reason,
+    let problem = Broken::new(match (number, meant(&reason)) {
+        (Some((before, after)), _) => format!("{before}expected a whole number{after}"),
+        (None, Some(meant)) => format!("{reason}; did you mean {meant}?"),
+        (None, None) => reason,
     });
     match error.path().to_string().as_str() {
         // What serde_path_to_error calls the document itself.
         "." => problem,
         path => problem.under(path),
     }
+}
+
+/// Which of the fields that serde expected is nearly the unknown one.
+fn meant(reason: &str) -> Option<&str> {
+    let (unknown, expected) = reason.strip_prefix("unknown field `")?.split_once("`, expected ")?;
+    near::nearest(unknown, expected.split('`').skip(1).step_by(2))
 }
 
 /// An object, and nothing but: what serde derives would also take a list of the fields' values.

@@ -8,6 +8,7 @@
 mod address;
 mod args;
 mod call;
+mod encoding;
 mod error;
 mod file;
 mod invocation;
@@ -15,6 +16,7 @@ mod ipam;
 mod json;
 mod mac;
 mod name;
+mod near;
 mod network;
 mod one_line;
 mod range;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::Broken;
 use crate::json::{self, Keys, LEAF};
-use crate::{AddResult, CniArgs, Command, Dns, Error, Invocation, Mac, Range, Version, raw};
+use crate::{AddResult, CniArgs, Command, Dns, Error, Invocation, Mac, Range, Version, near, raw};
 
 /// How much is logged.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -149,13 +149,16 @@ impl NetworkConf {
         args: &CniArgs,
     ) -> Result<NetworkConf, Error> {
         let valid_attachments = valid_attachments(&value);
+        // A misspelt key is tolerated, but not in the place of one that must be there.
+        let meant = meant_range_file(&value);
         let mut raw: raw::Network = read(value, lenient).map_err(invalid)?;
         let name = fields::name(raw.name.as_deref()).map_err(invalid)?;
 
         let fields = fields::Fields { lenient };
         fields.get(fields::kind(raw.kind.as_deref()))?;
         let range_file = fields::absolute_path(raw.range_file.as_deref(), "rangeFile");
-        let range_file = fields.get(range_file.and_then(fields::required_range_file))?;
+        let required = |path| fields::required_range_file(path, meant.as_deref());
+        let range_file = fields.get(range_file.and_then(required))?;
         let state_dir = fields.get(fields::absolute_path(raw.state_dir.as_deref(), "stateDir"))?;
         let prev_result = raw.prev_result.as_ref();
         let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));
@@ -187,8 +190,17 @@ impl NetworkConf {
 
     /// The range file's path; an error with code 7 where a lenient command came without one.
     pub fn range_file(&self) -> Result<&Path, Error> {
-        self.range_file.as_deref().ok_or_else(|| invalid(fields::range_file_missing()))
+        self.range_file.as_deref().ok_or_else(|| invalid(fields::range_file_missing(None)))
     }
+}
+
+/// The key that stands for `rangeFile`, where that is missing and a key is nearly it.
+fn meant_range_file(value: &Value) -> Option<String> {
+    if value.get("rangeFile").is_some() {
+        return None;
+    }
+    let misses = near::misses("", value, &KEYS);
+    misses.into_iter().find(|miss| miss.meant == "rangeFile").map(|miss| miss.key)
 }
 
 pub(crate) fn invalid(broken: Broken) -> Error {

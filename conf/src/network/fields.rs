@@ -91,12 +91,20 @@ pub(crate) fn absolute_path(text: Option<&str>, field: &str) -> Result<Option<Pa
     Err(Broken::new(format!("{text:?} is not an absolute path")).under(field))
 }
 
-pub(crate) fn required_range_file(path: Option<PathBuf>) -> Result<Option<PathBuf>, Broken> {
-    path.map(Some).ok_or_else(range_file_missing)
+/// `meant` is a key that nearly is this one.
+pub(crate) fn required_range_file(
+    path: Option<PathBuf>,
+    meant: Option<&str>,
+) -> Result<Option<PathBuf>, Broken> {
+    path.map(Some).ok_or_else(|| range_file_missing(meant))
 }
 
-pub(crate) fn range_file_missing() -> Broken {
-    Broken::new("is missing; give the absolute path of the range file").under("rangeFile")
+pub(crate) fn range_file_missing(meant: Option<&str>) -> Broken {
+    let problem = match meant {
+        Some(key) => format!("is missing; did you mean rangeFile by {key:?}?"),
+        None => "is missing; give the absolute path of the range file".to_owned(),
+    };
+    Broken::new(problem).under("rangeFile")
 }
 
 pub(crate) fn node(name: Option<String>) -> Result<Option<String>, Broken> {

@@ -8,9 +8,11 @@ use serde_json::Value;
 use super::{KEYS, NetworkConf, fields, invalid};
 use crate::error::Broken;
 use crate::json::{self, Keys, LEAF};
-use crate::{CniArgs, Error};
+use crate::{CniArgs, Error, near};
 
 const LIST: Keys = Keys(&[("cniVersion", LEAF), ("name", LEAF), ("plugins", KEYS)]);
+/// The keys of a list itself.
+const NAMES: Keys = Keys(&[("cniVersion", LEAF), ("name", LEAF), ("plugins", LEAF)]);
 /// `type` of the plugins that are ours.
 const TYPE: &str = "flatnet";
 
@@ -27,9 +29,36 @@ impl NetworkConf {
         let networks = of_list(Value::Object(object.0));
         networks.map_err(|error| match error {
             Error::Invalid { path, problem, .. } => Error::Invalid { origin, path, problem },
+            Error::Version(problem) => Error::Version(format!("{origin}: {problem}")),
             other => other,
         })
     }
+
+    /// The keys of a configuration file that are unknown and nearly one of ours, with what was
+    /// probably meant: `plugins[0].rangefiles is unknown; did you mean rangeFile?` Nothing if none of
+    /// its plugins is flatnet.
+    pub fn near_misses(bytes: &[u8]) -> Vec<String> {
+        let Ok(mut list) = serde_json::from_slice::<Value>(bytes) else { return Vec::new() };
+        json::fold_case(&mut list, &LIST);
+        let plugins = list.get("plugins").and_then(Value::as_array);
+        let mut found = Vec::new();
+        let mut ours = false;
+        for (index, plugin) in plugins.into_iter().flatten().enumerate().filter(|(_, p)| is_ours(p))
+        {
+            found.extend(near::misses(&format!("plugins[{index}]"), plugin, &KEYS));
+            ours = true;
+        }
+        if plugins.is_none() && is_ours(&list) {
+            found = near::misses("", &list, &KEYS);
+        } else if ours {
+            found.extend(near::misses("", &list, &NAMES));
+        }
+        found.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn is_ours(plugin: &Value) -> bool {
+    plugin.get("type").and_then(Value::as_str) == Some(TYPE)
 }
 
 fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
@@ -41,7 +70,7 @@ fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
         Some(_) => return Err(invalid(Broken::new("is not a list").under("plugins"))),
         None => vec![list],
     };
-    let ours = plugins.into_iter().filter(|plugin| plugin.get("type") == Some(&Value::from(TYPE)));
+    let ours = plugins.into_iter().filter(is_ours);
     ours.map(|mut plugin| {
         if let Some(plugin) = plugin.as_object_mut() {
             for (key, value) in [("name", &name), ("cniVersion", &version)] {
@@ -100,9 +129,35 @@ mod tests {
                 r#"{ "name": "pods", "plugins": [ { "type": "flatnet" } ] }"#,
                 "10-pods.conflist: rangeFile: is missing",
             ),
+            (
+                r#"{ "cniVersion": "1.0", "type": "flatnet" }"#,
+                "10-pods.conflist: cniVersion \"1.0\" is not supported",
+            ),
+            ("\u{feff}{}", "10-pods.conflist: not valid JSON: it begins with a byte-order mark"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_nearly_ours_is_told() {
+        let misses = |text: &str| NetworkConf::near_misses(text.as_bytes());
+        let list = r#"{ "cni-version": "1.0.0", "name": "pods", "plugins": [
+            { "type": "portmap", "mtuu": 1 },
+            { "type": "flatnet", "RangeFile": "/r.json", "ip_masq": true, "ipam": { "typ": "x" } } ] }"#;
+        assert_eq!(
+            misses(list),
+            [
+                "plugins[1].ip_masq is unknown; did you mean ipMasq?",
+                "plugins[1].ipam.typ is unknown; did you mean type?",
+                "cni-version is unknown; did you mean cniVersion?",
+            ]
+        );
+        let alone = r#"{ "name": "pods", "type": "flatnet", "range_file": "/r.json" }"#;
+        assert_eq!(misses(alone), ["range_file is unknown; did you mean rangeFile?"]);
+        for other in [r#"{ "name": "b", "type": "bridge", "mtuu": 7 }"#, "[]", "{", "7"] {
+            assert_eq!(misses(other), [""; 0], "{other}");
         }
     }
 }
