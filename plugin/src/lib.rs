@@ -16,6 +16,7 @@ mod forward_policy;
 mod forwarding;
 mod grant;
 mod identity;
+mod inotify;
 mod kernel;
 mod living;
 mod logging;

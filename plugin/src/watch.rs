@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::inotify;
+
 /// What is listened to.
 pub struct Watch {
     inotify: Inotify,
@@ -20,7 +22,8 @@ impl Watch {
     /// # Errors
     /// What the system said.
     pub fn new() -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .map_err(|errno| inotify::explain(errno.into()))?;
         Ok(Self { inotify, files: BTreeSet::new() })
     }
 
@@ -92,7 +95,8 @@ fn watch(inotify: &Inotify, folder: &Path) -> io::Result<()> {
         (added, _) => added,
     };
     added.map(drop).map_err(|errno| {
-        io::Error::new(io::Error::from(errno).kind(), format!("{}: {errno}", folder.display()))
+        let error = inotify::explain(errno.into());
+        io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
     })
 }
 

@@ -16,8 +16,10 @@ pub fn conf_dir(node: &Node, others: &[Value]) -> PathBuf {
     fs::create_dir_all(&folder).expect("a configuration folder");
     let plugin = &node.network.configuration;
     let plugins: Vec<&Value> = [plugin].into_iter().chain(others).collect();
+    // The reference plugins of Debian do not speak 1.1.0.
+    let version = if others.is_empty() { plugin["cniVersion"].clone() } else { json!("1.0.0") };
     let list = json!({
-        "cniVersion": plugin["cniVersion"], "name": plugin["name"], "plugins": plugins,
+        "cniVersion": version, "name": plugin["name"], "plugins": plugins,
     });
     fs::write(folder.join("10-pods.conflist"), list.to_string()).expect("write a configuration");
     folder

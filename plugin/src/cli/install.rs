@@ -81,6 +81,7 @@ impl Command {
         // Whoever may read it learns the addresses of the cluster and where its files are.
         let done = put(&self.conf_dir, &configuration.file, &configuration.bytes, 0o600)?;
         report.notes.extend(configuration.notes(&self.cni_bin_dir, &self.conf_dir)?);
+        report.lacks.extend(configuration.lacks(&path, &self.cni_bin_dir));
         report.configuration = Some((path, done));
         let renewed = report.executables.iter().any(|(_, done)| *done == Done::Replaced);
         match service::keep(&self.cni_bin_dir, &self.conf_dir, renewed)? {

@@ -33,9 +33,9 @@ pub struct Command {
 impl Command {
     /// Lists; exit code 1 if an attachment is not whole.
     pub fn run(self) -> Result<Answer, Error> {
-        let mut outcome = Outcome::Fine;
+        let (networks, mut outcome) = self.networks.usable()?;
         let mut rows = Vec::new();
-        for conf in &self.networks.find()? {
+        for conf in &networks {
             match rows_of(conf) {
                 Ok((found, problems)) => {
                     problems.iter().for_each(|problem| complain(problem));

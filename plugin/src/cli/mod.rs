@@ -25,6 +25,7 @@ mod status;
 mod sync;
 mod table;
 mod trace;
+mod version;
 
 use std::env::consts::{ARCH, OS};
 use std::process::ExitCode;

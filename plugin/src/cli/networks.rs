@@ -1,12 +1,14 @@
 //! The networks of this node: the configurations that the runtime has.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{NetworkConf, read_file};
 
 use super::error::Error;
+use super::output::{Outcome, complain};
 
 /// Where runtimes have their configurations if they are not told otherwise.
 pub const CONF_DIR: &str = "/etc/cni/net.d";
@@ -41,39 +43,70 @@ impl Networks {
         words.join(" ")
     }
 
-    /// Reads them, in the order of the arguments or of the file names.
+    /// Reads them, in the order of the arguments or of the file names. What is wrong with a file that
+    /// is not the only one is complained of, and does not hide the others.
     ///
     /// # Errors
-    /// A file cannot be read or is wrong, or there is no configuration of flatnet at all.
+    /// None can be used.
     pub fn find(&self) -> Result<Vec<NetworkConf>, Error> {
-        let (found, problems) = self.look();
-        problems.into_iter().next().map_or(Ok(found), Err)
+        self.usable().map(|(networks, _)| networks)
     }
 
-    /// The same for a command that goes on: a file that is wrong does not hide the others.
-    pub fn look(&self) -> (Vec<NetworkConf>, Vec<Error>) {
+    /// The same, and how a command ends that is about all of them: it failed if a file of flatnet's
+    /// cannot be used. Another program's is its own trouble.
+    ///
+    /// # Errors
+    /// None can be used.
+    pub fn usable(&self) -> Result<(Vec<NetworkConf>, Outcome), Error> {
+        let (found, mut problems) = self.look();
+        if found.is_empty() {
+            // What may be flatnet's explains more.
+            problems.sort_by_key(|problem| !problem.ours);
+            let mut problems = problems.into_iter();
+            let first = problems.next();
+            problems.for_each(|problem| complain(&problem));
+            return Err(match first {
+                Some(Problem { error, ours: true, .. }) => error,
+                first => {
+                    first.iter().for_each(|problem| complain(problem));
+                    self.none()
+                }
+            });
+        }
+        problems.iter().for_each(|problem| complain(problem));
+        let failed = problems.iter().any(|problem| problem.ours);
+        Ok((found, if failed { Outcome::Failed } else { Outcome::Fine }))
+    }
+
+    /// The same for a command that goes on, whatever is wrong, and tells that itself.
+    pub fn look(&self) -> (Vec<NetworkConf>, Vec<Problem>) {
         let files = match self.files() {
             Ok(files) => files,
-            Err(error) => return (Vec::new(), vec![error]),
+            Err(error) => return (Vec::new(), vec![Problem::of_ours(error)]),
         };
         let (mut found, mut problems) = (Vec::new(), Vec::new());
+        let named = !self.files.is_empty();
         for path in files {
             match read(&path) {
                 Ok(networks) => found.extend(networks),
-                Err(error) => problems.push(error),
+                Err(problem) => problems.push(Problem { ours: problem.ours || named, ..problem }),
             }
         }
         if found.is_empty() && problems.is_empty() {
-            let looked = match self.files.first() {
-                Some(file) => file.display(),
-                None => self.conf_dir.display(),
-            };
-            problems.push(Error::Refused(format!(
-                "no network of flatnet in {looked}; name a CNI configuration file, or its folder \
-                 with --conf-dir"
-            )));
+            problems.push(Problem::of_ours(self.none()));
         }
         (found, problems)
+    }
+
+    fn none(&self) -> Error {
+        let looked = match self.files.first() {
+            Some(file) => file.display(),
+            None => self.conf_dir.display(),
+        };
+        Error::Refused(format!(
+            "no network of flatnet in {looked}; name a CNI configuration file, or its folder with \
+             --conf-dir"
+        ))
     }
 
     /// Files whose folders tell of another configuration.
@@ -85,9 +118,47 @@ impl Networks {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<NetworkConf>, Error> {
-    let bytes = fs::read(path).map_err(Error::file("read", path))?;
-    Ok(NetworkConf::parse_file(path, &bytes)?)
+/// What is wrong with a configuration file.
+#[derive(Debug)]
+pub struct Problem {
+    /// What it is.
+    pub error: Error,
+    /// Whether the file is flatnet's, or was named as such.
+    pub ours: bool,
+}
+
+impl Problem {
+    fn of_ours(error: Error) -> Self {
+        Self { error, ours: true }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ours {
+            true => self.error.fmt(f),
+            false => write!(f, "{}; {LEFT_OUT}", self.error),
+        }
+    }
+}
+
+/// What to do about a file that is not flatnet's.
+pub const LEFT_OUT: &str =
+    "it was left out: correct it if it is of flatnet, else move it out of the folder";
+
+fn read(path: &Path) -> Result<Vec<NetworkConf>, Problem> {
+    let failed = |e| Problem { error: Error::file("read", path)(e), ours: false };
+    let bytes = read_file(path).map_err(failed)?;
+    NetworkConf::parse_file(path, &bytes)
+        .map_err(|error| Problem { error: error.into(), ours: names_flatnet(&bytes) })
+}
+
+/// Whether a text that cannot be read as a configuration, in whatever encoding, has our plugin's name
+/// in quotes.
+fn names_flatnet(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"flatnet\"";
+    let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+    bytes.windows(NAME.len()).any(|part| part == NAME)
 }
 
 /// What a runtime takes for a configuration, by its name, in the order of the names.
@@ -128,6 +199,56 @@ mod tests {
         }
         let names: Vec<_> = find(folder.path()).unwrap().into_iter().map(|n| n.name).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        let utf16: Vec<u8> =
+            r#"{"type":"flatnet"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::create_dir(folder.path().join("01-folder.conflist")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", folder.path().join("02-link.conf")).unwrap();
+        let fifo = folder.path().join("03-fifo.json");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        put("04-binary.conflist", b"\x7fELF\0\0");
+        put("05-theirs.conflist", br#"{"name":"b","plugins":[{"type":"bridge"},]}"#);
+        put("06-fine.conflist", br#"{"cniVersion":"7","name":"b","plugins":[{"type":"bridge"}]}"#);
+        put("10-pods.conf", br#"{"name":"pods","type":"flatnet","rangeFile":"/r.json"}"#);
+        put("20-cut.conf", br#"{"name":"cut","type":"flatnet","#);
+        put("21-version.conf", br#"{"cniVersion":"7","type":"flatnet","rangeFile":"/r.json"}"#);
+        put("22-utf16.conf", &utf16);
+
+        let networks = Networks { files: Vec::new(), conf_dir: folder.path().to_owned() };
+        let (found, problems) = networks.look();
+        assert_eq!(found.iter().map(|conf| &conf.name[..]).collect::<Vec<_>>(), ["pods"]);
+        let told: Vec<_> =
+            problems.iter().map(|problem| (problem.to_string(), problem.ours)).collect();
+        let expected = [
+            ("01-folder.conflist: Is a directory", false),
+            ("02-link.conf: No such file", false),
+            ("03-fifo.json: it is not a regular file", false),
+            ("04-binary.conflist: not valid JSON", false),
+            ("05-theirs.conflist: not valid JSON: trailing comma", false),
+            ("20-cut.conf: not valid JSON", true),
+            ("21-version.conf: cniVersion", true),
+            ("22-utf16.conf: not valid JSON: it is UTF-16", true),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for ((words, ours), (part, of_us)) in told.iter().zip(expected) {
+            assert!(words.contains(part) && *ours == of_us, "{words}");
+            assert_eq!(words.ends_with(LEFT_OUT), !of_us, "{words}");
+        }
+        assert_eq!(networks.usable().unwrap().1, Outcome::Failed);
+        for file in ["20-cut.conf", "21-version.conf", "22-utf16.conf"] {
+            fs::remove_file(folder.path().join(file)).unwrap();
+        }
+        assert_eq!(networks.usable().unwrap().1, Outcome::Fine);
+        // One that was named is the command's own trouble.
+        let fine = folder.path().join("10-pods.conf");
+        let files = vec![fine, folder.path().join("05-theirs.conflist")];
+        let named = Networks { files, conf_dir: CONF_DIR.into() };
+        assert_eq!(named.usable().unwrap().1, Outcome::Failed);
     }
 
     #[test]

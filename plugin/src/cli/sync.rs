@@ -43,7 +43,9 @@ impl Command {
             return self.keep();
         }
         let mode = if self.dry_run { Mode::Plan } else { Mode::Apply };
-        let pass = Pass::over(&self.networks.find()?, mode);
+        let (networks, outcome) = self.networks.usable()?;
+        let mut pass = Pass::over(&networks, mode);
+        pass.outcome = pass.outcome.max(outcome);
         pass.complaints.iter().for_each(|complaint| complain(complaint));
         Ok(self.answer(pass))
     }

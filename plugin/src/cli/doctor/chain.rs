@@ -1,9 +1,9 @@
 //! The plugins that the configurations name, and the folders where runtimes look for them.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use flatnet_conf::read_file;
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 
@@ -16,10 +16,10 @@ pub fn check(networks: &Networks, folders: &[PathBuf]) -> Result<Vec<Finding>, E
     let mut findings = Vec::new();
     // Where there is no such folder the configuration is the finding.
     for file in networks.files().unwrap_or_default() {
-        let bytes = fs::read(&file).map_err(Error::file("read", &file))?;
-        // So it is where the file is no JSON.
+        // So it is where the file cannot be read, or is no JSON.
+        let Ok(bytes) = read_file(&file) else { continue };
         let list = serde_json::from_slice(&bytes).unwrap_or_default();
-        let missing = types(&list).into_iter().filter(|kind| !is_there(kind, folders));
+        let missing = types(&list).into_iter().filter(|kind| find(kind, folders).is_none());
         findings.extend(missing.map(|kind| judge(&kind, &file, folders)));
     }
     Ok(findings)
@@ -27,7 +27,7 @@ pub fn check(networks: &Networks, folders: &[PathBuf]) -> Result<Vec<Finding>, E
 
 /// The executables that a configuration names, if flatnet is one of them: of its plugins and of
 /// those that give their addresses. (CNI specification, section 1)
-fn types(list: &Value) -> BTreeSet<String> {
+pub fn types(list: &Value) -> BTreeSet<String> {
     let plugins = match list.get("plugins").and_then(Value::as_array) {
         Some(plugins) => &plugins[..],
         None => std::slice::from_ref(list),
@@ -42,13 +42,12 @@ fn types(list: &Value) -> BTreeSet<String> {
     types
 }
 
-/// A name with a slash in it is nobody's: libcni refuses it, and it would be a path here.
-fn is_there(kind: &str, folders: &[PathBuf]) -> bool {
-    let runs = |folder: &PathBuf| {
-        let path = folder.join(kind);
-        path.is_file() && access(&path, AccessFlags::X_OK).is_ok()
-    };
-    !kind.contains('/') && folders.iter().any(runs)
+/// The executable of that name. One with a slash in it is nobody's: libcni refuses it, and it would be
+/// a path here.
+pub fn find(kind: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    let mut paths = folders.iter().map(|folder| folder.join(kind));
+    paths.find(runs).filter(|_| !kind.contains('/'))
 }
 
 fn judge(kind: &str, file: &Path, folders: &[PathBuf]) -> Finding {
@@ -75,6 +74,7 @@ fn judge(kind: &str, file: &Path, folders: &[PathBuf]) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -95,12 +95,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folders = [PathBuf::from("/nonexistent"), folder.path().to_owned()];
         let path = folder.path().join("portmap");
-        assert!(!is_there("portmap", &folders));
+        assert_eq!(find("portmap", &folders), None);
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(is_there("portmap", &folders));
-        assert!(!is_there("../portmap", &folders));
-        assert!(!is_there("", &folders), "a folder is none");
+        assert_eq!(find("portmap", &folders), Some(path));
+        assert_eq!(find("../portmap", &folders), None);
+        assert_eq!(find("", &folders), None, "a folder is none");
     }
 
     #[test]

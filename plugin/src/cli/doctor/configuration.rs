@@ -4,12 +4,21 @@ use flatnet_conf::{Error as ConfError, NetworkConf};
 
 use super::finding::Finding;
 use crate::cli::error::Error as CliError;
+use crate::cli::networks::{LEFT_OUT, Problem};
 use crate::error::Error;
 
-/// No network at all can be looked at.
-pub fn unusable(error: &CliError) -> Finding {
-    let why = "a runtime attaches no pod, or without an address";
+/// A file of the configurations, or all of them, cannot be used.
+pub fn unusable(problem: &Problem) -> Finding {
+    let Problem { error, ours } = problem;
     let (what, mend) = split(&error.to_string());
+    if !ours {
+        // libcni passes folders by; containerd takes the first of a folder's files that it can use,
+        // and stops at one that it cannot.
+        let why = "it is not known to be flatnet's and was left out; a runtime that comes to it before \
+                   it has its network, as containerd may, attaches no pod";
+        return Finding::advise(what, why, format!("{}{LEFT_OUT}", clause(mend)));
+    }
+    let why = "a runtime attaches no pod, or without an address";
     let otherwise = match error {
         CliError::File { action: "list", .. } => {
             "put a network configuration there (`flatnet install`), or name its folder with --conf-dir"
@@ -18,6 +27,10 @@ pub fn unusable(error: &CliError) -> Finding {
         _ => "correct the file",
     };
     Finding::advise(what, why, mend.unwrap_or_else(|| otherwise.into()))
+}
+
+fn clause(mend: Option<String>) -> String {
+    mend.map(|mend| format!("{mend}; ")).unwrap_or_default()
 }
 
 /// What is wrong with one network; `None` for what is no fault of its files but could not be seen.
@@ -79,10 +92,11 @@ mod tests {
     fn without_a_folder_there_is_nothing_to_correct() {
         let path = std::path::Path::new("/etc/cni/net.d");
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-        let found = unusable(&CliError::file("list", path)(gone));
+        let ours = |error| Problem { error, ours: true };
+        let found = unusable(&ours(CliError::file("list", path)(gone)));
         assert!(found.what.starts_with("cannot list /etc/cni/net.d: "), "{}", found.what);
         assert!(matches!(found.mend, Mend::Do(mend) if mend.contains("`flatnet install`")));
-        let none = unusable(&CliError::Refused("no network in /n; name its folder".into()));
+        let none = unusable(&ours(CliError::Refused("no network in /n; name its folder".into())));
         assert_eq!(
             (&none.what[..], none.mend),
             ("no network in /n", Mend::Do("name its folder".into()))

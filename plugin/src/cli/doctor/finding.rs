@@ -37,6 +37,12 @@ impl Finding {
         Self { what: what.into(), why: why.into(), mend: Mend::Do(mend.into()) }
     }
 
+    /// In one line: what is wrong and what to do.
+    pub fn words(&self) -> String {
+        let (Mend::Run(mend) | Mend::Do(mend)) = &self.mend;
+        format!("{}; {mend}", self.what)
+    }
+
     /// For scripts.
     pub fn json(&self) -> Value {
         let (command, advice) = match &self.mend {

@@ -11,7 +11,9 @@ mod duplicate;
 mod finding;
 mod forward;
 mod full;
+mod inotify;
 mod kernel;
+mod keys;
 mod managers;
 mod own_addresses;
 mod path_mtu;
@@ -22,6 +24,7 @@ mod report;
 mod reverse_path;
 mod scene;
 mod shadow;
+pub mod versions;
 
 use std::path::PathBuf;
 
@@ -75,15 +78,13 @@ impl Command {
     pub fn run(self) -> Result<Answer, Error> {
         let mut report = Report::default();
         let mut host = Section::new("this node");
-        let networks = match self.networks.find() {
-            Ok(networks) => networks,
-            Err(error) => {
-                host.found("configuration", vec![configuration::unusable(&error)]);
-                Vec::new()
-            }
-        };
+        let (networks, problems) = self.networks.look();
+        host.found("configuration", problems.iter().map(configuration::unusable).collect());
+        host.record("keys", keys::check(&self.networks));
         host.record("CNI plugins", chain::check(&self.networks, &self.cni_bin_dir));
+        host.record("CNI versions", versions::check(&self.networks, &self.cni_bin_dir));
         host.record("network managers", managers::check(&self.networks.command("sync")));
+        host.record("inotify", inotify::check());
         report.sections.push(host);
         for conf in &networks {
             report.sections.push(self.network(conf));

@@ -1,12 +1,12 @@
 //! Which network configuration is put in place, and what may stand in its way.
 
-use std::fs;
 use std::path::Path;
 
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{NetworkConf, read_file};
 use serde_json::Value;
 
 use super::EXECUTABLES;
+use crate::cli::doctor::versions;
 use crate::cli::error::Error;
 use crate::cli::networks;
 
@@ -42,7 +42,7 @@ impl Configuration {
     }
 
     fn read(path: &Path) -> Result<Self, Error> {
-        Self::parse(path, fs::read(path).map_err(Error::file("read", path))?)
+        Self::parse(path, read_file(path).map_err(Error::file("read", path))?)
     }
 
     fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
@@ -89,6 +89,12 @@ impl Configuration {
         Ok(())
     }
 
+    /// What keeps a runtime from attaching pods with it.
+    pub fn lacks(&self, path: &Path, bin_dir: &Path) -> Vec<String> {
+        let found = versions::of_file(path, &self.bytes, &[bin_dir.to_owned()]).into_iter();
+        found.map(|finding| finding.words()).collect()
+    }
+
     /// What is missing of the chain, and what a runtime may do otherwise than expected.
     pub fn notes(&self, bin_dir: &Path, folder: &Path) -> Result<Vec<String>, Error> {
         let mut notes = Vec::new();
@@ -103,6 +109,7 @@ impl Configuration {
             let (plugin, bin) = (plugin.escape_default(), bin_dir.display());
             notes.push(format!("plugin {plugin} of the configuration is not in {bin}"));
         }
+        notes.extend(NetworkConf::near_misses(&self.bytes));
         Ok(notes)
     }
 }
@@ -147,7 +154,7 @@ fn neighbours(folder: &Path) -> Result<Vec<Seen>, Error> {
         .filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
             // An illegible one is somebody else's.
-            Some(Seen::parse(&name, &fs::read(&path).unwrap_or_default()))
+            Some(Seen::parse(&name, &read_file(&path).unwrap_or_default()))
         })
         .collect())
 }

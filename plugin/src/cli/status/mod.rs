@@ -32,10 +32,10 @@ pub struct Command {
 impl Command {
     /// Tells; exit code 1 if a network has drifted or a range is full.
     pub fn run(self) -> Result<Answer, Error> {
-        let mut outcome = Outcome::Fine;
+        let (networks, mut outcome) = self.networks.usable()?;
         let mut texts = Vec::new();
         let mut documents: Vec<Value> = Vec::new();
-        for conf in &self.networks.find()? {
+        for conf in &networks {
             match view(conf) {
                 Ok(view) => {
                     outcome = outcome.max(view.outcome());

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 /// A folder of configurations with these files.

@@ -1,0 +1,7 @@
+//! What people are told when something is wrong: each fault is set, named with what mends it, mended,
+//! and named no more.
+
+mod chain;
+mod files;
+mod inotify;
+mod scene;
