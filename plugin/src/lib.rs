@@ -23,6 +23,7 @@ mod logging;
 mod mtu;
 mod other_networks;
 mod outlets;
+mod outside;
 mod overlay;
 mod own_addresses;
 mod pods;

@@ -1,5 +1,6 @@
 //! `flatnet list`: the attachments of this node, and whether each is whole.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,7 @@ use super::output::{Answer, Outcome, columns, complain};
 use super::table::{Align, Table};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, Link, Netlink};
+use crate::outside::{self, Outside};
 use crate::sync::Report;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole
@@ -74,6 +76,8 @@ enum State {
     Whole,
     /// What `flatnet sync` puts right: so many changes.
     Drifted(usize),
+    /// Whole, but no other node sends here what is meant for it: the addresses and why.
+    CutOff(String),
     /// What only the next ADD, DEL or GC clears away: the reason.
     Lost(&'static str),
     /// It is not this node's to judge: the reason.
@@ -90,6 +94,7 @@ impl State {
             Self::Whole => "whole".into(),
             Self::Drifted(1) => "drifted: 1 change to make".into(),
             Self::Drifted(changes) => format!("drifted: {changes} changes to make"),
+            Self::CutOff(why) => format!("cut off: {why}"),
             Self::Lost(why) => format!("lost: {why}"),
             Self::Unknown(why) => format!("unknown: {why}"),
         }
@@ -103,15 +108,18 @@ fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::
     let leases = look.leases(conf)?;
     let now = SystemTime::now();
     let mut rows = Vec::new();
+    let cut_off =
+        cut_off(&outside::attachments(look.site.file(), &look.site.node, &listing.leases));
     for lease in listing.leases {
         let holder = &lease.attachment;
         let key = Key::new(&conf.name, &holder.container_id, &holder.ifname);
         let since = leases.as_ref().map(|leases| leases.since(&key)).transpose()?.flatten();
         let state = match lost(&mut look, conf, holder)? {
             Some(state) => state,
-            None => match changes(&look.drift, holder) {
-                0 => State::Whole,
-                changes => State::Drifted(changes),
+            None => match (changes(&look.drift, holder), cut_off.get(&holder.veth)) {
+                (0, None) => State::Whole,
+                (0, Some(why)) => State::CutOff(why.clone()),
+                (changes, _) => State::Drifted(changes),
             },
         };
         let age = since.and_then(|since| now.duration_since(since).ok());
@@ -146,6 +154,15 @@ fn lost(
     let in_pod = Netlink::open_in(sandbox)?.link(&holder.ifname)?;
     let ours = in_pod.is_some_and(|link| link.peer == Some(on_node.dev.index));
     Ok((!ours).then_some(State::Lost("the pod has lost the interface")))
+}
+
+/// By the node's end of their veth pairs.
+fn cut_off(found: &[Outside<'_>]) -> BTreeMap<String, String> {
+    let mut by_veth = BTreeMap::<String, Vec<String>>::new();
+    for outside in found {
+        by_veth.entry(outside.holder.veth.clone()).or_default().push(outside.to_string());
+    }
+    by_veth.into_iter().map(|(veth, words)| (veth, words.join(", "))).collect()
 }
 
 /// Of an attachment without a lease only the node's end is known.

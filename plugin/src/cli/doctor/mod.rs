@@ -15,6 +15,7 @@ mod inotify;
 mod kernel;
 mod keys;
 mod managers;
+mod outside;
 mod own_addresses;
 mod path_mtu;
 mod peers;
@@ -58,7 +59,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -71,6 +72,7 @@ const CHECKS: [Check; 12] = [
     ("path MTU", path_mtu::check),
     ("receive offload", receive_offload::check),
     ("ranges", full::check),
+    ("pods", outside::check),
 ];
 
 impl Command {

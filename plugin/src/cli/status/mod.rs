@@ -15,6 +15,7 @@ use super::output::{Answer, Outcome, complain};
 use crate::identity::overlay_name;
 use crate::kernel::Kernel as _;
 use crate::mtu::{narrowest, overhead};
+use crate::outside;
 use crate::own_addresses;
 use crate::underlay::Underlay;
 use view::{Mtu, Overlay, View};
@@ -83,6 +84,9 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
             "network {}: {dev} has {address} of this node's ranges: `flatnet doctor`",
             conf.name
         )
+    }));
+    problems.extend(outside::attachments(file, node, &listing.leases).iter().map(|outside| {
+        format!("network {}: {}: {outside}: `flatnet doctor`", conf.name, outside.holder)
     }));
     Ok(View {
         network: conf.name.clone(),
