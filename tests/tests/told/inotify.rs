@@ -82,7 +82,7 @@ fn used_up_instances_are_named_with_the_limit() {
     let mend = found["command"].as_str().unwrap();
     let raises =
         format!("fs.inotify.max_user_instances is used up for this user; `{mend}` raises it");
-    assert!(told.contains("cannot watch: ") && told.contains(&raises), "{told}");
+    assert!(told.contains("cannot watch files: ") && told.contains(&raises), "{told}");
 
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin_dir().display());
     let mended = finish(Command::new("sh").env("PATH", path).args(["-c", mend]), b"");
