@@ -37,7 +37,7 @@ mod summary;
 mod sync;
 mod underlay;
 mod unleased;
-mod upkeep;
+pub mod upkeep;
 mod verbs;
 mod watch;
 

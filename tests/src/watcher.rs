@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
+use nix::unistd::Pid;
+
 use crate::cli;
 use crate::node::Node;
 use crate::wait::wait_for;
@@ -25,6 +27,11 @@ impl Watcher {
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
         let child = node.netns.run(|| command.spawn()).expect("start the watcher");
         Self { child, output }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process ID"))
     }
 
     /// What it has printed so far.

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::logging;
 use crate::sync::{self, Report};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Looked, Upkeep};
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
 const TOLD: usize = 30;
@@ -68,11 +68,12 @@ impl Command {
             let mut listener = move |made, all| {
                 progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
             };
-            upkeep.look(&mut listener, &mut |conf, looked, whole| {
-                if let Ok(report) = &looked {
+            upkeep.look(&mut listener, &mut |looked| {
+                let Looked { network: conf, outcome, whole } = looked;
+                if let Ok(report) = &outcome {
                     log(conf, report);
                 }
-                pass.add(conf, looked, Mode::Apply);
+                pass.add(conf, outcome, Mode::Apply);
                 let complaints = mem::take(&mut pass.complaints);
                 if whole {
                     known.about(&conf.name, complaints);

@@ -16,8 +16,8 @@ use super::event::{Event, FilterEvent, event, filter_event};
 const RTNETLINK_GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25];
 /// `NFNLGRP_NFTABLES`
 const NFTABLES_GROUP: u32 = 7;
-/// What may wait to be read, in bytes: an overlay of ten thousand nodes that somebody removes.
-const BACKLOG: usize = 32 << 20;
+/// What may wait to be read, in bytes: some ten thousand events. Of more, a look at everything is as fast.
+const BACKLOG: usize = 8 << 20;
 /// The kernel fills a datagram of events up to a page, one of a transaction of nf_tables further.
 const DATAGRAM: usize = 1 << 16;
 

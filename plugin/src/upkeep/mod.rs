@@ -24,6 +24,7 @@ mod tended;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::thread;
@@ -33,10 +34,11 @@ use flatnet_conf::NetworkConf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::error::Error;
-use crate::kernel::{Heard, Kernel as _, Listener, Monitor, Netlink};
+pub use crate::error::Error;
+pub use crate::kernel::Listener;
+use crate::kernel::{Heard, Kernel as _, Monitor, Netlink};
 use crate::logging;
-use crate::sync::Report;
+pub use crate::sync::Report;
 use crate::watch::Watch;
 use devices::Devices;
 use tended::Tended;
@@ -49,6 +51,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pods' namespaces do not tell, nor do all settings; they are looked at as often as this.
 const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// What came of a look at one network.
+pub struct Looked<'a> {
+    /// The network.
+    pub network: &'a NetworkConf,
+    /// What was different, or why it could not be put right.
+    pub outcome: Result<Report, Error>,
+    /// Whether all of it was looked at, and not only what an event had named.
+    pub whole: bool,
+}
 
 /// The networks of one node, kept as they should be.
 pub struct Upkeep {
@@ -94,7 +106,7 @@ impl Upkeep {
         let files: BTreeSet<_> = places.into_iter().chain(range_files).collect();
         self.watch.listen_to(files).map_err(cannot("watch files"))?;
         self.files = false;
-        let mut known = std::mem::take(&mut self.networks);
+        let mut known = mem::take(&mut self.networks);
         for conf in networks {
             let same = known.iter().position(|network| network.conf == conf);
             let mut network = match same {
@@ -108,21 +120,20 @@ impl Upkeep {
     }
 
     /// Looks at what is to be looked at, network by network, and puts it right. `tell` hears what came of
-    /// it, and whether everything of that network was looked at; meanwhile the log is the network's.
-    pub fn look(
-        &mut self,
-        listener: &mut Listener,
-        tell: &mut dyn FnMut(&NetworkConf, Result<Report, Error>, bool),
-    ) {
+    /// it; meanwhile the log is the network's.
+    pub fn look(&mut self, listener: &mut Listener, tell: &mut dyn FnMut(Looked<'_>)) {
         let now = Instant::now();
         if self.due <= now {
             self.due = now + AT_LEAST;
+            // If they cannot be told now, those known are the best there is.
+            self.devices =
+                self.node.links().map_or_else(|_| mem::take(&mut self.devices), Devices::of);
             self.networks.iter_mut().for_each(Tended::doubt);
         }
         for network in self.networks.iter_mut().filter(|network| network.is_due()) {
             logging::start(network.conf.log_level, network.conf.log_file.as_deref());
             let (outcome, whole) = network.look(&mut self.node, listener);
-            tell(&network.conf, outcome, whole);
+            tell(Looked { network: &network.conf, outcome, whole });
         }
     }
 
@@ -138,6 +149,7 @@ impl Upkeep {
                 None => {
                     let left = self.due.saturating_duration_since(Instant::now());
                     if !self.poll(left)? {
+                        self.files = true;
                         return Ok(());
                     }
                     Instant::now()
@@ -151,7 +163,8 @@ impl Upkeep {
                 true => quiet = Duration::ZERO,
                 false => quiet += PAUSE,
             }
-            let due = self.files || self.networks.iter().any(Tended::is_due);
+            let at_once = self.files || self.due <= Instant::now();
+            let due = at_once || self.networks.iter().any(Tended::is_due);
             if due && (quiet >= QUIET || begun.elapsed() >= PATIENCE) {
                 return Ok(());
             }
@@ -188,8 +201,7 @@ impl Upkeep {
         }
         if heard.lost {
             log::info!("more has happened than could be listened to: everything is looked at");
-            self.devices = Devices::of(self.node.links().map_err(io::Error::other)?);
-            self.networks.iter_mut().for_each(Tended::doubt);
+            self.due = Instant::now();
         }
         Ok(concerned)
     }

@@ -72,10 +72,9 @@ impl Firewall {
         gone: &[IpAddr],
     ) -> Result<Vec<String>, NftError> {
         let set = Names::of(vni).vteps;
-        let elements =
-            |of: &[IpAddr]| of.to_vec().into_iter().map(|key| Element { key, end: false });
-        let mut messages = change_elements(Request::DelElements, &set, elements(gone));
-        messages.extend(change_elements(Request::NewElements, &set, elements(new)));
+        let element = |key: &IpAddr| Element { key: *key, end: false };
+        let mut messages = change_elements(Request::DelElements, &set, gone.iter().map(element));
+        messages.extend(change_elements(Request::NewElements, &set, new.iter().map(element)));
         for _ in 0..ATTEMPTS {
             let generation = self.wire.generation()?;
             if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {

@@ -1,0 +1,282 @@
+//! `flatnet sync --watch` looks at what an event names: whatever is changed is put right by its own
+//! event, long before the look at everything, and what a pod costs does not grow with the node.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Stdio};
+
+use flatnet_tests::cli::{conf_dir, prepared};
+use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::program::{command, ours, said};
+use flatnet_tests::wait::wait_for;
+use flatnet_tests::watcher::Watcher;
+use flatnet_tests::{kernel, probe, sync};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde_json::json;
+
+/// The watch looks at everything once a minute; what is right before is owed to an event.
+fn is_put_right(node: &Node, what: &str) {
+    wait_for(what, || sync::plan(node).is_empty().then_some(()));
+}
+
+#[test]
+fn each_change_is_put_right_by_its_own_event() {
+    let cluster = Cluster::new(2);
+    let (node, peer) = (&cluster.nodes[0], cluster.nodes[1].add("peer"));
+    let watcher = Watcher::start(node);
+    watcher.says(" changes made\n");
+    let pod = node.add("pod");
+    kernel::wait_until_up(&node.netns, pod.veth());
+    is_put_right(node, "the ADD");
+
+    let fdb = kernel::fdb(&node.netns, "flat.4096");
+    let (mac, vtep) = fdb.first().expect("an entry");
+    let routes = kernel::routes(&node.netns);
+    let metric = routes.iter().find(|route| route.dst == "10.244.2.0/24").expect("a route").metric;
+    let fill = |text: &str| {
+        [
+            ("METRIC", metric.to_string()),
+            ("MAC", mac.clone()),
+            ("VTEP", vtep.to_string()),
+            ("VETH", pod.veth().to_owned()),
+            ("POD4", pod.v4().to_string()),
+            ("POD6", pod.v6().to_string()),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+    };
+    // Each with a word of what the watch says about it.
+    for (spoil, said) in [
+        ("ip route del 10.244.2.0/24", "ip route replace 10.244.2.0/24"),
+        ("ip -6 route del fd00:10:244:2::/64", "ip route replace fd00:10:244:2::/64"),
+        (
+            "ip route replace 10.244.2.0/24 dev under0 metric METRIC proto 102",
+            "ip route replace 10.244.2.0/24",
+        ),
+        ("ip route add 10.244.77.0/24 dev flat.4096 proto 102", "ip route delete 10.244.77.0/24"),
+        ("ip route del unreachable 10.244.0.0/16", "ip route replace unreachable 10.244.0.0/16"),
+        ("ip neigh del 10.244.2.0 dev flat.4096", "ip neigh replace 10.244.2.0"),
+        ("ip neigh del fd00:10:244:2:: dev flat.4096", "ip neigh replace fd00:10:244:2::"),
+        (
+            "ip neigh replace 10.244.2.0 lladdr 02:00:00:00:00:99 dev flat.4096 nud permanent",
+            "ip neigh replace 10.244.2.0",
+        ),
+        (
+            "ip neigh add 10.244.77.0 lladdr 02:00:00:00:00:99 dev flat.4096 nud permanent proto 102",
+            "ip neigh delete 10.244.77.0",
+        ),
+        ("bridge fdb del MAC dev flat.4096 dst VTEP", "bridge fdb replace MAC"),
+        ("bridge fdb replace MAC dev flat.4096 dst 192.168.50.77", "bridge fdb replace MAC"),
+        (
+            "bridge fdb add 02:00:00:00:00:99 dev flat.4096 dst 192.168.50.77",
+            "bridge fdb delete 02:00:00:00:00:99",
+        ),
+        ("ip addr del 10.244.1.0/32 dev flat.4096", "ip addr add 10.244.1.0/32"),
+        ("ip addr del fd00:10:244:1::/128 dev flat.4096", "ip addr add fd00:10:244:1::/128"),
+        ("ip addr add 10.9.9.9/32 dev flat.4096", "ip addr delete 10.9.9.9/32"),
+        ("ip link set flat.4096 mtu 1300", "ip link set flat.4096 mtu 1450"),
+        ("ip link set flat.4096 down", "ip link set flat.4096 up"),
+        ("ethtool -K flat.4096 gro on", "ethtool -K flat.4096 gro off"),
+        ("ip link del flat.4096", "ip link add flat.4096"),
+        ("sysctl -qw net.ipv4.conf.under0.forwarding=0", "net/ipv4/conf/under0/forwarding=1"),
+        ("sysctl -qw net.ipv6.conf.all.forwarding=0", "net/ipv6/conf/all/forwarding=1"),
+        ("sysctl -qw net.ipv4.conf.flat/4096.rp_filter=1", "net.ipv4.conf.flat.4096.forwarding=1"),
+        ("nft delete table inet flatnet", " changes made\n"),
+        ("nft flush chain inet flatnet prerouting-4096", "nft (table inet flatnet)"),
+        ("ip route del POD4/32", "ip route add POD4/32 dev VETH"),
+        ("ip -6 route del POD6/128", "ip route add POD6/128 dev VETH"),
+        ("ip neigh del POD4 dev VETH", "ip neigh replace POD4"),
+        ("ip neigh del POD6 dev VETH", "ip neigh replace POD6"),
+        ("ip link set VETH group 0", "ip link set VETH group"),
+        ("ip link set VETH down", "ip link set VETH up"),
+        ("sysctl -qw net.ipv4.conf.VETH.rp_filter=0", "net.ipv4.conf.VETH.forwarding=1"),
+        ("pod: ip link set eth0 down", "ip link set eth0 up"),
+        ("pod: ip link set eth0 mtu 1400", "ip link set eth0 mtu 1450"),
+    ] {
+        let before = watcher.said().len();
+        let spoil = fill(spoil);
+        // What of a pod's own namespace shows outside is its carrier and what follows the node's end.
+        match spoil.strip_prefix("pod: ") {
+            Some("ip link set eth0 mtu 1400") => {
+                pod.netns.exec("ip link set eth0 mtu 1500");
+                node.netns.exec(&format!("ip link set {} mtu 1500", pod.veth()));
+            }
+            Some(line) => drop(pod.netns.exec(line)),
+            None => drop(node.netns.exec(&spoil)),
+        }
+        let said = fill(said);
+        wait_for(&spoil, || watcher.said()[before..].contains(&said).then_some(()));
+        is_put_right(node, &spoil);
+    }
+    for address in peer.addresses() {
+        probe::ping(&pod.netns, address);
+    }
+}
+
+#[test]
+fn what_is_somebody_elses_makes_the_watch_do_nothing() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let (trace, _watch) = traced(&cluster, node);
+    let quiet = messages(&trace);
+    // The tables of a service proxy, a container of another program, and a neighbour's chatter.
+    for line in [
+        "nft add table inet other",
+        "nft add chain inet other forward { type filter hook forward priority 0; }",
+        "ip link add vethx type veth peer name vethy",
+        "ip link set vethx up",
+        "ip addr add 172.30.0.1/32 dev vethx",
+        "ip route add 172.30.0.2/32 dev vethx",
+        "ip neigh replace 192.168.50.99 lladdr 02:00:00:00:00:99 dev under0 nud reachable",
+        "nft delete table inet other",
+        "ip link del vethx",
+    ] {
+        node.netns.exec(line);
+    }
+    // A control: what is ours makes it do something, after it has heard all of the others.
+    node.netns.exec("ip route del 10.244.2.0/24");
+    wait_for("the route", || {
+        kernel::routes(&node.netns).iter().any(|route| route.dst == "10.244.2.0/24").then_some(())
+    });
+    let sent = messages(&trace).split_off(quiet.len());
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert!(sent[0].contains("RTM_NEWROUTE"), "{sent:?}");
+}
+
+#[test]
+fn a_pod_costs_the_watch_the_same_whatever_stands() {
+    // The messages that an ADD costs it.
+    let cost = |pods: usize, peers: u8| {
+        let mut cluster = Cluster::new(2);
+        let others = (3..3 + peers).map(|n| {
+            json!({ "name": format!("peer-{n}"), "vtep": format!("192.168.50.{n}"),
+                "ranges": [format!("10.244.{n}.0/24")] })
+        });
+        let own = cluster.nodes.iter().map(Node::entry);
+        cluster.write_range_file(&json!({
+            "version": 1, "vni": 4096, "clusterCIDRs": ["10.244.0.0/16", "fd00:10:244::/56"],
+            "nodes": own.chain(others).collect::<Vec<_>>(),
+        }));
+        let node = cluster.nodes.remove(0);
+        let standing: Vec<Pod> = (0..pods).map(|_| node.add("standing")).collect();
+        let (trace, _watch) = traced(&cluster, &node);
+        let before = messages(&trace).len();
+        let looked = || messages(&trace).len() > before && waits(&trace);
+        let mut pod = Pod::new("one");
+        node.attach(&mut pod);
+        wait_for("a look at the pod", || looked().then_some(()));
+        let mut sent = messages(&trace).split_off(before);
+        assert!(sent.len() <= 40, "{sent:?}");
+        // How often it looks while a pod comes depends on the time; what a look is does not.
+        sent.sort();
+        sent.dedup();
+        drop(standing);
+        sent
+    };
+    assert_eq!(cost(12, 60), cost(1, 1));
+}
+
+#[test]
+fn a_storm_of_events_loses_nothing() {
+    let mut cluster = Cluster::new(2);
+    cluster.configure("logLevel", json!("info"));
+    let node = &cluster.nodes[0];
+    let watcher = Watcher::start(node);
+    watcher.says(" changes made\n");
+    is_put_right(node, "the overlay");
+    // More events than any buffer holds, while it does not listen; what concerns it is among the last.
+    kill(watcher.pid(), Signal::SIGSTOP).expect("stop the watch");
+    let mut batch = String::new();
+    for n in 0..60_000_u32 {
+        let address = std::net::Ipv4Addr::from(0xc612_0000 + (n & 0xffff));
+        batch += &format!("route replace {address}/32 dev {UNDERLAY} metric 9\n");
+    }
+    let file = cluster.folder().join("storm");
+    fs::write(&file, batch).expect("write the batch");
+    node.netns.exec(&format!("ip -batch {}", file.display()));
+    node.netns.exec("ip route del 10.244.2.0/24");
+    kill(watcher.pid(), Signal::SIGCONT).expect("let the watch go on");
+    wait_for("the route", || {
+        kernel::routes(&node.netns).iter().any(|route| route.dst == "10.244.2.0/24").then_some(())
+    });
+    watcher.says("more has happened than could be listened to");
+}
+
+#[test]
+fn a_sync_asks_for_no_table_of_the_node_for_a_pod() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let calls = || {
+        let trace = cluster.folder().join("trace");
+        let mut strace = command("strace", ["-f", "-qq", "-e", "trace=sendto,setns", "-o"]);
+        strace.arg(&trace).arg(ours("flatnet")).args(["sync", "--conf-dir"]);
+        strace.arg(conf_dir(node, &[]));
+        let output = node.netns.finish(&mut strace, b"");
+        assert!(output.status.success(), "{}", said(&output));
+        let trace = fs::read_to_string(&trace).expect("the trace");
+        let count = |word: &str| trace.lines().filter(|line| line.contains(word)).count();
+        [count("setns("), count("NLM_F_DUMP"), count("sendto(")]
+    };
+    let mut pods = Vec::new();
+    let mut counted = Vec::new();
+    for more in [2, 2, 4] {
+        pods.extend((0..more).map(|_| node.add("pod")));
+        counted.push(calls());
+    }
+    let each = |from: usize, by: usize| {
+        let (less, more) = (counted[from], counted[from + 1]);
+        [0, 1, 2].map(|n| (more[n] - less[n]) as f64 / by as f64)
+    };
+    // Into its namespace and back. What is asked there strace does not read, so no table is seen.
+    assert_eq!(each(0, 2), [2.0, 0.0, 7.0], "{counted:?}");
+    assert_eq!(each(1, 4), [2.0, 0.0, 7.0], "{counted:?}");
+}
+
+/// A watch under strace that has looked at everything, and the file of what it sends.
+fn traced(cluster: &Cluster, node: &Node) -> (std::path::PathBuf, Traced) {
+    let trace = cluster.folder().join("trace");
+    let out = cluster.folder().join("told");
+    let folder = conf_dir(node, &[]).display().to_string();
+    let watch = prepared("sync", &["--watch", "--conf-dir", &folder]);
+    let mut strace = command("strace", ["-qq", "-e", "trace=sendto,poll", "-o"]);
+    strace.arg(&trace).arg(watch.get_program()).args(watch.get_args());
+    strace.stdin(Stdio::null()).stdout(fs::File::create(&out).expect("a file")).process_group(0);
+    let child = node.netns.run(|| strace.spawn()).expect("start the watch");
+    let watch = Traced(child);
+    wait_for("the watch to wait", || waits(&trace).then_some(()));
+    (trace, watch)
+}
+
+/// Whether the last thing that it did is to wait for events: a call without its result.
+fn waits(trace: &std::path::Path) -> bool {
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    text.lines().last().is_some_and(|line| line.starts_with("poll(")) && !text.ends_with('\n')
+}
+
+/// Ends strace and what it runs when the test does.
+struct Traced(Child);
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        drop(self.0.wait());
+    }
+}
+
+/// What it has sent so far, without what differs each time.
+fn messages(trace: &std::path::Path) -> Vec<String> {
+    let text = fs::read_to_string(trace).expect("the trace");
+    let sent = text.lines().filter(|line| line.contains("sendto("));
+    let kind = |line: &str| {
+        let words = line.split("nlmsg_").skip(1);
+        let of = |key: &'static str| {
+            words.clone().filter_map(move |word| word.strip_prefix(key)).collect::<Vec<_>>()
+        };
+        format!("{:?} {:?}", of("type="), of("flags="))
+    };
+    sent.map(kind).collect()
+}
