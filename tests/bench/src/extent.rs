@@ -26,7 +26,14 @@ impl Extent {
                 parallel_rounds: 15,
                 counts: 3,
             },
-            scale: scale::Extent { peers: vec![100, 1000, 10_000], rounds: 7, add_rounds: 100 },
+            scale: scale::Extent {
+                peers: vec![100, 1000, 10_000],
+                rounds: 7,
+                add_rounds: 100,
+                pods: 1000,
+                watched: 800,
+                upkeep_rounds: 7,
+            },
             datapath: datapath::Extent {
                 window: Duration::from_millis(400),
                 far: vec![(1, 12), (8, 5)],
@@ -45,7 +52,14 @@ impl Extent {
                 parallel_rounds: 1,
                 counts: 1,
             },
-            scale: scale::Extent { peers: vec![3, 20], rounds: 2, add_rounds: 2 },
+            scale: scale::Extent {
+                peers: vec![3, 20],
+                rounds: 2,
+                add_rounds: 2,
+                pods: 8,
+                watched: 4,
+                upkeep_rounds: 2,
+            },
             datapath: datapath::Extent {
                 window: Duration::from_millis(20),
                 far: vec![(1, 1), (2, 1)],

@@ -76,6 +76,15 @@ fn a_short_run_writes_everything() {
     expected.extend(product(&["from nothing", "unchanged", "peak memory"], &[batch]));
     let plain = format!("{batch}, no metrics");
     expected.extend(product(&["from nothing", "unchanged"], &[&plain]));
+    let upkeep = [
+        "sync with pods",
+        "CPU of the watch for an ADD",
+        "CPU of the watch for a DEL",
+        "CPU of the watch for one changed peer",
+    ];
+    expected.extend(product(&upkeep, &["flatnet", "allowed"]));
+    let alone = ["CPU of the watch for an unchanged file", "ADD on a node"];
+    expected.extend(product(&alone, &["flatnet"]));
     assert_eq!(series(&scale), expected);
 
     let datapath = json(&folder.path().join("datapath.json"));
@@ -93,7 +102,7 @@ fn a_short_run_writes_everything() {
     assert_eq!(series(&datapath), product(&traffic, &paths));
 
     let text = fs::read_to_string(&document).unwrap();
-    for (part, bars) in [(&attach, 4), (&scale, 3), (&datapath, 4)] {
+    for (part, bars) in [(&attach, 4), (&scale, 9), (&datapath, 4)] {
         let verdicts = part["bars"].as_array().unwrap();
         assert_eq!(verdicts.len(), bars, "{verdicts:?}");
         for verdict in verdicts {

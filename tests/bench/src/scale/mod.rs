@@ -4,6 +4,7 @@
 mod batch;
 mod plots;
 mod site;
+mod upkeep;
 
 use crate::bars::{Bar, Limit::AtMost};
 use crate::measure::{FLATNET, Findings, Key};
@@ -35,6 +36,12 @@ pub struct Extent {
     pub rounds: usize,
     /// Rounds of ADD with the largest range file and with the smallest.
     pub add_rounds: usize,
+    /// Pods of which a sync looks at each.
+    pub pods: u32,
+    /// Pods of a node that is watched.
+    pub watched: u32,
+    /// Rounds of a sync, and of what happens on a node that is watched.
+    pub upkeep_rounds: usize,
 }
 
 impl Extent {
@@ -73,6 +80,7 @@ pub fn run(extent: &Extent, progress: &Progress) -> Findings {
         }
     }
     add(extent, progress, &mut findings);
+    upkeep::run(extent, progress, &mut findings);
     findings
 }
 
@@ -140,7 +148,7 @@ pub fn bars(extent: &Extent) -> Vec<Bar> {
     let most = extent.most();
     let key = |contender: &str, test: &str| Key::new(contender, test, with_peers(most));
     let add = |nodes| Key::new(FLATNET, "ADD", with_nodes(nodes));
-    vec![
+    let mut bars = vec![
         Bar::new(
             &format!("ADD with {most} nodes in the range file against 3"),
             add(most),
@@ -159,5 +167,7 @@ pub fn bars(extent: &Extent) -> Vec<Bar> {
             key(FLATNET, FROM_NOTHING),
             AtMost(0.35),
         ),
-    ]
+    ];
+    bars.extend(upkeep::bars(extent));
+    bars
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
@@ -11,6 +11,7 @@ use flatnet_tests::node::Node;
 use flatnet_tests::program::ours;
 use serde_json::{Value, json};
 
+use super::upkeep::another;
 use crate::cni;
 use crate::pods::Pods;
 use crate::process::{Program, rest};
@@ -56,7 +57,9 @@ impl Site {
             })
         };
         let own = json!({
-            "name": self.node().name, "vtep": self.node().vtep, "ranges": ["10.0.0.0/24"],
+            "name": self.node().name, "vtep": self.node().vtep,
+            // The second has room for a thousand pods.
+            "ranges": ["10.0.0.0/24", "10.255.0.0/20"],
         });
         let nodes: Vec<Value> = [own].into_iter().chain((1..=peers).map(entry)).collect();
         self.cluster.write_range_file(&json!({
@@ -65,6 +68,37 @@ impl Site {
             "clusterCIDRs": ["10.0.0.0/8"],
             "nodes": nodes,
         }));
+    }
+
+    /// Attaches so many pods more, which stand as long as they are held.
+    pub fn attach(&self, count: u32) -> Pods {
+        let pods = Pods::new(count as usize);
+        let configuration = self.cluster.network.configuration.to_string();
+        for path in pods.paths() {
+            let call = cni::call(&ours("flatnet"), &configuration, "ADD", path);
+            self.node().netns.run(|| call.run());
+        }
+        pods
+    }
+
+    /// Writes the files of so many networks more; returns their configurations.
+    pub fn more_networks(&self, count: u32) -> Vec<PathBuf> {
+        let node = self.node();
+        let write = |n| {
+            let (mut network, range_file) = another(&node.name, node.vtep, n);
+            let path = |kind: &str| self.cluster.folder().join(format!("net-{n}.{kind}"));
+            network["rangeFile"] = json!(path("json"));
+            network["stateDir"] = json!(node.network.state_dir);
+            fs::write(path("json"), range_file.to_string()).expect("write a range file");
+            fs::write(path("conf"), network.to_string()).expect("write a configuration");
+            path("conf")
+        };
+        (0..count).map(write).collect()
+    }
+
+    /// The configuration's file.
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
     }
 
     /// Waits until an ADD takes the range file's times for its content.
