@@ -2,8 +2,10 @@
 //! event, long before the look at everything, and what a pod costs does not grow with the node.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use flatnet_tests::cli::{conf_dir, prepared};
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
@@ -202,6 +204,47 @@ fn a_storm_of_events_loses_nothing() {
         kernel::routes(&node.netns).iter().any(|route| route.dst == "10.244.2.0/24").then_some(())
     });
     watcher.says("more has happened than could be listened to");
+}
+
+#[test]
+fn what_cannot_be_brought_about_is_not_tried_all_the_time() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    // The kernel says so only when the device is there already, and has to go again: an event.
+    let holder = node.netns.run(|| UdpSocket::bind("0.0.0.0:4789")).expect("the overlay's port");
+    cluster.settle();
+    let begun = Instant::now();
+    let (trace, _watch) = traced(&cluster, node);
+    let makes =
+        |message: &&String| message.contains("RTM_NEWLINK") && message.contains("NLM_F_CREATE");
+    let tried = || messages(&trace).iter().filter(makes).count();
+    assert_eq!(tried(), 1);
+    wait_for("two attempts more", || (tried() >= 3).then_some(()));
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop(holder);
+    is_put_right(node, "the overlay");
+}
+
+#[test]
+fn a_new_file_that_an_add_has_applied_is_no_drift() {
+    let cluster = Cluster::new(3);
+    cluster.list(&[0, 1]);
+    let node = &cluster.nodes[0];
+    let watcher = Watcher::start(node);
+    watcher.says(" changes made\n");
+    is_put_right(node, "the overlay");
+    let before = watcher.said();
+    let third = || kernel::routes(&node.netns).into_iter().find(|r| r.dst == "10.244.3.0/24");
+    for listed in [&[0, 1, 2][..], &[0, 1]] {
+        cluster.list(listed);
+        node.del(&node.add("pod")).silent();
+        assert_eq!(third().is_some(), listed.len() == 3, "the ADD applies the file");
+    }
+    // A control, after which it has heard of all that.
+    node.netns.exec("ip route del 10.244.2.0/24");
+    watcher.says("  ip route replace 10.244.2.0/24");
+    let said = watcher.said().split_off(before.len());
+    assert!(!said.contains("10.244.3."), "{said}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,8 +102,11 @@ impl Upkeep {
     /// # Errors
     /// A folder cannot be listened to.
     pub fn tend(&mut self, networks: Vec<NetworkConf>, places: Vec<PathBuf>) -> io::Result<()> {
-        let range_files = networks.iter().filter_map(|conf| conf.range_file.clone());
-        let files: BTreeSet<_> = places.into_iter().chain(range_files).collect();
+        let range_files = || networks.iter().filter_map(|conf| conf.range_file.as_deref());
+        // A link may lead to another folder.
+        let linked = range_files().filter_map(|file| file.canonicalize().ok());
+        let files: BTreeSet<_> =
+            range_files().map(Path::to_owned).chain(linked).chain(places).collect();
         self.watch.listen_to(files).map_err(cannot("watch files"))?;
         self.files = false;
         let mut known = mem::take(&mut self.networks);
@@ -130,7 +133,8 @@ impl Upkeep {
                 self.node.links().map_or_else(|_| mem::take(&mut self.devices), Devices::of);
             self.networks.iter_mut().for_each(Tended::doubt);
         }
-        for network in self.networks.iter_mut().filter(|network| network.is_due()) {
+        let is_due = |network: &&mut Tended| network.due(now).is_some_and(|due| due <= now);
+        for network in self.networks.iter_mut().filter(is_due) {
             logging::start(network.conf.log_level, network.conf.log_file.as_deref());
             let (outcome, whole) = network.look(&mut self.node, listener);
             tell(Looked { network: &network.conf, outcome, whole });
@@ -147,9 +151,10 @@ impl Upkeep {
         loop {
             let begun = match since {
                 None => {
-                    let left = self.due.saturating_duration_since(Instant::now());
+                    let now = Instant::now();
+                    let left = self.next(now).saturating_duration_since(now);
                     if !self.poll(left)? {
-                        self.files = true;
+                        self.files |= self.due <= Instant::now();
                         return Ok(());
                     }
                     Instant::now()
@@ -163,14 +168,20 @@ impl Upkeep {
                 true => quiet = Duration::ZERO,
                 false => quiet += PAUSE,
             }
-            let at_once = self.files || self.due <= Instant::now();
-            let due = at_once || self.networks.iter().any(Tended::is_due);
+            let now = Instant::now();
+            let due = self.files || self.next(now) <= now;
             if due && (quiet >= QUIET || begun.elapsed() >= PATIENCE) {
                 return Ok(());
             }
             // What concerns no network is no reason to do anything.
             since = due.then_some(begun);
         }
+    }
+
+    /// When something is to be looked at, whatever happens; not before now.
+    fn next(&self, now: Instant) -> Instant {
+        let due = self.networks.iter().filter_map(|network| network.due(now));
+        due.fold(self.due.max(now), Instant::min)
     }
 
     /// Waits for a word; `false` if none came in time.
@@ -188,10 +199,11 @@ impl Upkeep {
 
     /// Takes in what has happened; tells whether any of it concerns a network.
     fn hear(&mut self) -> io::Result<bool> {
-        let files = self.watch.heard().map_err(cannot("watch files"))?;
-        self.files |= files;
         let mut heard = Heard::default();
         self.monitor.hear(&mut heard).map_err(cannot("listen to the kernel"))?;
+        // After the kernel: what an ADD makes of a new file comes later than the file.
+        let files = self.watch.heard().map_err(cannot("watch files"))?;
+        self.files |= files;
         let mut concerned = files || heard.lost;
         for event in &heard.events {
             let was = self.devices.learn(event);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::time::{Duration, Instant, SystemTime};
 
 use flatnet_conf::NetworkConf;
 
@@ -16,6 +17,7 @@ use crate::identity::veth_group;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Record};
 use crate::overlay::Site;
 use crate::pods::{Looked, Pods};
+use crate::stamp::Source;
 use crate::sync::{self, Brought, Report};
 
 /// A network, and what is known of it.
@@ -23,9 +25,25 @@ pub struct Tended {
     /// Its configuration.
     pub conf: NetworkConf,
     held: Option<Held>,
-    /// Whether the last look at all of it failed.
-    failed: bool,
+    /// The range file when it was last looked at, and whether a later change is sure to show.
+    file: (Option<Source>, bool),
+    /// Since when looks at all of it have failed, and how often.
+    failed: Option<Failure>,
     work: Work,
+}
+
+/// A look that failed.
+struct Failure {
+    times: u32,
+    /// Not sooner is it tried again for an event: what was tried makes events itself.
+    again: Instant,
+}
+
+impl Failure {
+    fn after(before: Option<Self>) -> Self {
+        let times = before.map_or(0, |before| before.times + 1).min(3);
+        Self { times, again: Instant::now() + Duration::from_secs(1 << times) }
+    }
 }
 
 /// What is to be looked at.
@@ -50,7 +68,7 @@ impl Tended {
     /// A network of which nothing is known.
     pub fn new(conf: NetworkConf) -> Self {
         let work = Work { everything: true, ..Work::default() };
-        Self { conf, held: None, failed: false, work }
+        Self { conf, held: None, file: (None, false), failed: None, work }
     }
 
     /// Everything is to be looked at.
@@ -58,21 +76,29 @@ impl Tended {
         self.work.everything = true;
     }
 
-    /// Files may have changed: looks whether the range file is the one that was applied.
+    /// Files may have changed: looks whether the range file is the one that was looked at last.
     pub fn look_at_file(&mut self) {
-        let known = self.held.as_ref().zip(self.conf.range_file.as_ref());
-        self.work.file |= !known.is_some_and(|(held, path)| held.site.is_of(path));
+        let now = self.conf.range_file().ok().and_then(|path| Source::of(path).ok());
+        // One that had just changed may have changed again without a trace.
+        let settled = now.as_ref().is_some_and(|source| source.settled(SystemTime::now()));
+        let (before, was_settled) = mem::replace(&mut self.file, (now, settled));
+        self.work.file |= before != self.file.0 || before.is_some() && !was_settled;
     }
 
-    /// Whether there is anything to look at.
-    pub fn is_due(&self) -> bool {
-        !self.work.is_empty()
+    /// When there is something to look at, if there is anything; not before now.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let due = match &self.failed {
+            Some(failure) if !self.work.file => failure.again.max(now),
+            _ => now,
+        };
+        (!self.work.is_empty()).then_some(due)
     }
 
     /// Takes in what has happened; tells whether it concerns this network.
     pub fn hear(&mut self, devices: &Devices, was: Option<&Device>, event: &Event) -> bool {
-        let Self { conf, held, failed, work } = self;
-        let again = (*failed || held.is_none()) && judge_failed(was, event) != Scope::Nothing;
+        let Self { conf, held, failed, work, .. } = self;
+        let failed = failed.is_some() || held.is_none();
+        let again = failed && judge_failed(was, event) != Scope::Nothing;
         work.everything |= again;
         let Some(held) = held else { return again };
         match judge(held, &conf.name, devices, was, event) {
@@ -95,7 +121,10 @@ impl Tended {
         node: &mut Netlink,
         listener: &mut Listener,
     ) -> (Result<Report, Error>, bool) {
-        let work = mem::take(&mut self.work);
+        let mut work = mem::take(&mut self.work);
+        // What an ADD has applied meanwhile is no drift.
+        self.look_at_file();
+        work.file |= mem::take(&mut self.work.file);
         let mut all = work.everything || work.file && work.overlay || self.held.is_none();
         if let Some(held) = self.held.as_mut().filter(|_| !all && !work.overlay) {
             match look_closely(node, &self.conf, held, &work) {
@@ -106,7 +135,8 @@ impl Tended {
             all = true;
         }
         let report = self.look_at_all(node, listener, (!all).then_some(&work.pods));
-        self.failed = report.is_err();
+        let before = self.failed.take();
+        self.failed = report.is_err().then(|| Failure::after(before));
         (report, all)
     }
 
