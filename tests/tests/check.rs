@@ -1,9 +1,11 @@
 //! CHECK names each object that is not as ADD made it, and tolerates what others do beside us.
 
+use std::fs;
+
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::cni::Outcome;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::{kernel, snapshot};
+use flatnet_tests::{kernel, snapshot, sync};
 use serde_json::json;
 
 /// CHECK with the result of the pod's ADD.
@@ -160,4 +162,49 @@ fn check_changes_nothing() {
     let after = (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
     assert_eq!(snapshot::difference(&before.0, &after.0), Vec::<String>::new());
     assert_eq!(snapshot::difference(&before.1, &after.1), Vec::<String>::new());
+}
+
+#[test]
+fn a_check_is_about_the_pod_whatever_was_written_down() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let pod = node.add("checked");
+    let stamp = node.state().join("overlay.json");
+    let written = fs::read_to_string(&stamp).expect("a stamp");
+    let with = |key: &str, value: serde_json::Value| {
+        let mut stamp: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+        assert!(stamp.get(key).is_some(), "{stamp}");
+        stamp[key] = value;
+        stamp.to_string()
+    };
+    let elsewhere = node.state().join("a-folder");
+    for spoiled in [
+        None,
+        Some(String::new()),
+        Some("{".into()),
+        Some(with("format", json!(1))),
+        // What was applied last was never written down.
+        Some(with("vni", json!(77))),
+        Some(with("vtep", json!("192.168.50.77"))),
+        Some(with("node", json!("node-x"))),
+    ] {
+        match &spoiled {
+            None => fs::rename(&stamp, &elsewhere).expect("lose the stamp"),
+            Some(text) => fs::write(&stamp, text).expect("spoil the stamp"),
+        }
+        check(node, &pod).silent();
+        // A control: it still sees what is wrong with the pod, and with the overlay.
+        node.netns.exec(&format!("ip -6 route del {}/128", pod.v6()));
+        node.netns.exec("ip link set flat.4096 down");
+        let failure = check(node, &pod).error();
+        for part in [pod.v6().to_string(), "flat.4096: is down".into()] {
+            assert!(failure.msg.contains(&part), "{spoiled:?}: {failure:?}");
+        }
+        fs::write(&stamp, &written).expect("put the stamp back");
+        sync::apply(node);
+    }
+    node.netns.exec("ip link del flat.4096");
+    fs::remove_file(&stamp).expect("lose the stamp");
+    let failure = check(node, &pod).error();
+    assert!(failure.msg.contains("network pods: there is no such device"), "{failure:?}");
 }

@@ -248,6 +248,38 @@ fn a_new_file_that_an_add_has_applied_is_no_drift() {
 }
 
 #[test]
+fn an_add_does_not_wait_while_pods_are_visited() {
+    let cluster = Cluster::new(2);
+    let node = &cluster.nodes[0];
+    let first = node.add("first");
+    // Stopped as it enters the first pod: it has brought the overlay about, and holds no lock of it.
+    let mut strace = command("strace", ["-qq", "-e", "trace=setns", "-e"]);
+    strace.arg("inject=setns:signal=STOP:when=1").arg(ours("flatnet")).arg("sync");
+    strace.arg("--conf-dir").arg(conf_dir(node, &[])).process_group(0);
+    strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // It has something to bring about, so that an ADD that came in between would wait for it.
+    node.forget_overlay();
+    let child = node.netns.run(|| strace.spawn()).expect("start a sync");
+    let tracer = child.id();
+    let mut held = Traced(child);
+    let stopped = wait_for("the sync to stop", || {
+        let children = format!("/proc/{tracer}/task/{tracer}/children");
+        let pid = fs::read_to_string(children).ok()?.trim().parse::<i32>().ok()?;
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        state.rsplit_once(") ")?.1.starts_with(['T', 't']).then_some(pid)
+    });
+    let second = node.add("second");
+    assert_eq!(held.0.try_wait().expect("the state of the sync"), None, "it was stopped meanwhile");
+    kill(Pid::from_raw(stopped), Signal::SIGCONT).expect("let the sync go on");
+    let ended = wait_for("its end", || held.0.try_wait().expect("the state of the sync"));
+    assert!(ended.success(), "{ended}");
+    assert!(sync::plan(node).is_empty());
+    for address in second.addresses() {
+        probe::ping(&first.netns, address);
+    }
+}
+
+#[test]
 fn a_sync_asks_for_no_table_of_the_node_for_a_pod() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
