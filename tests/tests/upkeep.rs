@@ -248,6 +248,52 @@ fn a_new_file_that_an_add_has_applied_is_no_drift() {
 }
 
 #[test]
+fn a_changed_file_is_followed_by_its_difference() {
+    for direct in [false, true] {
+        let mut cluster = Cluster::new(3);
+        let write = |cluster: &Cluster, listed: &[usize]| {
+            let nodes: Vec<_> = listed.iter().map(|n| cluster.nodes[*n].entry()).collect();
+            cluster.write_range_file(&json!({
+                "version": 1, "vni": 4096, "directRouting": direct, "nodes": nodes,
+                "clusterCIDRs": ["10.244.0.0/16", "fd00:10:244::/56"],
+            }));
+        };
+        write(&cluster, &[0, 1]);
+        let watcher = Watcher::start(&cluster.nodes[0]);
+        watcher.says(" changes made\n");
+        let pod = cluster.nodes[0].add("pod");
+        is_put_right(&cluster.nodes[0], "the overlay");
+        let (mut said, mut pods) = (watcher.said().len(), Vec::new());
+        let mut follow = |cluster: &Cluster, listed: &[usize], what: &str, word: &str| {
+            write(cluster, listed);
+            wait_for(what, || watcher.said()[said..].contains(word).then_some(()));
+            is_put_right(&cluster.nodes[0], what);
+            let told = watcher.said().split_off(said);
+            said += told.len();
+            assert!(!told.contains("10.244.2.") && !told.contains("10:244:2:"), "{told}");
+        };
+        follow(&cluster, &[0, 1, 2], "a node that joins", "ip route replace fd00:10:244:3::/64");
+        pods.push(cluster.nodes[2].add("third"));
+        follow(&cluster, &[0, 1], "a node that leaves", "ip route delete fd00:10:244:3::/64");
+        // It comes back with another address, as a machine that was replaced.
+        let vtep = [192, 168, 50, 33].into();
+        cluster.nodes[2].netns.exec("ip addr del 192.168.50.3/24 dev under0");
+        cluster.nodes[2].netns.exec("ip addr add 192.168.50.33/24 dev under0");
+        cluster.nodes[2].vtep = vtep;
+        follow(&cluster, &[0, 1, 2], "a node at another address", "ip route replace 10.244.3.0/24");
+        sync::apply(&cluster.nodes[2]);
+        for address in pods[0].addresses() {
+            probe::ping(&pod.netns, address);
+        }
+        // More than peers: the node's own range.
+        cluster.nodes[0].ranges = vec![json!("10.244.1.0/24"), json!("fd00:10:244:9::/64")];
+        write(&cluster, &[0, 1, 2]);
+        watcher.says("ip addr add fd00:10:244:9::/128");
+        is_put_right(&cluster.nodes[0], "the node's own range");
+    }
+}
+
+#[test]
 fn an_add_does_not_wait_while_pods_are_visited() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
