@@ -37,7 +37,7 @@ pub use invocation::{Command, Invocation};
 pub use ipam::{IpamConf, Source};
 pub use mac::Mac;
 pub use network::{AttachmentId, LogLevel, NetworkConf};
-pub use one_line::one_line;
+pub use one_line::{one_line, printable};
 pub use range::Range;
 pub use range_file::{Node, RangeFile};
 pub use range_set::{RangeSet, SetRange};

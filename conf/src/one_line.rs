@@ -19,7 +19,9 @@ pub fn one_line(text: &str) -> String {
     format!("{} [{} bytes left out] {}", printable(head), left_out.len(), printable(tail))
 }
 
-fn printable(text: &str) -> String {
+/// The text without any character that a terminal would obey, a line break among them: those are written
+/// as in Rust's literals.
+pub fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use flatnet_conf::printable;
 use serde::{Deserialize, Serialize};
 
 /// One interface of one container in a network, as the verb that attaches it knows it.
@@ -71,6 +72,7 @@ pub struct Record {
 }
 
 /// `interface eth0 of container c1 (pod default/web-0)`, for messages.
+/// For people: what comes from outside is printable here.
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { container_id, ifname, pod, .. } = self;
@@ -79,6 +81,7 @@ impl fmt::Display for Attachment {
             (None, Some(name)) => Some(format!("pod {name}")),
             _ => None,
         };
+        let pod = pod.map(|pod| printable(&pod));
         match pod {
             Some(pod) if container_id.is_empty() => write!(f, "interface {ifname} of {pod}"),
             Some(pod) => write!(f, "interface {ifname} of container {container_id} ({pod})"),

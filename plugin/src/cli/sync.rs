@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::{io, mem};
 
 use clap::Args;
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{NetworkConf, printable};
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -234,10 +234,10 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
     if report.count() > TOLD && mode == Mode::Apply {
         return text;
     }
-    report.changes.words().for_each(|change| text += &format!("  {change}\n"));
+    report.changes.words().for_each(|change| text += &format!("  {}\n", printable(&change)));
     for pod in &report.pods {
-        text += &format!("  {pod}:\n");
-        pod.changes.words().for_each(|change| text += &format!("    {change}\n"));
+        text += &format!("  {}:\n", printable(&pod.to_string()));
+        pod.changes.words().for_each(|change| text += &format!("    {}\n", printable(&change)));
     }
     text
 }

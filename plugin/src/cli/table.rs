@@ -2,6 +2,7 @@
 //! wider than the terminal, the widest columns give way, and their cells go on in the next line.
 
 use anstyle::Style;
+use flatnet_conf::printable;
 
 /// Between columns.
 const GAP: usize = 2;
@@ -41,7 +42,7 @@ impl Table {
 
     /// Adds a row that stands out.
     pub fn styled(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
         self.styles.push(style);
     }
 

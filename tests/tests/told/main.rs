@@ -2,6 +2,7 @@
 //! and named no more.
 
 mod chain;
+mod escapes;
 mod files;
 mod inotify;
 mod scene;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
+use flatnet_conf::printable;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Mend};
@@ -100,22 +101,27 @@ impl Report {
         let (good, bad) = (colour(AnsiColor::Green), colour(AnsiColor::Red).bold());
         let mut text = String::new();
         for section in &self.sections {
-            text += &format!("{}\n", section.title);
+            text += &format!("{}\n", printable(&section.title));
             for (name, checked) in &section.checks {
                 match checked {
                     Checked::Found(findings) if findings.is_empty() => {
                         text += &format!("  {good}ok{good:#}       {name}\n");
                     }
                     Checked::Found(findings) => findings.iter().for_each(|finding| {
-                        text += &format!("  {bad}finding{bad:#}  {name}: {}\n", finding.what);
-                        text += &format!("           why: {}\n", finding.why);
+                        text += &format!(
+                            "  {bad}finding{bad:#}  {name}: {}\n",
+                            printable(&finding.what)
+                        );
+                        text += &format!("           why: {}\n", printable(&finding.why));
                         text += &match &finding.mend {
-                            Mend::Run(command) => format!("           run: {command}\n"),
-                            Mend::Do(advice) => format!("           do:  {advice}\n"),
+                            Mend::Run(command) => {
+                                format!("           run: {}\n", printable(command))
+                            }
+                            Mend::Do(advice) => format!("           do:  {}\n", printable(advice)),
                         };
                     }),
                     Checked::Failed(why) => {
-                        text += &format!("  {bad}failed{bad:#}   {name}: {why}\n");
+                        text += &format!("  {bad}failed{bad:#}   {name}: {}\n", printable(why));
                     }
                 }
             }

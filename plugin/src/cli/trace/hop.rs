@@ -1,6 +1,7 @@
 //! The stations of a packet, and where it ends.
 
 use anstyle::{AnsiColor, Style};
+use flatnet_conf::printable;
 use serde_json::{Value, json};
 
 use crate::cli::output::{Answer, Outcome, columns};
@@ -72,15 +73,15 @@ impl Trace {
             table.row(["ok".into(), (*at).into(), what.clone()]);
         }
         let end = match &self.end {
-            End::Arrives(where_to) => format!("{where_to}\n"),
+            End::Arrives(where_to) => format!("{}\n", printable(where_to)),
             End::Stops { at, what, mend } => {
                 table.row(["ENDS".into(), (*at).into(), what.clone()]);
-                format!("mend: {mend}\n")
+                format!("mend: {}\n", printable(mend))
             }
         };
         let rows = table.render(within.map(|columns| columns.saturating_sub(INDENT.len())));
         let lines = rows.lines().skip(1).map(|line| format!("{INDENT}{}\n", coloured(line)));
-        format!("{}\n{}{end}", self.title, lines.collect::<String>())
+        format!("{}\n{}{end}", printable(&self.title), lines.collect::<String>())
     }
 
     fn json(&self) -> Value {
