@@ -12,6 +12,7 @@ mod delegate;
 mod desired;
 mod dispatch;
 mod error;
+mod fingerprint;
 mod forward_policy;
 mod forwarding;
 mod grant;

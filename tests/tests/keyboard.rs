@@ -29,6 +29,7 @@ fn status_tells_what_stands_and_why() {
          \x20 overlay  flat.4096, up, VNI 4096, UDP port 4789\n\
          \x20 VTEP     192.168.50.1 on under0\n\
          \x20 MTU      1450: under0 carries 1500 toward 192.168.50.2, less 50 of outer headers\n\
+         \x20 file     b4da8a86 (on every node that agrees)\n\
          \x20 peers    1, in sync\n\
          \x20 pods     2\n\
          \x20 RANGE               USED  FREE\n\

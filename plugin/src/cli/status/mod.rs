@@ -12,6 +12,7 @@ use super::error::Error;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
+use crate::fingerprint::fingerprint;
 use crate::identity::overlay_name;
 use crate::kernel::Kernel as _;
 use crate::mtu::{narrowest, overhead};
@@ -106,6 +107,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
             overhead: overhead(node),
             narrowest,
         },
+        file: fingerprint(file),
         peers: file.nodes.len().saturating_sub(1),
         drifted: drifted.into_iter().map(str::to_owned).collect(),
         changes: drift.count(),

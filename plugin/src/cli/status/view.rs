@@ -30,6 +30,8 @@ pub struct View {
     pub overlay: Overlay,
     /// How large packets may be.
     pub mtu: Mtu,
+    /// The range file's fingerprint.
+    pub file: String,
     /// How many peers the range file has.
     pub peers: usize,
     /// Those whose entries in the kernel are not as the range file says.
@@ -114,6 +116,7 @@ impl View {
             format!("  overlay  {name}, {state}, VNI {vni}, UDP port {port}"),
             format!("  VTEP     {} on {uplink}{vrf}", self.vtep),
             format!("  MTU      {}", self.mtu.words()),
+            format!("  file     {} (on every node that agrees)", self.file),
             format!("  peers    {}", self.peer_words()),
             format!("  pods     {}", self.pods),
         ];
@@ -165,6 +168,7 @@ impl View {
         json!({
             "network": self.network,
             "node": self.node,
+            "fingerprint": self.file,
             "changes": self.changes,
             "overlay": { "name": name, "up": up, "vni": vni, "port": port },
             "vtep": { "address": self.vtep, "device": self.uplink, "vrf": self.vrf },
@@ -198,6 +202,7 @@ mod tests {
             vrf: None,
             overlay: Overlay { name: "flat.7".into(), vni: 7, port: 4789, up: Some(true) },
             mtu: Mtu { stands: Some(1450), configured: None, overhead: 50, narrowest },
+            file: "0123abcd".into(),
             peers: 2,
             drifted: Vec::new(),
             changes: 0,
@@ -218,6 +223,7 @@ mod tests {
              \x20 overlay  flat.7, up, VNI 7, UDP port 4789\n\
              \x20 VTEP     192.0.2.1 on eth0\n\
              \x20 MTU      1450: eth0 carries 1500 toward 192.0.2.2, less 50 of outer headers\n\
+             \x20 file     0123abcd (on every node that agrees)\n\
              \x20 peers    2, in sync\n\
              \x20 pods     3\n\
              \x20 RANGE        USED  FREE\n\
