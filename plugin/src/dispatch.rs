@@ -50,7 +50,13 @@ fn serve(invocation: Invocation, input: Vec<u8>) -> Result<Option<Value>, Error>
     let summary = Summary { invocation, conf, addresses, took: begun.elapsed() };
     match &served {
         Ok(_) => log::info!("{summary}"),
-        Err(e) => log::error!("{summary}: {e}"),
+        Err(e) => {
+            log::error!("{summary}: {e}");
+            // The answer of STATUS is the runtime's to tell, which asks again and again.
+            if conf.log_file.is_none() && invocation.command != Command::Status {
+                logging::tell_the_journal(&format!("{summary}: {e}"));
+            }
+        }
     }
     served.map(|served| served.document)
 }

@@ -2,6 +2,7 @@
 //! the protocol.
 
 mod file;
+mod journal;
 mod time;
 
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use flatnet_conf::{LogLevel, one_line};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use file::LogFile;
+pub use journal::tell as tell_the_journal;
 use time::utc;
 
 /// Where lines go: `None` is standard error.

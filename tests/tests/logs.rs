@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::node::Pod;
+use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::program::{ours, said, system};
 use serde_json::json;
 
 /// A cluster of one node that logs at this level into the file beside its range file.
@@ -137,4 +140,50 @@ fn a_file_that_cannot_be_written_stops_nothing() {
     assert!(said.contains("WARN: cannot write logFile "), "{said}");
     assert!(said.contains("INFO: ADD network=pods "), "{said}");
     node.del(&pod).silent();
+}
+
+/// A failing call on a node, in a mount namespace whose /dev is that folder.
+fn fail_with_dev(node: &Node, dev: &Path, verb: &str) {
+    let script = r#"mount --bind "$1" /dev && exec "$2""#;
+    let flatnet = ours("flatnet");
+    let mut call = Command::new(system("unshare"));
+    call.args(["--mount", "sh", "-c", script, "sh"]).args([dev, &flatnet]);
+    call.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", "c1").env("CNI_IFNAME", "eth0");
+    call.env("CNI_NETNS", "/nonexistent").env("CNI_PATH", "/nonexistent");
+    let configuration = node.network.configuration.to_string();
+    let output = node.netns.finish(&mut call, configuration.as_bytes());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+}
+
+#[test]
+fn a_failed_call_is_in_the_machine_s_own_log() {
+    let mut cluster = Cluster::new(1);
+    let dev = cluster.folder().join("dev");
+    fs::create_dir(&dev).expect("a folder");
+    fs::write(dev.join("kmsg"), "").expect("a file");
+    let kernel = || fs::read_to_string(dev.join("kmsg")).expect("the kernel's log");
+    fail_with_dev(&cluster.nodes[0], &dev, "ADD");
+    let line = kernel();
+    assert!(line.starts_with("<27>flatnet["), "{line}");
+    assert!(line.contains("]: ADD network=pods container=c1 ifname=eth0 ms="), "{line}");
+    assert!(line.contains("/nonexistent"), "{line}");
+
+    let journal = UnixDatagram::bind(dev.join("log")).expect("a socket");
+    journal.set_nonblocking(true).expect("a socket that does not wait");
+    fail_with_dev(&cluster.nodes[0], &dev, "ADD");
+    let mut buffer = [0; 1024];
+    let length = journal.recv(&mut buffer).expect("a line");
+    let second = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    assert!(second.starts_with("<27>flatnet[") && second.contains("ADD network=pods"), "{second}");
+    assert_eq!(kernel(), line, "where the journal listens, the kernel is not told");
+
+    // Who has a log of their own looks there, and STATUS is asked again and again.
+    fs::remove_file(&cluster.network.range_file).expect("remove the range file");
+    fail_with_dev(&cluster.nodes[0], &dev, "STATUS");
+    cluster.configure("logFile", json!(cluster.folder().join("own")));
+    fail_with_dev(&cluster.nodes[0], &dev, "ADD");
+    assert!(journal.recv(&mut buffer).is_err(), "{second}");
+    assert!(
+        fs::read_to_string(cluster.folder().join("own")).expect("a log").contains("ERROR: ADD")
+    );
 }

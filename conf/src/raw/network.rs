@@ -75,7 +75,8 @@ pub(crate) struct Network {
         )
     )]
     pub(crate) log_level: Option<String>,
-    /// Absolute path of the file to log to; standard error where absent. At 10 MB the file becomes
+    /// Absolute path of the file to log to; where absent, lines go to standard error, and those of failed
+    /// calls also to syslog, the journal or the kernel log. At 10 MB the file becomes
     /// `FILE.1`, in the place of an earlier one.
     #[cfg_attr(feature = "schema", schemars(example = "/var/log/flatnet.log"))]
     pub(crate) log_file: Option<String>,
