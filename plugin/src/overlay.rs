@@ -60,6 +60,11 @@ impl Ways {
         [&self.underlay.outlets, self.underlay.devices()]
     }
 
+    /// Index of the device that has the node's VTEP, if any has.
+    pub fn own(&self) -> Option<u32> {
+        self.underlay.place.own
+    }
+
     /// The uplinks to those of more peers that no router stands before. `None` if their ways are not like
     /// the others': then there may be more to be done about them.
     ///

@@ -25,6 +25,15 @@ impl Devices {
         Self(links.into_iter().map(device).collect())
     }
 
+    /// The same as they are now. Of one that is as it was, whether it has a carrier is still known.
+    pub fn renew(&mut self, links: Vec<Link>) {
+        let known = std::mem::replace(self, Self::of(links));
+        for (index, device) in &mut self.0 {
+            let before = known.get(*index).filter(|before| before.link == device.link);
+            device.running = before.and_then(|before| before.running);
+        }
+    }
+
     /// The device of an index.
     pub fn get(&self, index: u32) -> Option<&Device> {
         self.0.get(&index)

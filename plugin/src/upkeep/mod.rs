@@ -129,8 +129,9 @@ impl Upkeep {
         if self.due <= now {
             self.due = now + AT_LEAST;
             // If they cannot be told now, those known are the best there is.
-            self.devices =
-                self.node.links().map_or_else(|_| mem::take(&mut self.devices), Devices::of);
+            if let Ok(links) = self.node.links() {
+                self.devices.renew(links);
+            }
             self.networks.iter_mut().for_each(Tended::doubt);
         }
         let is_due = |network: &&mut Tended| network.due(now).is_some_and(|due| due <= now);

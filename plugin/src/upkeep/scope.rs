@@ -147,10 +147,12 @@ impl Judge<'_> {
             let right = there == frame.addresses.contains(&address) || is_link_local(address);
             return if right { Scope::Nothing } else { Scope::Overlay };
         }
-        match vteps.binary_search(&address.ip()) {
-            Ok(_) => Scope::Everything,
-            Err(_) => Scope::Nothing,
+        // That of a node that gets it by DHCP or router advertisements is renewed all the time.
+        let own = address.ip() == self.held.site.node.vtep && self.held.ways.own() == Some(dev);
+        if there && own || vteps.binary_search(&address.ip()).is_err() {
+            return Scope::Nothing;
         }
+        Scope::Everything
     }
 
     fn our_route(&self, route: &OurRoute, there: bool) -> Scope {

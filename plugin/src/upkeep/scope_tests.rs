@@ -140,6 +140,10 @@ fn the_carrier_of_an_uplink_counts() {
     let link = scene.link("eth0");
     scene.judge(&Event::Link(link.clone(), true));
     assert_eq!(scene.judge(&Event::Link(link.clone(), true)), Scope::Nothing);
+    // It is known still when all devices were looked at anew.
+    let links = (0..20).filter_map(|n| Some(scene.devices.get(n)?.link.clone())).collect();
+    scene.devices.renew(links);
+    assert_eq!(scene.judge(&Event::Link(link.clone(), true)), Scope::Nothing);
     assert_eq!(scene.judge(&Event::Link(link.clone(), false)), Scope::Overlay);
     assert_eq!(scene.judge(&Event::LinkGone(link)), Scope::Overlay);
 }
@@ -156,6 +160,8 @@ fn addresses() {
         ("flat.7", "fe80::9/64", true, Scope::Nothing),
         ("veth1", "fe80::9/64", true, Scope::Nothing),
         ("eth0", "192.0.2.1/24", false, Scope::Everything),
+        ("eth0", "192.0.2.1/24", true, Scope::Nothing),
+        ("eth1", "192.0.2.1/24", true, Scope::Everything),
         ("eth1", "198.51.100.3/24", true, Scope::Everything),
         ("eth1", "203.0.113.1/24", true, Scope::Nothing),
     ] {
