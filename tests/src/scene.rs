@@ -79,7 +79,8 @@ impl Shell {
     fn on(netns: &Netns) -> Self {
         let path = std::env::var("PATH").unwrap_or_default();
         let tools = workspace().join("target/tools");
-        let path = format!("{}:{}:{path}:/usr/sbin:/sbin", bin_dir().display(), tools.display());
+        // Behind all others: a plugin there is called `bridge` like the program of iproute2.
+        let path = format!("{}:{path}:/usr/sbin:/sbin:{}", bin_dir().display(), tools.display());
         let mut unshare = Command::new(system("unshare"));
         unshare
             .args(["--mount", "--propagation", "private", "bash"])
