@@ -93,11 +93,25 @@ impl Disk {
         let path = self.folder.join("lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits());
+        // A FIFO in its place is no wait for a writer.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        options.custom_flags(flags.bits());
         let file = options.open(&path).map_err(Error::io("open the lock", &path))?;
         let lock = lock::flock(file, FlockArg::LockExclusive);
         let lock = lock.map_err(|errno| Error::io("lock", &path)(errno.into()))?;
         Ok(Locked { disk: self, lock })
+    }
+
+    /// Locks an attachment's lease, if it has one. As long as it is locked no other takes its place.
+    pub fn wait_for_lease(&self, key: &Key) -> Result<Option<LeaseFile>> {
+        let path = self.lease(key);
+        loop {
+            let lease = LeaseFile::wait(&path)?;
+            // It may have been replaced or removed while we waited: then from the start.
+            if lease.is_none() || inode(&path)? == lease.as_ref().map(LeaseFile::inode) {
+                return Ok(lease);
+            }
+        }
     }
 
     /// Locks an attachment's lease, if it has one, and then the folder. The lease may have been

@@ -55,6 +55,15 @@ pub struct Lease {
     stays: bool,
 }
 
+/// The lease of an attachment that a DEL is about to give back, locked; see [`Leases::hold`].
+#[derive(Debug)]
+pub struct Held {
+    disk: Disk,
+    key: Key,
+    file: Option<LeaseFile>,
+    record: Option<Record>,
+}
+
 impl Leases {
     /// The leases of a node, for ADD: makes the folders that are missing, readable by their owner
     /// alone. `network` and `node` are validated names; a network's may be of any length.
@@ -106,22 +115,24 @@ impl Leases {
     /// With `netns`, only a lease made in the node's network namespace of that inode: for a DEL
     /// that cannot tell which node it is on.
     pub fn release(&self, key: &Key, netns: Option<u64>) -> Result<Option<Record>> {
-        let (lease, mut locked) = self.disk.lock_with_lease(key)?;
-        // An ADD that was killed before its lease had its name is no lease, but it is a file.
-        locked.clear_unfinished_of(key)?;
-        let Some(lease) = lease else {
-            return Ok(None);
-        };
-        let record = match lease.record() {
-            Err(error @ Error::Io { .. }) => return Err(error),
-            record => record.ok(),
+        self.hold(key, netns)?.release()
+    }
+
+    /// Keeps every ADD of an attachment from beginning as long as it has a lease, and that lives: for
+    /// a DEL, which removes the attachment and then gives back its addresses. Waits for an ADD that is
+    /// under way.
+    ///
+    /// `netns` as in [`Leases::release`].
+    pub fn hold(&self, key: &Key, netns: Option<u64>) -> Result<Held> {
+        let lease = self.disk.wait_for_lease(key)?;
+        let record = match lease.as_ref().map(LeaseFile::record) {
+            Some(Err(error @ Error::Io { .. })) => return Err(error),
+            record => record.and_then(Result::ok),
         };
         let made_in = record.as_ref().map(|record| record.attachment.netns);
-        if netns.is_some() && made_in != netns {
-            return Ok(None);
-        }
-        decision::give_back(&mut locked, key, &lease)?;
-        Ok(record)
+        let ours = netns.is_none() || made_in == netns;
+        let (file, record) = if ours { (lease, record) } else { (None, None) };
+        Ok(Held { disk: self.disk.clone(), key: key.clone(), file, record })
     }
 
     /// Removes every lease, and every address without one, that `alive` says no pod lives on.
@@ -219,6 +230,25 @@ impl Leases {
             Ok(Some(record)) => record.attachment.to_string(),
             _ => format!("{}, which is no legible lease", path.display()),
         }
+    }
+}
+
+impl Held {
+    /// Whether there is a lease.
+    pub fn is_lease(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Gives back what the attachment holds, and returns its lease if it was legible.
+    pub fn release(self) -> Result<Option<Record>> {
+        let Self { disk, key, file, record } = self;
+        let mut locked = disk.lock()?;
+        // An ADD that was killed before its lease had its name is no lease, but it is a file.
+        locked.clear_unfinished_of(&key)?;
+        if let Some(file) = file {
+            decision::give_back(&mut locked, &key, &file)?;
+        }
+        Ok(record)
     }
 }
 

@@ -41,5 +41,5 @@ pub use error::{Error, Result};
 pub use host_local::{Given, HostLocal};
 pub use key::{Key, network_folder, node_folder};
 pub use lease::{Attachment, Pod, Record};
-pub use leases::{Lease, Leases, Request, check_writable, nodes_of};
+pub use leases::{Held, Lease, Leases, Request, check_writable, nodes_of};
 pub use reclaim::{Candidate, Listing, Reclaimed};

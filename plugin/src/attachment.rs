@@ -12,6 +12,7 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::finished::{self, Wanted};
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Settings, Veth};
@@ -79,11 +80,12 @@ pub fn routes(asked: Option<&[IpNetwork]>, addresses: &[IpAddr]) -> Vec<IpNetwor
     })
 }
 
-/// Makes the pair, one end in each namespace. What is left of an earlier ADD of the same attachment
-/// (its veth has the same name) makes room; any other interface of the pod stays.
+/// Makes the pair, one end in each namespace. What is left of an ADD of the same attachment that did not
+/// come to its end (its veth has the same name) makes room; any other interface of the pod stays.
 ///
 /// # Errors
-/// Code 102 if the pod has an interface of that name that is not ours; 103 if the kernel refuses.
+/// Code 102 if the pod has an interface of that name that is not ours, or if the attachment stands
+/// finished; 103 if the kernel refuses.
 pub fn create(
     node: &mut dyn Kernel,
     netns: &Netns,
@@ -100,6 +102,9 @@ pub fn create(
     };
     match node.create_veth(&veth) {
         Err(e) if e.errno() == Some(Errno::EEXIST) => {
+            // Another ADD of the same attachment may have ended while this one waited for it.
+            let (veth_name, ifname) = (veth.name, attachment.ifname);
+            finished::refuse(node, &Wanted { veth: veth_name, ifname, netns }, || None)?;
             // It may go by itself at this moment, as with the namespace of an earlier pod: only what
             // is in the way a second time is the pod's.
             if node.delete_link(veth.name)? {
@@ -135,8 +140,8 @@ pub fn wire_node(
     node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
-                "{e}: another device has a route to this address although no lease does; \
-                 `ip route show proto 102` shows which, remove it or its pod"
+                "{e}: another device has a route to this address, which none had when it was chosen; \
+                 `ip route show proto 102` shows which, and the next ADD takes another address"
             ),
         },
         _ => e.into(),
@@ -186,17 +191,13 @@ pub fn node_end(attachment: &Attachment<'_>) -> Vec<Change> {
         Change::Mtu(attachment.mtu),
     ];
     changes.extend(node_changes(attachment));
+    changes.push(Change::Alias(attachment.alias.clone()));
     changes
 }
 
-/// What is still to be done about the node's end after its creation.
+/// What is still to be done about the node's end after its creation, but for its alias.
 fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
-    let mut changes = vec![
-        Change::Alias(attachment.alias.clone()),
-        Change::Forward(ReversePath::Strict),
-        Change::NoLinkLocal,
-        Change::Up,
-    ];
+    let mut changes = vec![Change::Forward(ReversePath::Strict), Change::NoLinkLocal, Change::Up];
     for address in &attachment.addresses {
         changes.push(Change::AddRoute(on_link(*address)));
         // A permanent entry: no ARP for a pod, and none that a pod could forge.
@@ -250,7 +251,8 @@ pub fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
     changes
 }
 
-/// Makes sure that the node's end can send before ADD returns.
+/// Ends an ADD: makes sure that the node's end can send, and gives it the alias that shows that it is
+/// finished.
 ///
 /// It was switched on before the pod's end, so it had no carrier, and the kernel gives it a queue only
 /// when its link watch runs: up to a second later, and what is sent until then is dropped in silence.
@@ -259,12 +261,13 @@ pub fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
 ///
 /// # Errors
 /// The device is gone.
-pub fn await_carrier(node: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
+pub fn finish(node: &mut dyn Kernel, dev: &Dev, attachment: &Attachment<'_>) -> Result<(), Error> {
     match node.link(&attachment.veth.name)? {
-        Some(_) => Ok(()),
-        None => Err(Error::Foreign {
-            reason: format!("{} vanished while it was set up", attachment.veth.name),
-        }),
+        // By its index: no other device becomes finished, should this one be replaced.
+        Some(_) => Ok(node.apply(dev, &[Change::Alias(attachment.alias.clone())])?),
+        None => {
+            Err(Error::Foreign { reason: format!("{} vanished while it was set up", dev.name) })
+        }
     }
 }
 

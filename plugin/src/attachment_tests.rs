@@ -28,8 +28,7 @@ fn the_node_routes_each_address_to_the_veth() {
     assert_eq!(
         words(&node_changes(&attachment), "v"),
         [
-            "ip link set v alias \"flatnet:pods/-/c1/eth0\"".to_owned(),
-            "sysctl -w net.ipv4.conf.v.forwarding=1 net.ipv4.conf.v.rp_filter=1".into(),
+            "sysctl -w net.ipv4.conf.v.forwarding=1 net.ipv4.conf.v.rp_filter=1".to_owned(),
             "ip link set v addrgenmode none".into(),
             "ip link set v up".into(),
             "ip route add 10.1.1.7/32 dev v proto 102".into(),
@@ -38,6 +37,21 @@ fn the_node_routes_each_address_to_the_veth() {
             format!("ip neigh replace fd00::7 lladdr {mac} dev v nud permanent"),
         ]
     );
+}
+
+#[test]
+fn the_alias_comes_last() {
+    let (mut node, own) = (Fake::default(), Netns::own().unwrap());
+    let attachment = attachment();
+    let dev = create(&mut node, &own, &attachment).unwrap();
+    wire_node(&mut node, &dev, &attachment).unwrap();
+    assert_eq!(node.links[&dev.name].link.alias, None, "an ADD that is killed here did not end");
+    finish(&mut node, &dev, &attachment).unwrap();
+    assert_eq!(node.links[&dev.name].link.alias.as_ref(), Some(&attachment.alias));
+    let last = node.log.last().unwrap();
+    assert!(last.ends_with("alias \"flatnet:pods/-/c1/eth0\""), "{last}");
+    node.delete_link(&dev.name).unwrap();
+    assert_eq!(finish(&mut node, &dev, &attachment).unwrap_err().code(), 104);
 }
 
 #[test]

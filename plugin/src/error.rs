@@ -6,7 +6,7 @@ use crate::kernel::KernelError;
 
 /// flatnet's own CNI error codes (from 100), beside those of the leases (100 and 101).
 pub mod code {
-    /// The pod already has an interface of that name, and it is not ours.
+    /// The pod already has an interface of that name: somebody else's, or this attachment's own.
     pub const INTERFACE_EXISTS: u32 = 102;
     /// The kernel refused what was asked of it.
     pub const KERNEL: u32 = 103;
@@ -59,6 +59,16 @@ pub enum Error {
         ifname: String,
         /// Where.
         netns: String,
+    },
+    /// The attachment that an ADD was to make stands finished.
+    #[error(
+        "{ifname} of this container is attached already, by {veth} on the node; DEL comes before the next ADD"
+    )]
+    Attached {
+        /// `CNI_IFNAME`.
+        ifname: String,
+        /// The node's end of the veth pair.
+        veth: String,
     },
     /// Something of somebody else's is in the way.
     #[error("{reason}")]
@@ -115,7 +125,7 @@ impl Error {
             Self::Delegate { code, .. } => *code,
             Self::Kernel(_) => code::KERNEL,
             Self::Netns { .. } => Code::InvalidNetns as u32,
-            Self::InterfaceExists { .. } => code::INTERFACE_EXISTS,
+            Self::InterfaceExists { .. } | Self::Attached { .. } => code::INTERFACE_EXISTS,
             Self::Foreign { .. } => code::FOREIGN,
             Self::NotAsMade { .. } => code::NOT_AS_MADE,
             Self::Unavailable { pods_affected: false, .. } => Code::Unavailable as u32,

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 
 use crate::delegate::{self, Delegate};
 use crate::error::Error;
-use crate::kernel::Kernel;
+use crate::kernel::{Claim, Kernel};
 use crate::living::lives;
 use crate::own_addresses;
 use crate::stamp::Stamp;
@@ -51,7 +51,7 @@ impl<'a> Grant<'a> {
             key,
             &request,
             &mut |candidate| lives(*node.borrow_mut(), candidate),
-            &mut |address| own(*node.borrow_mut(), address),
+            &mut |address| taken(*node.borrow_mut(), address, &holder.veth),
         )?;
         let addresses = lease.addresses().to_vec();
         Ok(Self {
@@ -111,18 +111,27 @@ impl<'a> Grant<'a> {
     }
 }
 
-/// What on the node itself has an address: a bridge that another plugin has left behind, say. Packets
-/// to it are the node's, whatever route leads to a pod. In doubt nothing has it: the pod's host route
-/// will show.
-fn own(node: &mut dyn Kernel, address: IpAddr) -> Option<String> {
-    if !node.takes(address).ok()? {
-        return None;
+/// What has an address although no lease says so. The node itself, by a bridge that another plugin has
+/// left behind, say: packets to it are the node's, whatever route leads to a pod. Or a pod whose lease
+/// is lost: a host route leads to it. In doubt nothing has it: the pod's host route will show.
+///
+/// `veth` is the attachment's own, which may be left from an ADD that was killed.
+fn taken(node: &mut dyn Kernel, address: IpAddr, veth: &str) -> Option<String> {
+    match node.claim(address).ok()?? {
+        Claim::Machine => {
+            let named = own_addresses::within(node, &[address.into()]).unwrap_or_default();
+            Some(match named.first() {
+                Some((_, dev)) => format!("{dev}, a device of this node"),
+                None => "this node, as a broadcast address".into(),
+            })
+        }
+        Claim::Route(dev) => {
+            let link = node.link_by_index(dev).ok()??;
+            let whose = link.alias.map(|alias| format!(" ({alias})")).unwrap_or_default();
+            let name = link.dev.name;
+            (name != veth).then(|| format!("{name}{whose}, to which a route leads"))
+        }
     }
-    let named = own_addresses::within(node, &[address.into()]).unwrap_or_default();
-    Some(match named.first() {
-        Some((_, dev)) => format!("{dev}, a device of this node"),
-        None => "this node, as a broadcast address".into(),
-    })
 }
 
 /// The node's ranges, with the parts that the runtime asks for ahead of them.
@@ -159,11 +168,37 @@ fn narrow(own: &[Range], asked: &[Range]) -> Result<Vec<Range>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::fake::Fake;
+    use crate::kernel::{Change, LinkKind, Route};
 
     fn range(subnet: &str, start: &str, end: &str, exclude: &[&str]) -> Range {
         let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
         let exclude = exclude.iter().map(|text| text.parse().unwrap()).collect();
         Range::new(subnet.parse().unwrap(), address(start), address(end), exclude).unwrap()
+    }
+
+    #[test]
+    fn an_address_that_a_pod_without_a_lease_has_is_taken() {
+        let mut node = Fake::default();
+        node.add("veth1", 1450, &[], LinkKind::Veth);
+        let dev = node.links["veth1"].link.dev.clone();
+        for address in ["10.1.1.7", "fd00::7"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(taken(&mut node, address, "veth0"), None, "free");
+            let (gateway, onlink, source, metric) = (None, false, None, None);
+            let route = Route { dst: address.into(), gateway, onlink, source, metric };
+            node.apply(&dev, &[Change::AddRoute(route)]).unwrap();
+            let by = taken(&mut node, address, "veth0");
+            assert_eq!(by.as_deref(), Some("veth1, to which a route leads"));
+            assert_eq!(taken(&mut node, address, "veth1"), None, "its own, of an earlier ADD");
+        }
+        node.apply(&dev, &[Change::Alias("flatnet:pods/-/c1/eth0".into())]).unwrap();
+        let by = taken(&mut node, "10.1.1.7".parse().unwrap(), "veth0");
+        let whose = "veth1 (flatnet:pods/-/c1/eth0), to which a route leads";
+        assert_eq!(by.as_deref(), Some(whose));
+        node.add("cni0", 1500, &["10.1.1.1/24"], LinkKind::Other("bridge".into()));
+        let by = taken(&mut node, "10.1.1.1".parse().unwrap(), "veth0");
+        assert_eq!(by.as_deref(), Some("cni0, a device of this node"));
     }
 
     #[test]

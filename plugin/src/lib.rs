@@ -13,6 +13,7 @@ mod desired;
 mod dispatch;
 mod error;
 mod fingerprint;
+mod finished;
 mod forward_policy;
 mod forwarding;
 mod grant;

@@ -11,6 +11,7 @@ use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
 
 use crate::attachment::{self, Attachment};
 use crate::error::Error;
+use crate::finished::is_finished;
 use crate::identity::{VethIdentity, veth, veth_name};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
@@ -126,6 +127,9 @@ impl Pods<'_> {
         let Some(on_node) = Side::look_on_node(node, &holder.veth, &lease.addresses)? else {
             return Ok(());
         };
+        if !is_finished(&on_node.link) {
+            return Ok(());
+        }
         let sandbox = holder.sandbox.as_deref().unwrap_or_default();
         let Some(netns) = Netns::open(Path::new(sandbox))? else { return Ok(()) };
         let mut pod = Netlink::open_in(netns)?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cni::{Call, Outcome};
 use crate::netns::Netns;
+use crate::program::{command, said};
 use crate::{kernel, snapshot};
 
 /// What every node of a cluster shares: one configuration, one range file, one state folder.
@@ -130,6 +131,34 @@ impl Node {
     /// Attaches a pod whose namespace stands already.
     pub fn attach(&self, pod: &mut Pod) {
         pod.result = self.call_for("ADD", pod).run().result();
+    }
+
+    /// Attaches a pod that an ADD was killed for: behind a DEL if that came to its end all the same.
+    pub fn attach_again(&self, pod: &mut Pod) {
+        let outcome = self.call_for("ADD", pod).run();
+        if outcome.status().success() {
+            pod.result = outcome.result();
+            return;
+        }
+        assert_eq!(outcome.error().code, 102, "{:?}", outcome.error());
+        self.del(pod).silent();
+        self.attach(pod);
+    }
+
+    /// Whether any attachment stands finished on the node.
+    pub fn stands_finished(&self) -> bool {
+        let names = kernel::link_names(&self.netns).into_iter();
+        let links = names.filter(|name| name.starts_with("veth"));
+        links
+            .filter_map(|name| kernel::link(&self.netns, &name))
+            .any(|link| link["ifalias"].is_string())
+    }
+
+    /// Leaves an attachment as an ADD leaves it that is killed before its last message.
+    pub fn unfinish(&self, pod: &Pod) {
+        let mut clear = command("ip", ["link", "set", pod.veth(), "alias", ""]);
+        let output = self.netns.finish(&mut clear, b"");
+        assert!(output.status.success(), "{}", said(&output));
     }
 
     /// Detaches a pod.

@@ -6,7 +6,7 @@ use std::fs;
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::kernel;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::{probe, snapshot};
+use flatnet_tests::snapshot;
 
 /// Asserts that nothing of a pod is left on its node: no veth, no route, no lease.
 fn assert_gone(node: &Node, pod: &Pod) {
@@ -161,23 +161,6 @@ fn an_interface_that_exists_is_refused_and_untouched() {
     assert!(error.msg.contains("eth0"), "{error:?}");
     assert_eq!((snapshot::namespace(&pod.netns), leases(node)), before);
     assert!(kernel::link_names(&node.netns).iter().all(|name| !name.starts_with("veth")));
-}
-
-#[test]
-fn a_repeated_add_makes_the_same_attachment_anew() {
-    let cluster = Cluster::new(2);
-    let (node, peer) = (&cluster.nodes[0], cluster.nodes[1].add("peer"));
-    let mut pod = node.add("retried");
-    let first = pod.result.clone();
-    // A later plugin of the chain failed, and the runtime tries again without a DEL.
-    node.attach(&mut pod);
-    assert_eq!(pod.result["ips"], first["ips"]);
-    assert_eq!(pod.result["interfaces"][0]["name"], first["interfaces"][0]["name"]);
-    for address in peer.addresses() {
-        probe::ping(&pod.netns, address);
-    }
-    node.del(&pod).silent();
-    assert_gone(node, &pod);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, LinkKind,
+    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, LinkKind,
     Neighbour, OurRoutes, Path, Route, RuleSet, Settings, Unreachable, Veth, VxlanLink, Way, Ways,
 };
 
@@ -237,8 +237,13 @@ impl Kernel for Fake {
         Ok(to.iter().map(|to| self.paths.get(to).copied()).collect())
     }
 
-    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
-        Ok(self.addresses()?.iter().any(|(_, address)| address.ip() == to))
+    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
+        if self.addresses()?.iter().any(|(_, address)| address.ip() == to) {
+            return Ok(Some(Claim::Machine));
+        }
+        let mut routes = self.our_routes()?.routes.into_iter();
+        let host = routes.find(|(_, route)| route.dst == IpNetwork::from(to));
+        Ok(host.map(|(dev, _)| Claim::Route(dev)))
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
-    OurRoutes, Path, Route, RuleSet, Settings, Veth, VxlanLink, Ways,
+    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
+    Neighbour, OurRoutes, Path, Route, RuleSet, Settings, Veth, VxlanLink, Ways,
 };
 
 /// What becomes of a change.
@@ -219,8 +219,8 @@ impl Kernel for Journal<'_> {
         self.kernel.paths(to, flow)
     }
 
-    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
-        self.kernel.takes(to)
+    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
+        self.kernel.claim(to)
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {

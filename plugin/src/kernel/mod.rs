@@ -114,6 +114,15 @@ pub struct Path {
     pub on_link: bool,
 }
 
+/// What has an address, so that nothing else can have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The machine itself, on whatever device, or as a broadcast address of a network that it is in.
+    Machine,
+    /// What a host route leads to, whoever made it, by the device of this index.
+    Route(u32),
+}
+
 /// What the kernel chooses a way by, besides the destination: whose packets are to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -196,9 +205,9 @@ pub trait Kernel {
     fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
     /// The path of a flow to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError>;
-    /// Whether an address is this machine's own, on whatever device, or a broadcast address of a
-    /// network that it is in. `ip addr show to`, `ip route get`
-    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError>;
+    /// What has an address already; `None` if nothing has. `ip addr show to`, `ip route get`,
+    /// `ip route get fibmatch`
+    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if
     /// they go nowhere, whatever errno that has, or by somebody else's.
     /// `ip route get fibmatch ADDRESS`

@@ -14,9 +14,9 @@ use super::nft::{Firewall, RuleSet};
 
 use super::socket::{Answer, Request, Row, Socket};
 use super::{
-    Change, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link, Neighbour,
-    OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro, legacy, lookup,
-    nowhere, settings, sysctl, ways,
+    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
+    Neighbour, OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro,
+    legacy, lookup, nowhere, settings, sysctl, ways,
 };
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
@@ -312,7 +312,7 @@ impl Kernel for Netlink {
         Ok(paths)
     }
 
-    fn takes(&mut self, to: IpAddr) -> Result<bool, KernelError> {
+    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
         // There is no route to an address on a device that is down or has no carrier. But from an
         // IPv4 address that the machine has not, the kernel knows no way, not even to itself.
         let from = Flow { source: Some(to), ..Flow::default() };
@@ -320,18 +320,23 @@ impl Kernel for Netlink {
             IpAddr::V4(_) => encode::get_path(Ipv4Addr::LOCALHOST.into(), &from),
             IpAddr::V6(_) => encode::get_address(to),
         };
-        let asked = [encode::get_path(to, &Flow::default()), has];
-        let mut takes = false;
-        log::debug!("ip route get {to}; ip addr show to {to}");
+        let any = Flow::default();
+        let asked = [encode::get_path(to, &any), has, encode::get_matching_route(to, &any)];
+        let (mut takes, mut host) = (false, None);
+        log::debug!("ip route get {to}; ip addr show to {to}; ip route get fibmatch {to}");
         self.socket.exchange(
             asked.map(|message| Request { message, flags: 0 }),
             |index, answer| {
-                if let Answer::Message(row) = answer {
-                    takes |= index == 1 || ways::is_taken(row.payload);
+                let Answer::Message(row) = answer else { return };
+                match index {
+                    0 => takes |= ways::is_taken(row.payload),
+                    1 => takes = true,
+                    _ => host = decode::any_route(row.payload),
                 }
             },
         )?;
-        Ok(takes)
+        let host = host.filter(|(_, route)| route.dst == IpNetwork::from(to));
+        Ok(if takes { Some(Claim::Machine) } else { host.map(|(dev, _)| Claim::Route(dev)) })
     }
 
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {

@@ -1,12 +1,12 @@
 //! Network namespaces: telling them apart, entering them, and always coming back.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 use super::KernelError;
 
@@ -35,19 +35,35 @@ impl Netns {
     /// # Errors
     /// The file is there and cannot be opened.
     pub fn open(path: &Path) -> Result<Option<Self>, KernelError> {
-        let netns = match Self::open_any(path) {
-            Ok(netns) => netns,
-            Err(KernelError::Netns { source, .. }) if absent(&source) => return Ok(None),
-            Err(e) => return Err(e),
+        // Looked at before it is opened: to open a FIFO waits for a writer, and to open a device may
+        // do something.
+        let found = match statfs(path) {
+            Ok(found) if found.filesystem_type() == NSFS_MAGIC => Self::open_any(path),
+            Ok(_) => return Ok(None),
+            Err(errno) => Err(netns_error("open", path, errno.into())),
         };
-        let kind = fstatfs(&netns.file)
-            .map_err(|e| netns_error("examine", path, std::io::Error::from(e)))?;
-        Ok((kind.filesystem_type() == NSFS_MAGIC).then_some(netns))
+        match found {
+            Err(KernelError::Netns { source, .. }) if absent(&source) => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     fn open_any(path: &Path) -> Result<Self, KernelError> {
-        let file = File::open(path).map_err(|source| netns_error("open", path, source))?;
+        // Should a FIFO take its place meanwhile.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+        let file = options.open(path).map_err(|source| netns_error("open", path, source))?;
         Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// The same namespace once more.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn try_clone(&self) -> Result<Self, KernelError> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|source| netns_error("duplicate", &self.path, source))?;
+        Ok(Self { file, path: self.path.clone() })
     }
 
     /// The inode number, which no other living namespace has: `ls -iL`, `lsns -t net`.

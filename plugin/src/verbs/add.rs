@@ -6,13 +6,14 @@
 use flatnet_conf::{
     AddResult, Code, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route,
 };
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod, Record};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use crate::attachment::{self, Attachment};
 use crate::dispatch::Call;
 use crate::error::Error;
+use crate::finished::{self, Wanted};
 use crate::grant::Grant;
 use crate::identity;
 use crate::kernel::netns::Netns;
@@ -30,10 +31,12 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let own = node.netns().inode()?;
     let netns = pod_netns::open(invocation, own)?;
     let delegate = call.delegate()?;
-    let this = overlay::ensure(&mut node, conf, own)?;
-
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut veth = identity::veth(&key);
+    let wanted = Wanted { veth: &veth.name, ifname: &invocation.ifname, netns: &netns };
+    finished::refuse(&mut node, &wanted, || earlier(conf, own, &key))?;
+    let this = overlay::ensure(&mut node, conf, own)?;
+
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
     let holder = holder(invocation, &veth.name, own);
     let grant = match delegate {
@@ -62,10 +65,11 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     };
     let dns = if conf.dns.is_empty() { grant.dns.clone() } else { conf.dns.clone() };
     if let Err(e) = wire(&mut node, netns, &attachment) {
-        if unwire(&mut node, &attachment, &e) {
+        // A pod lives there, and not by this ADD.
+        if !matches!(e, Error::Attached { .. }) && unwire(&mut node, &attachment, &e) {
             grant.give_back();
         } else {
-            // The kernel still has the addresses: the lease stays with them until DEL or GC.
+            // The kernel has the addresses: the lease stays with them until DEL or GC.
             grant.commit();
         }
         return Err(e);
@@ -102,7 +106,13 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
     attachment::wire_node(node, &dev, attachment)?;
     let mut pod = Netlink::open_in(netns)?;
     attachment::wire_pod(&mut pod, attachment)?;
-    attachment::await_carrier(node, attachment)
+    attachment::finish(node, &dev, attachment)
+}
+
+/// The lease of an earlier ADD. In doubt there is none: then the kernel alone tells.
+fn earlier(conf: &NetworkConf, own: u64, key: &Key) -> Option<Record> {
+    let node = Stamp::find(conf, own)?.node;
+    Leases::existing(&conf.state_dir, &conf.name, &node).ok()??.get(key).ok()?
 }
 
 /// A repeated ADD that could not write its new lease may have lost the earlier one: then the veth of

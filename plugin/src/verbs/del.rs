@@ -3,16 +3,19 @@
 //! It needs neither the pod's namespace nor the range file: the veth's name follows from the
 //! attachment, and its lease says in which node's namespace it was made. Every step is tried, and
 //! what is missing already is what was wanted.
+//!
+//! An ADD of the same attachment that is under way is waited for, as its lease's lock shows: what it
+//! makes is what this DEL removes.
 
 use std::net::IpAddr;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Key, Leases, nodes_of};
+use flatnet_ipam::{Held, Key, Leases, nodes_of};
 
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
-use crate::kernel::{Kernel, Netlink, removal};
+use crate::kernel::{Kernel, Link, Netlink, removal};
 use crate::stamp::Stamp;
 
 /// Removes the attachment's veth, lease and delegated addresses. Tells which addresses its lease held.
@@ -22,11 +25,16 @@ use crate::stamp::Stamp;
 pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     let Call { conf, invocation, .. } = call;
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
-    // Addresses are given back only when no pod can use them any more.
-    let netns = remove_veth(&veth_name(&key))?;
-    let mut errors = Vec::new();
+    let mut node = Netlink::open()?;
+    let (held, mut errors) = take_out(&mut node, conf, &key)?;
     let mut addresses = Vec::new();
-    errors.extend(release(conf, &key, netns, &mut addresses).err());
+    // Addresses are given back only when no pod can use them any more.
+    for held in held {
+        match held.release() {
+            Ok(record) => addresses.extend(record.into_iter().flat_map(|r| r.addresses)),
+            Err(e) => errors.push(e.into()),
+        }
+    }
     let delegated = call.delegate().and_then(|delegate| match delegate {
         Some(delegate) => delegate.run("DEL"),
         None => Ok(()),
@@ -35,35 +43,52 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     Error::collect(errors).map(|()| addresses)
 }
 
-/// Removes the pair, routes and neighbour entries with it. Tells the inode of this namespace.
-fn remove_veth(name: &str) -> Result<u64, Error> {
-    let mut node = Netlink::open()?;
-    if let Some(link) = node.link(name)? {
-        match removal::see_off(link.dev.index) {
-            true => log::debug!("ip link delete {name}"),
-            false => drop(node.delete_link(name)?),
-        }
-    }
-    Ok(node.netns().inode()?)
-}
-
-fn release(
+/// Removes the veth pair while the attachment's leases are locked.
+fn take_out(
+    node: &mut Netlink,
     conf: &NetworkConf,
     key: &Key,
-    netns: u64,
-    addresses: &mut Vec<IpAddr>,
-) -> Result<(), Error> {
+) -> Result<(Vec<Held>, Vec<Error>), Error> {
+    let (name, netns) = (veth_name(key), node.netns().inode()?);
+    let (mut held, mut errors) = hold(conf, key, netns);
+    let mut link = node.link(&name)?;
+    if link.is_some() && !held.iter().any(Held::is_lease) {
+        // An ADD takes its lease before it makes its veth: one has begun since we looked.
+        (held, errors) = hold(conf, key, netns);
+        link = node.link(&name)?;
+    }
+    if let Some(link) = link {
+        remove(node, &link)?;
+    }
+    Ok((held, errors))
+}
+
+/// Removes the pair, routes and neighbour entries with it.
+fn remove(node: &mut Netlink, link: &Link) -> Result<(), Error> {
+    match removal::see_off(link.dev.index) {
+        true => log::debug!("ip link delete {}", link.dev.name),
+        false => drop(node.delete_link(&link.dev.name)?),
+    }
+    Ok(())
+}
+
+/// Locks the attachment's leases, in whatever node's folder.
+fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<Held>, Vec<Error>) {
     let this = Stamp::find(conf, netns).map(|stamp| stamp.node);
-    let mut errors = Vec::new();
-    for node in nodes_of(&conf.state_dir, &conf.name)? {
+    let (mut held, mut errors) = (Vec::new(), Vec::new());
+    let nodes = nodes_of(&conf.state_dir, &conf.name).unwrap_or_else(|e| {
+        errors.push(Error::from(e));
+        Vec::new()
+    });
+    for node in nodes {
         // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
         let made_in = (this.as_ref() != Some(&node)).then_some(netns);
-        let released = Leases::existing(&conf.state_dir, &conf.name, &node)
-            .and_then(|leases| leases.map(|leases| leases.release(key, made_in)).transpose());
-        match released {
-            Ok(record) => addresses.extend(record.flatten().into_iter().flat_map(|r| r.addresses)),
+        let lease = Leases::existing(&conf.state_dir, &conf.name, &node)
+            .and_then(|leases| leases.map(|leases| leases.hold(key, made_in)).transpose());
+        match lease {
+            Ok(lease) => held.extend(lease),
             Err(e) => errors.push(e.into()),
         }
     }
-    Error::collect(errors)
+    (held, errors)
 }

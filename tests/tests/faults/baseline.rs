@@ -49,9 +49,17 @@ impl<'a> Baseline<'a> {
         left
     }
 
-    /// ADD once more, a packet each way of both families, and what is wrong with that.
+    /// ADD once more, behind a DEL where the attachment stands finished, a packet each way of both
+    /// families, and what is wrong with that.
     pub fn attach(&self, pod: &mut Pod) -> Vec<String> {
-        let outcome = self.node.call_for("ADD", pod).run();
+        let mut outcome = self.node.call_for("ADD", pod).run();
+        if !outcome.status().success() && outcome.error().code == 102 {
+            let del = self.node.del(pod);
+            if !del.status().success() {
+                return vec![format!("DEL failed: {:?}", del.error())];
+            }
+            outcome = self.node.call_for("ADD", pod).run();
+        }
         if !outcome.status().success() {
             return vec![format!("the next ADD failed: {:?}", outcome.error())];
         }

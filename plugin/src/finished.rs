@@ -1,0 +1,99 @@
+//! Whether an attachment stands finished: its ADD came to its end, and a runtime may have heard of it.
+//!
+//! The alias of the node's end is the last that an ADD sets. What an ADD leaves that was killed before has
+//! none, and the next ADD of the attachment makes it anew; one that has it is a pod's, and no ADD
+//! touches it.
+
+use std::path::Path;
+
+use flatnet_ipam::Record;
+
+use crate::error::Error;
+use crate::kernel::netns::Netns;
+use crate::kernel::{Kernel, Link, Netlink};
+
+/// Whether an ADD came to its end, by the node's end of the veth pair.
+pub fn is_finished(node_end: &Link) -> bool {
+    node_end.alias.is_some()
+}
+
+/// An attachment that is to be made, and where.
+pub struct Wanted<'a> {
+    /// The node's end of its veth pair.
+    pub veth: &'a str,
+    /// `CNI_IFNAME`.
+    pub ifname: &'a str,
+    /// `CNI_NETNS`, opened.
+    pub netns: &'a Netns,
+}
+
+/// Refuses to make an attachment that stands finished, in this namespace or in another that lives.
+/// `earlier` tells its lease, which names the other.
+///
+/// The pair of a pod whose namespace is gone may be seen for a moment more; it is in nobody's way.
+///
+/// # Errors
+/// Code 102 if it stands; 103 if the kernel cannot be asked.
+pub fn refuse(
+    node: &mut dyn Kernel,
+    wanted: &Wanted<'_>,
+    earlier: impl FnOnce() -> Option<Record>,
+) -> Result<(), Error> {
+    let Some(node_end) = node.link(wanted.veth)?.filter(is_finished) else { return Ok(()) };
+    let ends = |netns: Netns| -> Result<bool, Error> {
+        let pod_end = Netlink::open_in(netns)?.link(wanted.ifname)?;
+        Ok(pod_end.is_some_and(|pod_end| is_pair(&node_end, &pod_end)))
+    };
+    if ends(wanted.netns.try_clone()?)? || lives_elsewhere(earlier(), ends)? {
+        let (ifname, veth) = (wanted.ifname.to_owned(), wanted.veth.to_owned());
+        return Err(Error::Attached { ifname, veth });
+    }
+    Ok(())
+}
+
+fn lives_elsewhere(
+    earlier: Option<Record>,
+    ends: impl Fn(Netns) -> Result<bool, Error>,
+) -> Result<bool, Error> {
+    let Some(sandbox) = earlier.and_then(|earlier| earlier.attachment.sandbox) else {
+        return Ok(false);
+    };
+    Netns::open(Path::new(&sandbox))?.map_or(Ok(false), ends)
+}
+
+/// Whether two devices are the ends of one pair: each names the other's index.
+fn is_pair(one: &Link, other: &Link) -> bool {
+    one.peer == Some(other.dev.index) && other.peer == Some(one.dev.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::LinkKind;
+    use crate::kernel::fake::Fake;
+
+    #[test]
+    fn the_ends_of_a_pair_name_each_other() {
+        let mut fake = Fake::default();
+        let mut end = |name: &str, peer| {
+            fake.add(name, 1450, &[], LinkKind::Veth);
+            Link { peer: Some(peer), ..fake.links[name].link.clone() }
+        };
+        let (node_end, pod_end, other) = (end("v", 2), end("eth0", 1), end("eth1", 7));
+        assert!(is_pair(&node_end, &pod_end));
+        assert!(!is_pair(&node_end, &other), "a pair's end of another namespace has any index");
+        assert!(!is_pair(&Link { peer: None, ..node_end }, &pod_end));
+    }
+
+    #[test]
+    fn what_was_killed_half_way_may_be_made_anew() {
+        let mut node = Fake::default();
+        node.add("v", 1450, &[], LinkKind::Veth);
+        assert!(!is_finished(&node.links["v"].link));
+        let own = Netns::own().unwrap();
+        let wanted = Wanted { veth: "v", ifname: "eth0", netns: &own };
+        refuse(&mut node, &wanted, || panic!("nothing stands finished")).unwrap();
+        let none = Wanted { veth: "w", ..wanted };
+        refuse(&mut node, &none, || panic!("nothing stands")).unwrap();
+    }
+}
