@@ -66,6 +66,11 @@ impl Disk {
         Ok(disk)
     }
 
+    /// The lock of a node's folder.
+    pub fn lock_of(folder: &Path) -> PathBuf {
+        folder.join("lock")
+    }
+
     pub fn leases(&self) -> PathBuf {
         self.folder.join("leases")
     }
@@ -90,7 +95,7 @@ impl Disk {
 
     /// Waits for the folder's lock.
     pub fn lock(&self) -> Result<Locked<'_>> {
-        let path = self.folder.join("lock");
+        let path = Self::lock_of(&self.folder);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         // A FIFO in its place is no wait for a writer.

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use flatnet_conf::Range;
-use nix::unistd::{AccessFlags, access};
 
 use crate::allocator::Refusal;
 use crate::decision;
@@ -298,13 +297,6 @@ pub fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
             .map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |found| found.is_dir())
     });
     Ok(nodes)
-}
-
-/// Whether leases could be written: into the folder, or into the nearest above it that there is.
-pub fn check_writable(folder: &Path) -> Result<()> {
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
-    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|errno| Error::io("write to", there)(errno.into()))
 }
 
 fn describe<'a>(ranges: impl Iterator<Item = &'a Range>) -> String {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use flatnet_conf::{Invocation, IpamConf, Node, Range, RangeFile, find_node};
 use flatnet_ipam::{
-    Attachment, Error, Given, Key, Leases, Pod, Record, Request, Result, check_writable, nodes_of,
+    Attachment, Error, Given, Key, Leases, Pod, Record, Request, Result, check_leases, nodes_of,
 };
 use ipnetwork::IpNetwork;
 use nix::ifaddrs::getifaddrs;
@@ -63,8 +63,7 @@ pub fn look(path: &Path, node: Option<&str>, conf: &IpamConf) -> Result<()> {
     let file = RangeFile::load(path)?;
     let node = this_node(&file, path, node)?;
     less_gateways(node)?;
-    Leases::existing(&conf.state_dir, &conf.name, &node.name)?;
-    check_writable(&conf.state_dir)
+    check_leases(&conf.state_dir, &conf.name, &node.name)
 }
 
 /// Frees what the attachment holds, in whatever node's folder: a DEL must not need the range file.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{AttachmentId, Invocation, IpamConf, RangeSet};
-use flatnet_ipam::{Error, Given, HostLocal, Result, check_writable};
+use flatnet_ipam::{Error, Given, HostLocal, Result, check_writable, network_folder};
 
 /// Takes one address of each set.
 pub fn add(sets: &[RangeSet], conf: &IpamConf, invocation: &Invocation) -> Result<Vec<Given>> {
@@ -22,7 +22,7 @@ pub fn leased(conf: &IpamConf, invocation: &Invocation) -> Result<Vec<IpAddr>> {
 /// Whether an ADD can be expected to succeed.
 pub fn look(conf: &IpamConf) -> Result<()> {
     HostLocal::existing(&conf.data_dir, &conf.name)?;
-    check_writable(&conf.data_dir)
+    check_writable(&network_folder(&conf.data_dir, &conf.name))
 }
 
 /// Frees what the attachment holds.

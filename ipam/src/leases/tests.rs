@@ -368,16 +368,3 @@ fn leases_for_another_main_plugin_are_left_to_it() {
         alive = false;
     }
 }
-
-#[test]
-fn a_folder_to_come_is_writable_as_what_it_will_be_in() {
-    let state = tempfile::tempdir().unwrap();
-    assert!(crate::check_writable(&state.path().join("a/b")).is_ok());
-    // A file in the place of a folder.
-    let file = state.path().join("file");
-    fs::write(&file, "").unwrap();
-    let error = crate::check_writable(&file.join("a/b")).unwrap_err();
-    assert_eq!(error.code(), 5);
-    let text = error.to_string();
-    assert!(text.starts_with(&format!("cannot write to {}: ", file.display())), "{text}");
-}

@@ -5,7 +5,7 @@
 //! forwarding, also one that never had a pod, for the other nodes send to it and trust its VTEP.
 //! Where all of it stands, that is a glance.
 
-use flatnet_ipam::check_writable;
+use flatnet_ipam::check_leases;
 
 use crate::dispatch::Call;
 use crate::error::Error;
@@ -34,8 +34,11 @@ pub fn run(call: &Call) -> Result<(), Error> {
 }
 
 fn prepare(node: &mut dyn Kernel, call: &Call, own: u64) -> Result<(), Error> {
-    overlay::ensure(node, &call.conf, own)?;
-    Ok(check_writable(&call.conf.state_dir)?)
+    let this = overlay::ensure(node, &call.conf, own)?;
+    if call.conf.ipam.is_none() {
+        check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?;
+    }
+    Ok(())
 }
 
 fn is_cut_off(node: &mut dyn Kernel, stamp: &Stamp) -> bool {

@@ -6,3 +6,4 @@ mod escapes;
 mod files;
 mod inotify;
 mod scene;
+mod status;

@@ -3,30 +3,25 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use flatnet_tests::cli::{document, run};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::{bin_dir, finish, said};
+use flatnet_tests::program::{bin_dir, said};
 use serde_json::{Value, json};
 
 /// The nodes, and the folders of configurations and plugins of the first.
 pub struct Scene {
     pub cluster: Cluster,
-    pub pods: Vec<Pod>,
+    _pods: Vec<Pod>,
 }
 
 impl Scene {
     pub fn new() -> Self {
         let cluster = Cluster::new(2);
         let pods = cluster.nodes.iter().map(|node| node.add("pod")).collect();
-        Self::with(cluster, pods)
-    }
-
-    /// The same of nodes that may be without pods.
-    pub fn with(cluster: Cluster, pods: Vec<Pod>) -> Self {
-        let scene = Self { cluster, pods };
+        let scene = Self { cluster, _pods: pods };
         fs::create_dir(scene.bin()).expect("a plugin folder");
         symlink(bin_dir().join("flatnet"), scene.bin().join("flatnet")).expect("a link");
         fs::create_dir(scene.net_d()).expect("a configuration folder");
@@ -90,17 +85,5 @@ impl Scene {
         words.iter().for_each(|words| assert!(what.contains(words), "{words:?} in {what:?}"));
         assert!(text("why").is_some_and(|why| !why.is_empty()));
         text("command").or_else(|| text("advice")).expect("a mend")
-    }
-
-    /// Finds a fault and runs the command that mends it.
-    pub fn mended_by_command(&self, words: &[&str]) {
-        self.finding(words);
-        let command = self.findings()[0]["command"].as_str().expect("a command").to_owned();
-        let mut shell = Command::new("sh");
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin_dir().display());
-        shell.env_clear().env("PATH", path).args(["-c", &command]);
-        let output = self.node().netns.run(|| finish(&mut shell, b""));
-        assert!(output.status.success(), "{command}: {}", said(&output));
-        self.assert_healthy();
     }
 }
