@@ -14,8 +14,11 @@ use serde_json::json;
 
 use super::scene::Scene;
 
-/// How a file that nobody can use is made, and what is said of it.
-const BROKEN: [(&str, fn(&Path), &str); 7] = [
+/// A name, how it is made, and what is said of it.
+type Broken = (&'static str, fn(&Path), &'static str);
+
+/// Files that no command can use.
+const BROKEN: [Broken; 7] = [
     ("folder", |path| fs::create_dir(path).unwrap(), "Is a directory"),
     ("link", |path| symlink("/nonexistent", path).unwrap(), "No such file"),
     ("loop", |path| symlink(path, path).unwrap(), "ymbolic link"),
@@ -90,7 +93,7 @@ fn a_file_of_ours_that_is_wrong_fails_the_command_and_not_the_other_networks() {
         ),
         (
             "cut",
-            text[..text.len() - 1].as_bytes().to_vec(),
+            text.as_bytes()[..text.len() - 1].to_vec(),
             "not valid JSON: EOF",
             "correct the file",
         ),

@@ -8,6 +8,9 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::Pod;
 use flatnet_tests::snapshot;
 
+/// A name, and what is put in its place.
+type Fault = (&'static str, fn(&Path));
+
 #[test]
 fn a_state_folder_that_takes_no_lease_is_told() {
     let cluster = Cluster::new(1);
@@ -15,7 +18,7 @@ fn a_state_folder_that_takes_no_lease_is_told() {
     cluster.settle();
     node.call("STATUS").run().silent();
     let state = node.state();
-    let faults: [(&str, fn(&Path)); 3] = [
+    let faults: [Fault; 3] = [
         ("leases", |path| fs::write(path, "").unwrap()),
         ("addresses", |path| fs::write(path, "").unwrap()),
         ("lock", |path| fs::create_dir(path).unwrap()),
