@@ -6,11 +6,17 @@
 //! (`netdev_run_todo` in net/core/dev.c). So a child makes the request, we go on at the
 //! announcement, and the child ends when the kernel lets it.
 //!
+//! The child outlives us, and the first process of our PID namespace has to collect it. That is sure of
+//! the machine's own; that of a container may be a runtime that collects its own children only, and would
+//! keep one of ours for each DEL. There we remove the device the plain way.
+//!
 //! This way only ever says whether it saw the device go. Whatever else happens (no child can be
 //! had, it is killed, the kernel refuses, announcements are lost), the caller removes the device the
 //! plain way, which tells what is wrong; if the child was faster after all, it finds nothing.
 
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -34,10 +40,20 @@ const HEADERS: usize = 32;
 ///
 /// An index is never used again, so a child that comes late cannot hit a device of the same name.
 pub fn see_off(index: u32) -> bool {
+    if !orphans_are_collected() {
+        return false;
+    }
     remove(index).unwrap_or_else(|errno| {
         log::debug!("removing device {index} by a child: {errno}");
         false
     })
+}
+
+/// Whether this is the machine's own PID namespace; in doubt it is not.
+fn orphans_are_collected() -> bool {
+    /// `PROC_PID_INIT_INO` of the kernel, ever since such namespaces have inodes (3.8).
+    const FIRST: u64 = 0xefff_fffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST)
 }
 
 fn remove(index: u32) -> nix::Result<bool> {

@@ -124,3 +124,51 @@ fn an_error_of_the_removal_reaches_the_caller() {
     assert_eq!(node.leases().len(), 1);
     assert_eq!(baseline.detach(&pod), Vec::<String>::new());
 }
+
+/// A PID namespace whose first process collects no one; it ends when dropped.
+struct Careless {
+    unshare: Child,
+    first: String,
+}
+
+impl Careless {
+    fn new() -> Self {
+        let mut unshare = command("unshare", ["--pid", "--fork", "--kill-child", "sleep", "600"]);
+        let unshare = unshare.stdin(Stdio::null()).spawn().expect("unshare");
+        let first = wait_for("the first process", || children(&unshare.id().to_string()).pop());
+        Self { unshare, first }
+    }
+}
+
+impl Drop for Careless {
+    fn drop(&mut self) {
+        drop(self.unshare.kill());
+        drop(self.unshare.wait());
+    }
+}
+
+fn children(process: &str) -> Vec<String> {
+    let all = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    all.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn no_child_is_left_to_a_process_that_collects_none() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let careless = Careless::new();
+    for _ in 0..5 {
+        let pod = node.add("pod");
+        let verb = Verb { node, name: "DEL", pod: &pod };
+        let mut del = command("nsenter", ["--target", &careless.first, "--pid"]);
+        verb.set_environment(del.arg(ours("flatnet")));
+        let output = node.netns.finish(&mut del, verb.configuration().as_bytes());
+        assert!(output.status.success(), "{}", said(&output));
+        node.assert_no_attachment();
+    }
+    assert_eq!(children(&careless.first), Vec::<String>::new());
+    // So it is seen: one that is left there stays.
+    let orphan = ["--target", &careless.first, "--pid", "sh", "-c", "(sleep 0.1 &)"];
+    assert!(command("nsenter", orphan).status().expect("nsenter").success());
+    wait_for("an orphan", || (children(&careless.first).len() == 1).then_some(()));
+}
