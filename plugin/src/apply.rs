@@ -155,6 +155,11 @@ impl Network<'_> {
         if origin != Origin::Stood || kernel.gro(&have.link.dev)? == Some(true) {
             kernel.switch_off_gro(&have.link.dev)?;
         }
+        if self.want.addresses.iter().any(IpNetwork::is_ipv6) {
+            // Some administrators switch IPv6 off by default; the network has it by its ranges.
+            kernel
+                .set_sysctl(&format!("net/ipv6/conf/{}/disable_ipv6", self.want.link.name), "0")?;
+        }
         let mut outcome = Ok(());
         for step in plan_objects(self.want, have) {
             let done = make(kernel, &have.link.dev, &step);

@@ -136,7 +136,7 @@ pub fn wire_node(
     dev: &Dev,
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
-    guard_node(node, dev)?;
+    guard(node, &dev.name, &attachment.addresses)?;
     node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
@@ -148,39 +148,27 @@ pub fn wire_node(
     })
 }
 
-/// An administrator's default of 2 would let the pod tell the node where its routers are.
-///
-/// # Errors
-/// The setting cannot be written.
-pub fn guard_node(node: &mut dyn Kernel, dev: &Dev) -> Result<(), Error> {
-    node.set_sysctl(&format!("net/ipv6/conf/{}/accept_ra", dev.name), "0")?;
-    Ok(())
-}
-
-/// Whether [`guard_node`] has nothing to do.
-pub fn is_guarded(on_node: &Settings) -> bool {
-    on_node.accept_ra.is_none_or(|takes| takes == 0)
-}
-
-/// Whether [`guard_pod`] has nothing to do.
-pub fn is_guarded_in_pod(attachment: &Attachment<'_>, in_pod: &Settings) -> bool {
-    let needs_ipv6 = attachment.addresses.iter().any(IpAddr::is_ipv6);
-    let has_ipv6 = in_pod.disable_ipv6.is_none_or(|disabled| disabled == 0);
-    is_guarded(in_pod) && (has_ipv6 || !needs_ipv6)
-}
-
-/// The pod takes its routes from us alone, and has IPv6 if it has such an address: some runtimes
-/// start a pod with IPv6 switched off.
+/// Makes one end of the pair, `dev`, take its routes from us alone, and have IPv6 if the pod has such an
+/// address: some administrators switch that off by default, as do some runtimes in their pods. By an
+/// `accept_ra` of 2 a pod could tell the node where its routers are.
 ///
 /// # Errors
 /// A setting cannot be written.
-pub fn guard_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
-    let setting = |name: &str| format!("net/ipv6/conf/{}/{name}", attachment.ifname);
-    pod.set_sysctl(&setting("accept_ra"), "0")?;
-    if attachment.addresses.iter().any(IpAddr::is_ipv6) {
-        pod.set_sysctl(&setting("disable_ipv6"), "0")?;
+pub fn guard(kernel: &mut dyn Kernel, dev: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+    let setting = |name: &str| format!("net/ipv6/conf/{dev}/{name}");
+    kernel.set_sysctl(&setting("accept_ra"), "0")?;
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        kernel.set_sysctl(&setting("disable_ipv6"), "0")?;
     }
     Ok(())
+}
+
+/// Whether [`guard`] has nothing to do.
+pub fn is_guarded(settings: &Settings, addresses: &[IpAddr]) -> bool {
+    let Settings { accept_ra, disable_ipv6, .. } = settings;
+    let is_off = |setting: &Option<u32>| setting.is_none_or(|value| value == 0);
+    let needs_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+    is_off(accept_ra) && (is_off(disable_ipv6) || !needs_ipv6)
 }
 
 /// All that makes the node's end what it is, what it was created with included.
@@ -217,7 +205,7 @@ pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(),
             reason: format!("{ifname} vanished from {} while it was set up", attachment.netns),
         });
     };
-    guard_pod(pod, attachment)?;
+    guard(pod, ifname, &attachment.addresses)?;
     pod.apply(&link.dev, &pod_changes(attachment, link.dev.index)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Configuration {
             reason: format!(

@@ -148,8 +148,8 @@ impl Pods<'_> {
         let mut journal = Journal::new(&mut pod, self.mode);
         let mut changes = mtu_of_pod(&in_pod.link, &on_node.link, self.mtu);
         changes.extend(attachment::pod_changes(&attachment, in_pod.link.dev.index));
-        if !attachment::is_guarded_in_pod(&attachment, &in_pod.settings) {
-            attachment::guard_pod(&mut journal, &attachment)?;
+        if !attachment::is_guarded(&in_pod.settings, &lease.addresses) {
+            attachment::guard(&mut journal, &holder.ifname, &lease.addresses)?;
         }
         let outcome = journal.apply(&in_pod.link.dev, &in_pod.lacks(changes));
         let changes = journal.changes();
@@ -157,8 +157,8 @@ impl Pods<'_> {
             changed.push(InPod { holder: holder.clone(), changes });
         }
         outcome?;
-        if !attachment::is_guarded(&on_node.settings) {
-            attachment::guard_node(node, &on_node.link.dev)?;
+        if !attachment::is_guarded(&on_node.settings, &lease.addresses) {
+            attachment::guard(node, &on_node.link.dev.name, &lease.addresses)?;
         }
         Ok(node.apply(&on_node.link.dev, &on_node.lacks(attachment::node_end(&attachment)))?)
     }
