@@ -66,12 +66,18 @@ pub fn end_trial(kernel: &mut dyn Kernel, vni: u32) -> Result<(), KernelError> {
 pub fn explain(kernel: &mut dyn Kernel, error: Error, want: &VxlanLink) -> Error {
     let Error::Kernel(refusal) = &error else { return error };
     let taken = match refusal.errno() {
-        Some(Errno::EEXIST) => rival(&kernel.vxlans().unwrap_or_default(), want),
+        Some(Errno::EEXIST) => {
+            let others = kernel.vxlans().unwrap_or_default();
+            rival(&others, want).or_else(|| hidden(refusal, want))
+        }
         // Switching the device on binds the UDP port.
         Some(Errno::EADDRINUSE) => {
             let port = want.vxlan.port;
             let others = kernel.vxlans().unwrap_or_default();
-            let program = format!("another program (ss -ulpn sport = :{port}); stop");
+            let program = format!(
+                "another program (ss -ulpn sport = :{port}) or by a VXLAN device that was made here and is in \
+                 another network namespace; stop"
+            );
             holder(&others, want).or_else(|| Some(port_taken(port, &program)))
         }
         _ => None,
@@ -101,6 +107,20 @@ fn rival(links: &[Link], want: &VxlanLink) -> Option<String> {
          range file, or remove that device",
         link.dev.name, theirs.vni, theirs.port
     ))
+}
+
+/// One that is not in this namespace: the kernel counts a device where it was made.
+fn hidden(refusal: &KernelError, want: &VxlanLink) -> Option<String> {
+    // Of `vxlan_vni_in_use` in the kernel; what else may be there already has other words.
+    const WORDS: &str = "A VXLAN device with the specified VNI already exists";
+    let vni = want.vxlan.vni;
+    refusal.to_string().contains(WORDS).then(|| {
+        format!(
+            "a VXLAN device that was made on this node and is in another network namespace now has VNI \
+             {vni}, as those of Docker's overlay networks are (docker network ls); give this network another \
+             vni in the range file, or remove that device"
+        )
+    })
 }
 
 /// Which VXLAN device has the port? They share it if they receive alike; else the first one up has it.

@@ -104,7 +104,8 @@ fn a_trial_leaves_nothing() {
     assert_eq!(fake.links, before);
     fake.ports.push(4790);
     let error = try_out(&mut fake, &old, &old_link).unwrap_err();
-    let said = "UDP port 4790 is taken by another program (ss -ulpn sport = :4790); stop it or set";
+    let said =
+        "UDP port 4790 is taken by another program (ss -ulpn sport = :4790) or by a VXLAN device";
     assert!(error.to_string().starts_with(said), "{error}");
     assert_eq!(fake.links, before);
 }
