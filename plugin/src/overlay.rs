@@ -21,6 +21,7 @@ use crate::forwarding;
 use crate::identity::{overlay_name, veth_group, vtep_mac};
 use crate::kernel::{Change, Kernel, LinkKind, Path, Route, RuleSet};
 use crate::mtu::overlay_mtu;
+use crate::node_lock;
 use crate::other_networks;
 use crate::receiver;
 use crate::reconcile::RouteKey;
@@ -124,6 +125,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         return Ok(stamp);
     }
     let site = Site::find(kernel, conf)?;
+    let _all = node_lock::wait();
     let _lock = site.lock(conf)?;
     // Another ADD may have applied it while this one waited.
     if let Some(stamp) = standing(kernel, conf, netns, &site.source)? {

@@ -16,6 +16,7 @@ use flatnet_ipam::{Leases, node_folder};
 use crate::error::Error;
 use crate::kernel::{Kernel, Netlink};
 use crate::living::lives;
+use crate::node_lock;
 use crate::retire::{devices, retire};
 use crate::stamp::Stamp;
 use crate::unleased;
@@ -39,6 +40,7 @@ pub struct Removed {
 pub fn run(state_dir: &Path, network: &str, force: bool) -> Result<Removed, Error> {
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
+    let _all = node_lock::wait();
     let stamps = Stamp::all(state_dir).into_iter();
     let stamps: Vec<_> =
         stamps.filter(|stamp| stamp.network == network && stamp.netns == own).collect();

@@ -10,6 +10,7 @@ use crate::desired::Overlay;
 use crate::error::Error;
 use crate::identity::veth_group;
 use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
+use crate::node_lock;
 use crate::overlay::{Site, Standing, Ways};
 pub use crate::pods::InPod;
 use crate::pods::{Looked, Pods};
@@ -93,6 +94,7 @@ pub fn overlay(
     own: u64,
     mode: Mode,
 ) -> Result<Brought, Error> {
+    let _all = if mode == Mode::Apply { node_lock::wait() } else { None };
     let ways = site.survey(node, conf)?;
     let before = Stamp::find(conf, own);
     if mode == Mode::Plan {

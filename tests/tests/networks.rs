@@ -287,3 +287,34 @@ fn a_network_may_take_its_addresses_to_another_vni() {
     third.write(100, &["10.245.0.0/16"], |n| vec![format!("10.245.{n}.0/24")]);
     assert_eq!(third.add(node).addresses(), [IpAddr::from([10, 245, 1, 1])]);
 }
+
+/// Neither stands when both look whether the other does.
+#[test]
+fn of_two_networks_with_the_same_addresses_that_begin_at_once_one_stands() {
+    for round in 0..6 {
+        let cluster = Cluster::new(1);
+        let node = &cluster.nodes[0];
+        let mut other = node.network.clone();
+        other.range_file = cluster.folder().join("other.json");
+        let text = fs::read_to_string(&node.network.range_file).expect("the range file");
+        fs::write(&other.range_file, text.replace("4096", "4097")).expect("another range file");
+        other.configuration["name"] = json!("other");
+        other.configuration["rangeFile"] = json!(other.range_file);
+        // Their state is not in one place either.
+        other.configuration["stateDir"] = json!(cluster.folder().join("elsewhere"));
+        let (first, second) = (Pod::new("first"), Pod::new("second"));
+        let stdin = other.configuration.to_string();
+        let (one, two) = thread::scope(|scope| {
+            let one = scope.spawn(|| node.call_for("ADD", &first).run());
+            let two = node.call_for("ADD", &second).stdin(stdin.as_bytes()).run();
+            (one.join().expect("an ADD"), two)
+        });
+        let (stands, refused) = match (one.status().success(), two.status().success()) {
+            (true, false) => ("pods", two.error()),
+            (false, true) => ("other", one.error()),
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert_eq!(refused.code, 104, "{refused:?}");
+        assert!(refused.msg.contains(&format!("flatnet:{stands}/")), "{refused:?}");
+    }
+}
