@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease, nodes_of};
 
 use crate::attachment::{self, Attachment};
 use crate::error::Error;
@@ -83,21 +83,30 @@ impl Pods<'_> {
         node: &mut dyn Kernel,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Looked, Error> {
+        let Self { conf, .. } = self;
         let mut looked = Looked::default();
-        let Some(leases) = self.leases()? else { return Ok(looked) };
-        let broken = leases.visit(&|key| wanted(&veth_name(key)), &mut |lease| {
-            let holder = &lease.attachment;
-            if holder.netns != self.own || holder.is_delegated() {
-                return;
-            }
-            if let Err(e) = self.sync(node, lease, &mut looked.pods) {
-                // DEL removes the veth before it asks for the lease.
-                if !matches!(node.link(&holder.veth), Ok(None)) {
-                    looked.problems.push(format!("{holder}: {e}"));
+        // Under whatever name the node had when they were made.
+        for name in nodes_of(&conf.state_dir, &conf.name)? {
+            let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &name)? else {
+                continue;
+            };
+            let broken = leases.visit(&|key| wanted(&veth_name(key)), &mut |lease| {
+                let holder = &lease.attachment;
+                if holder.netns != self.own || holder.is_delegated() {
+                    return;
                 }
+                if let Err(e) = self.sync(node, lease, &mut looked.pods) {
+                    // DEL removes the veth before it asks for the lease.
+                    if !matches!(node.link(&holder.veth), Ok(None)) {
+                        looked.problems.push(format!("{holder}: {e}"));
+                    }
+                }
+            })?;
+            // Of another node's folder, as namespaces of one machine have them, that node tells.
+            if name == self.node {
+                looked.problems.extend(broken.iter().map(ToString::to_string));
             }
-        })?;
-        looked.problems.extend(broken.iter().map(ToString::to_string));
+        }
         Ok(looked)
     }
 

@@ -171,7 +171,7 @@ fn unleased(conf: &NetworkConf, on_node: Option<&Link>) -> State {
         None => State::Lost("the node's end of the veth pair is gone"),
         Some(link) if !link.up => State::Lost("the node's end of the veth pair is down"),
         Some(_) if conf.ipam.is_some() => State::Unknown("another IPAM plugin has its lease"),
-        Some(_) => State::Lost("it has no lease: its addresses may be given again"),
+        Some(_) => State::Lost("it has no lease"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One network on this node, looked at and not touched: what several commands tell about it.
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Leases, Listing};
+use flatnet_ipam::{Leases, Listing, nodes_of};
 
 use crate::error::Error;
 use crate::kernel::{Mode, Netlink};
@@ -41,13 +41,29 @@ impl Look {
     /// The state folder cannot be read, or the kernel cannot be asked.
     pub fn attachments(&mut self, conf: &NetworkConf) -> Result<Listing, Error> {
         let ends = unleased::node_ends(&mut self.kernel, &conf.name)?;
-        let mut listing = match self.leases(conf)? {
-            Some(leases) => leases.list()?,
-            None => Listing::default(),
-        };
+        let mut listing = self.listing(conf)?;
         let more = unleased::attachments(&mut self.kernel, &conf.name, ends, &listing.leases)?;
         listing.leases.extend(more);
         Ok(listing)
+    }
+
+    /// The leases of this node, under whatever name it had when they were made.
+    fn listing(&self, conf: &NetworkConf) -> Result<Listing, Error> {
+        let mut all = Listing::default();
+        for name in nodes_of(&conf.state_dir, &conf.name)? {
+            let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &name)? else {
+                continue;
+            };
+            let mut listing = leases.list()?;
+            if name != self.site.node.name {
+                // Several nodes may keep their state side by side, as namespaces of one machine do.
+                listing.leases.retain(|lease| lease.attachment.netns == self.netns);
+                listing.broken.clear();
+            }
+            all.leases.extend(listing.leases);
+            all.broken.extend(listing.broken);
+        }
+        Ok(all)
     }
 
     /// The leases of this node; `None` if it never had any.

@@ -25,6 +25,7 @@ mod report;
 mod reverse_path;
 mod scene;
 mod shadow;
+mod unleased;
 pub mod versions;
 
 use std::path::PathBuf;
@@ -59,7 +60,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -73,6 +74,7 @@ const CHECKS: [Check; 13] = [
     ("receive offload", receive_offload::check),
     ("ranges", full::check),
     ("pods", outside::check),
+    ("leases", unleased::check),
 ];
 
 impl Command {
