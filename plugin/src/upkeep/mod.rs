@@ -1,8 +1,8 @@
 //! Keeping networks as their range files say, whatever happens on the node: what an event names is looked
 //! at, and the whole only now and then.
 //!
-//! An event is compared with what was last made, in memory ([`scope`]); what differs is put right
-//! ([`tended`]). What an event cannot tell is found by the look at everything that follows in a minute.
+//! An event is compared with what was last made, in memory (`scope.rs`); what differs is put right
+//! (`tended.rs`). What an event cannot tell is found by the look at everything that follows in a minute.
 //! Where events were lost it follows at once.
 //!
 //! ```text
