@@ -70,6 +70,12 @@ pub enum Error {
         /// The node's end of the veth pair.
         veth: String,
     },
+    /// The range file was changed while an attachment was made.
+    #[error("{what}, because the range file was changed meanwhile; try again")]
+    Changed {
+        /// What does not hold any more.
+        what: String,
+    },
     /// Something of somebody else's is in the way.
     #[error("{reason}")]
     Foreign {
@@ -127,6 +133,7 @@ impl Error {
             Self::Netns { .. } => Code::InvalidNetns as u32,
             Self::InterfaceExists { .. } | Self::Attached { .. } => code::INTERFACE_EXISTS,
             Self::Foreign { .. } => code::FOREIGN,
+            Self::Changed { .. } => Code::TryAgain as u32,
             Self::NotAsMade { .. } => code::NOT_AS_MADE,
             Self::Unavailable { pods_affected: false, .. } => Code::Unavailable as u32,
             Self::Unavailable { pods_affected: true, .. } => Code::UnavailableAffected as u32,

@@ -91,6 +91,20 @@ impl<'a> Grant<'a> {
         }
     }
 
+    /// Makes sure that they are still this node's: other ranges may have come while they were asked for.
+    ///
+    /// # Errors
+    /// Code 11 if one is not.
+    pub fn fits(&self, this: &Stamp) -> Result<(), Error> {
+        let is_ours = |address: &&IpAddr| this.ranges.iter().any(|range| range.contains(**address));
+        match self.addresses.iter().find(|address| !is_ours(address)) {
+            None => Ok(()),
+            Some(address) => {
+                Err(Error::Changed { what: format!("{address} is not in this node's ranges") })
+            }
+        }
+    }
+
     /// Keeps them: the attachment stands.
     pub fn commit(self) {
         if let Source::Lease(lease) = self.source {

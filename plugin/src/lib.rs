@@ -28,6 +28,7 @@ mod other_networks;
 mod outlets;
 mod outside;
 mod overlay;
+mod overlay_lock;
 mod own_addresses;
 mod pods;
 mod receiver;

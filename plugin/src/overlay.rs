@@ -1,16 +1,14 @@
 //! The overlay of one network on this node: when it is brought about, and from what.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path as FilePath;
 use std::time::SystemTime;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
-use flatnet_ipam::{Leases, node_folder};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use flatnet_ipam::Leases;
+use nix::fcntl::Flock;
 
 use crate::apply::apply;
 use crate::dead_end;
@@ -18,14 +16,15 @@ use crate::desired::{self, Overlay, Via};
 use crate::error::Error;
 use crate::forward_policy;
 use crate::forwarding;
-use crate::identity::{overlay_name, veth_group, vtep_mac};
-use crate::kernel::{Change, Kernel, LinkKind, Path, Route, RuleSet};
+use crate::identity::{overlay_name, vtep_mac};
+use crate::kernel::{Kernel, LinkKind, Path, Route, RuleSet};
 use crate::mtu::overlay_mtu;
 use crate::node_lock;
 use crate::other_networks;
+use crate::overlay_lock;
 use crate::receiver;
 use crate::reconcile::RouteKey;
-use crate::retire::{devices, nameless, retire};
+use crate::retire::{devices, nameless, regroup, retire};
 use crate::stamp::{Applied, Source, Stamp};
 use crate::underlay::Underlay;
 
@@ -46,7 +45,17 @@ pub struct Ways {
     world: Option<u32>,
 }
 
-/// What was brought about there.
+/// What was brought about, and written down.
+pub struct Brought {
+    /// What the stamp tells of it.
+    pub standing: Standing,
+    /// All that stands.
+    pub overlay: Overlay,
+    /// The stamp.
+    pub stamp: Stamp,
+}
+
+/// What of it decides whether it still stands.
 pub struct Standing {
     /// The MTU of overlay and pods, in bytes.
     pub mtu: u32,
@@ -132,15 +141,8 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         return Ok(stamp);
     }
     let ways = site.survey(kernel, conf)?;
-    let before = Stamp::find(conf, netns);
-    if let Some(before) = &before {
-        // Killed half way, the overlay may look whole: only a stamp written at the end may say so.
-        before.outdate(conf)?;
-    }
-    let (standing, _) = site.establish(kernel, conf, &ways, before.as_ref())?;
+    let Brought { stamp, .. } = site.bring_about(kernel, conf, netns, &ways)?;
     forward_policy::warn(kernel, &site.file);
-    let stamp = site.stamp(conf, netns, &standing);
-    stamp.write(conf)?;
     Ok(stamp)
 }
 
@@ -220,10 +222,10 @@ impl Site {
     ///
     /// # Errors
     /// The state folder cannot be written (5).
-    pub fn lock(&self, conf: &NetworkConf) -> Result<Flock<std::fs::File>, Error> {
+    pub fn lock(&self, conf: &NetworkConf) -> Result<Flock<File>, Error> {
         // The folder must be there for the lock; making the leases' home makes it.
         Leases::create(&conf.state_dir, &conf.name, &self.node.name)?;
-        lock(conf, &self.node)
+        overlay_lock::alone(conf, &self.node.name)
     }
 
     /// Looks whether the network can be brought about, and how; changes nothing.
@@ -241,6 +243,28 @@ impl Site {
         receiver::survey(kernel, &device, &alias)?;
         let world = forwarding::world(kernel, &node.ranges)?;
         Ok(Ways { underlay, mtu, world })
+    }
+
+    /// Makes what stands into what should stand, and writes down that it does. The lock is the caller's.
+    ///
+    /// # Errors
+    /// Those of [`Site::establish`]; 5 if the stamp cannot be written.
+    pub fn bring_about(
+        &self,
+        kernel: &mut dyn Kernel,
+        conf: &NetworkConf,
+        netns: u64,
+        ways: &Ways,
+    ) -> Result<Brought, Error> {
+        let before = Stamp::find(conf, netns);
+        if let Some(before) = &before {
+            // Killed half way, the overlay may look whole: only a stamp written at the end may say so.
+            before.outdate(conf)?;
+        }
+        let (standing, overlay) = self.establish(kernel, conf, ways, before.as_ref())?;
+        let stamp = self.stamp(conf, netns, &standing);
+        stamp.write(conf)?;
+        Ok(Brought { standing, overlay, stamp })
     }
 
     /// Makes what stands into what should stand, with the difference only, and returns that. `before` is
@@ -274,7 +298,7 @@ impl Site {
         let mut vnis: BTreeSet<u32> = earlier.into_keys().collect();
         vnis.extend(before.map(|before| before.vni).filter(|vni| *vni != file.vni));
         if !vnis.is_empty() {
-            regroup(kernel, conf, file.vni)?;
+            regroup(kernel, &conf.name, &vnis, file.vni)?;
             for vni in vnis {
                 log::warn!("{}: the range file has another vni now", overlay_name(vni));
                 retire(kernel, &conf.name, vni)?;
@@ -358,36 +382,4 @@ pub fn this_node<'a>(
     let node =
         find_node(file, conf.range_file()?, conf.node.as_deref(), &own, &host.to_string_lossy())?;
     Ok(node)
-}
-
-fn lock(conf: &NetworkConf, node: &Node) -> Result<Flock<std::fs::File>, Error> {
-    let path = node_folder(&conf.state_dir, &conf.name, &node.name).join("overlay.lock");
-    let failed = |action, source| Error::File { action, path: path.display().to_string(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        // A FIFO in its place is an error, not a wait for a reader.
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(|e| failed("open", e))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| failed("lock", e.into()))
-}
-
-/// Puts the pods that were attached under an earlier VNI into the group that the rules of the new
-/// one know.
-fn regroup(kernel: &mut dyn Kernel, conf: &NetworkConf, vni: u32) -> Result<(), Error> {
-    let ours = desired::alias(&conf.name, "");
-    for link in kernel.links()? {
-        let of_pod = link.kind == LinkKind::Veth;
-        if of_pod && link.alias.is_some_and(|alias| alias.starts_with(&ours)) {
-            match kernel.apply(&link.dev, &[Change::Group(veth_group(vni))]) {
-                // The pod has gone meanwhile.
-                Err(e) if e.errno() == Some(Errno::ENODEV) => {}
-                outcome => outcome?,
-            }
-        }
-    }
-    Ok(())
 }

@@ -12,9 +12,10 @@ use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease, nodes_of}
 use crate::attachment::{self, Attachment};
 use crate::error::Error;
 use crate::finished::is_finished;
-use crate::identity::{VethIdentity, veth, veth_name};
+use crate::identity::{VethIdentity, veth, veth_group, veth_name};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
+use crate::overlay::Site;
 use crate::side::Side;
 use crate::unleased;
 
@@ -47,21 +48,21 @@ pub struct Looked {
 
 /// The attachments of one network on this node.
 pub struct Pods<'a> {
-    /// The network.
-    pub conf: &'a NetworkConf,
-    /// The node's name in the range file.
-    pub node: &'a str,
-    /// Device group of the node's ends.
-    pub group: u32,
-    /// The overlay's MTU in bytes.
-    pub mtu: u32,
-    /// Inode of the node's network namespace.
-    pub own: u64,
-    /// Whether changes are made.
-    pub mode: Mode,
+    conf: &'a NetworkConf,
+    node: &'a str,
+    group: u32,
+    mtu: u32,
+    own: u64,
+    mode: Mode,
 }
 
-impl Pods<'_> {
+impl<'a> Pods<'a> {
+    /// Those of a node: `mtu` is the overlay's in bytes, `own` the inode of the node's network namespace.
+    /// `mode` tells whether changes are made.
+    pub fn of(site: &'a Site, conf: &'a NetworkConf, mtu: u32, own: u64, mode: Mode) -> Self {
+        Self { conf, node: &site.node.name, group: veth_group(site.vni()), mtu, own, mode }
+    }
+
     /// Looks at all of them. They are known by their leases; those whose addresses come from another
     /// IPAM plugin are only counted.
     ///
@@ -173,7 +174,7 @@ impl Pods<'_> {
     }
 
     /// What an attachment is to be, by its lease.
-    fn attachment<'a>(&self, lease: &'a Lease, in_pod: &Side) -> Attachment<'a> {
+    fn attachment<'b>(&self, lease: &'b Lease, in_pod: &Side) -> Attachment<'b> {
         let holder = &lease.attachment;
         let made = veth(&Key::new(&self.conf.name, &holder.container_id, &holder.ifname));
         Attachment {

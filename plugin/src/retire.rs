@@ -1,12 +1,14 @@
 //! What a network has in the kernel under a VNI that it has no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+use nix::errno::Errno;
 
 use crate::apply::{change_device, unreachable_of};
 use crate::desired;
 use crate::error::Error;
-use crate::identity::{overlay_name, route_metric, vtep_mac};
+use crate::identity::{overlay_name, route_metric, veth_group, vtep_mac};
 use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes, Route, Vxlan};
 use crate::receiver;
 
@@ -43,20 +45,57 @@ pub fn nameless(kernel: &mut dyn Kernel, vtep: IpAddr) -> Result<BTreeMap<u32, u
     Ok(by_index.collect())
 }
 
+/// Puts the pods that were attached under earlier VNIs into the group that the rules of the new one know.
+/// They are known by their alias, or by their group: one whose ADD is under way has no alias yet.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn regroup(
+    kernel: &mut dyn Kernel,
+    network: &str,
+    earlier: &BTreeSet<u32>,
+    vni: u32,
+) -> Result<(), Error> {
+    let ours = desired::alias(network, "");
+    let mut groups = BTreeSet::new();
+    for earlier in earlier {
+        if !is_of_another(kernel, network, *earlier)? {
+            groups.insert(veth_group(*earlier));
+        }
+    }
+    let is_ours = |link: &Link| match &link.alias {
+        Some(alias) => alias.starts_with(&ours),
+        None => groups.contains(&link.group),
+    };
+    for link in kernel.links()?.iter().filter(|link| link.kind == LinkKind::Veth) {
+        if is_ours(link) {
+            match kernel.apply(&link.dev, &[Change::Group(veth_group(vni))]) {
+                // The pod has gone meanwhile.
+                Err(e) if e.errno() == Some(Errno::ENODEV) => {}
+                outcome => outcome?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a VNI's overlay device stands and is another network's.
+fn is_of_another(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<bool, Error> {
+    let ours = desired::alias(network, "");
+    let link = kernel.link(&overlay_name(vni))?;
+    Ok(link.is_some_and(|link| !link.alias.is_some_and(|alias| alias.starts_with(&ours))))
+}
+
 /// Removes what a network has in the kernel under a VNI: routes, device and rules.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Error> {
-    let name = overlay_name(vni);
-    let ours = desired::alias(network, "");
     receiver::end_trial(kernel, vni)?;
-    if let Some(link) = kernel.link(&name)? {
-        if !link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)) {
-            return Ok(());
-        }
-        kernel.delete_link(&name)?;
+    if is_of_another(kernel, network, vni)? {
+        return Ok(());
     }
+    kernel.delete_link(&overlay_name(vni))?;
     // Also without a device: an ADD that was killed in between has left the rest alone.
     let OurRoutes { routes, unreachable } = kernel.our_routes()?;
     // Those over the device went with it; those over an uplink go by way of a peer's VTEP, and their

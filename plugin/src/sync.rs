@@ -8,10 +8,9 @@ use flatnet_conf::NetworkConf;
 
 use crate::desired::Overlay;
 use crate::error::Error;
-use crate::identity::veth_group;
 use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
 use crate::node_lock;
-use crate::overlay::{Site, Standing, Ways};
+use crate::overlay::{Brought, Site, Standing, Ways};
 pub use crate::pods::InPod;
 use crate::pods::{Looked, Pods};
 use crate::stamp::Stamp;
@@ -33,6 +32,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// What came of looking at a node.
+    pub fn new(site: &Site, changes: Record, looked: Looked) -> Self {
+        let Looked { pods, unleased, problems } = looked;
+        Self { node: site.node.name.clone(), changes, pods, unleased, problems }
+    }
+
     /// How many changes.
     pub fn count(&self) -> usize {
         self.changes.count() + self.pods.iter().map(|pod| pod.changes.count()).sum::<usize>()
@@ -64,25 +69,12 @@ pub fn run_at(
 ) -> Result<Report, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
-    let Brought { standing, .. } = overlay(site, &mut journal, conf, own, mode)?;
-    let (group, mtu) = (veth_group(site.vni()), standing.mtu);
-    let pods = Pods { conf, node: &site.node.name, group, mtu, own, mode };
-    let Looked { pods, unleased, problems } = pods.look(&mut journal)?;
-    let changes = journal.changes();
-    Ok(Report { node: site.node.name.clone(), changes, pods, unleased, problems })
+    let (_, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
+    let looked = Pods::of(site, conf, standing.mtu, own, mode).look(&mut journal)?;
+    Ok(Report::new(site, journal.changes(), looked))
 }
 
-/// What was brought about.
-pub struct Brought {
-    /// The ways that the overlay goes.
-    pub ways: Ways,
-    /// What the stamp tells of it.
-    pub standing: Standing,
-    /// What stands.
-    pub overlay: Overlay,
-}
-
-/// The overlay alone. An ADD waits for this, and not for the visits to pods
+/// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods
 /// that come after it.
 ///
 /// # Errors
@@ -93,19 +85,16 @@ pub fn overlay(
     conf: &NetworkConf,
     own: u64,
     mode: Mode,
-) -> Result<Brought, Error> {
+) -> Result<(Ways, Standing, Overlay), Error> {
     let _all = if mode == Mode::Apply { node_lock::wait() } else { None };
     let ways = site.survey(node, conf)?;
-    let before = Stamp::find(conf, own);
-    if mode == Mode::Plan {
-        let (standing, overlay) = site.establish(node, conf, &ways, before.as_ref())?;
-        return Ok(Brought { ways, standing, overlay });
-    }
-    let _lock = site.lock(conf)?;
-    if let Some(before) = &before {
-        before.outdate(conf)?;
-    }
-    let (standing, overlay) = site.establish(node, conf, &ways, before.as_ref())?;
-    site.stamp(conf, own, &standing).write(conf)?;
-    Ok(Brought { ways, standing, overlay })
+    let (standing, overlay) = match mode {
+        Mode::Plan => site.establish(node, conf, &ways, Stamp::find(conf, own).as_ref())?,
+        Mode::Apply => {
+            let _lock = site.lock(conf)?;
+            let Brought { standing, overlay, .. } = site.bring_about(node, conf, own, &ways)?;
+            (standing, overlay)
+        }
+    };
+    Ok((ways, standing, overlay))
 }

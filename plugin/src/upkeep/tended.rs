@@ -13,12 +13,11 @@ use super::held::Held;
 use super::scope::{Scope, judge, judge_failed};
 use crate::apply::make;
 use crate::error::Error;
-use crate::identity::veth_group;
-use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Record};
+use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink};
 use crate::overlay::Site;
 use crate::pods::{Looked, Pods};
 use crate::stamp::Source;
-use crate::sync::{self, Brought, Report};
+use crate::sync::{self, Report};
 
 /// A network, and what is known of it.
 pub struct Tended {
@@ -157,13 +156,12 @@ impl Tended {
         let site = site?;
         let conf = &self.conf;
         let mut journal = Journal::new(node, Mode::Apply).heard_by(listener);
-        let brought = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
-        let Brought { ways, standing, overlay } = brought;
+        let (ways, standing, overlay) = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
         // The pods' follows the overlay's.
         let only = only.filter(|_| mtu == Some(standing.mtu));
         let looked = look_at_pods(&mut journal, conf, &site, standing.mtu, own, only)?;
         let changes = journal.changes();
-        let report = report(&site, changes, looked);
+        let report = Report::new(&site, changes, looked);
         let index = node.link(&overlay.link.name)?.map_or(0, |link| link.dev.index);
         self.held = Some(Held::new(site, ways, index, standing, overlay));
         Ok(report)
@@ -198,7 +196,7 @@ fn look_closely(
         false => look_at_pods(&mut journal, conf, &held.site, mtu, own, Some(&work.pods))?,
     };
     let changes = journal.changes();
-    Ok(Some(report(&held.site, changes, looked)))
+    Ok(Some(Report::new(&held.site, changes, looked)))
 }
 
 fn look_at_pods(
@@ -209,15 +207,9 @@ fn look_at_pods(
     own: u64,
     only: Option<&BTreeSet<String>>,
 ) -> Result<Looked, Error> {
-    let group = veth_group(site.vni());
-    let pods = Pods { conf, node: &site.node.name, group, mtu, own, mode: Mode::Apply };
+    let pods = Pods::of(site, conf, mtu, own, Mode::Apply);
     match only {
         Some(names) => pods.look_at(node, &|name| names.contains(name)),
         None => pods.look(node),
     }
-}
-
-fn report(site: &Site, changes: Record, looked: Looked) -> Report {
-    let Looked { pods, unleased, problems } = looked;
-    Report { node: site.node.name.clone(), changes, pods, unleased, problems }
 }

@@ -19,6 +19,7 @@ use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
 use crate::overlay;
+use crate::overlay_lock;
 use crate::stamp::Stamp;
 
 /// Attaches the pod and returns the result, the previous plugins' first.
@@ -49,31 +50,41 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
             }
         },
     };
-    let attachment = Attachment {
-        group: identity::veth_group(this.vni),
-        alias: attachment::alias(&conf.name, &holder),
-        ifname: &invocation.ifname,
-        netns: sandbox(invocation).unwrap_or_default(),
-        mtu: this.mtu,
-        // As configured, else as a delegate says.
-        routes: attachment::routes(
-            conf.routes.as_deref().or(grant.routes.as_deref()),
-            &grant.addresses,
-        ),
-        addresses: grant.addresses.clone(),
-        veth,
+    let veth_name = veth.name.clone();
+    let sandbox = sandbox(invocation).unwrap_or_default();
+    let made = overlay_lock::hold(&mut node, conf, own, this).and_then(|(this, _lock)| {
+        grant.fits(&this)?;
+        let attachment = Attachment {
+            group: identity::veth_group(this.vni),
+            alias: attachment::alias(&conf.name, &holder),
+            ifname: &invocation.ifname,
+            netns: sandbox,
+            mtu: this.mtu,
+            // As configured, else as a delegate says.
+            routes: attachment::routes(
+                conf.routes.as_deref().or(grant.routes.as_deref()),
+                &grant.addresses,
+            ),
+            addresses: grant.addresses.clone(),
+            veth,
+        };
+        wire(&mut node, netns, &attachment)?;
+        Ok(attachment)
+    });
+    let attachment = match made {
+        Ok(attachment) => attachment,
+        Err(e) => {
+            // A pod lives there, and not by this ADD.
+            if !matches!(e, Error::Attached { .. }) && unwire(&mut node, &veth_name, &e) {
+                grant.give_back();
+            } else {
+                // The kernel has the addresses: the lease stays with them until DEL or GC.
+                grant.commit();
+            }
+            return Err(e);
+        }
     };
     let dns = if conf.dns.is_empty() { grant.dns.clone() } else { conf.dns.clone() };
-    if let Err(e) = wire(&mut node, netns, &attachment) {
-        // A pod lives there, and not by this ADD.
-        if !matches!(e, Error::Attached { .. }) && unwire(&mut node, &attachment, &e) {
-            grant.give_back();
-        } else {
-            // The kernel has the addresses: the lease stays with them until DEL or GC.
-            grant.commit();
-        }
-        return Err(e);
-    }
     grant.commit();
     let mut result = conf.prev_result.clone().unwrap_or_default();
     result.append(describe(&attachment, dns));
@@ -132,12 +143,12 @@ fn drop_unleased(node: &mut dyn Kernel, conf: &NetworkConf, this: &Stamp, key: &
 
 /// Removes what a failed ADD made. What fails here is logged, because the first error is the one to
 /// report, and left to the next ADD, DEL or GC. Says whether nothing of it is left.
-fn unwire(node: &mut dyn Kernel, attachment: &Attachment<'_>, why: &Error) -> bool {
+fn unwire(node: &mut dyn Kernel, veth: &str, why: &Error) -> bool {
     // A foreign interface in the way means that no veth of ours was made, nor one left.
     if matches!(why, Error::InterfaceExists { .. }) {
         return true;
     }
-    let gone = node.delete_link(&attachment.veth.name);
+    let gone = node.delete_link(veth);
     if let Err(e) = &gone {
         log::warn!("rolling back: {e}");
     }
