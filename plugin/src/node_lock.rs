@@ -2,6 +2,7 @@
 //! same addresses, VNI or port is true only as long as none can claim them beside.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -14,21 +15,19 @@ const FOLDER: &str = "/run/flatnet";
 /// Waits for the lock, which the kernel frees when its holder ends. `None` where there can be no such
 /// folder: then each network has its own lock only.
 pub fn wait() -> Option<Flock<File>> {
-    wait_at(Path::new(FOLDER)).unwrap_or_else(|e| {
+    let lock = wait_at(Path::new(FOLDER));
+    lock.inspect_err(|e| {
         log::warn!("cannot lock {FOLDER}: {e}; networks that are begun at once are not told apart");
-        None
     })
+    .ok()
 }
 
-fn wait_at(folder: &Path) -> std::io::Result<Option<Flock<File>>> {
+fn wait_at(folder: &Path) -> io::Result<Flock<File>> {
     // Two may make it at once; whoever comes second has it.
     DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let open = OpenOptions::new().read(true).custom_flags(flags.bits()).open(folder)?;
-    match Flock::lock(open, FlockArg::LockExclusive) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, errno)) => Err(errno.into()),
-    }
+    Flock::lock(open, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
 
 #[cfg(test)]
