@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::netns::Netns;
-use crate::program::{bin_dir, ours, said};
+use crate::program::{Running, bin_dir, ours, said};
 
 /// One call of the executable, changed step by step by a test that wants it otherwise.
 #[derive(Clone, Debug)]
@@ -64,10 +65,34 @@ impl<'a> Call<'a> {
 
     /// Calls the executable in the node's namespace.
     pub fn run(&self) -> Outcome {
+        self.start().end()
+    }
+
+    /// Starts the call, to wait for its end later.
+    pub fn start(&self) -> Started {
         let mut command = Command::new(&self.program);
         command.env_clear().envs(&self.env);
-        let output = self.node.finish(&mut command, &self.stdin);
-        Outcome { call: format!("{:?}", self.env), output }
+        let running = self.node.run(|| Running::start(&mut command, &self.stdin));
+        Started { call: format!("{:?}", self.env), running }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Started {
+    call: String,
+    running: Running,
+}
+
+impl Started {
+    /// Waits for its end; a hang fails the test.
+    pub fn end(self) -> Outcome {
+        Outcome { call: self.call, output: self.running.end() }
+    }
+
+    /// The same for one that must end sooner.
+    pub fn end_within(self, deadline: Duration) -> Outcome {
+        Outcome { call: self.call, output: self.running.end_within(deadline) }
     }
 }
 

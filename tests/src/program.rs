@@ -2,10 +2,10 @@
 //! time, with everything it said kept for the failure message.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
@@ -61,30 +61,58 @@ pub fn reference_plugins() -> PathBuf {
 /// Runs a command with `stdin` to the end of its output, as libcni does: a child that outlives it
 /// and keeps standard output open counts as a hang.
 pub fn finish(command: &mut Command, stdin: &[u8]) -> Output {
-    let shown = format!("{command:?}");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    let mut pipe = child.stdin.take().expect("a piped stdin");
-    let input = stdin.to_vec();
-    // A program that never reads its input (VERSION need not) closes the pipe: not our failure.
-    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
-    let (sender, receiver) = mpsc::channel();
-    let waiter = thread::spawn(move || drop(sender.send(child.wait_with_output())));
-    let output = receiver.recv_timeout(DEADLINE);
-    if output.is_err() {
-        let _ = kill(pid, Signal::SIGKILL);
-        panic!("{shown} did not end, or kept its output open, for {DEADLINE:?}");
+    Running::start(command, stdin).end()
+}
+
+/// A command that runs; killed when dropped before its end.
+#[derive(Debug)]
+pub struct Running {
+    shown: String,
+    pid: Pid,
+    output: Receiver<io::Result<Output>>,
+}
+
+impl Running {
+    /// Starts a command with `stdin`.
+    pub fn start(command: &mut Command, stdin: &[u8]) -> Self {
+        let shown = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        let mut pipe = child.stdin.take().expect("a piped stdin");
+        let input = stdin.to_vec();
+        // A program that never reads its input (VERSION need not) closes the pipe: not our failure.
+        thread::spawn(move || drop(pipe.write_all(&input)));
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || drop(sender.send(child.wait_with_output())));
+        Self { shown, pid, output }
     }
-    writer.join().expect("the stdin writer");
-    waiter.join().expect("the waiter");
-    output
-        .expect("checked above")
-        .unwrap_or_else(|error| panic!("cannot wait for {shown}: {error}"))
+
+    /// Waits for its end; a hang fails the test.
+    pub fn end(self) -> Output {
+        self.end_within(DEADLINE)
+    }
+
+    /// The same for one that must end sooner.
+    pub fn end_within(self, deadline: Duration) -> Output {
+        let Ok(output) = self.output.recv_timeout(deadline) else {
+            panic!("{} did not end, or kept its output open, for {deadline:?}", self.shown);
+        };
+        output.unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.shown))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Whose output came has been waited for, so its number may be another's now.
+        if matches!(self.output.try_recv(), Err(TryRecvError::Empty)) {
+            let _ = kill(self.pid, Signal::SIGKILL);
+        }
+    }
 }
 
 /// What a command said on both streams, for a failure message.
