@@ -42,19 +42,17 @@ pub(crate) struct Locked<'a> {
 impl Disk {
     /// Opens the folder of a node, made with mode 0700 as far as it is missing.
     pub fn create(state_dir: &Path, network: &str, node: &str) -> Result<Disk> {
+        create_network_folder(state_dir, network)?;
         let folder = key::node_folder(state_dir, network, node);
-        let parts = [state_dir, &key::network_folder(state_dir, network), &folder];
-        parts.into_iter().try_for_each(ensure)?;
+        ensure(&folder)?;
         Self::complete(folder)
     }
 
     /// Opens the folder of a node if there is one.
     pub fn existing(state_dir: &Path, network: &str, node: &str) -> Result<Option<Disk>> {
         let folder = key::node_folder(state_dir, network, node);
-        for part in [state_dir, &key::network_folder(state_dir, network), &folder] {
-            if !is_ours(part)? {
-                return Ok(None);
-            }
+        if existing_network_folder(state_dir, network)?.is_none() || !is_ours(&folder)? {
+            return Ok(None);
         }
         Self::complete(folder).map(Some)
     }
@@ -279,6 +277,25 @@ pub(crate) fn is_ours(path: &Path) -> Result<bool> {
         Ok(metadata) if metadata.uid() != geteuid().as_raw() => refuse("another user owns it"),
         Ok(_) => Ok(true),
     }
+}
+
+/// The folder of a network, made with mode 0700 as far as it is missing.
+///
+/// # Errors
+/// It cannot be made, or is not our own.
+pub fn create_network_folder(state_dir: &Path, network: &str) -> Result<PathBuf> {
+    let folder = key::network_folder(state_dir, network);
+    [state_dir, &folder].into_iter().try_for_each(ensure)?;
+    Ok(folder)
+}
+
+/// The folder of a network, if there is one.
+///
+/// # Errors
+/// It is not our own.
+pub fn existing_network_folder(state_dir: &Path, network: &str) -> Result<Option<PathBuf>> {
+    let folder = key::network_folder(state_dir, network);
+    Ok((is_ours(state_dir)? && is_ours(&folder)?).then_some(folder))
 }
 
 /// Looks first: on all but the first ADD everything is there.

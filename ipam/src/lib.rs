@@ -38,6 +38,7 @@ mod round_robin;
 mod store;
 mod writable;
 
+pub use disk::{create_network_folder, existing_network_folder};
 pub use error::{Error, Result};
 pub use host_local::{Given, HostLocal};
 pub use key::{Key, network_folder, node_folder};

@@ -23,6 +23,7 @@ mod kernel;
 mod living;
 mod logging;
 mod mtu;
+mod network_lock;
 mod node_lock;
 mod other_networks;
 mod outlets;

@@ -16,6 +16,7 @@ use flatnet_ipam::{Leases, node_folder};
 use crate::error::Error;
 use crate::kernel::{Kernel, Netlink};
 use crate::living::lives;
+use crate::network_lock::NetworkLock;
 use crate::node_lock;
 use crate::retire::{devices, retire};
 use crate::stamp::Stamp;
@@ -34,23 +35,21 @@ pub struct Removed {
 /// plays. Settings of the kernel stay: others may rely on them by now. `force` does it also where
 /// the range file lists the node.
 ///
+/// No call of a runtime for the network runs beside it: an ADD that comes later finds that the network
+/// is to be brought about.
+///
 /// # Errors
-/// Code 7 if pods are attached, with their names, or if the range file lists the node or cannot be
-/// understood; no overlay is changed then. Otherwise what the kernel or the file system refuses.
+/// Code 7 if pods are attached, with their names, if the range file lists the node or cannot be
+/// understood, or if a watch keeps the network; no overlay is changed then. Otherwise what the kernel or
+/// the file system refuses.
 pub fn run(state_dir: &Path, network: &str, force: bool) -> Result<Removed, Error> {
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
+    // Who is refused need not wait for others first.
+    removable(&mut node, state_dir, network, force)?;
+    let _alone = NetworkLock::alone(state_dir, network, own)?;
     let _all = node_lock::wait();
-    let stamps = Stamp::all(state_dir).into_iter();
-    let stamps: Vec<_> =
-        stamps.filter(|stamp| stamp.network == network && stamp.netns == own).collect();
-    for stamp in &stamps {
-        refuse_living(&mut node, state_dir, stamp)?;
-    }
-    refuse_unleased(&mut node, network)?;
-    for stamp in stamps.iter().filter(|_| !force) {
-        refuse_listed(&mut node, stamp)?;
-    }
+    let stamps = removable(&mut node, state_dir, network, force)?;
     let mut vnis: BTreeSet<u32> = stamps.iter().map(|stamp| stamp.vni).collect();
     vnis.extend(devices(&mut node, network)?.into_keys());
     for vni in &vnis {
@@ -68,6 +67,26 @@ pub fn run(state_dir: &Path, network: &str, force: bool) -> Result<Removed, Erro
         vnis: vnis.into_iter().collect(),
         nodes: stamps.into_iter().map(|stamp| stamp.node).collect(),
     })
+}
+
+/// What was applied of the network here, if all of it may go.
+fn removable(
+    node: &mut Netlink,
+    state_dir: &Path,
+    network: &str,
+    force: bool,
+) -> Result<Vec<Stamp>, Error> {
+    let own = node.netns().inode()?;
+    let mut stamps = Stamp::all(state_dir);
+    stamps.retain(|stamp| stamp.network == network && stamp.netns == own);
+    for stamp in &stamps {
+        refuse_living(node, state_dir, stamp)?;
+    }
+    refuse_unleased(node, network)?;
+    for stamp in stamps.iter().filter(|_| !force) {
+        refuse_listed(node, stamp)?;
+    }
+    Ok(stamps)
 }
 
 /// A range file that is gone, or that cannot be read, lists no node.

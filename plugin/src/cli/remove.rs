@@ -12,7 +12,10 @@ use crate::remove;
 /// Take a network off this node, with its device, routes, packet filter rules and leases
 ///
 /// First its configuration, so that no runtime and no service brings it back; then the node's entry
-/// in the range file, on every node; then this.
+/// in the range file, on every node; then this. Calls of a runtime that are under way are waited for. As
+/// long as a running `flatnet sync --watch` keeps the network, which is what the service flatnet-sync does,
+/// it is not removed, with --force neither: it would be back at once. The watch lets go of a network whose
+/// configuration is gone.
 #[derive(Args)]
 pub struct Command {
     /// The network's name

@@ -14,6 +14,7 @@ use super::scope::{Scope, judge, judge_failed};
 use crate::apply::make;
 use crate::error::Error;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink};
+use crate::network_lock::NetworkLock;
 use crate::overlay::Site;
 use crate::pods::{Looked, Pods};
 use crate::stamp::Source;
@@ -24,6 +25,8 @@ pub struct Tended {
     /// Its configuration.
     pub conf: NetworkConf,
     held: Option<Held>,
+    /// Tells `remove` that what goes is brought back.
+    lock: Option<NetworkLock>,
     /// The range file when it was last looked at, and whether a later change is sure to show.
     file: (Option<Source>, bool),
     /// Since when looks at all of it have failed, and how often.
@@ -67,7 +70,7 @@ impl Tended {
     /// A network of which nothing is known.
     pub fn new(conf: NetworkConf) -> Self {
         let work = Work { everything: true, ..Work::default() };
-        Self { conf, held: None, file: (None, false), failed: None, work }
+        Self { conf, held: None, lock: None, file: (None, false), failed: None, work }
     }
 
     /// Everything is to be looked at.
@@ -147,6 +150,8 @@ impl Tended {
         only: Option<&BTreeSet<String>>,
     ) -> Result<Report, Error> {
         let own = node.netns().inode()?;
+        // Anew each time, for the state folder may have been lost meanwhile.
+        self.lock = Some(NetworkLock::keep(&self.conf, own)?);
         let path = self.conf.range_file()?;
         let mtu = self.held.as_ref().map(|held| held.frame.link.mtu);
         let site = match self.held.take_if(|held| held.site.is_of(path)) {

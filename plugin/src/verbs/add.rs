@@ -18,6 +18,7 @@ use crate::grant::Grant;
 use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
+use crate::network_lock::NetworkLock;
 use crate::overlay;
 use crate::overlay_lock;
 use crate::stamp::Stamp;
@@ -36,12 +37,19 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let mut veth = identity::veth(&key);
     let wanted = Wanted { veth: &veth.name, ifname: &invocation.ifname, netns: &netns };
     finished::refuse(&mut node, &wanted, || earlier(conf, own, &key))?;
+    // From here on nobody takes the network off the node.
+    let lock = NetworkLock::enter(conf, own)?;
     let this = overlay::ensure(&mut node, conf, own)?;
 
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
     let holder = holder(invocation, &veth.name, own);
     let grant = match delegate {
-        Some(delegate) => Grant::delegate(delegate, conf, &this)?,
+        Some(delegate) => {
+            // No lease of ours keeps apart who attaches and who detaches the same.
+            lock.hold(&key)?;
+            finished::refuse(&mut node, &wanted, || None)?;
+            Grant::delegate(delegate, conf, &this)?
+        }
         None => match Grant::lease(&mut node, conf, &this, &key, &holder) {
             Ok(grant) => grant,
             Err(e) => {

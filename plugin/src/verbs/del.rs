@@ -4,8 +4,8 @@
 //! attachment, and its lease says in which node's namespace it was made. Every step is tried, and
 //! what is missing already is what was wanted.
 //!
-//! An ADD of the same attachment that is under way is waited for, as its lease's lock shows: what it
-//! makes is what this DEL removes.
+//! An ADD of the same attachment that is under way is waited for, as its lease's lock shows, or the
+//! attachment's own where another IPAM plugin gives the addresses: what it makes is what this DEL removes.
 
 use std::net::IpAddr;
 
@@ -16,6 +16,7 @@ use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
 use crate::kernel::{Kernel, Link, Netlink, removal};
+use crate::network_lock::NetworkLock;
 use crate::stamp::Stamp;
 
 /// Removes the attachment's veth, lease and delegated addresses. Tells which addresses its lease held.
@@ -26,6 +27,7 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     let Call { conf, invocation, .. } = call;
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut node = Netlink::open()?;
+    let _lock = lock(conf, node.netns().inode()?, &key);
     let (held, mut errors) = take_out(&mut node, conf, &key)?;
     let mut addresses = Vec::new();
     // Addresses are given back only when no pod can use them any more.
@@ -41,6 +43,17 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     });
     errors.extend(delegated.err());
     Error::collect(errors).map(|()| addresses)
+}
+
+/// Keeps the network where it is, and an attachment with addresses of another plugin, which has no lease
+/// to be locked, to itself. Whatever cannot be locked keeps no DEL from its work.
+fn lock(conf: &NetworkConf, netns: u64, key: &Key) -> Option<NetworkLock> {
+    if conf.ipam.is_none() {
+        return NetworkLock::join(conf, netns);
+    }
+    // The first ADD of the network may be about to begin.
+    let lock = NetworkLock::enter(conf, netns).and_then(|lock| lock.hold(key).map(|()| lock));
+    lock.inspect_err(|e| log::warn!("{e}; going on without")).ok()
 }
 
 /// Removes the veth pair while the attachment's leases are locked.

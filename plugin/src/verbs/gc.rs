@@ -18,6 +18,7 @@ use crate::identity::veth_name;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
 use crate::living::lives;
+use crate::network_lock::NetworkLock;
 use crate::stamp::Stamp;
 
 /// Goes over all leases of this node. Tells which addresses were given back.
@@ -28,6 +29,7 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     let conf = &call.conf;
     let mut node = Netlink::open()?;
     let own = node.netns().inode()?;
+    let _lock = NetworkLock::join(conf, own);
     let this = Stamp::find(conf, own).map(|stamp| stamp.node);
     let mut errors = Vec::new();
     let mut addresses = Vec::new();

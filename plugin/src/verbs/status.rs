@@ -11,6 +11,7 @@ use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Kernel, Netlink};
+use crate::network_lock::NetworkLock;
 use crate::overlay;
 use crate::stamp::Stamp;
 
@@ -34,6 +35,7 @@ pub fn run(call: &Call) -> Result<(), Error> {
 }
 
 fn prepare(node: &mut dyn Kernel, call: &Call, own: u64) -> Result<(), Error> {
+    let _lock = NetworkLock::enter(&call.conf, own)?;
     let this = overlay::ensure(node, &call.conf, own)?;
     if call.conf.ipam.is_none() {
         check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?;
