@@ -1,13 +1,13 @@
 //! The commands for people, as an administrator calls them on a node.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use crate::node::Node;
-use crate::program::{ours, said};
+use crate::program::{bin_dir, ours, said};
 
 /// The folder of the node's network configurations, written anew: its network, with other plugins
 /// of the chain behind it.
@@ -52,6 +52,24 @@ pub fn text(output: &Output, code: i32) -> String {
 /// The document that a command printed; fails the test unless it ended with this exit code.
 pub fn document(output: &Output, code: i32) -> Value {
     serde_json::from_str(&text(output, code)).expect("one JSON document")
+}
+
+/// What `flatnet doctor` finds wrong with the node's network.
+pub fn findings(node: &Node) -> Vec<Value> {
+    findings_in(node, &conf_dir(node, &[]), &bin_dir())
+}
+
+/// What `flatnet doctor` finds with these folders of configurations and plugins. Fails the test unless
+/// everything could be looked at, and the exit code says whether anything was found.
+pub fn findings_in(node: &Node, conf_dir: &Path, bin: &Path) -> Vec<Value> {
+    let (conf_dir, bin) = (conf_dir.display().to_string(), bin.display().to_string());
+    let output = run(node, "doctor", &["--json", "--conf-dir", &conf_dir, "--cni-bin-dir", &bin]);
+    let code = output.status.code().unwrap_or_else(|| panic!("{}", said(&output)));
+    let document = document(&output, code);
+    assert_eq!(document["failures"], json!([]), "{}", said(&output));
+    let findings = document["findings"].as_array().expect("a list").clone();
+    assert_eq!(code, i32::from(!findings.is_empty()), "{}", said(&output));
+    findings
 }
 
 /// Where a packet ends, as `flatnet trace` tells: the stations it passes, and the end.

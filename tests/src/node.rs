@@ -161,6 +161,13 @@ impl Node {
         assert!(output.status.success(), "{}", said(&output));
     }
 
+    /// CHECK with the result of the pod's ADD.
+    pub fn check(&self, pod: &Pod) -> Outcome {
+        let mut configuration = self.network.configuration.clone();
+        configuration["prevResult"] = pod.result.clone();
+        self.call_for("CHECK", pod).stdin(configuration.to_string().as_bytes()).run()
+    }
+
     /// Detaches a pod.
     pub fn del(&self, pod: &Pod) -> Outcome {
         self.call_for("DEL", pod).run()

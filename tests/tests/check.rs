@@ -3,17 +3,9 @@
 use std::fs;
 
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::cni::Outcome;
-use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::node::Pod;
 use flatnet_tests::{kernel, snapshot, sync};
 use serde_json::json;
-
-/// CHECK with the result of the pod's ADD.
-fn check(node: &Node, pod: &Pod) -> Outcome {
-    let mut configuration = node.network.configuration.clone();
-    configuration["prevResult"] = pod.result.clone();
-    node.call_for("CHECK", pod).stdin(configuration.to_string().as_bytes()).run()
-}
 
 /// Where a case breaks something.
 #[derive(Copy, Clone, Debug)]
@@ -58,7 +50,7 @@ fn check_names_the_object_that_is_wrong() {
     ];
     for (place, command, parts) in cases {
         let pod = node.add("checked");
-        check(node, &pod).silent();
+        node.check(&pod).silent();
         let meant = |text: &str| {
             text.replace("V4", &pod.v4().to_string())
                 .replace("V6", &pod.v6().to_string())
@@ -69,7 +61,7 @@ fn check_names_the_object_that_is_wrong() {
             Place::Node => &node.netns,
         };
         netns.exec(&meant(command));
-        let error = check(node, &pod).error();
+        let error = node.check(&pod).error();
         assert_eq!(error.code, 105, "{command}: {error:?}");
         for part in parts {
             assert!(error.msg.contains(&meant(part)), "{command}: no {part:?} in {error:?}");
@@ -85,16 +77,16 @@ fn check_tells_everything_that_is_wrong_at_once() {
     let pod = node.add("checked");
     pod.netns.exec("ip -4 route del default");
     node.netns.exec(&format!("ip neigh del {} dev {}", pod.v6(), pod.veth()));
-    let error = check(node, &pod).error();
+    let error = node.check(&pod).error();
     for part in ["0.0.0.0/0", &pod.v6().to_string()] {
         assert!(error.msg.contains(part), "{error:?}");
     }
     // An ADD of the same attachment is none, whatever it lacks.
     let error = node.call_for("ADD", &pod).run().error();
     assert_eq!(error.code, 102, "{error:?}");
-    assert!(check(node, &pod).error().msg.contains("0.0.0.0/0"));
+    assert!(node.check(&pod).error().msg.contains("0.0.0.0/0"));
     sync::apply(node);
-    check(node, &pod).silent();
+    node.check(&pod).silent();
 }
 
 #[test]
@@ -103,7 +95,7 @@ fn check_misses_the_lease_and_the_namespace() {
     let node = &cluster.nodes[0];
     let pod = node.add("checked");
     let never = Pod { result: pod.result.clone(), ..Pod::new("never-added") };
-    let error = check(node, &never).error();
+    let error = node.check(&never).error();
     assert_eq!(error.code, 105, "{error:?}");
     assert!(error.msg.contains("lease") && error.msg.contains(&never.container_id), "{error:?}");
 
@@ -148,7 +140,7 @@ fn check_tolerates_what_later_plugins_and_the_pod_do() {
         .unwrap()
         .push(json!({ "address": "192.0.2.1/32", "interface": 1 }));
     result["routes"].as_array_mut().unwrap().push(json!({ "dst": "192.0.2.0/24" }));
-    check(node, &Pod { result, ..pod.again("eth0") }).silent();
+    node.check(&Pod { result, ..pod.again("eth0") }).silent();
 }
 
 #[test]
@@ -158,9 +150,9 @@ fn check_changes_nothing() {
     let pod = node.add("checked");
     kernel::wait_until_up(&node.netns, pod.veth());
     let before = (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
-    check(node, &pod).silent();
+    node.check(&pod).silent();
     pod.netns.exec("ip -4 route del default");
-    check(node, &pod).error();
+    node.check(&pod).error();
     let after = (snapshot::namespace(&node.netns), snapshot::folder(&cluster.network.state_dir));
     assert_eq!(snapshot::difference(&before.0, &after.0), Vec::<String>::new());
     assert_eq!(snapshot::difference(&before.1, &after.1), Vec::<String>::new());
@@ -194,11 +186,11 @@ fn a_check_is_about_the_pod_whatever_was_written_down() {
             None => fs::rename(&stamp, &elsewhere).expect("lose the stamp"),
             Some(text) => fs::write(&stamp, text).expect("spoil the stamp"),
         }
-        check(node, &pod).silent();
+        node.check(&pod).silent();
         // A control: it still sees what is wrong with the pod, and with the overlay.
         node.netns.exec(&format!("ip -6 route del {}/128", pod.v6()));
         node.netns.exec("ip link set flat.4096 down");
-        let failure = check(node, &pod).error();
+        let failure = node.check(&pod).error();
         for part in [pod.v6().to_string(), "flat.4096: is down".into()] {
             assert!(failure.msg.contains(&part), "{spoiled:?}: {failure:?}");
         }
@@ -207,6 +199,6 @@ fn a_check_is_about_the_pod_whatever_was_written_down() {
     }
     node.netns.exec("ip link del flat.4096");
     fs::remove_file(&stamp).expect("lose the stamp");
-    let failure = check(node, &pod).error();
+    let failure = node.check(&pod).error();
     assert!(failure.msg.contains("network pods: there is no such device"), "{failure:?}");
 }

@@ -135,15 +135,11 @@ fn outsider_of_both_families(cluster: &Cluster) -> Netns {
 
 /// CHECK with the result of the pod's ADD succeeds, and fails when an address of it is gone.
 fn assert_check(node: &Node, pod: &Pod) {
-    let mut configuration = node.network.configuration.clone();
-    configuration["prevResult"] = pod.result.clone();
-    let text = configuration.to_string();
-    let check = || node.call_for("CHECK", pod).stdin(text.as_bytes()).run();
-    check().silent();
+    node.check(pod).silent();
     for address in pod.addresses() {
         pod.netns.exec(&format!("ip addr del {address} dev eth0"));
     }
-    let error = check().error();
+    let error = node.check(pod).error();
     for address in pod.addresses() {
         let problem = format!("eth0: lacks address {address}");
         assert!(error.msg.contains(&problem), "{problem}: {error:?}");

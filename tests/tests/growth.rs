@@ -88,11 +88,7 @@ fn pods_outside_of_a_range_that_shrank_stay_and_are_told() {
     sync::apply(&cluster.nodes[0]);
     for pod in &pods {
         probe::ping(&peer.netns, pod.v4());
-        let mut configuration = cluster.network.configuration.clone();
-        configuration["prevResult"] = pod.result.clone();
-        let call =
-            cluster.nodes[0].call_for("CHECK", pod).stdin(configuration.to_string().as_bytes());
-        call.run().silent();
+        cluster.nodes[0].check(pod).silent();
     }
     let third = cluster.nodes[0].add("third");
     assert_eq!(third.v4().to_string(), "10.244.1.9");

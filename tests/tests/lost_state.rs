@@ -2,31 +2,17 @@
 
 use std::fs;
 
-use flatnet_tests::cli::{document, flatnet};
+use flatnet_tests::cli::{document, findings, flatnet};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::bin_dir;
 use flatnet_tests::{probe, sync};
 use serde_json::{Value, json};
-
-/// What the doctor finds, by check.
-fn findings(node: &Node, code: i32) -> Vec<Value> {
-    let bin = bin_dir().display().to_string();
-    let found = document(&flatnet(node, "doctor", &["--json", "--cni-bin-dir", &bin]), code);
-    found["findings"].as_array().expect("findings").clone()
-}
 
 /// What `list` says of each attachment.
 fn states(node: &Node, code: i32) -> Vec<Value> {
     let found = document(&flatnet(node, "list", &["--json"]), code);
     let all = found["attachments"].as_array().expect("attachments").clone();
     all.into_iter().map(|attachment| attachment["state"].clone()).collect()
-}
-
-fn check(node: &Node, pod: &Pod) -> flatnet_tests::cni::Outcome {
-    let mut configuration = node.network.configuration.clone();
-    configuration["prevResult"] = pod.result.clone();
-    node.call_for("CHECK", pod).stdin(configuration.to_string().as_bytes()).run()
 }
 
 #[test]
@@ -46,7 +32,7 @@ fn an_address_whose_lease_is_lost_is_passed_by() {
     }
     let lost = json!("lost: it has no lease");
     assert_eq!(states(node, 1), [json!("whole"), lost.clone(), lost]);
-    let found = findings(node, 1);
+    let found = findings(node);
     assert_eq!(found.len(), 1, "{found:#?}");
     let what = found[0]["what"].as_str().expect("what");
     assert!(what.starts_with("2 pods have no lease: "), "{what}");
@@ -58,7 +44,7 @@ fn an_address_whose_lease_is_lost_is_passed_by() {
         node.del(pod).silent();
         node.attach(pod);
     }
-    assert_eq!(findings(node, 0), Vec::<Value>::new());
+    assert_eq!(findings(node), Vec::<Value>::new());
     assert_eq!(states(node, 0), [json!("whole"), json!("whole"), json!("whole")]);
 }
 
@@ -72,14 +58,14 @@ fn a_node_with_another_name_keeps_its_pods() {
     let later = node.add("later");
     assert!(later.addresses().iter().all(|address| !pod.addresses().contains(address)));
     assert_eq!(states(node, 0), [json!("whole"), json!("whole")]);
-    assert_eq!(findings(node, 0), Vec::<Value>::new());
+    assert_eq!(findings(node), Vec::<Value>::new());
     // Sync looks at it under its earlier name, too.
     pod.netns.exec("ip route del default");
     assert!(!probe::reaches(&pod.netns, far.v4()));
     assert_ne!(sync::plan(node), [""; 0]);
     sync::apply(node);
     probe::ping(&pod.netns, far.v4());
-    check(node, &pod).silent();
+    node.check(&pod).silent();
     node.del(&pod).silent();
     node.del(&later).silent();
     node.assert_no_attachment();

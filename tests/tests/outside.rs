@@ -1,10 +1,9 @@
 //! A node whose ranges change under its living pods, as when a Kubernetes Node is deleted and registered
 //! again: no other node reaches these pods any more, and all that tells of pods says so.
 
-use flatnet_tests::cli::{conf_dir, document, flatnet, run};
+use flatnet_tests::cli::{self, document, flatnet};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::bin_dir;
 use flatnet_tests::{probe, sync};
 use serde_json::{Value, json};
 
@@ -27,15 +26,10 @@ fn problems(node: &Node, code: i32) -> Vec<Value> {
 
 /// What the doctor finds wrong with pods' ranges.
 fn findings(node: &Node) -> Vec<Value> {
-    let (folder, bin) = (conf_dir(node, &[]), bin_dir());
-    let (folder, bin) = (folder.display().to_string(), bin.display().to_string());
-    let output = run(node, "doctor", &["--json", "--conf-dir", &folder, "--cni-bin-dir", &bin]);
-    let code = output.status.code().expect("an end");
-    let findings = document(&output, code)["findings"].as_array().expect("a list").clone();
     let of_pods = |finding: &Value| {
         finding["what"].as_str().is_some_and(|what| what.contains("of pods on node-a in"))
     };
-    findings.into_iter().filter(of_pods).collect()
+    cli::findings(node).into_iter().filter(of_pods).collect()
 }
 
 fn ranges(n: u8) -> Vec<Value> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use flatnet_tests::cli::{conf_dir, document, run};
+use flatnet_tests::cli::{conf_dir, findings_in};
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::nic::Nic;
 use flatnet_tests::node::{Node, Pod};
@@ -46,15 +46,7 @@ impl Scene {
     /// What the doctor finds at the first node.
     fn findings(&self) -> Vec<Value> {
         let folder = conf_dir(self.node(), &[json!({ "type": "portmap" })]);
-        let (folder, bin) = (folder.display().to_string(), self.bin().display().to_string());
-        let args = ["--json", "--conf-dir", &folder, "--cni-bin-dir", &bin];
-        let output = run(self.node(), "doctor", &args);
-        let code = output.status.code().unwrap_or_else(|| panic!("{}", said(&output)));
-        let document = document(&output, code);
-        assert_eq!(document["failures"], json!([]), "{}", said(&output));
-        let findings = document["findings"].as_array().expect("a list").clone();
-        assert_eq!(code, i32::from(!findings.is_empty()), "{}", said(&output));
-        findings
+        findings_in(self.node(), &folder, &self.bin())
     }
 
     fn assert_healthy(&self) {

@@ -5,10 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Output;
 
-use flatnet_tests::cli::{document, run};
+use flatnet_tests::cli::{findings_in, run};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::{bin_dir, said};
+use flatnet_tests::program::bin_dir;
 use serde_json::{Value, json};
 
 /// The nodes, and the folders of configurations and plugins of the first.
@@ -62,14 +62,7 @@ impl Scene {
 
     /// What the doctor finds.
     pub fn findings(&self) -> Vec<Value> {
-        let bin = self.bin().display().to_string();
-        let output = self.flatnet("doctor", &["--json", "--cni-bin-dir", &bin]);
-        let code = output.status.code().unwrap_or_else(|| panic!("{}", said(&output)));
-        let document = document(&output, code);
-        assert_eq!(document["failures"], json!([]), "{}", said(&output));
-        let findings = document["findings"].as_array().expect("a list").clone();
-        assert_eq!(code, i32::from(!findings.is_empty()), "{}", said(&output));
-        findings
+        findings_in(self.node(), &self.net_d(), &self.bin())
     }
 
     pub fn assert_healthy(&self) {
