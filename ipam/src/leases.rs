@@ -77,6 +77,23 @@ impl Leases {
         Ok(disk.map(|disk| Leases { disk, node: node.to_owned() }))
     }
 
+    /// The leases of each node that has a folder in this state folder, in the order of their names: where
+    /// a verb looks that cannot tell which node it is on, or what that was called before. What cannot be
+    /// opened does not keep the others from being looked at.
+    pub fn everywhere(state_dir: &Path, network: &str) -> impl Iterator<Item = Result<Leases>> {
+        let (nodes, refused) = match nodes_of(state_dir, network) {
+            Ok(nodes) => (nodes, None),
+            Err(error) => (Vec::new(), Some(Err(error))),
+        };
+        let open = |node: String| Leases::existing(state_dir, network, &node).transpose();
+        refused.into_iter().chain(nodes.into_iter().filter_map(open))
+    }
+
+    /// The name of the node whose they are, when they were made.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     /// Takes one address of each family that the ranges have, IPv4 first. The same attachment gets
     /// the same addresses again, as far as ranges and request allow; where they do not, it loses the
     /// old ones, so look first that the pod has no such interface yet.
@@ -286,9 +303,8 @@ impl Drop for Lease {
     }
 }
 
-/// The nodes of a network that have a folder in this state folder, sorted: where a DEL looks that
-/// cannot read the range file.
-pub fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
+/// The nodes of a network that have a folder in this state folder, sorted.
+fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
     let folder = key::network_folder(state_dir, network);
     let mut nodes = disk::names(&folder)?;
     // What cannot be looked at is kept: whoever opens it says why.

@@ -43,6 +43,6 @@ pub use error::{Error, Result};
 pub use host_local::{Given, HostLocal};
 pub use key::{Key, network_folder, node_folder};
 pub use lease::{Attachment, Pod, Record};
-pub use leases::{Held, Lease, Leases, Request, nodes_of};
+pub use leases::{Held, Lease, Leases, Request};
 pub use reclaim::{Candidate, Listing, Reclaimed};
 pub use writable::{check_leases, check_writable};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease, nodes_of};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
 
 use crate::attachment::{self, Attachment};
 use crate::error::Error;
@@ -87,10 +87,8 @@ impl<'a> Pods<'a> {
         let Self { conf, .. } = self;
         let mut looked = Looked::default();
         // Under whatever name the node had when they were made.
-        for name in nodes_of(&conf.state_dir, &conf.name)? {
-            let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &name)? else {
-                continue;
-            };
+        for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+            let leases = leases?;
             let broken = leases.visit(&|key| wanted(&veth_name(key)), &mut |lease| {
                 let holder = &lease.attachment;
                 if holder.netns != self.own || holder.is_delegated() {
@@ -104,7 +102,7 @@ impl<'a> Pods<'a> {
                 }
             })?;
             // Of another node's folder, as namespaces of one machine have them, that node tells.
-            if name == self.node {
+            if leases.node() == self.node {
                 looked.problems.extend(broken.iter().map(ToString::to_string));
             }
         }

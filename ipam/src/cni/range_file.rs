@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use flatnet_conf::{Invocation, IpamConf, Node, Range, RangeFile, find_node};
 use flatnet_ipam::{
-    Attachment, Error, Given, Key, Leases, Pod, Record, Request, Result, check_leases, nodes_of,
+    Attachment, Error, Given, Key, Leases, Pod, Record, Request, Result, check_leases,
 };
 use ipnetwork::IpNetwork;
 use nix::ifaddrs::getifaddrs;
@@ -71,10 +71,8 @@ pub fn del(conf: &IpamConf, invocation: &Invocation) -> Result<()> {
     let key = key(conf, invocation);
     let own = own_netns()?;
     let mut errors = Vec::new();
-    for node in nodes_of(&conf.state_dir, &conf.name)? {
-        let released = Leases::existing(&conf.state_dir, &conf.name, &node)
-            .and_then(|leases| leases.map(|leases| leases.release(&key, Some(own))).transpose());
-        errors.extend(released.err());
+    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+        errors.extend(leases.and_then(|leases| leases.release(&key, Some(own))).err());
     }
     Error::collect(errors)
 }
@@ -91,11 +89,9 @@ pub fn gc(conf: &IpamConf) -> Result<()> {
             || sandbox.as_ref().is_some_and(|path| is_namespace(Path::new(path)))
     };
     let mut errors = Vec::new();
-    for node in nodes_of(&conf.state_dir, &conf.name)? {
-        let collected = Leases::existing(&conf.state_dir, &conf.name, &node)
-            .and_then(|leases| leases.map(|leases| leases.collect(&mut alive)).transpose());
-        match collected {
-            Ok(collected) => errors.extend(collected.into_iter().flat_map(|done| done.errors)),
+    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+        match leases.and_then(|leases| leases.collect(&mut alive)) {
+            Ok(done) => errors.extend(done.errors),
             Err(error) => errors.push(error),
         }
     }

@@ -220,6 +220,22 @@ fn nodes_are_found_without_a_range_file() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_opened_hides_no_other() {
+    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    Leases::create(fixture.state.path(), NETWORK, "node-c").unwrap();
+    let linked = fixture.state.path().join("pods/node-b");
+    fs::create_dir(&linked).unwrap();
+    fs::write(linked.join("leases"), "").unwrap();
+    let found: Vec<_> = Leases::everywhere(fixture.state.path(), NETWORK)
+        .map(|leases| leases.map(|leases| leases.node().to_owned()).map_err(|e| e.to_string()))
+        .collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!((found[0].as_deref(), found[2].as_deref()), (Ok(NODE), Ok("node-c")));
+    let error = found[1].as_ref().unwrap_err();
+    assert!(error.contains("pods/node-b/leases: it is not a folder"), "{error}");
+}
+
+#[test]
 fn networks_with_names_of_any_length_have_folders() {
     let state = tempfile::tempdir().unwrap();
     let long = "n".repeat(3000);

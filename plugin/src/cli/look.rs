@@ -1,7 +1,7 @@
 //! One network on this node, looked at and not touched: what several commands tell about it.
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Leases, Listing, nodes_of};
+use flatnet_ipam::{Leases, Listing};
 
 use crate::error::Error;
 use crate::kernel::{Mode, Netlink};
@@ -50,12 +50,10 @@ impl Look {
     /// The leases of this node, under whatever name it had when they were made.
     fn listing(&self, conf: &NetworkConf) -> Result<Listing, Error> {
         let mut all = Listing::default();
-        for name in nodes_of(&conf.state_dir, &conf.name)? {
-            let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &name)? else {
-                continue;
-            };
+        for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+            let leases = leases?;
             let mut listing = leases.list()?;
-            if name != self.site.node.name {
+            if leases.node() != self.site.node.name {
                 // Several nodes may keep their state side by side, as namespaces of one machine do.
                 listing.leases.retain(|lease| lease.attachment.netns == self.netns);
                 listing.broken.clear();

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{AddResult, Interface, Mac, NetworkConf};
-use flatnet_ipam::{Key, Leases, Record, nodes_of};
+use flatnet_ipam::{Key, Leases, Record};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
@@ -68,9 +68,8 @@ fn pod_addresses(result: &AddResult, ifname: &str) -> Vec<IpAddr> {
 
 /// The lease of the attachment in this network namespace, under whatever name the node had then.
 fn lease(conf: &NetworkConf, own: u64, key: &Key) -> Result<Option<Record>, Error> {
-    for node in nodes_of(&conf.state_dir, &conf.name)? {
-        let Some(leases) = Leases::existing(&conf.state_dir, &conf.name, &node)? else { continue };
-        let lease = leases.get(key)?.filter(|lease| lease.attachment.netns == own);
+    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+        let lease = leases?.get(key)?.filter(|lease| lease.attachment.netns == own);
         if lease.is_some() {
             return Ok(lease);
         }

@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Held, Key, Leases, nodes_of};
+use flatnet_ipam::{Held, Key, Leases};
 
 use crate::dispatch::Call;
 use crate::error::Error;
@@ -89,17 +89,11 @@ fn remove(node: &mut Netlink, link: &Link) -> Result<(), Error> {
 fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<Held>, Vec<Error>) {
     let this = Stamp::find(conf, netns).map(|stamp| stamp.node);
     let (mut held, mut errors) = (Vec::new(), Vec::new());
-    let nodes = nodes_of(&conf.state_dir, &conf.name).unwrap_or_else(|e| {
-        errors.push(Error::from(e));
-        Vec::new()
-    });
-    for node in nodes {
-        // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
-        let made_in = (this.as_ref() != Some(&node)).then_some(netns);
-        let lease = Leases::existing(&conf.state_dir, &conf.name, &node)
-            .and_then(|leases| leases.map(|leases| leases.hold(key, made_in)).transpose());
-        match lease {
-            Ok(lease) => held.extend(lease),
+    // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
+    let made_in = |leases: &Leases| (this.as_deref() != Some(leases.node())).then_some(netns);
+    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+        match leases.and_then(|leases| leases.hold(key, made_in(&leases))) {
+            Ok(lease) => held.push(lease),
             Err(e) => errors.push(e.into()),
         }
     }

@@ -9,8 +9,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use flatnet_conf::{AttachmentId, NetworkConf};
-use flatnet_ipam::{Candidate, Leases, nodes_of};
+use flatnet_conf::AttachmentId;
+use flatnet_ipam::{Candidate, Leases};
 
 use crate::dispatch::Call;
 use crate::error::Error;
@@ -33,13 +33,17 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
     let this = Stamp::find(conf, own).map(|stamp| stamp.node);
     let mut errors = Vec::new();
     let mut addresses = Vec::new();
-    for name in nodes_of(&conf.state_dir, &conf.name)? {
-        let judge = Judge {
-            valid: conf.valid_attachments.as_deref(),
-            own,
-            this_node: this.as_ref() == Some(&name),
+    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+        let leases = match leases {
+            Ok(leases) => leases,
+            Err(e) => {
+                errors.push(e.into());
+                continue;
+            }
         };
-        errors.extend(collect(&mut node, conf, &name, &judge, &mut addresses));
+        let this_node = this.as_deref() == Some(leases.node());
+        let judge = Judge { valid: conf.valid_attachments.as_deref(), own, this_node };
+        errors.extend(collect(&mut node, &leases, &judge, &mut addresses));
     }
     let delegated = call.delegate().and_then(|delegate| match delegate {
         Some(delegate) => delegate.run("GC"),
@@ -51,8 +55,7 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
 
 fn collect(
     node: &mut Netlink,
-    conf: &NetworkConf,
-    name: &str,
+    leases: &Leases,
     judge: &Judge<'_>,
     addresses: &mut Vec<IpAddr>,
 ) -> Vec<Error> {
@@ -64,12 +67,7 @@ fn collect(
             true
         }
     };
-    let reclaimed = match Leases::existing(&conf.state_dir, &conf.name, name) {
-        Ok(Some(leases)) => leases.reclaim(&mut keep),
-        Ok(None) => return errors,
-        Err(e) => Err(e),
-    };
-    match reclaimed {
+    match leases.reclaim(&mut keep) {
         Ok(reclaimed) => {
             addresses.extend(reclaimed.removed.into_iter().flat_map(|gone| gone.addresses));
             errors.extend(reclaimed.errors.into_iter().map(Error::from));
