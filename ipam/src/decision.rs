@@ -78,7 +78,7 @@ fn place(store: &mut dyn Store, key: &Key, record: &Record, cursor: &Cursor) -> 
 }
 
 /// Makes the lease hold every address it names, or nothing.
-fn claim_all(
+pub(crate) fn claim_all(
     store: &mut dyn Store,
     key: &Key,
     lease: LeaseFile,

@@ -14,6 +14,9 @@ const LONGEST_NAME: usize = 200;
 /// Hex digits in a key: 128 bits, beyond any accident.
 const DIGITS: usize = 32;
 
+/// The first of them, which fit into a device's name.
+const HEAD: usize = 11;
+
 /// One attachment (network, container ID, ifname), hashed: 32 lower-case hex digits.
 ///
 /// The same three names give the same key on every node and in every version of flatnet.
@@ -26,9 +29,32 @@ impl Key {
         Key(digest(&[network, container_id, ifname]))
     }
 
+    /// The key of an attachment of which only the head is known: zeros follow. No whole key looks like
+    /// this, but for an accident of 84 bits.
+    ///
+    /// `None` if that is no head of a key.
+    pub fn from_head(head: &str) -> Option<Key> {
+        (head.len() == HEAD).then(|| Key::from_file_name(&format!("{head:0<DIGITS$}"))).flatten()
+    }
+
     /// The hex digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The first eleven hex digits: what is known of an attachment by its device's name.
+    pub fn head(&self) -> &str {
+        self.0.get(..HEAD).unwrap_or_default()
+    }
+
+    /// The key of which only this one's head is known.
+    pub fn less_tail(&self) -> Key {
+        Key(format!("{:0<DIGITS$}", self.head()))
+    }
+
+    /// Whether only its head is known.
+    pub fn is_head(&self) -> bool {
+        *self == self.less_tail()
     }
 
     /// The key that names this file in `leases/`, if the name is one.
@@ -96,6 +122,19 @@ mod tests {
         let upper = "A".repeat(32);
         for name in ["", "00", "lock", &"0".repeat(33), &"g".repeat(32), &upper, "é"] {
             assert_eq!(Key::from_file_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_known_as_such() {
+        let key = Key::new("pods", "c1", "eth0");
+        let head = Key::from_head("b06d130bbf9").unwrap();
+        assert_eq!(head.as_str(), "b06d130bbf9000000000000000000000");
+        assert_eq!((key.less_tail(), key.head()), (head.clone(), head.head()));
+        assert_eq!((key.is_head(), head.is_head()), (false, true));
+        assert_eq!(Key::from_file_name(head.as_str()), Some(head), "it is filed like any other");
+        for name in ["", "b06d130bbf", "b06d130bbf95", "B06d130bbf9", "b06d130bbfé"] {
+            assert_eq!(Key::from_head(name), None, "{name}");
         }
     }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 /// One interface of one container in a network, as the verb that attaches it knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Attachment {
-    /// `CNI_CONTAINERID`; never empty in a lease, but where an attachment is known by other means.
+    /// `CNI_CONTAINERID`; empty in a lease that was made again, and where an attachment is known by
+    /// other means, if these do not tell.
     #[serde(rename = "containerID")]
     pub container_id: String,
     /// `CNI_IFNAME`: the interface's name in the pod.

@@ -20,7 +20,7 @@ use crate::reclaim::{self, Candidate, Listing, Reclaimed};
 /// The leases of one node in one network, in `<stateDir>/<network>/<node>/`.
 #[derive(Clone, Debug)]
 pub struct Leases {
-    disk: Disk,
+    pub(crate) disk: Disk,
     node: String,
 }
 
@@ -138,7 +138,8 @@ impl Leases {
     /// a DEL, which removes the attachment and then gives back its addresses. Waits for an ADD that is
     /// under way.
     ///
-    /// `netns` as in [`Leases::release`].
+    /// `netns` as in [`Leases::release`]. A lease that was made again has a key of its own; see
+    /// [`Leases::restore`].
     pub fn hold(&self, key: &Key, netns: Option<u64>) -> Result<Held> {
         let lease = self.disk.wait_for_lease(key)?;
         let record = match lease.as_ref().map(LeaseFile::record) {
@@ -175,7 +176,15 @@ impl Leases {
 
     /// The lease of an attachment; `None` if there is none.
     pub fn get(&self, key: &Key) -> Result<Option<Record>> {
-        lock::read(&self.disk.lease(key))
+        match lock::read(&self.disk.lease(key))? {
+            None => lock::read(&self.disk.lease(&key.less_tail())),
+            lease => Ok(lease),
+        }
+    }
+
+    /// The keys under which leases are filed.
+    pub fn keys(&self) -> Result<Vec<Key>> {
+        self.disk.lock()?.keys()
     }
 
     /// When the lease of an attachment was written; `None` if there is none.

@@ -20,7 +20,8 @@
 //! Beside it, [`HostLocal`] keeps leases in range sets as the reference plugin host-local does.
 //!
 //! Who decides what: `allocator` which address (pure), `decision` the order of the steps on disk,
-//! `disk` what each step is, `lock` who waits for whom, `reclaim` what is left over.
+//! `disk` what each step is, `lock` who waits for whom, `reclaim` what is left over,
+//! `restore` what was lost.
 
 mod allocator;
 mod decision;
@@ -34,6 +35,7 @@ mod lease;
 mod leases;
 mod lock;
 mod reclaim;
+mod restore;
 mod round_robin;
 mod store;
 mod writable;
@@ -45,4 +47,5 @@ pub use key::{Key, network_folder, node_folder};
 pub use lease::{Attachment, Pod, Record};
 pub use leases::{Held, Lease, Leases, Request};
 pub use reclaim::{Candidate, Listing, Reclaimed};
+pub use restore::{Restored, TakenOver};
 pub use writable::{check_leases, check_writable};
