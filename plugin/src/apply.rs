@@ -180,7 +180,7 @@ impl Network<'_> {
         };
         let mut have = Observed {
             forwards: is("forwarding", "1")? && is("rp_filter", "2")?,
-            addresses: addresses_of(kernel, dev)?,
+            addresses: kernel.addresses_on(dev)?,
             neighbours: kernel.neighbours(dev)?,
             fdb: kernel.fdb(dev)?,
             ..Observed::of(link)
@@ -229,11 +229,6 @@ pub fn change_device(kernel: &mut dyn Kernel, index: u32, changes: &[Change]) ->
         Some(link) => Ok(kernel.apply(&link.dev, changes)?),
         None => Ok(()),
     }
-}
-
-fn addresses_of(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
-    let all = kernel.addresses()?.into_iter();
-    Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
 }
 
 /// Of our routes those to peers: those over the overlay's device, and those over an uplink that prefer

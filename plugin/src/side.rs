@@ -33,7 +33,7 @@ impl Side {
         let dev = link.dev.index;
         Ok(Some(Self {
             settings,
-            addresses: addresses_on(kernel, dev)?,
+            addresses: kernel.addresses_on(dev)?,
             routes: kernel.routes(dev)?,
             neighbours: kernel.neighbours(dev)?,
             link,
@@ -59,7 +59,7 @@ impl Side {
         if neighbours.len() < gateways.len() {
             return Self::look(pod, name);
         }
-        let addresses = addresses_on(pod, dev)?;
+        let addresses = pod.addresses_on(dev)?;
         Ok(Some(Self { link, settings, addresses, routes: pod.routes(dev)?, neighbours }))
     }
 
@@ -147,11 +147,6 @@ impl Side {
             change => Some(change),
         }
     }
-}
-
-fn addresses_on(kernel: &mut dyn Kernel, dev: u32) -> Result<Vec<IpNetwork>, Error> {
-    let all = kernel.addresses()?.into_iter();
-    Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
 }
 
 fn covers(wide: IpNetwork, narrow: IpNetwork) -> bool {

@@ -173,6 +173,11 @@ pub trait Kernel {
     fn links(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every address, with the index of its device. `ip addr`
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
+    /// The addresses of one device. `ip addr show dev DEV`
+    fn addresses_on(&mut self, dev: u32) -> Result<Vec<IpNetwork>, KernelError> {
+        let all = self.addresses()?.into_iter();
+        Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
+    }
     /// Every VXLAN device; an old kernel tells of others, too. `ip -d link show type vxlan`
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every route of ours. `ip route show proto 102 table main`
