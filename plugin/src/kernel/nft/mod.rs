@@ -75,13 +75,8 @@ impl Firewall {
         let element = |key: &IpAddr| Element { key: *key, end: false };
         let mut messages = change_elements(Request::DelElements, &set, gone.iter().map(element));
         messages.extend(change_elements(Request::NewElements, &set, new.iter().map(element)));
-        for _ in 0..ATTEMPTS {
-            let generation = self.wire.generation()?;
-            if messages.is_empty() || self.wire.commit(generation, &messages)? == Outcome::Done {
-                return Ok(messages.iter().map(Message::command).collect());
-            }
-        }
-        Err(NftError::Unstable { action: "change", attempts: ATTEMPTS })
+        let done = self.commit(|this| Ok((this.wire.generation()?, messages.clone())))?;
+        Ok(done.iter().map(Message::command).collect())
     }
 
     /// Removes the network's chains and sets, and the table with the last of them; `false` if
@@ -116,9 +111,19 @@ impl Firewall {
         vni: u32,
         plan: impl Fn(&Observed) -> Vec<Message>,
     ) -> Result<Vec<Message>, NftError> {
+        self.commit(|this| {
+            let (generation, observed) = this.observe(vni)?;
+            Ok((generation, plan(&observed)))
+        })
+    }
+
+    /// Sends what is to be sent to the generation that it was made for, until the kernel takes it.
+    fn commit(
+        &mut self,
+        prepare: impl Fn(&mut Self) -> Result<(Generation, Vec<Message>), NftError>,
+    ) -> Result<Vec<Message>, NftError> {
         for _ in 0..ATTEMPTS {
-            let (generation, observed) = self.observe(vni)?;
-            let messages = plan(&observed);
+            let (generation, messages) = prepare(self)?;
             if messages.is_empty() {
                 return Ok(messages);
             }

@@ -252,7 +252,7 @@ impl RuleSet {
         let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT - 1);
         chains.push(base(&names.landing, nat, Hook::Input, PRIORITY_SRCNAT, self.landing()));
         chains.push(base(&names.departing, nat, hook, priority, self.departing()));
-        if self.masquerade != Masquerade::Off {
+        if self.masquerades() {
             let rules = self.clusters().flat_map(|cluster| self.masquerade(&cluster)).collect();
             let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT);
             chains.push(base(&names.postrouting, nat, hook, priority, rules));
@@ -285,12 +285,8 @@ impl RuleSet {
         self.overlay_group.to_ne_bytes()
     }
 
-    fn without_masquerade<T>(&self, made: impl FnOnce() -> T) -> Option<T> {
-        (self.masquerade == Masquerade::Off).then(made)
-    }
-
-    fn with_masquerade<T>(&self, made: impl FnOnce() -> T) -> Option<T> {
-        (self.masquerade != Masquerade::Off).then(made)
+    fn masquerades(&self) -> bool {
+        self.masquerade != Masquerade::Off
     }
 
     fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {

@@ -26,7 +26,7 @@ impl RuleSet {
             let mark = set_meta(Meta::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
         };
-        let led_astray = self.without_masquerade(|| {
+        let led_astray = (!self.masquerades()).then(|| {
             let which = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
             self.drop("VXLAN by NAT", which)
         });

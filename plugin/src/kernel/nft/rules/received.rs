@@ -34,7 +34,7 @@ impl RuleSet {
     /// gets the mark that `overlay` asks for.
     pub(super) fn vxlan(&self) -> Vec<Rule> {
         let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
-        let known = self.without_masquerade(|| set_meta(Meta::Priority, &self.mark()).to_vec());
+        let known = (!self.masquerades()).then(|| set_meta(Meta::Priority, &self.mark()).to_vec());
         let then = [known.unwrap_or_default(), vec![notrack(), verdict(Verdict::Accept)]].concat();
         let of_peer = |by| {
             let from = [self.our_vni(Is::Equal), self.to_us(), self.sent_by_peer()].concat();
@@ -68,10 +68,10 @@ impl RuleSet {
     /// What pods of this node send. With `ipMasq` the loopback and the gateway are guarded by `landing` and
     /// `departing`.
     pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
-        let to_node = self.without_masquerade(|| {
+        let to_node = (!self.masquerades()).then(|| {
             // Most packets fail the comparison, so the family is asked behind it.
             let to = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
-            [self.drop("to the loopback", [to, of(Family::V4)]), self.to_gateway([])]
+            [self.drop("to the loopback", [to, of(Family::V4)]), self.to_gateway(&[])]
         });
         let path_mtu = self.clusters().map(|cluster| {
             let judged = vec![goto(&names.path_mtu)];
@@ -85,11 +85,11 @@ impl RuleSet {
     }
 
     /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
-    pub(super) fn to_gateway<const N: usize>(&self, from: [Vec<Attribute>; N]) -> Rule {
+    pub(super) fn to_gateway(&self, from: &[Attribute]) -> Rule {
         // Most packets fail the comparison, so the family is asked behind it.
         let to =
             vec![load(Family::V4, Side::Destination), compare(Is::Equal, &self.gateway.octets())];
-        self.drop("to the gateway", [to, of(Family::V4), from.concat()])
+        self.drop("to the gateway", [to, of(Family::V4), from.to_vec()])
     }
 
     /// Whom a pod tells what a path carries: other pods, and no node.
@@ -106,7 +106,7 @@ impl RuleSet {
     /// what it was wrapped in: a priority stays when a packet is unwrapped, or put together of fragments. The
     /// mark ends here, for NAT may lead the packet to be unwrapped once more.
     pub(super) fn overlay(&self) -> Vec<Rule> {
-        let of_nobody = self.without_masquerade(|| {
+        let of_nobody = (!self.masquerades()).then(|| {
             let unmarked = vec![meta(Meta::Priority), compare(Is::Different, &self.mark())];
             let unmark = set_meta(Meta::Priority, &[0; 4]).to_vec();
             [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])]

@@ -7,8 +7,8 @@ use super::super::expression::{
     Direction, Header, Is, Meta, Tracked, compare, mask, meta, payload, source_type, tracked,
 };
 use super::super::objects::{Family, Rule};
+use super::RuleSet;
 use super::matches::of;
-use super::{Masquerade, RuleSet};
 use crate::kernel::attribute::Attribute;
 use std::net::Ipv6Addr;
 
@@ -21,19 +21,17 @@ impl RuleSet {
                 let to = [of(family), vec![to, compare(Is::Equal, bytes)]].concat();
                 self.drop("to the loopback by NAT", [self.sent_by_network(), to])
             });
-        let led_astray = self.with_masquerade(|| self.led_astray(Vec::new));
+        let led_astray = self.masquerades().then(|| self.led_astray(Vec::new));
         led_astray.into_iter().flatten().chain(to_loopback).collect()
     }
 
     /// Sent on or sent by this node, before it takes this node's address.
     pub(super) fn departing(&self) -> Vec<Rule> {
-        match self.masquerade {
-            Masquerade::Off => self.carried().into(),
-            _ => {
-                let to_gateway = self.to_gateway([self.sent_by_pod()]);
-                self.led_astray(|| self.to_a_vtep()).into_iter().chain([to_gateway]).collect()
-            }
+        if !self.masquerades() {
+            return self.carried().into();
         }
+        let to_gateway = self.to_gateway(&self.sent_by_pod());
+        self.led_astray(|| self.to_a_vtep()).into_iter().chain([to_gateway]).collect()
     }
 
     /// To a VTEP's port by another device than one of kind vxlan, or from another address than this node's:
