@@ -51,10 +51,11 @@ fn serve(invocation: Invocation, input: Vec<u8>) -> Result<Option<Value>, Error>
     match &served {
         Ok(_) => log::info!("{summary}"),
         Err(e) => {
-            log::error!("{summary}: {e}");
+            let line = format!("{summary}: {e}");
+            log::error!("{line}");
             // The answer of STATUS is the runtime's to tell, which asks again and again.
             if conf.log_file.is_none() && invocation.command != Command::Status {
-                logging::tell_the_journal(&format!("{summary}: {e}"));
+                logging::tell_the_journal(&line);
             }
         }
     }
