@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::error::Broken;
-use crate::json::{Keys, LEAF};
+use crate::keys::{Keys, LEAF};
 use crate::network::{self, fields};
 use crate::{
     AddResult, AttachmentId, Command, Error, Invocation, RangeSet, Route, Version, raw, result,

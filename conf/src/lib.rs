@@ -14,6 +14,7 @@ mod file;
 mod invocation;
 mod ipam;
 mod json;
+mod keys;
 mod mac;
 mod name;
 mod near;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::json::Keys;
+use crate::keys::Keys;
 
 /// Keys of the protocol that are none of ours and must not be taken for a misspelt one.
 const OTHERS: [&str; 6] =
@@ -110,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::LEAF;
+    use crate::keys::LEAF;
 
     const KEYS: Keys = Keys(&[
         ("rangeFile", LEAF),

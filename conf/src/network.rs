@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Broken;
-use crate::json::{self, Keys, LEAF};
+use crate::json;
+use crate::keys::{self, Keys, LEAF};
 use crate::{AddResult, CniArgs, Command, Dns, Error, Invocation, Mac, Range, Version, near, raw};
 
 /// How much is logged.
@@ -212,7 +213,7 @@ pub(crate) fn invalid(broken: Broken) -> Error {
 pub(crate) fn open(stdin: &[u8], command: Command, keys: &Keys) -> Result<(Value, Version), Error> {
     let object: json::Object<_> = json::from_bytes(ORIGIN, stdin)?;
     let mut value = Value::Object(object.0);
-    json::fold_case(&mut value, keys);
+    keys::fold_case(&mut value, keys);
     let version = fields::version(value.get("cniVersion"))?;
     allows(version, command)?;
     Ok((value, version))

@@ -25,7 +25,7 @@ pub fn reply_version(stdin: &[u8]) -> Version {
     let newest = Version::V1_1_0;
     match serde_json::from_slice::<Value>(stdin) {
         Ok(mut value @ Value::Object(_)) => {
-            crate::json::fold_case(&mut value, &crate::network::VERSION_KEY);
+            crate::keys::fold_case(&mut value, &crate::network::VERSION_KEY);
             crate::network::version(value.get("cniVersion")).unwrap_or(newest)
         }
         _ => newest,

@@ -17,8 +17,9 @@ use crate::allocator::Cursor;
 use crate::error::{Error, Result};
 use crate::key::{self, Key};
 use crate::lease::Record;
+use crate::lock::Inode;
 use crate::lock::{self, Attempt, LeaseFile};
-use crate::store::{Inode, Store};
+use crate::store::Store;
 
 /// The end of the name under which a lease is written before it takes its place.
 const UNFINISHED: &str = ".new";

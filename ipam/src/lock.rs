@@ -23,12 +23,15 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::error::{Error, Result};
 use crate::lease::Record;
-use crate::store::Inode;
 
 /// No lease is longer; what is longer is not read to its end.
 const LONGEST_LEASE: u64 = 64 * 1024;
 /// Room for an ordinary lease, so that it is read at once.
 const ORDINARY_LEASE: usize = 1024;
+
+/// Device and inode number of a lease file: `leases/<key>` and `addresses/<ip>` belong together
+/// if they have the same.
+pub(crate) type Inode = (u64, u64);
 
 /// An open and locked lease file, with or without a name. Dropping it unlocks.
 #[derive(Debug)]

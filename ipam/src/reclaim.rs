@@ -11,8 +11,9 @@ use crate::disk::{self, Locked};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::lease::Record;
+use crate::lock::Inode;
 use crate::lock::{self, Attempt, LeaseFile};
-use crate::store::{Inode, Store};
+use crate::store::Store;
 
 /// A lease, or what is left of one, that may be reclaimed.
 #[derive(Clone, PartialEq, Eq, Debug)]

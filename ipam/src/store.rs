@@ -9,11 +9,7 @@ use crate::allocator::Cursor;
 use crate::error::Result;
 use crate::key::Key;
 use crate::lease::Record;
-use crate::lock::LeaseFile;
-
-/// Device and inode number of a lease file: `leases/<key>` and `addresses/<ip>` belong together
-/// if they have the same.
-pub(crate) type Inode = (u64, u64);
+use crate::lock::{Inode, LeaseFile};
 
 /// The state of one node of one network, locked.
 pub(crate) trait Store {

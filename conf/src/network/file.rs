@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{KEYS, NetworkConf, fields, invalid};
 use crate::error::Broken;
-use crate::json::{self, Keys, LEAF};
+use crate::json;
+use crate::keys::{self, Keys, LEAF};
 use crate::{CniArgs, Error, near};
 
 const LIST: Keys = Keys(&[("cniVersion", LEAF), ("name", LEAF), ("plugins", KEYS)]);
@@ -39,7 +40,7 @@ impl NetworkConf {
     /// its plugins is flatnet.
     pub fn near_misses(bytes: &[u8]) -> Vec<String> {
         let Ok(mut list) = serde_json::from_slice::<Value>(bytes) else { return Vec::new() };
-        json::fold_case(&mut list, &LIST);
+        keys::fold_case(&mut list, &LIST);
         let plugins = list.get("plugins").and_then(Value::as_array);
         let mut found = Vec::new();
         let mut ours = false;
@@ -62,7 +63,7 @@ fn is_ours(plugin: &Value) -> bool {
 }
 
 fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
-    json::fold_case(&mut list, &LIST);
+    keys::fold_case(&mut list, &LIST);
     let version = list.get("cniVersion").cloned();
     let name = list.get("name").cloned();
     let plugins = match list.get_mut("plugins").map(Value::take) {
@@ -79,7 +80,7 @@ fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
                 }
             }
         }
-        json::fold_case(&mut plugin, &KEYS);
+        keys::fold_case(&mut plugin, &KEYS);
         let version = fields::version(plugin.get("cniVersion"))?;
         NetworkConf::validate(plugin, version, false, &CniArgs::default())
     })

@@ -9,11 +9,12 @@ use crate::Version;
 use crate::address::{parse_address, parse_network};
 use crate::error::Broken;
 use crate::json;
+use crate::keys;
 
 /// Reads a result of its own `cniVersion`, or of `expected` where it has none.
 pub(crate) fn read(value: &Value, expected: Version) -> Result<AddResult, Broken> {
     let mut value = value.clone();
-    json::fold_case(&mut value, &wire::KEYS);
+    keys::fold_case(&mut value, &wire::KEYS);
     let document: wire::Document = json::from_value(&value)?;
     let version = match document.cni_version.as_deref() {
         None | Some("") => expected,

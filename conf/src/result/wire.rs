@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::{Keys, LEAF};
+use crate::keys::{Keys, LEAF};
 use crate::raw::Dns;
 
 #[derive(Default, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::disk::{Disk, Locked};
 use crate::error::Error;
 use crate::fixture::{Fixture, NETWORK, NODE, addresses, attachment, key};
-use crate::store::Inode;
+use crate::lock::Inode;
 
 /// A store whose process is killed after some changes: nothing it does later happens.
 struct Dies<'a> {
