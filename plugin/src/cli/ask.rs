@@ -1,50 +1,16 @@
 //! Echo requests to addresses of both families at once.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{SockaddrStorage, setsockopt, sockopt};
-
+use super::asker::Asker;
 use super::echo::Echo;
 use crate::error::Error;
-use crate::underlay::Place;
 
 /// How long the last answers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
-
-/// As whom hosts are asked: by default as the kernel chooses.
-#[derive(Clone, Debug, Default)]
-pub struct Asker {
-    source: Option<IpAddr>,
-    vrf: Option<OsString>,
-}
-
-impl Asker {
-    /// As the VTEP that is there asks: what it is answered is what outer packets are.
-    pub fn at(place: &Place) -> Self {
-        let vrf = place.vrf.as_ref().map(|vrf| vrf.name.clone().into());
-        Self { source: place.flow.source, vrf }
-    }
-
-    /// Makes a socket of the source's family ask so.
-    ///
-    /// # Errors
-    /// The source or the VRF is there no more.
-    pub fn bind(&self, socket: &(impl AsFd + AsRawFd)) -> io::Result<()> {
-        if let Some(vrf) = &self.vrf {
-            setsockopt(socket, sockopt::BindToDevice, vrf)?;
-        }
-        if let Some(source) = self.source {
-            let address = SockaddrStorage::from(SocketAddr::new(source, 0));
-            nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
-        }
-        Ok(())
-    }
-}
 
 /// Questions that some have not answered yet.
 pub struct Question(Vec<(Vec<IpAddr>, Echo)>);

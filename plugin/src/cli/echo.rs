@@ -14,7 +14,7 @@ use nix::libc;
 use nix::sys::socket::sockopt::SetUsize;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 
-use super::ask::Asker;
+use super::asker::Asker;
 
 /// How often each target is asked; its best answer counts.
 pub const TRIES: u8 = 3;

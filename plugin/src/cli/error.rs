@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::output::Outcome;
 use crate::kernel::KernelError;
 
 /// Why a command did not do what it was asked to.
@@ -60,13 +59,5 @@ impl Error {
     pub fn call(action: &'static str, path: &Path) -> impl FnOnce(nix::errno::Errno) -> Self {
         let file = Self::file(action, path);
         move |errno| file(errno.into())
-    }
-
-    /// What the command's exit code says.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Finding(_) => Outcome::Finding,
-            _ => Outcome::Failed,
-        }
     }
 }

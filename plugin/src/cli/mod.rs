@@ -6,6 +6,7 @@
 
 mod arp;
 mod ask;
+mod asker;
 mod doctor;
 mod drift;
 mod echo;
@@ -33,7 +34,7 @@ use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use output::Answer;
+use output::{Answer, Outcome};
 
 /// `0.1.0 (x86_64-unknown-linux-gnu, static)`: an executable that is copied to nodes must tell
 /// what it needs there.
@@ -95,7 +96,7 @@ pub fn run() -> ExitCode {
     };
     let outcome = answer.and_then(Answer::print).unwrap_or_else(|error| {
         output::complain(&error);
-        error.outcome()
+        Outcome::from(&error)
     });
     ExitCode::from(outcome as u8)
 }

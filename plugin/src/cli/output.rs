@@ -21,6 +21,15 @@ pub enum Outcome {
     Failed = 2,
 }
 
+impl From<&Error> for Outcome {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Finding(_) => Self::Finding,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// The answer of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::finding::{Finding, some};
 use super::refusal::{Checksum, Knocks, MOST, refused};
 use super::scene::Scene;
-use crate::cli::ask::Asker;
+use crate::cli::asker::Asker;
 use crate::error::Error;
 use crate::kernel::{Flow, Kernel as _};
 

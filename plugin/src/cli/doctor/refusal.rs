@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket};
 
-use crate::cli::ask::Asker;
+use crate::cli::asker::Asker;
 
 /// How long a refusal may take.
 const TIMEOUT: Duration = Duration::from_millis(500);

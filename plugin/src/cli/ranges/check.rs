@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_broken_rule_is_a_finding_and_no_file_a_failure() {
         let error = check("{}", false).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Finding);
+        assert_eq!(Outcome::from(&error), Outcome::Finding);
         let answer = check("{}", true).unwrap();
         assert_eq!(answer.outcome, Outcome::Finding);
         let document: Value = serde_json::from_str(&answer.text).unwrap();
@@ -156,7 +156,7 @@ mod tests {
         for json in [false, true] {
             let error = run(Path::new("/nonexistent/pods.json"), Path::new("/nonexistent"), json)
                 .unwrap_err();
-            assert_eq!(error.outcome(), Outcome::Failed);
+            assert_eq!(Outcome::from(&error), Outcome::Failed);
         }
     }
 }
