@@ -23,7 +23,7 @@ pub fn survey(kernel: &mut dyn Kernel, want: &VxlanLink, alias: &str) -> Result<
         _ => {}
     }
     let others = kernel.vxlans()?;
-    match rival(&others, want).or_else(|| holder(&others, want)) {
+    match has_vni(&others, want).or_else(|| has_port(&others, want)) {
         Some(reason) => Err(Error::Foreign { reason }),
         None => Ok(()),
     }
@@ -68,7 +68,7 @@ pub fn explain(kernel: &mut dyn Kernel, error: Error, want: &VxlanLink) -> Error
     let taken = match refusal.errno() {
         Some(Errno::EEXIST) => {
             let others = kernel.vxlans().unwrap_or_default();
-            rival(&others, want).or_else(|| hidden(refusal, want))
+            has_vni(&others, want).or_else(|| hidden(refusal, want))
         }
         // Switching the device on binds the UDP port.
         Some(Errno::EADDRINUSE) => {
@@ -76,9 +76,9 @@ pub fn explain(kernel: &mut dyn Kernel, error: Error, want: &VxlanLink) -> Error
             let others = kernel.vxlans().unwrap_or_default();
             let program = format!(
                 "another program (ss -ulpn sport = :{port}) or by a VXLAN device that was made here and is in \
-                 another network namespace; stop"
+                 another network namespace (flatnet doctor finds it)"
             );
-            holder(&others, want).or_else(|| Some(port_taken(port, &program)))
+            has_port(&others, want).or_else(|| Some(port_taken(port, &program, "stop it")))
         }
         _ => None,
     };
@@ -96,16 +96,20 @@ fn others<'a>(links: &'a [Link], want: &VxlanLink) -> impl Iterator<Item = (&'a 
 }
 
 /// Who has the VNI on the port (`vxlan_config_validate` in the kernel)?
-fn rival(links: &[Link], want: &VxlanLink) -> Option<String> {
+pub fn rival<'a>(links: &'a [Link], want: &VxlanLink) -> Option<&'a Link> {
     let ours = &want.vxlan;
     let same = |theirs: &Vxlan| {
         theirs.vni == ours.vni && theirs.special == ours.special && theirs.meets(ours)
     };
-    let (link, theirs) = others(links, want).find(|(_, theirs)| same(theirs))?;
+    others(links, want).find(|(_, theirs)| same(theirs)).map(|(link, _)| link)
+}
+
+fn has_vni(links: &[Link], want: &VxlanLink) -> Option<String> {
+    let name = &rival(links, want)?.dev.name;
+    let Vxlan { vni, port, .. } = want.vxlan;
     Some(format!(
-        "the VXLAN device {} already has VNI {} (UDP port {}); give this network another vni in the \
-         range file, or remove that device",
-        link.dev.name, theirs.vni, theirs.port
+        "the VXLAN device {name} already has VNI {vni} (UDP port {port}); give this network another vni in \
+         the range file, or remove that device (ip link del {name})"
     ))
 }
 
@@ -117,25 +121,29 @@ fn hidden(refusal: &KernelError, want: &VxlanLink) -> Option<String> {
     refusal.to_string().contains(WORDS).then(|| {
         format!(
             "a VXLAN device that was made on this node and is in another network namespace now has VNI \
-             {vni}, as those of Docker's overlay networks are (docker network ls); give this network another \
-             vni in the range file, or remove that device"
+             {vni}, as those of Docker's overlay networks are (docker network ls; flatnet doctor finds it); \
+             give this network another vni in the range file, or remove that device"
         )
     })
 }
 
 /// Which VXLAN device has the port? They share it if they receive alike; else the first one up has it.
-fn holder(links: &[Link], want: &VxlanLink) -> Option<String> {
+pub fn holder<'a>(links: &'a [Link], want: &VxlanLink) -> Option<&'a Link> {
     let ours = &want.vxlan;
     let keeps = |theirs: &Vxlan| theirs.special != ours.special && theirs.meets(ours);
-    let (link, _) = others(links, want).find(|(link, theirs)| link.up && keeps(theirs))?;
-    let name = &link.dev.name;
-    let who =
-        format!("the VXLAN device {name}, with other options (ip -d link show {name}); remove");
-    Some(port_taken(ours.port, &who))
+    let mut others = others(links, want);
+    others.find(|(link, theirs)| link.up && keeps(theirs)).map(|(link, _)| link)
 }
 
-fn port_taken(port: u16, holder: &str) -> String {
-    format!("UDP port {port} is taken by {holder} it or set another port in the range file")
+fn has_port(links: &[Link], want: &VxlanLink) -> Option<String> {
+    let name = &holder(links, want)?.dev.name;
+    let who = format!("the VXLAN device {name}, with other options (ip -d link show {name})");
+    let mend = format!("remove it (ip link del {name})");
+    Some(port_taken(want.vxlan.port, &who, &mend))
+}
+
+fn port_taken(port: u16, holder: &str, mend: &str) -> String {
+    format!("UDP port {port} is taken by {holder}; {mend}, or set another port in the range file")
 }
 
 #[cfg(test)]

@@ -82,7 +82,10 @@ pub fn plan_device(want: &VxlanLink, alias: &str, have: Option<&Link>) -> Device
     let Some(have) = have else { return DevicePlan::Create };
     let name = &want.name;
     let LinkKind::Vxlan(vxlan) = &have.kind else {
-        return DevicePlan::Foreign(format!("{name} is no VXLAN device ({:?})", have.kind));
+        return DevicePlan::Foreign(format!(
+            "{name} is no VXLAN device, and not flatnet's (ip -d link show {name}); rename or remove it, or \
+             give this network another vni in the range file"
+        ));
     };
     if let Some(other) = have.alias.as_ref().filter(|other| !same_network(other, alias)) {
         return DevicePlan::Foreign(format!(

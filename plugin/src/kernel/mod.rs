@@ -5,6 +5,7 @@
 //! implementations: [`Netlink`], a socket in one network namespace, and a stateful fake that the
 //! unit tests of decisions use.
 
+mod astray;
 mod attribute;
 mod change;
 mod channel;

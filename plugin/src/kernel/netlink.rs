@@ -27,7 +27,7 @@ const RT_TABLE_MAIN: u32 = 254;
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
-    socket: Socket,
+    pub(super) socket: Socket,
     netns: Netns,
     /// Whether it is the one we are in.
     own: bool,

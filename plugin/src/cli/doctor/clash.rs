@@ -1,63 +1,90 @@
-//! Somebody else has the overlay's VNI or its UDP port.
+//! Somebody else has the overlay's VNI or its UDP port, where no look at this namespace's devices shows it:
+//! a VXLAN device that was made here and is in another namespace, or a program.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
+use super::namespaces::astray;
 use super::scene::Scene;
+use crate::desired;
 use crate::error::Error;
-use crate::kernel::{Kernel as _, Link, LinkKind};
+use crate::kernel::{Kernel as _, Link, LinkKind, VxlanLink};
+use crate::receiver::{holder, rival};
 
 const WHY: &str = "the overlay cannot be made: pods reach no other node";
 
-/// Looks at the VXLAN devices and at the UDP sockets, unless the overlay is up: then it has both.
+/// Looks at the devices of other namespaces and at the UDP sockets, unless the overlay is up: then it
+/// has both.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     if scene.overlay.as_ref().is_some_and(|link| link.up) {
         return Ok(Vec::new());
     }
-    let file = scene.look.site.file();
-    let (vni, port) = (file.vni, file.port);
-    let links = scene.look.kernel.links()?;
-    let name = crate::identity::overlay_name(vni);
-    if let Some(finding) = vni_taken(&links, &name, vni) {
-        return Ok(vec![finding]);
-    }
-    // The calling thread's own namespace; a kernel without IPv6 has no second file.
-    let tables = ["udp", "udp6"].map(|table| Path::new("/proc/thread-self/net").join(table));
-    let sockets = tables.iter().filter_map(|path| fs::read_to_string(path).ok());
-    let taken = sockets.into_iter().any(|table| has_port(&table, port));
-    let shared = links
-        .iter()
-        .any(|link| link.up && matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.port == port));
-    Ok(if taken && !shared { vec![port_taken(port)] } else { Vec::new() })
+    let site = &scene.look.site;
+    let vrf = scene.underlay.place.flow.vrf;
+    let want = desired::device(site.file(), &site.node, scene.mtu, vrf);
+    let astray = astray()?;
+    let port = want.vxlan.port;
+    let found = hidden(&astray, &want, &scene.sync).or_else(|| {
+        // Devices that receive alike share a socket, which is in the kernel's table once.
+        let here = scene.look.kernel.vxlans().unwrap_or_default();
+        let shared = here.iter().chain(astray.iter().map(|(_, link)| link));
+        let shared = shared.into_iter().any(|link| has_port(link, port));
+        (!shared && is_bound(port)).then(|| port_taken(port, &scene.sync))
+    });
+    scene.clash = found.is_some();
+    Ok(found.into_iter().collect())
 }
 
-fn vni_taken(links: &[Link], ours: &str, vni: u32) -> Option<Finding> {
-    let rival = links.iter().find(|link| {
-        link.dev.name != ours && matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.vni == vni)
-    })?;
-    let name = &rival.dev.name;
-    Some(Finding::advise(
-        format!("the VXLAN device {name} already has VNI {vni}"),
-        WHY,
-        format!(
-            "give this network another vni in its range file, or remove {name} if nobody needs it"
-        ),
-    ))
+/// One in another namespace.
+fn hidden(astray: &[(PathBuf, Link)], want: &VxlanLink, sync: &str) -> Option<Finding> {
+    let links: Vec<Link> = astray.iter().map(|(_, link)| link.clone()).collect();
+    let (link, vni) = match rival(&links, want) {
+        Some(link) => (link, true),
+        None => (holder(&links, want)?, false),
+    };
+    let (path, _) = astray.iter().find(|(_, found)| found == link)?;
+    let (name, path) = (&link.dev.name, path.display());
+    let device = format!("the VXLAN device {name} in the network namespace {path}");
+    let (vni_, port) = (want.vxlan.vni, want.vxlan.port);
+    let (what, key) = match vni {
+        true => (format!("{device} already has VNI {vni_} at UDP port {port} of this node"), "vni"),
+        false => (format!("UDP port {port} is taken by {device}, with other options"), "port"),
+    };
+    let mend = format!(
+        "give this network another {key} in the range file; or, if nobody needs {name} (Docker's overlay \
+         networks have such devices: `docker network ls`), `nsenter --net={path} ip link del {name}`; then \
+         `{sync}`"
+    );
+    Some(Finding::advise(what, WHY, mend))
 }
 
-fn port_taken(port: u16) -> Finding {
+fn port_taken(port: u16, sync: &str) -> Finding {
     Finding::advise(
         format!("UDP port {port} is taken by another program"),
         WHY,
         format!(
-            "`ss -ulpn sport = :{port}` shows which: stop it, or set another port in the range file"
+            "`ss -ulpn sport = :{port}` shows which: stop it, or set another port in the range file; then \
+             `{sync}`. If it shows none, a VXLAN device has it that was made here and is in a network \
+             namespace that no process or file shows"
         ),
     )
 }
 
+fn has_port(link: &Link, port: u16) -> bool {
+    link.up && matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.port == port)
+}
+
+/// Whether any socket of the calling thread's namespace has a port; a kernel without IPv6 has no second
+/// file.
+fn is_bound(port: u16) -> bool {
+    let tables = ["udp", "udp6"].map(|table| Path::new("/proc/thread-self/net").join(table));
+    let sockets = tables.iter().filter_map(|path| fs::read_to_string(path).ok());
+    sockets.into_iter().any(|table| lists(&table, port))
+}
+
 /// Whether a table of `/proc/net/udp` has a socket at a port.
-fn has_port(table: &str, port: u16) -> bool {
+fn lists(table: &str, port: u16) -> bool {
     let ports = table.lines().skip(1).filter_map(|line| {
         let (_, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
         u16::from_str_radix(port, 16).ok()
@@ -67,28 +94,56 @@ fn has_port(table: &str, port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Mend;
     use super::*;
     use crate::desired::vxlan;
     use crate::kernel::fake::Fake;
+    use crate::kernel::{Vxlan, VxlanLink};
+
+    fn told(theirs: Vxlan) -> Option<(String, String)> {
+        let vtep = "192.0.2.1".parse().unwrap();
+        let mut fake = Fake::default();
+        fake.add("vx0", 1450, &[], LinkKind::Vxlan(theirs));
+        let astray: Vec<_> =
+            fake.links().unwrap().into_iter().map(|link| ("/run/netns/x".into(), link)).collect();
+        let vxlan = vxlan(7, 4789, vtep);
+        let mac = crate::identity::vtep_mac(7, vtep);
+        let want = VxlanLink { name: "flat.7".into(), mac, group: 0, mtu: 1450, vxlan };
+        let found = hidden(&astray, &want, "flatnet sync")?;
+        match found.mend {
+            Mend::Do(mend) => Some((found.what, mend)),
+            Mend::Run(command) => panic!("{command}"),
+        }
+    }
 
     #[test]
-    fn a_device_with_our_vni_is_named() {
-        let mut fake = Fake::default();
-        let kind = LinkKind::Vxlan(vxlan(7, 4789, "192.0.2.1".parse().unwrap()));
-        fake.add("flat.7", 1450, &[], kind.clone());
-        assert_eq!(vni_taken(&fake.links().unwrap(), "flat.7", 7), None);
-        fake.add("flannel.1", 1450, &[], kind);
-        let found = vni_taken(&fake.links().unwrap(), "flat.7", 7).unwrap();
-        assert_eq!(found.what, "the VXLAN device flannel.1 already has VNI 7");
-        assert_eq!(vni_taken(&fake.links().unwrap(), "flat.7", 8), None);
+    fn a_device_elsewhere_is_named_with_its_namespace() {
+        let theirs = |vni| vxlan(vni, 4789, "192.0.2.1".parse().unwrap());
+        let (what, mend) = told(theirs(7)).unwrap();
+        assert_eq!(
+            what,
+            "the VXLAN device vx0 in the network namespace /run/netns/x already has VNI 7 at UDP port \
+             4789 of this node"
+        );
+        assert!(mend.contains("`nsenter --net=/run/netns/x ip link del vx0`; then"), "{mend}");
+        // They share the port.
+        assert_eq!(told(theirs(8)), None);
+        assert_eq!(told(Vxlan { port: 8472, ..theirs(7) }), None);
+        let external = Vxlan { vni: 0, local: None, special: true, ..theirs(7) };
+        let (what, _) = told(external).unwrap();
+        assert_eq!(
+            what,
+            "UDP port 4789 is taken by the VXLAN device vx0 in the network namespace /run/netns/x, with \
+             other options"
+        );
     }
 
     #[test]
     fn ports_are_read_from_the_kernels_table() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
             \x20 77: 00000000:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1 2\n";
-        assert!(has_port(table, 4789));
-        assert!(!has_port(table, 4790));
-        assert!(!has_port("", 4789));
+        assert!(lists(table, 4789));
+        assert!(!lists(table, 4790));
+        assert!(!lists("", 4789));
     }
 }

@@ -6,9 +6,15 @@ use crate::cli::drift::Peers;
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Change, FdbEntry, Kernel as _};
+use crate::sync::InPod;
 
-/// Puts what `flatnet sync` would change into words, kind by kind.
+/// Puts what `flatnet sync` would change into words, kind by kind; nothing of that where another check
+/// finds what a sync cannot mend and all of it hangs on.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
+    if scene.clash || scene.underlay.place.own.is_none() {
+        explain_all(scene);
+        return Ok(Vec::new());
+    }
     let Some(overlay) = scene.overlay.clone() else {
         let name = overlay_name(scene.look.site.vni());
         let what = format!("the overlay device {name} is missing");
@@ -24,9 +30,9 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         kinds.sort(&overlay.dev.name, overlay.mtu, &fdb, dev, change, peer);
     }
     scene.explained.extend(peers.of_changes(drift.changes.changes()).into_iter().map(String::from));
-    kinds.others.extend(drift.changes.others().map(str::to_owned));
-    kinds.pods.extend(drift.pods.iter().map(ToString::to_string));
-    let broken = !kinds.device.is_empty();
+    drift.changes.others().for_each(|words| kinds.sort_other(&overlay.dev.name, words));
+    kinds.pods.extend(drift.pods.iter().map(in_pod));
+    let broken = kinds.settle();
     let mut findings = kinds.findings(&scene.sync);
     findings.extend(drift.problems.iter().map(|problem| unreadable(problem)));
     if broken {
@@ -37,7 +43,14 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
 
 /// Without a whole overlay device nobody answers.
 fn explain_all(scene: &mut Scene<'_>) {
-    scene.explained = scene.unexplained().map(|peer| peer.name.clone()).collect();
+    let peers: Vec<_> = scene.unexplained().map(|peer| peer.name.clone()).collect();
+    scene.explained.extend(peers);
+}
+
+/// What is not whole in a pod, with what it lacks.
+fn in_pod(pod: &InPod) -> String {
+    let commands: Vec<_> = pod.changes.words().map(|words| format!("`{words}`")).collect();
+    format!("{pod} ({})", some(&commands))
 }
 
 fn unreadable(problem: &str) -> Finding {
@@ -51,6 +64,8 @@ fn unreadable(problem: &str) -> Finding {
 /// The changes to make, each in words, by what comes of them.
 #[derive(Default)]
 struct Kinds {
+    /// The overlay device is another than it should be, or down: all that is on it comes with it.
+    whole_device: Option<String>,
     device: Vec<String>,
     missing: Vec<String>,
     stale: Vec<String>,
@@ -92,14 +107,47 @@ impl Kinds {
             Change::DelNeighbour(address) => {
                 self.stale.push(format!("the neighbour entry {address}, which is no node's"));
             }
+            Change::Up if dev == overlay => {
+                self.whole_device.get_or_insert(format!("{dev} is down"));
+            }
             Change::Mtu(wanted) if dev == overlay => {
                 self.device.push(format!("{dev} has MTU {mtu} and should have {wanted}"));
+            }
+            Change::Mac(wanted) if dev == overlay => {
+                self.device
+                    .push(format!("{dev} has another MAC than {wanted}, to which peers send"));
             }
             change if dev == overlay => {
                 self.device.push(format!("`{}` is to do", change.command(dev)))
             }
             change => self.pods.push(format!("{dev} (`{}`)", change.command(dev))),
         }
+    }
+
+    fn sort_other(&mut self, overlay: &str, words: &str) {
+        if !words.split([' ', '/']).any(|word| word == overlay) {
+            self.others.push(words.into());
+        } else if words.starts_with("ip link add ") {
+            self.whole_device = Some(format!(
+                "{overlay} is not the device that the range file describes, and is to be made anew"
+            ));
+        } else {
+            self.device.push(format!("`{words}` is to do"));
+        }
+    }
+
+    /// Leaves out what is only the consequence of a device that is not whole: its entries are lost, or
+    /// lead nowhere. Tells whether that is so.
+    fn settle(&mut self) -> bool {
+        if let Some(words) = self.whole_device.take() {
+            self.device = vec![words];
+        }
+        let broken = !self.device.is_empty();
+        if broken {
+            self.missing.clear();
+            self.stale.clear();
+        }
+        broken
     }
 
     fn findings(self, sync: &str) -> Vec<Finding> {
@@ -136,6 +184,7 @@ mod tests {
         let fdb = [FdbEntry { mac: Mac([2, 0, 0, 0, 0, 1]), vtep }];
         let mut kinds = Kinds::default();
         kinds.sort("flat.7", 1400, &fdb, dev, change, peer);
+        kinds.settle();
         let mut findings = kinds.findings("flatnet sync");
         assert_eq!(findings.len(), 1);
         findings.remove(0).what
@@ -173,7 +222,8 @@ mod tests {
                 "stale: the FDB entry 02:00:00:00:00:09 sends to 192.0.2.2, which is no such node's",
             ),
             ("flat.7", Change::Mtu(1450), None, "flat.7 has MTU 1400 and should have 1450"),
-            ("flat.7", Change::Up, None, "`ip link set flat.7 up` is to do"),
+            ("flat.7", Change::Up, None, "flat.7 is down"),
+            ("flat.7", Change::NoLinkLocal, None, "`ip link set flat.7 addrgenmode none` is to do"),
             (
                 "veth1",
                 Change::AddRoute(route),
@@ -183,5 +233,32 @@ mod tests {
         ] {
             assert_eq!(found(dev, &change, peer), what);
         }
+    }
+    #[test]
+    fn what_hangs_on_a_device_is_not_told_beside_it() {
+        let entry = FdbEntry { mac: Mac([2; 6]), vtep: "192.0.2.2".parse().unwrap() };
+        let told = |others: &[&str], up: bool| {
+            let mut kinds = Kinds::default();
+            kinds.sort("flat.7", 1400, &[], "flat.7", &Change::PutFdb(entry.clone()), Some("b"));
+            if up {
+                kinds.sort("flat.7", 1400, &[], "flat.7", &Change::Up, None);
+            }
+            others.iter().for_each(|words| kinds.sort_other("flat.7", words));
+            kinds.settle();
+            let found = kinds.findings("flatnet sync").into_iter();
+            found.map(|found| found.what).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[], false), ["missing or wrong: the FDB entry of b"]);
+        assert_eq!(told(&[], true), ["flat.7 is down"]);
+        let anew = "flat.7 is not the device that the range file describes, and is to be made anew";
+        let made =
+            ["ip link delete flat.7", "ip link add flat.7 mtu 1450", "ethtool -K flat.7 gro off"];
+        assert_eq!(told(&made, true), [anew]);
+        let another =
+            "packet filter or settings are not as they should be: sysctl -w a/flat.77/b=0";
+        let both = ["missing or wrong: the FDB entry of b", another];
+        assert_eq!(told(&["sysctl -w a/flat.77/b=0"], false), both);
+        let ours = "`sysctl -w a/flat.7/b=0` is to do";
+        assert_eq!(told(&["sysctl -w a/flat.7/b=0"], false), [ours]);
     }
 }

@@ -66,8 +66,9 @@ fn nowhere(node: &str, vtep: IpAddr, file: &str) -> Finding {
         ),
         "what peers send to its pods arrives elsewhere or nowhere",
         format!(
-            "correct node in the network configuration or vtep in {file}, or add {vtep} to the device \
-             toward the peers"
+            "correct node in the network configuration or vtep in {file} (behind NAT: the address that \
+             this node has itself, and by which its peers reach it), or add {vtep} to the device toward \
+             the peers"
         ),
     )
 }

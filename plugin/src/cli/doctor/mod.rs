@@ -15,6 +15,7 @@ mod inotify;
 mod kernel;
 mod keys;
 mod managers;
+mod namespaces;
 mod outside;
 mod own_addresses;
 mod path_mtu;

@@ -25,6 +25,8 @@ pub struct Scene<'a> {
     pub mtu: u32,
     /// The peers that a finding explains already why they are silent, if they are.
     pub explained: BTreeSet<String>,
+    /// Whether somebody else has what the overlay device needs, so that none can be made.
+    pub clash: bool,
     /// The command that makes the kernel what the range file says.
     pub sync: String,
 }
@@ -41,7 +43,7 @@ impl<'a> Scene<'a> {
         let mtu = overlay_mtu(kernel, &underlay, &site.node, conf.mtu)?;
         let overlay = kernel.link(&crate::identity::overlay_name(site.vni()))?;
         let explained = BTreeSet::new();
-        Ok(Self { conf, look, underlay, overlay, mtu, explained, sync })
+        Ok(Self { conf, look, underlay, overlay, mtu, explained, clash: false, sync })
     }
 
     /// The peers that nothing explains yet.
