@@ -75,7 +75,7 @@ test-cluster:
 # programs that are not there, containerd and podman above all, and, as each takes without acceleration ten
 # times as long as here, what says least about a kernel. The last leaves modules that slow down the others.
 TESTS := lifecycle overlay idempotence families firewall forwarding hostile::source hostile::vxlan \
-	hostile::underlay twelve_faults underlays
+	hostile::underlay doctor::rivals doctor::underlay underlays
 test-vm:
 	@.ci/install cluster
 	$(MAKE) --no-print-directory build
@@ -101,7 +101,7 @@ e2e: build manual
 	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
-FAULTS := faults hostile foreign forward_policy drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
+FAULTS := doctor faults hostile foreign forward_policy drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
 faults: build
 	@mkdir -p target
 	status=0

@@ -1,9 +1,16 @@
-//! What people are told when something is wrong: each fault is set, named with what mends it, mended,
-//! and named no more.
+//! Faults that keep pods from talking, or would tonight: each is set as it comes about, `flatnet doctor`
+//! names it in plain words with what mends it, that mends it, and it is named no more.
 
+mod attachments;
 mod chain;
+mod configuration;
 mod escapes;
 mod files;
+mod filters;
 mod inotify;
+mod overlay;
+mod rivals;
+mod routes;
 mod scene;
 mod status;
+mod underlay;
