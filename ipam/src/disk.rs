@@ -10,15 +10,15 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::allocator::Cursor;
 use crate::error::{Error, Result};
 use crate::key::{self, Key};
 use crate::lease::Record;
-use crate::lock::Inode;
-use crate::lock::{self, Attempt, LeaseFile};
+use crate::lock::{self, Attempt, Inode, LeaseFile};
+use crate::regular::open_regular;
 use crate::store::Store;
 
 /// The end of the name under which a lease is written before it takes its place.
@@ -97,10 +97,7 @@ impl Disk {
         let path = Self::lock_of(&self.folder);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        // A FIFO in its place is no wait for a writer.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        options.custom_flags(flags.bits());
-        let file = options.open(&path).map_err(Error::io("open the lock", &path))?;
+        let file = open_regular(&path, &options).map_err(Error::io("open the lock", &path))?;
         let lock = lock::flock(file, FlockArg::LockExclusive);
         let lock = lock.map_err(|errno| Error::io("lock", &path)(errno.into()))?;
         Ok(Locked { disk: self, lock })

@@ -23,6 +23,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::error::{Error, Result};
 use crate::lease::Record;
+use crate::regular;
 
 /// No lease is longer; what is longer is not read to its end.
 const LONGEST_LEASE: u64 = 64 * 1024;
@@ -122,21 +123,30 @@ pub(crate) fn read(path: &Path) -> Result<Option<Record>> {
 
 fn parse(mut file: &File, path: &Path) -> Result<Record> {
     let mut content = Vec::with_capacity(ORDINARY_LEASE);
+    let broken = |why| Error::Broken { path: path.to_owned(), why };
+    let found = file.metadata().map_err(Error::io("look at the lease", path))?;
+    if let Some(what) = regular::other(found.file_type()) {
+        return Err(broken(format!("it is {what}")));
+    }
     let read = file.rewind().and_then(|()| file.take(LONGEST_LEASE).read_to_end(&mut content));
     read.map_err(Error::io("read the lease", path))?;
-    let broken = |why| Error::Broken { path: path.to_owned(), why };
     if content.is_empty() {
         return Err(broken("it is empty".to_owned()));
     }
     serde_json::from_slice(&content).map_err(|error| broken(error.to_string()))
 }
 
-/// O_NONBLOCK, lest somebody's FIFO in the folder stops every verb.
+/// Whatever is there: what can be locked can be taken back. O_NONBLOCK, lest somebody's FIFO in the folder
+/// stops every verb.
 fn open(path: &Path) -> Result<Option<File>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("open the lease", path)(error)),
+        Err(error) => {
+            // Of a socket the system says no more than "No such device or address".
+            let found = regular::refuse_other(path).err().unwrap_or(error);
+            Err(Error::io("open the lease", path)(found))
+        }
     }
 }

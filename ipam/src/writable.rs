@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::disk::{Disk, is_ours};
 use crate::error::{Error, Result};
 use crate::key::{network_folder, node_folder};
+use crate::regular::open_regular;
 
 /// What a lease takes at most, but for names of extraordinary length.
 const LEASE: [u8; 1024] = [b' '; 1024];
@@ -73,16 +74,10 @@ fn check_lock(path: &Path) -> Result<()> {
     let failed = |action, error| Error::io(action, path)(error);
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    // Neither a FIFO nor a device is waited for.
-    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
-    let file: File = match options.open(path) {
+    let file: File = match open_regular(path, &options) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened.map_err(|error| failed("open the lock", error))?,
     };
-    if !file.metadata().map_err(|error| failed("look at the lock", error))?.is_file() {
-        let why = io::Error::other("it is not a regular file; remove it");
-        return Err(failed("use the lock", why));
-    }
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(()),
         Err((_, errno)) => Err(failed("lock", errno.into())),

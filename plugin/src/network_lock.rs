@@ -14,9 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Key, create_network_folder, existing_network_folder};
+use flatnet_ipam::{Key, create_network_folder, existing_network_folder, open_regular};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use crate::error::Error;
@@ -117,17 +117,9 @@ impl NetworkLock {
 
     fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
-        // A FIFO in its place is no wait for a reader.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let opened = options.custom_flags(flags.bits()).open(&path).and_then(|file| {
-            match file.metadata()?.is_file() {
-                true => Ok(file),
-                false => Err(io::Error::other("it is not a file; remove it")),
-            }
-        });
-        match opened {
+        match open_regular(&path, &options) {
             Ok(file) => Ok(Self { file, path }),
             Err(e) => Err(failed("open", &path, e)),
         }
@@ -224,18 +216,5 @@ mod tests {
         other.hold(&another).unwrap();
         drop(one);
         other.hold(&mine).unwrap();
-    }
-
-    #[test]
-    fn what_is_no_file_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let error = NetworkLock::open(folder.path()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cannot open {}: it is not a file; remove it", path.display())
-        );
-        assert_eq!(error.code(), 5);
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::node_folder;
+use flatnet_ipam::{node_folder, open_regular};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::Error;
@@ -49,14 +49,8 @@ pub fn hold(
 fn lock(conf: &NetworkConf, node: &str, how: FlockArg) -> Result<Flock<File>, Error> {
     let path = node_folder(&conf.state_dir, &conf.name, node).join("overlay.lock");
     let failed = |action, source| Error::File { action, path: path.display().to_string(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        // A FIFO in its place is an error, not a wait for a reader.
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(|e| failed("open", e))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = open_regular(&path, &options).map_err(|e| failed("open", e))?;
     Flock::lock(file, how).map_err(|(_, e)| failed("lock", e.into()))
 }

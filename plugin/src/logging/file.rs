@@ -70,7 +70,7 @@ fn open(path: &Path) -> io::Result<File> {
         .append(true)
         .mode(0o600)
         // A FIFO that nobody reads must not stop a verb.
-        .custom_flags(libc::O_NONBLOCK)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
 }
 
