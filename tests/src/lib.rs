@@ -35,5 +35,6 @@ pub mod scene;
 pub mod snapshot;
 pub mod sync;
 pub mod terminal;
+pub mod tmpfs;
 pub mod wait;
 pub mod watcher;

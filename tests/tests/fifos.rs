@@ -23,8 +23,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Nor a command; `doctor` waits for peers that do not answer.
 const LONG: Duration = Duration::from_secs(30);
 
-/// What is put in a file's place, and what it is called.
-const KINDS: [(&str, fn(&Path)); 6] = [
+/// What it is called, and how it is made.
+type Kind = (&'static str, fn(&Path));
+
+/// What is put in a file's place.
+const KINDS: [Kind; 6] = [
     ("a FIFO", |path| mkfifo(path, Mode::S_IRWXU).expect("a FIFO")),
     ("a device", |path| device(path, 1, 3)),
     // One without an end.

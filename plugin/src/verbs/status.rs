@@ -5,48 +5,59 @@
 //! forwarding, also one that never had a pod, for the other nodes send to it and trust its VTEP.
 //! Where all of it stands, that is a glance.
 
+use std::collections::BTreeSet;
+
 use flatnet_ipam::check_leases;
 
 use crate::dispatch::Call;
 use crate::error::Error;
-use crate::identity::overlay_name;
-use crate::kernel::{Kernel, Netlink};
+use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
 use crate::network_lock::NetworkLock;
 use crate::overlay;
-use crate::stamp::Stamp;
+use crate::retire::devices;
+use crate::unleased;
 
 /// Succeeds if an ADD can be expected to; the overlay stands then.
 ///
 /// # Errors
-/// Code 50 with the reason; 51 if the overlay is gone as well, so that pods attached earlier are cut
-/// off and no ADD can bring it back.
+/// Code 50 with the reason; 51 if pods that are attached are cut off as well, and no ADD can bring the
+/// overlay back. A delegate's own as it came.
 pub fn run(call: &Call) -> Result<(), Error> {
     let mut node = Netlink::open()?;
-    let own = node.netns().inode()?;
-    prepare(&mut node, call, own).map_err(|e| Error::Unavailable {
-        reason: format!("pods cannot be attached: {e}"),
-        pods_affected: Stamp::find(&call.conf, own)
-            .is_some_and(|stamp| is_cut_off(&mut node, &stamp)),
-    })?;
-    match call.delegate()? {
-        Some(delegate) => delegate.run("STATUS"),
-        None => Ok(()),
-    }
+    prepare(&mut node, call).map_err(|e| match e {
+        Error::Delegate { .. } => e,
+        _ => Error::Unavailable {
+            reason: format!("pods cannot be attached: {e}"),
+            // In doubt they are not known to be.
+            pods_affected: are_cut_off(&mut node, &call.conf.name).unwrap_or(false),
+        },
+    })
 }
 
-fn prepare(node: &mut dyn Kernel, call: &Call, own: u64) -> Result<(), Error> {
+fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
+    let own = node.netns().inode()?;
+    let delegate = call.delegate()?;
     let _lock = NetworkLock::enter(&call.conf, own)?;
     let this = overlay::ensure(node, &call.conf, own)?;
-    if call.conf.ipam.is_none() {
-        check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?;
+    match delegate {
+        Some(delegate) => delegate.run("STATUS"),
+        None => Ok(check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?),
     }
-    Ok(())
 }
 
-fn is_cut_off(node: &mut dyn Kernel, stamp: &Stamp) -> bool {
-    match node.link(&overlay_name(stamp.vni)) {
-        Ok(link) => !link.is_some_and(|link| link.up),
-        // It could not be seen, so it is not known to be gone.
-        Err(_) => false,
+/// Whether the node has pods of the network, and no overlay that carries anything. The kernel knows also
+/// where the state folder is what is wrong.
+fn are_cut_off(node: &mut dyn Kernel, network: &str) -> Result<bool, Error> {
+    if unleased::node_ends(node, network)?.is_empty() {
+        return Ok(false);
     }
+    let own: BTreeSet<_> = node.addresses()?.iter().map(|(_, network)| network.ip()).collect();
+    let carries = |link: &Link| {
+        let vtep = match link.kind {
+            LinkKind::Vxlan(Vxlan { local, .. }) => local,
+            _ => None,
+        };
+        link.up && vtep.is_none_or(|vtep| own.contains(&vtep))
+    };
+    Ok(!devices(node, network)?.values().any(carries))
 }

@@ -2,40 +2,12 @@
 //! is room again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::node::Pod;
+use flatnet_tests::tmpfs::Tmpfs;
 
 use crate::baseline::{Baseline, Tally};
-
-/// A small tmpfs, unmounted when dropped.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(path: &Path) -> Self {
-        fs::create_dir_all(path).expect("a folder");
-        let tmpfs = Self(path.to_owned());
-        tmpfs.run("mount", &["-t", "tmpfs", "-o", "size=128k,nr_inodes=40,mode=0700", "tmpfs"]);
-        tmpfs
-    }
-
-    fn remount(&self, options: &str) {
-        self.run("mount", &["-o", &format!("remount,{options}")]);
-    }
-
-    fn run(&self, program: &str, args: &[&str]) {
-        let status = Command::new(program).args(args).arg(&self.0).status().expect(program);
-        assert!(status.success(), "{program} {args:?}");
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
 
 #[test]
 fn no_room_is_a_clear_error_and_passes() {
@@ -46,16 +18,11 @@ fn no_room_is_a_clear_error_and_passes() {
     let baseline = Baseline::of(node);
     let living = node.add("living");
     let mut tally = Tally::new("full or read-only state folder");
-    let filler = tmpfs.0.join("filler");
+    let filler = tmpfs.filler();
     for case in ["bytes", "inodes", "read-only"] {
         match case {
-            // Writing ends when the file system is full.
-            "bytes" => drop(fs::write(&filler, vec![0; 1 << 20])),
-            "inodes" => {
-                fs::create_dir(&filler).expect("a folder");
-                let mut files = (0..100).map(|n| fs::write(filler.join(n.to_string()), ""));
-                assert!(files.any(|made| made.is_err()), "there is room for all");
-            }
+            "bytes" => tmpfs.fill(),
+            "inodes" => tmpfs.crowd(),
             _ => tmpfs.remount("ro"),
         }
         let (before, mut wrong) = (baseline.left(), Vec::new());
