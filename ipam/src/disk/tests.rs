@@ -86,9 +86,26 @@ fn the_cursor_is_replaced_as_a_whole_and_damage_counts_as_none() {
         assert_eq!(locked.cursor(), cursor);
         assert_eq!(fs::read(fixture.folder().join("lock")).unwrap().len(), CURSOR_ROOM);
     }
-    for damage in ["", "\0\0\0", "{\"4\":\"10.0.0.1", "[]", "{\"4\":7}", "{\"4\":\"fd00::1\"}"] {
+    let endless = vec![b'7'; 1 << 20];
+    let damaged: [&[u8]; 11] = [
+        b"",
+        b"\0\0\0",
+        b"\xff\xfe{\"4\":\"10.0.0.1\"}",
+        b"{\"4\":\"10.0.0.1",
+        b"[]",
+        b"-1",
+        b"99999999999999999999999999",
+        b"{\"4\":7}",
+        b"{\"4\":\"999.0.0.1\"}",
+        b"{\"4\":\"fd00::1\"}",
+        &endless,
+    ];
+    for damage in damaged {
+        let shown = &damage[..damage.len().min(30)];
         fs::write(fixture.folder().join("lock"), damage).unwrap();
-        assert_eq!(locked.cursor(), Cursor::default(), "{damage:?}");
+        assert_eq!(locked.cursor(), Cursor::default(), "{shown:?}");
+        locked.set_cursor(&short).unwrap();
+        assert_eq!(locked.cursor(), short, "{shown:?}");
     }
 }
 
