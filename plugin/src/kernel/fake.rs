@@ -43,7 +43,7 @@ pub struct Fake {
     /// Packet filter rules, by VNI.
     pub rules: BTreeMap<u32, RuleSet>,
     /// Other programs' chains.
-    pub forward_drops: Vec<ForwardChain>,
+    pub forward_chains: Vec<ForwardChain>,
     /// A device that is in the way once, because the kernel is about to remove it: the namespace of
     /// its peer is gone.
     pub vanishing: Option<String>,
@@ -342,8 +342,8 @@ impl Kernel for Fake {
         first
     }
 
-    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        Ok(self.forward_drops.clone())
+    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        Ok(self.forward_chains.clone())
     }
 
     fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {

@@ -313,8 +313,8 @@ impl Kernel for Journal<'_> {
         self.kernel.cluster_cidrs()
     }
 
-    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        self.kernel.forward_drops()
+    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        self.kernel.forward_chains()
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

@@ -31,6 +31,7 @@ mod settings;
 mod socket;
 mod sysctl;
 mod ways;
+mod xtables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -41,8 +42,12 @@ use ipnetwork::IpNetwork;
 pub use change::{Change, ReversePath};
 pub use error::KernelError;
 pub use event::Event;
-pub use forward::{Accept, ChainFamily, ForwardChain, Keeper, NamePattern};
+pub use forward::{
+    Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,
+};
 pub use journal::{Journal, Listener, Mode, Record};
+#[cfg(test)]
+pub use legacy::parse as rules_of_iptables;
 pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::{Origin, Verdict};
 pub use monitor::{Heard, Monitor};
@@ -258,8 +263,9 @@ pub trait Kernel {
     /// The cluster ranges of each network that has rules here, by its VNI; adjacent ones are one.
     /// `nft list sets inet`
     fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError>;
-    /// Chains that drop by policy what is forwarded. `nft list chains`, `iptables-legacy -S`
-    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError>;
+    /// Other programs' chains that what is forwarded comes through. `nft list chains`,
+    /// `iptables-legacy -S`
+    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError>;
     /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
     /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.

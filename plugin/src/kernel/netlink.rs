@@ -434,9 +434,10 @@ impl Kernel for Netlink {
         Ok(self.firewall()?.cluster_cidrs()?)
     }
 
-    fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        let mut chains = self.firewall()?.forward_drops()?;
-        chains.extend(self.inside(legacy::forward_drops)??);
+    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        let names = self.links()?.into_iter().map(|link| (link.dev.index, link.dev.name)).collect();
+        let mut chains = self.firewall()?.forward_chains(&names)?;
+        chains.extend(self.inside(legacy::forward_chains)??);
         Ok(chains)
     }
 

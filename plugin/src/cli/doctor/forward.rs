@@ -1,9 +1,9 @@
-//! A packet filter of another program that drops what is forwarded.
+//! A packet filter of another program that drops what is forwarded, or may.
 
 use super::finding::Finding;
 use super::scene::Scene;
 use crate::error::Error;
-use crate::forward_policy::{Blockade, look};
+use crate::forward_policy::{Blockade, Fault, look};
 
 /// Looks at every chain of hook forward.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
@@ -11,11 +11,29 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     Ok(blockades.iter().map(judge).collect())
 }
 
-fn judge(Blockade { chain, commands }: &Blockade) -> Finding {
-    Finding::run(
-        format!("{chain} has policy drop, and no rule of it accepts packets between pods"),
-        "what goes to a pod or comes from one is dropped, unless a rule that flatnet does not \
-         understand accepts it",
-        commands.join(" && "),
-    )
+fn judge(blockade: &Blockade) -> Finding {
+    let (what, commands) = (blockade.what(), blockade.commands.join(" && "));
+    let why = match blockade.fault {
+        Fault::Policy | Fault::Rule(_) => {
+            "what goes from one pod to another is dropped, but for what a rule before that accepts"
+        }
+        Fault::Some(_) => {
+            return Finding::advise(
+                what,
+                "packets that the rule asks for do not arrive; others do",
+                format!("if that is not meant, let pods past it: {commands}"),
+            );
+        }
+        Fault::Unknown(_) => {
+            return Finding::advise(
+                what,
+                "pods may not reach each other, or only some of them",
+                format!(
+                    "look at the rule, and try it with ping from one pod to another; this lets pods \
+                     past it: {commands}"
+                ),
+            );
+        }
+    };
+    Finding::run(what, why, commands)
 }

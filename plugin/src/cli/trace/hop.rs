@@ -17,6 +17,8 @@ pub struct Hop {
     pub at: &'static str,
     /// What happens to it there.
     pub what: String,
+    /// Whether it is known to pass.
+    pub known: bool,
 }
 
 /// Where the packet ends.
@@ -69,8 +71,9 @@ impl Trace {
     fn text(&self, within: Option<usize>) -> String {
         // No title: the rows speak for themselves.
         let mut table = Table::new([("", Align::Left), ("", Align::Left), ("", Align::Left)]);
-        for Hop { at, what } in &self.hops {
-            table.row(["ok".into(), (*at).into(), what.clone()]);
+        for Hop { at, what, known } in &self.hops {
+            let mark = if *known { "ok" } else { "?" };
+            table.row([mark.into(), (*at).into(), what.clone()]);
         }
         let end = match &self.end {
             End::Arrives(where_to) => format!("{}\n", printable(where_to)),
@@ -85,7 +88,10 @@ impl Trace {
     }
 
     fn json(&self) -> Value {
-        let hops = self.hops.iter().map(|Hop { at, what }| json!({ "at": at, "what": what }));
+        let hops = self
+            .hops
+            .iter()
+            .map(|Hop { at, what, known }| json!({ "at": at, "what": what, "known": known }));
         let end = match &self.end {
             End::Arrives(where_to) => json!({ "arrives": true, "what": where_to }),
             End::Stops { at, what, mend } => {
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
 
     fn trace(end: End) -> Trace {
-        let hop = |at, what: &str| Hop { at, what: what.into() };
+        let hop = |at, what: &str| Hop { at, what: what.into(), known: true };
         let hops = vec![hop("lease", "is held"), hop("neighbour", "is known")];
         Trace { title: "web to 10.1.2.7".into(), hops, end }
     }

@@ -13,15 +13,18 @@ use crate::cli::drift::past_other_tables;
 use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
 use crate::error::Error;
-use crate::forward_policy;
+use crate::forward_policy::{self, Device, Way};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Flow, Kernel as _, KernelError, Link, Netlink, Origin, Verdict};
+use crate::kernel::{Flow, Kernel as _, KernelError, Link, NamePattern, Netlink, Origin, Verdict};
 use crate::side::Side;
 
 /// A packet of the namespace itself, to which the kernel gives its source.
 const SENT: Origin = Origin::Sent(Flow { source: None, port: None, vrf: None });
 /// What mends an attachment that nothing tells how to mend.
 const ANEW: &str = "delete the pod, its runtime makes it anew";
+
+/// A packet filter is asked about any protocol.
+const LIKE_IT: &str = "packets like it";
 
 /// A network of this node with its attachments.
 type Network<'a> = (&'a NetworkConf, Look, Vec<Record>);
@@ -126,7 +129,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn passes(&mut self, at: &'static str, what: impl Into<String>) {
-        self.hops.push(Hop { at, what: what.into() });
+        self.hops.push(Hop { at, what: what.into(), known: true });
     }
 
     /// It ends at what `flatnet sync` puts right.
@@ -174,7 +177,7 @@ impl<'a> Walk<'a> {
             self.leave_pod(&on_node.link)?;
         }
         self.enter_node(&on_node)?;
-        self.filters()?;
+        self.filters(&on_node.link)?;
         self.route(on_node.link.dev.index)
     }
 
@@ -261,25 +264,39 @@ impl<'a> Walk<'a> {
     }
 
     /// What drops packets that are forwarded.
-    fn filters(&mut self) -> Result<(), Stop> {
-        let to = self.to;
+    fn filters(&mut self, veth: &Link) -> Result<(), Stop> {
+        let (to, source) = (self.to, self.source);
         let look = self.look();
         let forwards = look.kernel.sysctl("net/ipv6/conf/all/forwarding")?;
         if to.is_ipv6() && forwards.as_deref() != Some("1") {
             return Err(self.drifted("filters", "net.ipv6.conf.all.forwarding is off"));
         }
-        let file = look.site.file();
-        let within = file.cluster_cidrs.iter().any(|cidr| cidr.contains(to));
-        let sees = |chain: &str| match to {
-            IpAddr::V4(_) => !chain.contains(" of table ip6 "),
-            IpAddr::V6(_) => !chain.contains(" of table ip "),
+        let decided =
+            look.kernel.decide(to, Origin::Received { from: source, dev: veth.dev.index })?;
+        // What the node takes, or has no way for, is not forwarded.
+        let Verdict::Send { dev, .. } = decided else { return Ok(()) };
+        let Some(output) = look.kernel.link_by_index(dev)? else { return Ok(()) };
+        let device = |link: &Link| Device {
+            name: NamePattern::Exactly(link.dev.name.clone()),
+            group: link.group,
         };
-        let blockades = forward_policy::look(&mut look.kernel, file)?;
-        if let Some(blockade) = blockades.iter().find(|b| within && sees(&b.chain)) {
-            let what = format!("{} drops it by policy", blockade.chain);
-            return Err(End::stops("filters", what, blockade.commands.join(" && ")).into());
+        let way = Way {
+            input: device(veth),
+            output: device(&output),
+            source: source.into(),
+            destination: to.into(),
+        };
+        let blockades = forward_policy::look_at(&mut look.kernel, look.site.file(), &[way])?;
+        if let Some(blockade) = blockades.iter().find(|blockade| blockade.is_certain()) {
+            let mend = blockade.commands.join(" && ");
+            return Err(End::stops("filters", blockade.does_with(LIKE_IT), mend).into());
         }
-        self.passes("filters", "no policy of drop that is known to catch it");
+        for blockade in &blockades {
+            self.hops.push(Hop { at: "filters", what: blockade.does_with(LIKE_IT), known: false });
+        }
+        if blockades.is_empty() {
+            self.passes("filters", "no chain of another program drops it");
+        }
         Ok(())
     }
 

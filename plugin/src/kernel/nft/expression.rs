@@ -17,9 +17,6 @@ pub(super) enum Meta {
     Priority = 2,
     /// Name of the device the packet came by, 16 bytes.
     InputName = 6,
-    /// Name of the device the packet leaves by, 16 bytes; only others' rules ask for it.
-    #[cfg(test)]
-    OutputName = 7,
     /// User ID of the socket that sends the packet, four bytes; the rule ends where there is none.
     SocketUser = 10,
     /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.

@@ -13,6 +13,7 @@
 mod clusters;
 mod error;
 mod expression;
+mod field;
 mod forward;
 mod intervals;
 mod names;
@@ -20,18 +21,21 @@ mod objects;
 mod observed;
 mod plan;
 mod rules;
+mod set;
 mod wire;
 
 pub use error::NftError;
 pub use rules::{Masquerade, RuleSet};
 
-use super::attribute::Attribute;
-use super::forward::{ChainFamily, ForwardChain};
+use super::attribute::{Attribute, find_text};
+use super::forward::{ChainFamily, ForwardChain, Keeper};
+use forward::Base;
 use names::Names;
 pub(super) use objects::TABLE;
 use objects::{Element, Message, Request, change_elements};
 use observed::{Observed, Table};
-use std::collections::BTreeSet;
+use set::Set;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use wire::{Generation, Outcome, Wire};
 
@@ -92,18 +96,65 @@ impl Firewall {
         Ok(answer.is_some_and(|chain| observed::chain_has_rules(&chain)))
     }
 
-    /// Other tables' base chains that drop by policy what is forwarded.
-    pub fn forward_drops(&mut self) -> Result<Vec<ForwardChain>, NftError> {
-        let mut found = Vec::new();
-        for family in [ChainFamily::V4, ChainFamily::V6, ChainFamily::Both] {
-            let chains = self.wire.dump_of(family, "all chains", Request::GetChain, &[])?;
-            for named in forward::dropping(&chains) {
-                let table = [Attribute::text(1, &named.0)];
-                let rules = self.wire.dump_of(family, "all rules", Request::GetRule, &table)?;
-                found.push(forward::chain(family, named, &rules));
+    /// Other tables' base chains of hook forward, all of one generation. `names` are those of the devices.
+    pub fn forward_chains(
+        &mut self,
+        names: &BTreeMap<u32, String>,
+    ) -> Result<Vec<ForwardChain>, NftError> {
+        let (_, found) = self.stable(|this| {
+            let mut found = Vec::new();
+            for family in [ChainFamily::V4, ChainFamily::V6, ChainFamily::Both] {
+                let chains = this.wire.dump_of(family, "all chains", Request::GetChain, &[])?;
+                let others = forward::bases(&chains).into_iter();
+                let ours = |base: &Base| family == ChainFamily::Both && base.table == TABLE;
+                for base in others.filter(|base| !ours(base)) {
+                    found.push(this.forward_chain(family, base, names)?);
+                }
             }
-        }
+            Ok(found)
+        })?;
         Ok(found)
+    }
+
+    /// A base chain with those that its rules lead to, and what they ask of sets.
+    fn forward_chain(
+        &mut self,
+        family: ChainFamily,
+        Base { table, name, drops }: Base,
+        names: &BTreeMap<u32, String>,
+    ) -> Result<ForwardChain, NftError> {
+        let (mut rules, mut sets) = (BTreeMap::new(), BTreeMap::new());
+        let mut next = vec![name.clone()];
+        let of = [Attribute::text(1, &table)];
+        while let Some(chain) = next.pop() {
+            if rules.contains_key(&chain) {
+                continue;
+            }
+            let in_chain = [&of[..], &[Attribute::text(2, &chain)]].concat();
+            let dump = self.wire.dump_of(family, "all rules", Request::GetRule, &in_chain)?;
+            for set in forward::sets(&dump) {
+                if !sets.contains_key(set) {
+                    sets.insert(set.to_owned(), self.set(family, &of, set)?);
+                }
+            }
+            let read = forward::rules(&chain, &dump, family, &sets, names);
+            next.extend(read.iter().filter_map(|rule| rule.end.chain()).map(str::to_owned));
+            rules.insert(chain, read);
+        }
+        Ok(ForwardChain { keeper: Keeper::Nft, family, table, name, drops, rules })
+    }
+
+    fn set(
+        &mut self,
+        family: ChainFamily,
+        table: &[Attribute],
+        name: &str,
+    ) -> Result<Set, NftError> {
+        let all = self.wire.dump_of(family, "all sets", Request::GetSet, table)?;
+        let set = all.into_iter().find(|set| find_text(set, 2) == Some(name)).unwrap_or_default();
+        let of = [table, &[Attribute::text(2, name)]].concat();
+        let object = format!("the elements of set {name}");
+        Ok(Set::read(&set, &self.wire.dump_of(family, &object, Request::GetElements, &of)?))
     }
 
     fn change(
