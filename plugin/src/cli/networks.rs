@@ -29,8 +29,16 @@ impl Networks {
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub fn files(&self) -> Result<Vec<PathBuf>, Error> {
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
         if self.files.is_empty() { files(&self.conf_dir) } else { Ok(self.files.clone()) }
+    }
+
+    /// What is in each of those files that can be read; the others, and a folder that is not there, are
+    /// problems of [`Networks::look`].
+    pub fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = self.files().unwrap_or_default().into_iter();
+        let content = |file: PathBuf| read_file(&file).ok().map(|bytes| (file, bytes));
+        files.filter_map(content).collect()
     }
 
     /// Another command about the same networks: `flatnet sync --conf-dir DIR`.

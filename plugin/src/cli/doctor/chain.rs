@@ -3,26 +3,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use flatnet_conf::read_file;
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 
 use super::finding::Finding;
-use crate::cli::error::Error;
-use crate::cli::networks::Networks;
 
-/// Looks for every plugin of every chain that flatnet is in.
-pub fn check(networks: &Networks, folders: &[PathBuf]) -> Result<Vec<Finding>, Error> {
-    let mut findings = Vec::new();
-    // Where there is no such folder the configuration is the finding.
-    for file in networks.files().unwrap_or_default() {
-        // So it is where the file cannot be read, or is no JSON.
-        let Ok(bytes) = read_file(&file) else { continue };
-        let list = serde_json::from_slice(&bytes).unwrap_or_default();
+/// Looks for every plugin of every chain that flatnet is in; these are the configuration files.
+pub fn check(files: &[(PathBuf, Vec<u8>)], folders: &[PathBuf]) -> Vec<Finding> {
+    let missing = files.iter().flat_map(|(file, bytes)| {
+        // Where it is no JSON the configuration is the finding.
+        let list = serde_json::from_slice(bytes).unwrap_or_default();
         let missing = types(&list).into_iter().filter(|kind| find(kind, folders).is_none());
-        findings.extend(missing.map(|kind| judge(&kind, &file, folders)));
-    }
-    Ok(findings)
+        missing.map(move |kind| judge(&kind, file, folders))
+    });
+    missing.collect()
 }
 
 /// The executables that a configuration names, if flatnet is one of them: of its plugins and of

@@ -85,9 +85,10 @@ impl Command {
         let mut host = Section::new("this node");
         let (networks, problems) = self.networks.look();
         host.found("configuration", problems.iter().map(configuration::unusable).collect());
-        host.record("keys", keys::check(&self.networks));
-        host.record("CNI plugins", chain::check(&self.networks, &self.cni_bin_dir));
-        host.record("CNI versions", versions::check(&self.networks, &self.cni_bin_dir));
+        let files = self.networks.contents();
+        host.found("keys", keys::check(&files));
+        host.found("CNI plugins", chain::check(&files, &self.cni_bin_dir));
+        host.found("CNI versions", versions::check(&files, &self.cni_bin_dir));
         host.record("network managers", managers::check(&self.networks.command("sync")));
         host.record("inotify", inotify::check());
         report.sections.push(host);

@@ -4,13 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use flatnet_conf::{Version, read_file};
+use flatnet_conf::Version;
 use serde_json::Value;
 
 use super::chain::{find, types};
 use super::finding::Finding;
-use crate::cli::error::Error;
-use crate::cli::networks::Networks;
 use crate::cli::version;
 
 /// What one executable of a chain answers.
@@ -21,15 +19,10 @@ struct Spoken {
     versions: Result<Vec<String>, String>,
 }
 
-/// Asks every plugin of every chain that flatnet is in.
-pub fn check(networks: &Networks, folders: &[PathBuf]) -> Result<Vec<Finding>, Error> {
-    let mut findings = Vec::new();
-    // Files that cannot be used, and plugins that are not there, are other findings.
-    for file in networks.files().unwrap_or_default() {
-        let Ok(bytes) = read_file(&file) else { continue };
-        findings.extend(of_file(&file, &bytes, folders));
-    }
-    Ok(findings)
+/// Asks every plugin of every chain that flatnet is in; these are the configuration files. Those that cannot
+/// be used, and plugins that are not there, are other findings.
+pub fn check(files: &[(PathBuf, Vec<u8>)], folders: &[PathBuf]) -> Vec<Finding> {
+    files.iter().flat_map(|(file, bytes)| of_file(file, bytes, folders)).collect()
 }
 
 /// The same of one configuration.
