@@ -77,3 +77,24 @@ pub fn columns() -> Option<usize> {
 pub fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "flatnet: {}", one_line(&what.to_string()));
 }
+
+/// `node-a, node-b and 8 more`: names enough to look at, however many there are.
+pub fn some<T: AsRef<str>>(names: &[T]) -> String {
+    const NAMED: usize = 3;
+    let named: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(some(&["a"]), "a");
+        assert_eq!(some(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
+    }
+}

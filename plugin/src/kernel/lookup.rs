@@ -7,7 +7,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
 
 use super::socket::Request;
-use super::{Flow, KernelError, Netlink, encode, ways};
+use super::{Flow, KernelError, Netlink, Redirect, encode, ways};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,15 @@ impl Netlink {
             }),
             Err(e) => e.errno().map(Verdict::Drop).ok_or(e),
         }
+    }
+
+    /// Where nf_tables leads a packet to `to` before it is routed, as far as others' rules name that.
+    /// `nft list ruleset`
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn redirects(&mut self, to: IpAddr) -> Result<Vec<Redirect>, KernelError> {
+        Ok(self.firewall()?.redirects(to)?)
     }
 }
 

@@ -52,7 +52,7 @@ pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
 pub use lookup::{Origin, Verdict};
 pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
-pub use nft::{Masquerade, RuleSet};
+pub use nft::{Masquerade, Redirect, RuleSet};
 pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
 pub use settings::Settings;
 

@@ -109,7 +109,7 @@ impl Netlink {
         Ok(ready)
     }
 
-    fn firewall(&self) -> Result<Firewall, KernelError> {
+    pub(super) fn firewall(&self) -> Result<Firewall, KernelError> {
         Ok(self.inside(Firewall::open)??)
     }
 

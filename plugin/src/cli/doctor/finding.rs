@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+pub use crate::cli::output::some;
+
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -50,26 +52,5 @@ impl Finding {
             Mend::Do(advice) => (None, Some(advice)),
         };
         json!({ "what": self.what, "why": self.why, "command": command, "advice": advice })
-    }
-}
-
-/// `node-a, node-b and 8 more`: names enough to look at, however many there are.
-pub fn some<T: AsRef<str>>(names: &[T]) -> String {
-    const NAMED: usize = 3;
-    let named: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
-    match names.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_names_are_counted() {
-        assert_eq!(some(&["a"]), "a");
-        assert_eq!(some(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
     }
 }

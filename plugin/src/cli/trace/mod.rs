@@ -20,7 +20,8 @@ use walk::Walk;
 /// The way of a packet from a pod of this node, station by station, and where it ends
 ///
 /// Leases, routes, neighbours, FDB entries and packet filters are looked at, and the kernel is asked
-/// what it would do; no packet is sent. What is beyond this node is told as the range file says.
+/// what it would do; no packet is sent. Where nftables leads a Service's address elsewhere, it is followed
+/// there, as far as the rules are understood. What is beyond this node is told as the range file says.
 #[derive(Args)]
 pub struct Command {
     /// The pod: namespace/name, name, an address, or the container's ID or its beginning

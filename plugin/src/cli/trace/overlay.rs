@@ -57,7 +57,11 @@ pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
             Ok(Some(end)) => ended("route", &end).into(),
             Ok(None) => {
                 let what = format!("the node has no route to {to}: {}", errno.desc());
-                End::stops("route", what, format!("give the node a route to {to}")).into()
+                let mend = format!(
+                    "give the node a route to {to}; if a Service has it, see that kube-proxy runs and the \
+                     Service has endpoints"
+                );
+                End::stops("route", what, mend).into()
             }
             Err(e) => e.into(),
         },
@@ -125,7 +129,8 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
         (Owner::World, false) => {
             walk.passes("route", format!("{via}dev {dev}"));
             lets_answers_in(walk, link)?;
-            return Ok(End::Arrives(format!("leaves the cluster by {dev}")));
+            let source = walk.leaves_as();
+            return Ok(End::Arrives(format!("leaves the cluster by {dev}, {source}")));
         }
     };
     let direct = !is_overlay && gateway == Some(peer.vtep);

@@ -1,6 +1,6 @@
 //! From the pod to the node's routing decision, and to wherever that leads.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
@@ -12,10 +12,15 @@ use crate::attachment;
 use crate::cli::drift::past_other_tables;
 use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
+use crate::cli::output::some;
+use crate::desired::masquerade;
 use crate::error::Error;
 use crate::forward_policy::{self, Device, Way};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Flow, Kernel as _, KernelError, Link, NamePattern, Netlink, Origin, Verdict};
+use crate::kernel::{
+    Flow, Kernel as _, KernelError, Link, Masquerade, NamePattern, Netlink, Origin, Redirect,
+    Verdict,
+};
 use crate::side::Side;
 
 /// A packet of the namespace itself, to which the kernel gives its source.
@@ -38,6 +43,7 @@ pub struct Walk<'a> {
     pod: Option<Netlink>,
     lease: Record,
     source: IpAddr,
+    /// Where to; from where its destination is rewritten, where that leads.
     to: IpAddr,
     /// The command that puts right what is not as the range file says.
     sync: String,
@@ -118,13 +124,14 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn trace(&mut self) -> Result<Trace, Error> {
+        let asked = self.to;
         let end = match self.follow() {
             Ok(end) | Err(Stop::End(end)) => end,
             Err(Stop::Failed(error)) => return Err(error),
         };
         let holder = &self.lease.attachment;
         let from = if holder.sandbox.is_some() { "" } else { ", from the node's end on" };
-        let title = format!("{holder} ({}) to {}{from}", self.source, self.to);
+        let title = format!("{holder} ({}) to {asked}{from}", self.source);
         Ok(Trace { title, hops: std::mem::take(&mut self.hops), end })
     }
 
@@ -155,6 +162,23 @@ impl<'a> Walk<'a> {
         &mut self.networks[self.at].1
     }
 
+    /// Under which address it leaves the cluster.
+    pub(super) fn leaves_as(&mut self) -> String {
+        let (conf, look, _) = &self.networks[self.at];
+        let to_node = look.site.file().nodes.iter().any(|node| node.vtep == self.to);
+        match masquerade(conf) {
+            Masquerade::On => "under the node's address (ipMasq)".into(),
+            Masquerade::SparesNodes if !to_node => "under the node's address (ipMasq)".into(),
+            Masquerade::SparesNodes => {
+                format!("with its own address {} (ipMasqNodes is off)", self.source)
+            }
+            Masquerade::Off => format!(
+                "with its own address {} (ipMasq is off): answers need a route to this node there",
+                self.source
+            ),
+        }
+    }
+
     pub(super) fn to(&self) -> IpAddr {
         self.to
     }
@@ -177,6 +201,7 @@ impl<'a> Walk<'a> {
             self.leave_pod(&on_node.link)?;
         }
         self.enter_node(&on_node)?;
+        self.translate()?;
         self.filters(&on_node.link)?;
         self.route(on_node.link.dev.index)
     }
@@ -263,6 +288,27 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Whoever rewrites the destination before it is routed: kube-proxy for a Service, above all.
+    fn translate(&mut self) -> Result<(), Stop> {
+        let to = self.to;
+        for Redirect { table, to: places } in self.look().kernel.redirects(to)? {
+            let Some((first, _)) = places.first() else {
+                let what =
+                    format!("{table} names {to}, and leads it nowhere that flatnet understands");
+                self.passes("NAT", what);
+                continue;
+            };
+            let all: Vec<String> = places.iter().map(place).collect();
+            self.passes("NAT", format!("{table} leads {to} to {}", some(&all)));
+            if all.len() > 1 {
+                self.passes("NAT", format!("{first} is followed"));
+            }
+            self.to = *first;
+            break;
+        }
+        Ok(())
+    }
+
     /// What drops packets that are forwarded.
     fn filters(&mut self, veth: &Link) -> Result<(), Stop> {
         let (to, source) = (self.to, self.source);
@@ -328,5 +374,13 @@ impl<'a> Walk<'a> {
     pub(super) fn neighbour_pod(&self) -> Option<Record> {
         let mut leases = self.networks.iter().flat_map(|(.., leases)| leases);
         leases.find(|lease| lease.addresses.contains(&self.to)).cloned()
+    }
+}
+
+/// An address, with the port if the packet gets another.
+fn place((address, port): &(IpAddr, Option<u16>)) -> String {
+    match port {
+        Some(port) => SocketAddr::new(*address, *port).to_string(),
+        None => address.to_string(),
     }
 }

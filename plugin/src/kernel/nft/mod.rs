@@ -20,11 +20,13 @@ mod names;
 mod objects;
 mod observed;
 mod plan;
+mod redirect;
 mod rules;
 mod set;
 mod wire;
 
 pub use error::NftError;
+pub use redirect::Redirect;
 pub use rules::{Masquerade, RuleSet};
 
 use super::attribute::{Attribute, find_text};
