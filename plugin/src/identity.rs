@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::Mac;
-use flatnet_ipam::Key;
+use flatnet_ipam::{Attachment, Key};
 use sha2::{Digest, Sha256};
 
 /// Name of the overlay device of a VXLAN network: `flat.4096`.
@@ -74,7 +74,22 @@ pub struct VethIdentity {
 /// Name of the node's end of an attachment's veth pair: `veth` and the first 11 hex digits of the
 /// key of its lease, so that each is found by the other.
 pub fn veth_name(key: &Key) -> String {
-    format!("veth{:.11}", key.as_str())
+    format!("veth{}", key.head())
+}
+
+/// The key of an attachment whose veth pair has a node's end of this name, as far as that tells; `None`
+/// if no attachment's end is called so.
+pub fn key_of_veth(name: &str) -> Option<Key> {
+    Key::from_head(name.strip_prefix("veth")?)
+}
+
+/// The key under which an attachment's lease is filed: one that was made again may not know its container.
+pub fn key(network: &str, holder: &Attachment) -> Key {
+    let whole = Key::new(network, &holder.container_id, &holder.ifname);
+    match key_of_veth(&holder.veth) {
+        Some(head) if head != whole.less_tail() => head,
+        _ => whole,
+    }
 }
 
 /// The veth pair of an attachment.
@@ -125,11 +140,29 @@ mod tests {
         let pair = veth(&key);
         assert_eq!(pair.name, format!("veth{}", &key.as_str()[..11]));
         assert_eq!(pair.name.len(), 15, "IFNAMSIZ less the final zero");
+        assert_eq!(key_of_veth(&pair.name), Some(key.less_tail()));
+        for strange in ["veth", "veth1", "eth0", "vethb06d130bbfx", "vethb06d130bbf95"] {
+            assert_eq!(key_of_veth(strange), None, "{strange}");
+        }
         assert_ne!(pair.node_mac, pair.pod_mac, "the kernel drops what seems to be its own");
         assert_ne!(pair.node_mac, veth(&Key::new("pods", "c2", "eth0")).node_mac);
         for Mac(bytes) in [pair.node_mac, pair.pod_mac] {
             assert_eq!(bytes[0] & 3, 2, "local and unicast");
         }
+    }
+
+    #[test]
+    fn a_key_is_as_whole_as_what_is_known() {
+        let whole = Key::new("pods", "c1", "eth0");
+        let holder = |id: &str, veth: &str| Attachment {
+            container_id: id.into(),
+            ifname: "eth0".into(),
+            veth: veth.into(),
+            ..Attachment::default()
+        };
+        assert_eq!(key("pods", &holder("c1", &veth_name(&whole))), whole);
+        assert_eq!(key("pods", &holder("", &veth_name(&whole))), whole.less_tail());
+        assert_eq!(key("pods", &holder("c1", "")), whole, "another main plugin's");
     }
 
     #[test]

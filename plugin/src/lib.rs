@@ -6,6 +6,7 @@ mod apply;
 #[cfg(test)]
 mod apply_properties;
 mod attachment;
+mod books;
 pub mod cli;
 mod dead_end;
 mod delegate;
@@ -36,6 +37,7 @@ mod receiver;
 mod reconcile;
 mod remove;
 mod retire;
+mod sandboxes;
 mod side;
 mod stamp;
 mod summary;

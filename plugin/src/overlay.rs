@@ -120,6 +120,14 @@ impl Standing {
     }
 }
 
+/// An overlay that stands.
+pub struct Ensured {
+    /// What it means for this node.
+    pub stamp: Stamp,
+    /// Whether nothing was applied under this name of the node before: leases may be elsewhere, or lost.
+    pub is_new: bool,
+}
+
 /// Makes sure that the overlay stands as the range file says, and tells what it means for this
 /// node. Costs a few messages to the kernel if the file has not changed and the overlay is there.
 ///
@@ -128,22 +136,24 @@ impl Standing {
 /// # Errors
 /// The range file is unreadable (5) or wrong (6, 7), no node of it is this one (7), something
 /// foreign is in the way (104), or the kernel refuses (103).
-pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result<Stamp, Error> {
+pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result<Ensured, Error> {
     let source = Source::of(conf.range_file()?)?;
     if let Some(stamp) = standing(kernel, conf, netns, &source)? {
-        return Ok(stamp);
+        return Ok(Ensured { stamp, is_new: false });
     }
     let site = Site::find(kernel, conf)?;
     let _all = node_lock::wait();
     let _lock = site.lock(conf)?;
     // Another ADD may have applied it while this one waited.
     if let Some(stamp) = standing(kernel, conf, netns, &site.source)? {
-        return Ok(stamp);
+        return Ok(Ensured { stamp, is_new: false });
     }
     let ways = site.survey(kernel, conf)?;
+    let before = Stamp::find(conf, netns);
     let Brought { stamp, .. } = site.bring_about(kernel, conf, netns, &ways)?;
     forward_policy::warn(kernel, &site.file);
-    Ok(stamp)
+    let is_new = before.is_none_or(|before| before.node != stamp.node);
+    Ok(Ensured { stamp, is_new })
 }
 
 /// The stamp, if it is fresh and what it stands for is there: the device as it was made, the way to

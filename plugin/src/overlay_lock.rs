@@ -8,9 +8,9 @@ use flatnet_conf::NetworkConf;
 use flatnet_ipam::{node_folder, open_regular};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::books;
 use crate::error::Error;
 use crate::kernel::Kernel;
-use crate::overlay;
 use crate::stamp::Stamp;
 
 /// How often an attachment is begun anew because the overlay was changed beside it.
@@ -28,7 +28,7 @@ pub fn alone(conf: &NetworkConf, node: &str) -> Result<Flock<File>, Error> {
 /// what it is now. Nothing is changed about it before the lock is dropped.
 ///
 /// # Errors
-/// Those of [`overlay::ensure`]; 11 if the range file is changed again and again.
+/// Those of [`books::ensure`]; 11 if the range file is changed again and again.
 pub fn hold(
     kernel: &mut dyn Kernel,
     conf: &NetworkConf,
@@ -41,7 +41,7 @@ pub fn hold(
             return Ok((this, lock?));
         }
         drop(lock);
-        this = overlay::ensure(kernel, conf, netns)?;
+        this = books::ensure(kernel, conf, netns)?;
     }
     Err(Error::Changed { what: format!("network {} could not be held still", conf.name) })
 }

@@ -7,12 +7,13 @@ use std::fmt;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Record as Lease};
+use flatnet_ipam::{Attachment as Holder, Leases, Record as Lease};
 
 use crate::attachment::{self, Attachment};
+use crate::books::{Books, Kept};
 use crate::error::Error;
 use crate::finished::is_finished;
-use crate::identity::{VethIdentity, veth, veth_group, veth_name};
+use crate::identity::{VethIdentity, key, veth, veth_group, veth_name};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
 use crate::overlay::Site;
@@ -42,6 +43,8 @@ pub struct Looked {
     pub pods: Vec<InPod>,
     /// See [`crate::sync::Report::unleased`].
     pub unleased: usize,
+    /// What the books lacked.
+    pub books: Kept,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
 }
@@ -70,7 +73,11 @@ impl<'a> Pods<'a> {
     /// The state folder cannot be read, or the kernel cannot be asked. A pod that fails does not keep
     /// the others from being looked at.
     pub fn look(&self, node: &mut dyn Kernel) -> Result<Looked, Error> {
+        let Self { conf, node: name, own, mode, .. } = *self;
+        let mut books = Books { conf, node: name, own, mode }.keep(node)?;
         let mut looked = self.look_at(node, &|_| true)?;
+        looked.problems.append(&mut books.problems);
+        looked.books = books;
         looked.unleased = self.unleased(node)?;
         Ok(looked)
     }
@@ -149,7 +156,7 @@ impl<'a> Pods<'a> {
             // The runtime has put another pod's namespace in its place.
             return Ok(());
         }
-        let attachment = self.attachment(lease, &in_pod);
+        let attachment = self.attachment(lease, &in_pod, &on_node);
 
         // The pod's end first: where its MTU is not the node end's, a plugin later in the chain
         // has made it so, and this must still show if we are killed in between.
@@ -172,9 +179,14 @@ impl<'a> Pods<'a> {
     }
 
     /// What an attachment is to be, by its lease.
-    fn attachment<'b>(&self, lease: &'b Lease, in_pod: &Side) -> Attachment<'b> {
+    fn attachment<'b>(&self, lease: &'b Lease, in_pod: &Side, on_node: &Side) -> Attachment<'b> {
         let holder = &lease.attachment;
-        let made = veth(&Key::new(&self.conf.name, &holder.container_id, &holder.ifname));
+        let key = key(&self.conf.name, holder);
+        let mut made = veth(&key);
+        if key.is_head() {
+            // Only the whole key tells which it was made with.
+            made.node_mac = on_node.link.mac.unwrap_or(made.node_mac);
+        }
         Attachment {
             // The runtime may have asked for another MAC, or a later plugin have set one.
             veth: VethIdentity { pod_mac: in_pod.link.mac.unwrap_or(made.pod_mac), ..made },

@@ -57,6 +57,7 @@ impl Observed {
             alias: None,
             group: want.link.group,
             peer: None,
+            peer_netns: None,
             master: None,
             kind: LinkKind::Vxlan(want.link.vxlan.clone()),
         };

@@ -170,6 +170,7 @@ mod tests {
                 alias: Some("flatnet:pods/-/c1/eth0".into()),
                 group: 7,
                 peer: Some(2),
+                peer_netns: Some(0),
                 master: None,
                 kind: LinkKind::Veth,
             },

@@ -165,14 +165,14 @@ impl Stamp {
     /// whichever was applied here. `None` if there is none, or none that can be read.
     pub fn find(conf: &NetworkConf, netns: u64) -> Option<Self> {
         if let Some(node) = &conf.node {
-            return Self::read(conf, node, netns);
+            return Self::of(conf, node, netns);
         }
         // One folder on a real node; one for each node that a namespace of this machine plays, and for
         // each name that the node had.
         let folders = fs::read_dir(network_folder(&conf.state_dir, &conf.name)).ok()?;
         let names = folders.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let stamps = names.filter_map(|node| {
-            let stamp = Self::read(conf, &node, netns)?;
+            let stamp = Self::of(conf, &node, netns)?;
             let written = fs::metadata(file(conf, &node)).and_then(|found| found.modified()).ok();
             Some((written, stamp))
         });
@@ -190,7 +190,8 @@ impl Stamp {
         nodes.filter_map(|node| Self::load(&node.join(FILE))).collect()
     }
 
-    fn read(conf: &NetworkConf, node: &str, netns: u64) -> Option<Self> {
+    /// The stamp of a node by its name, if this namespace plays it.
+    pub fn of(conf: &NetworkConf, node: &str, netns: u64) -> Option<Self> {
         let stamp = Self::load(&file(conf, node))?;
         (stamp.netns == netns && stamp.node == node).then_some(stamp)
     }
@@ -205,6 +206,20 @@ impl Stamp {
         opened?.read_to_end(&mut text).ok()?;
         let stamp: Self = serde_json::from_slice(&text).ok()?;
         (stamp.format == FORMAT).then_some(stamp)
+    }
+
+    /// Removes the stamp of a name that this node has no more.
+    ///
+    /// # Errors
+    /// Code 5 if it cannot be removed.
+    pub fn forget(conf: &NetworkConf, node: &str) -> Result<(), Error> {
+        let path = file(conf, node);
+        let shown = path.display().to_string();
+        fs::remove_file(&path).map_err(|source| Error::File {
+            action: "remove",
+            path: shown,
+            source,
+        })
     }
 
     /// Makes the stamp one that is never fresh. It still tells which node this is.

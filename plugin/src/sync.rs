@@ -6,6 +6,7 @@
 
 use flatnet_conf::NetworkConf;
 
+use crate::books::Kept;
 use crate::desired::Overlay;
 use crate::error::Error;
 use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
@@ -27,6 +28,8 @@ pub struct Report {
     /// Attachments that were not looked at: another IPAM plugin gave their addresses, and nothing on
     /// disk says where their namespaces are.
     pub unleased: usize,
+    /// What the books lacked.
+    pub books: Kept,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
 }
@@ -34,13 +37,14 @@ pub struct Report {
 impl Report {
     /// What came of looking at a node.
     pub fn new(site: &Site, changes: Record, looked: Looked) -> Self {
-        let Looked { pods, unleased, problems } = looked;
-        Self { node: site.node.name.clone(), changes, pods, unleased, problems }
+        let Looked { pods, unleased, books, problems } = looked;
+        Self { node: site.node.name.clone(), changes, pods, unleased, books, problems }
     }
 
     /// How many changes.
     pub fn count(&self) -> usize {
-        self.changes.count() + self.pods.iter().map(|pod| pod.changes.count()).sum::<usize>()
+        let in_pods = self.pods.iter().map(|pod| pod.changes.count());
+        self.changes.count() + self.books.leases.len() + in_pods.sum::<usize>()
     }
 }
 

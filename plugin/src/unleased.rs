@@ -1,8 +1,8 @@
 //! Attachments of which no lease tells, as the node's end of their veth pairs shows them: those whose
-//! addresses another IPAM plugin gave, which keeps its own books.
+//! addresses another IPAM plugin gave, which keeps its own books, and those whose lease was lost.
 //!
-//! The alias names network, pod and interface, and host routes lead to the addresses. Where the pod's
-//! namespace is, and mostly its container's ID, is written nowhere.
+//! The alias names network, pod and interface, and host routes lead to the addresses. The container's ID
+//! is mostly written nowhere.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,88 @@ use ipnetwork::IpNetwork;
 
 use crate::desired;
 use crate::error::Error;
+use crate::identity::{key_of_veth, veth_group};
 use crate::kernel::{Kernel, Link, LinkKind, Route};
+
+/// The node's ends of a network's veth pairs.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Those of attachments that stand finished: they bear the network's alias.
+    pub finished: Vec<Link>,
+    /// Those that an ADD has made whose end nobody has seen: they bear a name and a group of ours, and no
+    /// alias. The ADD may be at it.
+    pub unfinished: Vec<Link>,
+}
+
+impl Ends {
+    /// Looks at all devices.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn look(kernel: &mut dyn Kernel, network: &str) -> Result<Self, Error> {
+        let links = kernel.links()?;
+        let ours = desired::alias(network, "");
+        let groups: BTreeSet<u32> = links
+            .iter()
+            .filter(|link| link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)))
+            .filter_map(|link| match &link.kind {
+                LinkKind::Vxlan(vxlan) => Some(veth_group(vxlan.vni)),
+                _ => None,
+            })
+            .collect();
+        let mut ends = Self::default();
+        for link in links.into_iter().filter(|link| link.kind == LinkKind::Veth) {
+            if holder(network, &link).is_some() {
+                ends.finished.push(link);
+            } else if link.alias.is_none()
+                && groups.contains(&link.group)
+                && key_of_veth(&link.dev.name).is_some()
+            {
+                ends.unfinished.push(link);
+            }
+        }
+        Ok(ends)
+    }
+}
 
 /// The node's ends of a network's attachments.
 ///
 /// # Errors
 /// The kernel cannot be asked.
 pub fn node_ends(kernel: &mut dyn Kernel, network: &str) -> Result<Vec<Link>, Error> {
-    let mut links = kernel.links()?;
-    links.retain(|link| link.kind == LinkKind::Veth && holder(network, link).is_some());
-    Ok(links)
+    Ok(Ends::look(kernel, network)?.finished)
 }
 
-/// Those of the ends that are still there and that none of the leases has, which were read after the
-/// ends: an ADD writes its lease before it makes its veth, a DEL removes them in the other order.
+/// Those of the ends that are still there as they were and whose names none of the leases has, which were
+/// read after the ends: an ADD writes its lease before it makes its veth, a DEL removes them in the other
+/// order.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn without_lease(
+    kernel: &mut dyn Kernel,
+    ends: Vec<Link>,
+    leased: &BTreeSet<String>,
+) -> Result<Vec<Link>, Error> {
+    let mut unleased = Vec::new();
+    for link in ends.into_iter().filter(|link| !leased.contains(&link.dev.name)) {
+        if still_stands(kernel, &link)? {
+            unleased.push(link);
+        }
+    }
+    Ok(unleased)
+}
+
+/// Whether a pair is still there as it was.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn still_stands(kernel: &mut dyn Kernel, node_end: &Link) -> Result<bool, Error> {
+    let now = kernel.link(&node_end.dev.name)?;
+    Ok(now.is_some_and(|now| now.dev == node_end.dev && now.alias == node_end.alias))
+}
+
+/// The attachments that none of the leases has, which were read after the ends.
 ///
 /// # Errors
 /// The kernel cannot be asked.
@@ -34,14 +102,21 @@ pub fn attachments(
     ends: Vec<Link>,
     leases: &[Record],
 ) -> Result<Vec<Record>, Error> {
-    let leased: BTreeSet<&str> = leases.iter().map(|lease| &lease.attachment.veth[..]).collect();
-    let mut unleased = Vec::new();
-    for link in ends {
-        if !leased.contains(&link.dev.name[..]) && kernel.link(&link.dev.name)?.is_some() {
-            unleased.push(link);
-        }
-    }
-    if unleased.is_empty() {
+    let leased = leases.iter().map(|lease| lease.attachment.veth.clone()).collect();
+    let unleased = without_lease(kernel, ends, &leased)?;
+    records(kernel, network, &unleased)
+}
+
+/// What the ends tell of their attachments, and the routes that lead to them.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn records(
+    kernel: &mut dyn Kernel,
+    network: &str,
+    ends: &[Link],
+) -> Result<Vec<Record>, Error> {
+    if ends.is_empty() {
         return Ok(Vec::new());
     }
     let routes = kernel.our_routes()?.routes;
@@ -55,7 +130,12 @@ pub fn attachments(
         addresses.sort();
         Some(Record { attachment, addresses })
     };
-    Ok(unleased.iter().filter_map(record).collect())
+    Ok(ends.iter().filter_map(record).collect())
+}
+
+/// Whether a record is what the kernel tells, and no lease: that knows where it was made.
+pub fn is_unleased(holder: &Attachment) -> bool {
+    holder.netns == 0
 }
 
 /// Who an alias says it is: see [`crate::attachment::alias`].

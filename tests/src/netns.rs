@@ -60,6 +60,11 @@ impl Netns {
         fs::metadata(self.path()).expect("the namespace file").ino()
     }
 
+    /// Takes away its name: from then on it lives as long as a process or an open file holds it.
+    pub fn unname(&self) {
+        drop(finish(&mut command("ip", ["netns", "del", &self.name]), b""));
+    }
+
     /// Runs `work` on a thread inside the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.path(), work)
@@ -105,7 +110,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        drop(finish(&mut command("ip", ["netns", "del", &self.name]), b""));
+        self.unname();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment, Key, Record};
+use flatnet_ipam::{Attachment, Record};
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -14,10 +14,12 @@ use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
 use super::table::{Align, Table};
+use crate::identity::key;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, Link, Netlink};
 use crate::outside::{self, Outside};
 use crate::sync::Report;
+use crate::unleased::is_unleased;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole
 ///
@@ -78,6 +80,8 @@ enum State {
     Drifted(usize),
     /// Whole, but no other node sends here what is meant for it: the addresses and why.
     CutOff(String),
+    /// Whole, but nothing on disk tells of it; `flatnet sync` puts that right.
+    Unleased,
     /// What only the next ADD, DEL or GC clears away: the reason.
     Lost(&'static str),
     /// It is not this node's to judge: the reason.
@@ -95,6 +99,7 @@ impl State {
             Self::Drifted(1) => "drifted: 1 change to make".into(),
             Self::Drifted(changes) => format!("drifted: {changes} changes to make"),
             Self::CutOff(why) => format!("cut off: {why}"),
+            Self::Unleased => "drifted: it has no lease".into(),
             Self::Lost(why) => format!("lost: {why}"),
             Self::Unknown(why) => format!("unknown: {why}"),
         }
@@ -112,7 +117,7 @@ fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::
         cut_off(&outside::attachments(look.site.file(), &look.site.node, &listing.leases));
     for lease in listing.leases {
         let holder = &lease.attachment;
-        let key = Key::new(&conf.name, &holder.container_id, &holder.ifname);
+        let key = key(&conf.name, holder);
         let since = leases.as_ref().map(|leases| leases.since(&key)).transpose()?.flatten();
         let state = match lost(&mut look, conf, holder)? {
             Some(state) => state,
@@ -139,14 +144,20 @@ fn lost(
         return Ok(Some(State::Unknown("made for another plugin")));
     }
     let on_node = look.kernel.link(&holder.veth)?;
-    let Some(sandbox) = &holder.sandbox else {
+    if is_unleased(holder) {
         return Ok(Some(unleased(conf, on_node.as_ref())));
-    };
+    }
     if holder.netns != look.netns {
         return Ok(Some(State::Unknown("made in another network namespace")));
     }
     let Some(on_node) = on_node else {
         return Ok(Some(State::Lost("the node's end of the veth pair is gone")));
+    };
+    let Some(sandbox) = &holder.sandbox else {
+        return Ok(Some(match on_node.up {
+            true => State::Unknown("nothing but processes leads to its network namespace"),
+            false => State::Lost("the node's end of the veth pair is down"),
+        }));
     };
     let Some(sandbox) = Netns::open(Path::new(sandbox))? else {
         return Ok(Some(State::Lost("the pod's network namespace is gone")));
@@ -171,7 +182,7 @@ fn unleased(conf: &NetworkConf, on_node: Option<&Link>) -> State {
         None => State::Lost("the node's end of the veth pair is gone"),
         Some(link) if !link.up => State::Lost("the node's end of the veth pair is down"),
         Some(_) if conf.ipam.is_some() => State::Unknown("another IPAM plugin has its lease"),
-        Some(_) => State::Lost("it has no lease"),
+        Some(_) => State::Unleased,
     }
 }
 

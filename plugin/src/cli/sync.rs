@@ -5,6 +5,7 @@ use std::{io, mem};
 
 use clap::Args;
 use flatnet_conf::{NetworkConf, printable};
+use flatnet_ipam::Record;
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -231,8 +232,17 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
         let ipam = conf.ipam.as_deref().unwrap_or_default();
         text += &format!("  not looked at: pods with addresses of {ipam}: {}\n", report.unleased);
     }
+    for end in &report.books.unfinished {
+        let name = &end.dev.name;
+        text += &format!(
+            "  left: {name}, of an ADD that did not come to its end; GC or DEL clears it\n"
+        );
+    }
     if report.count() > TOLD && mode == Mode::Apply {
         return text;
+    }
+    for lease in leases(report) {
+        text += &format!("  {}\n", printable(&lease));
     }
     report.changes.words().for_each(|change| text += &format!("  {}\n", printable(&change)));
     for pod in &report.pods {
@@ -240,6 +250,14 @@ fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
         pod.changes.words().for_each(|change| text += &format!("    {}\n", printable(&change)));
     }
     text
+}
+
+/// The leases that were made again, or would be.
+fn leases(report: &Report) -> impl Iterator<Item = String> {
+    report.books.leases.iter().map(|Record { attachment, addresses }| {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        format!("lease made again: {} of {attachment}", addresses.join(", "))
+    })
 }
 
 /// For scripts.
@@ -253,6 +271,8 @@ fn document(conf: &NetworkConf, report: &Report) -> Value {
         "node": report.node,
         "changes": report.changes.words().collect::<Vec<_>>(),
         "pods": pods.collect::<Vec<_>>(),
+        "leases": leases(report).collect::<Vec<_>>(),
+        "unfinished": report.books.unfinished.iter().map(|end| &end.dev.name).collect::<Vec<_>>(),
         "unleased": report.unleased,
         "problems": report.problems,
     })

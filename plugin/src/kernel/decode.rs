@@ -27,6 +27,7 @@ pub fn link(payload: &[u8]) -> Option<Link> {
         alias: None,
         group: 0,
         peer: None,
+        peer_netns: None,
         master: None,
         kind: LinkKind::Other(String::new()),
     };
@@ -40,6 +41,7 @@ pub fn link(payload: &[u8]) -> Option<Link> {
             18 => link.kind = link_kind(value),            // IFLA_LINKINFO
             20 => link.alias = Some(text(value)),          // IFLA_IFALIAS
             27 => link.group = number(value).unwrap_or(0), // IFLA_GROUP
+            37 => link.peer_netns = number(value),         // IFLA_LINK_NETNSID
             _ => {}
         }
     }
@@ -251,11 +253,13 @@ mod tests {
     #[test]
     fn a_device_is_read_whatever_else_it_has() {
         let info = encoded(&[(1, b"team\0"), (2, &[9; 7])]);
-        let (mtu, master) = (1500_u32.to_ne_bytes(), 3_u32.to_ne_bytes());
+        let [mtu, peer, master, netns] = [1500_u32, 2, 3, 4].map(u32::to_ne_bytes);
         let found = link(&device(&[
             (3, b"caf\xe9\0"),
             (4, &mtu),
+            (5, &peer),
             (10, &master),
+            (37, &netns),
             (20, b"an uplink\0"),
             // A MAC of 20 bytes, as InfiniBand has it; attributes of no length that makes sense.
             (1, &[1; 20]),
@@ -271,7 +275,8 @@ mod tests {
             up: true,
             alias: Some("an uplink".into()),
             group: 0,
-            peer: None,
+            peer: Some(2),
+            peer_netns: Some(4),
             master: Some(3),
             kind: LinkKind::Other("team".into()),
         };

@@ -65,6 +65,7 @@ impl Fake {
             alias: None,
             group: 0,
             peer: None,
+            peer_netns: None,
             master: None,
             kind,
         };
@@ -275,6 +276,7 @@ impl Kernel for Fake {
             alias: None,
             group: link.group,
             peer: None,
+            peer_netns: None,
             master: None,
             kind: LinkKind::Vxlan(link.vxlan.clone()),
         })
@@ -289,6 +291,7 @@ impl Kernel for Fake {
             alias: None,
             group: veth.group,
             peer: None,
+            peer_netns: None,
             master: None,
             kind: LinkKind::Veth,
         })
@@ -303,6 +306,7 @@ impl Kernel for Fake {
             alias: None,
             group: 0,
             peer: None,
+            peer_netns: None,
             master: None,
             kind: LinkKind::Other("bridge".into()),
         })

@@ -24,6 +24,9 @@ pub struct Link {
     pub group: u32,
     /// Index of the other end of a veth pair, in the namespace where that is (`IFLA_LINK`).
     pub peer: Option<u32>,
+    /// The number that this namespace has for the one where that is, if it is another
+    /// (`IFLA_LINK_NETNSID`).
+    pub peer_netns: Option<u32>,
     /// Index of the bridge, bond or VRF that it is part of (`IFLA_MASTER`).
     pub master: Option<u32>,
     /// What it is.

@@ -26,6 +26,7 @@ mod netlink;
 pub mod netns;
 mod nft;
 mod nowhere;
+mod nsid;
 pub mod removal;
 mod settings;
 mod socket;
@@ -54,6 +55,7 @@ pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
 pub use nft::{Masquerade, Redirect, RuleSet};
 pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
+pub use nsid::Numbers;
 pub use settings::Settings;
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing

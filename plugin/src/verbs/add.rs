@@ -6,11 +6,12 @@
 use flatnet_conf::{
     AddResult, Code, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route,
 };
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod, Record};
+use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use crate::attachment::{self, Attachment};
+use crate::books;
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::finished::{self, Wanted};
@@ -19,7 +20,6 @@ use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
 use crate::network_lock::NetworkLock;
-use crate::overlay;
 use crate::overlay_lock;
 use crate::stamp::Stamp;
 
@@ -36,10 +36,11 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut veth = identity::veth(&key);
     let wanted = Wanted { veth: &veth.name, ifname: &invocation.ifname, netns: &netns };
-    finished::refuse(&mut node, &wanted, || earlier(conf, own, &key))?;
+    // If the lease of an earlier ADD cannot be read, the kernel alone tells.
+    finished::refuse(&mut node, &wanted, || books::lease(conf, own, &key).ok().flatten())?;
     // From here on nobody takes the network off the node.
     let lock = NetworkLock::enter(conf, own)?;
-    let this = overlay::ensure(&mut node, conf, own)?;
+    let this = books::ensure(&mut node, conf, own)?;
 
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
     let holder = holder(invocation, &veth.name, own);
@@ -126,12 +127,6 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
     let mut pod = Netlink::open_in(netns)?;
     attachment::wire_pod(&mut pod, attachment)?;
     attachment::finish(node, &dev, attachment)
-}
-
-/// The lease of an earlier ADD. In doubt there is none: then the kernel alone tells.
-fn earlier(conf: &NetworkConf, own: u64, key: &Key) -> Option<Record> {
-    let node = Stamp::find(conf, own)?.node;
-    Leases::existing(&conf.state_dir, &conf.name, &node).ok()??.get(key).ok()?
 }
 
 /// A repeated ADD that could not write its new lease may have lost the earlier one: then the veth of

@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{AddResult, Interface, Mac, NetworkConf};
-use flatnet_ipam::{Key, Leases, Record};
+use flatnet_ipam::Key;
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use crate::attachment::{self, gateway};
+use crate::books;
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
@@ -18,6 +19,7 @@ use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
 use crate::retire;
 use crate::side::Side;
 use crate::stamp::Stamp;
+use crate::unleased;
 
 /// Succeeds if everything is in place.
 ///
@@ -39,12 +41,13 @@ pub fn run(call: &Call) -> Result<(), Error> {
             delegate.run("CHECK")?;
             pod_addresses(result, &invocation.ifname)
         }
-        None => match lease(conf, own, &key)? {
+        None => match books::lease(conf, own, &key)? {
             Some(lease) => lease.addresses,
-            None => {
+            // It is made again by the next that looks for it; that is nothing about the pod.
+            None => routed(&mut node, conf, &veth_name(&key))?.ok_or_else(|| {
                 let problem = format!("lease: {} has none on this node", invocation.container_id);
-                return Err(Error::NotAsMade { problems: vec![problem] });
-            }
+                Error::NotAsMade { problems: vec![problem] }
+            })?,
         },
     };
     let expected = Expected::new(result, &invocation.ifname, &veth_name(&key), &addresses);
@@ -66,15 +69,15 @@ fn pod_addresses(result: &AddResult, ifname: &str) -> Vec<IpAddr> {
     ours.map(|ip| ip.address.ip()).collect()
 }
 
-/// The lease of the attachment in this network namespace, under whatever name the node had then.
-fn lease(conf: &NetworkConf, own: u64, key: &Key) -> Result<Option<Record>, Error> {
-    for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
-        let lease = leases?.get(key)?.filter(|lease| lease.attachment.netns == own);
-        if lease.is_some() {
-            return Ok(lease);
-        }
-    }
-    Ok(None)
+/// The addresses of an attachment that stands finished, by the routes that lead to it.
+fn routed(
+    node: &mut dyn Kernel,
+    conf: &NetworkConf,
+    veth: &str,
+) -> Result<Option<Vec<IpAddr>>, Error> {
+    let end: Vec<_> = node.link(veth)?.into_iter().collect();
+    let record = unleased::records(node, &conf.name, &end)?.pop();
+    Ok(record.map(|record| record.addresses).filter(|addresses| !addresses.is_empty()))
 }
 
 /// What is wrong with the network's overlay device. The kernel says which that is: what was last
@@ -135,12 +138,14 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// Leased addresses that prevResult does not tell.
+    /// Addresses that prevResult does not tell.
     fn missing_addresses(&self) -> Vec<String> {
         let told =
             |address: &&IpAddr| self.result.ips.iter().any(|ip| ip.address.ip() == **address);
         let untold = self.addresses.iter().filter(|address| !told(address));
-        untold.map(|address| format!("prevResult: lacks {address}, which the lease has")).collect()
+        untold
+            .map(|address| format!("prevResult: lacks {address}, which the attachment has"))
+            .collect()
     }
 
     fn node_problems(&self, side: Option<&Side>) -> Vec<String> {

@@ -39,6 +39,7 @@ fn side(name: &str, mac: Mac, dst: &str, gateway: Option<&str>, neighbour: (&str
             alias: None,
             group: 0,
             peer: None,
+            peer_netns: None,
             master: None,
             kind: LinkKind::Veth,
         },

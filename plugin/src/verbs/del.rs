@@ -72,6 +72,10 @@ fn take_out(
     }
     if let Some(link) = link {
         remove(node, &link)?;
+        if !held.iter().any(Held::is_lease) {
+            // Somebody may have made its lease again while it stood.
+            (held, errors) = hold(conf, key, netns);
+        }
     }
     Ok((held, errors))
 }
@@ -85,15 +89,23 @@ fn remove(node: &mut Netlink, link: &Link) -> Result<(), Error> {
     Ok(())
 }
 
-/// Locks the attachment's leases, in whatever node's folder.
+/// Locks the attachment's leases, in whatever node's folder, and under its key's head if they were made
+/// again.
 fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<Held>, Vec<Error>) {
     let this = Stamp::find(conf, netns).map(|stamp| stamp.node);
     let (mut held, mut errors) = (Vec::new(), Vec::new());
     // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
     let made_in = |leases: &Leases| (this.as_deref() != Some(leases.node())).then_some(netns);
     for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
-        match leases.and_then(|leases| leases.hold(key, made_in(&leases))) {
-            Ok(lease) => held.push(lease),
+        let locked = leases.and_then(|leases| {
+            let made_in = made_in(&leases);
+            Ok((leases.hold(key, made_in)?, leases.hold(&key.less_tail(), made_in)?))
+        });
+        match locked {
+            Ok((lease, again)) => {
+                held.push(lease);
+                held.extend(Some(again).filter(Held::is_lease));
+            }
             Err(e) => errors.push(e.into()),
         }
     }

@@ -1,44 +1,95 @@
 //! Pods of which no lease tells, though flatnet gave their addresses: the state folder was lost, or moved.
+//! And what an ADD left that never came to its end.
+
+use flatnet_ipam::Record;
 
 use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::list::pod_name;
 use crate::error::Error;
+use crate::unleased::is_unleased;
 
 /// Looks which attachments have no lease. Where another IPAM plugin gives addresses, that keeps the books.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
-    if scene.conf.ipam.is_some() {
-        return Ok(Vec::new());
+    let ends = &scene.look.drift.books.unfinished;
+    let left: Vec<_> = ends.iter().map(|end| end.dev.name.clone()).collect();
+    let mut unleased = Vec::new();
+    if scene.conf.ipam.is_none() {
+        unleased = scene.look.attachments(scene.conf)?.leases;
+        unleased.retain(|record| is_unleased(&record.attachment));
     }
-    let records = scene.look.attachments(scene.conf)?.leases;
-    let unleased = records.iter().filter(|record| record.attachment.sandbox.is_none());
-    let pods: Vec<_> = unleased.map(|record| pod_name(&record.attachment)).collect();
-    Ok(judge(&pods).into_iter().collect())
+    Ok(judge(&unleased, &left, &scene.sync))
 }
 
-fn judge(pods: &[String]) -> Option<Finding> {
-    let count = match pods.len() {
-        0 => return None,
-        1 => "1 pod has no lease".into(),
-        count => format!("{count} pods have no lease"),
+fn judge(unleased: &[Record], left: &[String], sync: &str) -> Vec<Finding> {
+    let (routed, bare): (Vec<_>, Vec<_>) =
+        unleased.iter().partition(|record| !record.addresses.is_empty());
+    let names = |records: &[&Record]| -> Vec<String> {
+        records.iter().map(|record| pod_name(&record.attachment)).collect()
     };
-    Some(Finding::advise(
-        format!("{count}: {}", some(pods)),
-        "the state folder was lost or moved; the pods go on, no other pod gets their addresses, and DEL clears them, \
-         but CHECK fails and sync does not look at them",
-        "put the folder back where stateDir says, or let the runtime make these pods anew when it suits",
-    ))
+    let mut findings = Vec::new();
+    if let Some(what) = counted(&names(&routed), "pod has", "pods have", "no lease") {
+        findings.push(Finding::run(
+            what,
+            "the state folder was lost or moved; the pods go on and no other pod gets their addresses, but sync does \
+             not look at them",
+            sync,
+        ));
+    }
+    if let Some(what) = counted(&names(&bare), "pod has", "pods have", "no lease and no route") {
+        findings.push(Finding::advise(
+            what,
+            "neither disk nor kernel tells their addresses any more, which may be given to other pods",
+            "let the runtime make these pods anew",
+        ));
+    }
+    if let Some(what) =
+        counted(left, "device was", "devices were", "left by an ADD that was killed")
+    {
+        findings.push(Finding::advise(
+            what,
+            "no lease tells of them; the addresses that they have routes to are kept from pods",
+            "have the runtime call DEL or GC for these attachments",
+        ));
+    }
+    findings
+}
+
+fn counted(names: &[String], one: &str, several: &str, what: &str) -> Option<String> {
+    let count = match names.len() {
+        0 => return None,
+        1 => format!("1 {one}"),
+        count => format!("{count} {several}"),
+    };
+    Some(format!("{count} {what}: {}", some(names)))
 }
 
 #[cfg(test)]
 mod tests {
+    use flatnet_ipam::Attachment;
+
     use super::*;
 
     #[test]
     fn pods_without_a_lease_are_counted_and_named() {
-        assert_eq!(judge(&[]), None);
-        assert_eq!(judge(&["web".into()]).unwrap().what, "1 pod has no lease: web");
-        let two = judge(&["web".into(), "db".into()]).unwrap();
-        assert_eq!(two.what, "2 pods have no lease: web, db");
+        let record = |id: &str, address: Option<&str>| Record {
+            attachment: Attachment { container_id: id.into(), ..Attachment::default() },
+            addresses: address.map(|address| address.parse().unwrap()).into_iter().collect(),
+        };
+        let [web, db] = ["web-1", "my-db"].map(|id| record(id, Some("10.1.1.1")));
+        let told = |unleased: &[Record], left: &[String]| -> Vec<String> {
+            judge(unleased, left, "flatnet sync").iter().map(Finding::words).collect()
+        };
+        assert_eq!(told(&[], &[]), [""; 0]);
+        assert_eq!(told(&[web.clone()], &[]), ["1 pod has no lease: web-1; flatnet sync"]);
+        assert_eq!(
+            told(&[web, record("bare", None), db], &["veth1".into()]),
+            [
+                "2 pods have no lease: web-1, my-db; flatnet sync",
+                "1 pod has no lease and no route: bare; let the runtime make these pods anew",
+                "1 device was left by an ADD that was killed: veth1; have the runtime call DEL or GC for these \
+                 attachments",
+            ]
+        );
     }
 }

@@ -1,0 +1,71 @@
+//! The numbers by which a network namespace knows others: the end of a veth pair says by one where the
+//! other end is. `ip netns list-id`
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+
+use super::KernelError;
+use super::attribute::find;
+use super::decode::number;
+use super::netns::Netns;
+use super::socket::{Answer, Request, Socket};
+
+/// Asks for the numbers that one namespace has for others.
+pub struct Numbers(Socket);
+
+impl Numbers {
+    /// Those of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// No socket can be had.
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self(Socket::open()?))
+    }
+
+    /// The number of a namespace, as `Link::peer_netns` has it; `None` if it has none yet, so that no
+    /// device says that its peer is there.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn of(&mut self, netns: &Netns) -> Result<Option<u32>, KernelError> {
+        let mut message = NsidMessage::default();
+        // A descriptor is never negative.
+        let fd = netns.as_fd().as_raw_fd().unsigned_abs();
+        message.attributes.push(NsidAttribute::Fd(fd));
+        let request = Request { message: RouteNetlinkMessage::GetNsId(message), flags: 0 };
+        let mut id = Ok(None);
+        self.0.exchange([request], |_, answer| match answer {
+            Answer::Message(row) => id = Ok(read(row.payload)),
+            Answer::Refused { errno, extended } => {
+                let request = "ip netns list-id".into();
+                id = Err(KernelError::Refused { request, errno, extended });
+            }
+        })?;
+        id
+    }
+}
+
+/// The number in the payload of a `RTM_NEWNSID`; -1 says that there is none.
+fn read(payload: &[u8]) -> Option<u32> {
+    const RTGENMSG: usize = 4;
+    const NETNSA_NSID: u16 = 1;
+    const NOT_ASSIGNED: u32 = u32::MAX;
+    let id = number(find(payload.get(RTGENMSG..)?, NETNSA_NSID)?)?;
+    (id != NOT_ASSIGNED).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_and_none_is_none() {
+        let answer = |id: i32| [&[0, 0, 0, 0, 8, 0, 1, 0][..], &id.to_ne_bytes()].concat();
+        assert_eq!(read(&answer(7)), Some(7));
+        assert_eq!(read(&answer(0)), Some(0));
+        assert_eq!(read(&answer(-1)), None);
+        assert_eq!(read(&answer(7)[..9]), None, "cut short");
+    }
+}

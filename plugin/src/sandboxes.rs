@@ -1,0 +1,161 @@
+//! Where the network namespaces of pods are, found without any record.
+//!
+//! The node's end of a veth pair bears the number of its peer's namespace; which namespace has it is asked
+//! of all that the machine's mounts and processes lead to. `ip netns list-id`
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::kernel::netns::Netns;
+use crate::kernel::{Link, Numbers};
+
+const PROC: &str = "/proc";
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// The namespaces that anything leads to, by the number that this one has for them: where each is mounted,
+/// if it is.
+#[derive(Debug)]
+pub struct Sandboxes {
+    mounted: HashMap<u32, Option<String>>,
+    /// Whether nothing was hidden from us.
+    complete: bool,
+}
+
+impl Sandboxes {
+    /// Looks at all mounts and processes that the calling process sees.
+    ///
+    /// # Errors
+    /// They cannot be read, or the kernel cannot be asked.
+    pub fn look() -> Result<Self, Error> {
+        let mut search = Search {
+            numbers: Numbers::open()?,
+            seen: HashSet::new(),
+            found: Self { mounted: HashMap::new(), complete: true },
+        };
+        let failed = |path: &'static str| {
+            move |source| Error::File { action: "read", path: path.into(), source }
+        };
+        let table = fs::read(MOUNTS).map_err(failed(MOUNTS))?;
+        for path in mounts(&String::from_utf8_lossy(&table)) {
+            search.learn(Path::new(&path), Some(&path))?;
+        }
+        for process in fs::read_dir(PROC).map_err(failed(PROC))? {
+            let process = process.map_err(failed(PROC))?;
+            if process.file_name().to_string_lossy().parse::<u32>().is_ok() {
+                search.learn(&process.path().join("ns/net"), None)?;
+            }
+        }
+        Ok(search.found)
+    }
+
+    /// Where the namespace of a pair's other end is mounted. `None` also if only processes lead to it: the
+    /// path of one of them goes with that one, and may be another pod's later.
+    pub fn path_of(&self, node_end: &Link) -> Option<&str> {
+        self.mounted.get(&node_end.peer_netns?)?.as_deref()
+    }
+
+    /// Whether nothing leads to the namespace of a pair's other end: no pod lives in it, and something
+    /// else, as an open file, still holds it. In doubt one lives.
+    pub fn is_gone(&self, node_end: &Link) -> bool {
+        self.complete && node_end.peer_netns.is_some_and(|id| !self.mounted.contains_key(&id))
+    }
+}
+
+struct Search {
+    numbers: Numbers,
+    /// Inodes: a namespace has many processes, and may be mounted more than once.
+    seen: HashSet<u64>,
+    found: Sandboxes,
+}
+
+impl Search {
+    fn learn(&mut self, path: &Path, mounted: Option<&str>) -> Result<(), Error> {
+        let inode = match fs::metadata(path) {
+            Ok(found) => found.ino(),
+            Err(e) => {
+                self.found.complete &= is_absent(&e);
+                return Ok(());
+            }
+        };
+        if !self.seen.insert(inode) {
+            return Ok(());
+        }
+        match Netns::open(path) {
+            Ok(Some(netns)) => {
+                if let Some(id) = self.numbers.of(&netns)? {
+                    self.found.mounted.insert(id, mounted.map(str::to_owned));
+                }
+            }
+            // A process of many may have ended; another may lead there.
+            Ok(None) => drop(self.seen.remove(&inode)),
+            Err(e) => {
+                log::debug!("{e}");
+                self.found.complete = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A process that has ended has no namespace.
+fn is_absent(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOENT | Errno::ESRCH | Errno::ENOTDIR))
+}
+
+/// The places where network namespaces are mounted, by a table as `/proc/PID/mountinfo`.
+fn mounts(table: &str) -> Vec<String> {
+    let namespace = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, place) = (fields.next()?, fields.next()?);
+        (root.starts_with("net:[") && line.contains(" - nsfs ")).then(|| unescaped(place))
+    };
+    table.lines().filter_map(namespace).collect()
+}
+
+/// Blanks and backslashes are three octal digits there.
+fn unescaped(place: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(place.to_owned(), |text, (octal, is)| text.replace(octal, is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::LinkKind;
+    use crate::kernel::fake::Fake;
+
+    #[test]
+    fn namespaces_are_among_the_mounts() {
+        let table = "22 1 0:21 / /proc rw,nosuid - proc proc rw\n\
+            90 60 0:4 net:[4026532281] /run/netns/cni-1 rw shared:9 - nsfs nsfs rw\n\
+            91 60 0:4 mnt:[4026532282] /run/snapd/ns/x.mnt rw - nsfs nsfs rw\n\
+            92 60 8:1 /net:[1] /srv/net rw - ext4 /dev/sda1 rw\n\
+            93 60 0:4 net:[4026532283] /run/my\\040pods/a\\134b rw - nsfs nsfs rw\n\
+            94 60\n";
+        assert_eq!(mounts(table), ["/run/netns/cni-1", "/run/my pods/a\\b"]);
+    }
+
+    #[test]
+    fn what_nothing_leads_to_is_gone_unless_something_is_hidden() {
+        let mut fake = Fake::default();
+        fake.add("v", 1450, &[], LinkKind::Veth);
+        let end = |peer_netns| Link { peer_netns, ..fake.links["v"].link.clone() };
+        let mounted = HashMap::from([(1, Some("/run/netns/a".to_owned())), (2, None)]);
+        let all = Sandboxes { mounted: mounted.clone(), complete: true };
+        let told = |end: &Link| (all.path_of(end), all.is_gone(end));
+        assert_eq!(told(&end(Some(1))), (Some("/run/netns/a"), false));
+        assert_eq!(told(&end(Some(2))), (None, false), "processes live there");
+        assert_eq!(told(&end(Some(3))), (None, true));
+        assert_eq!(told(&end(None)), (None, false), "its peer is in this namespace");
+        assert!(!Sandboxes { mounted, complete: false }.is_gone(&end(Some(3))));
+    }
+}
