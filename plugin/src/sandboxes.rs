@@ -3,13 +3,9 @@
 //! The node's end of a veth pair bears the number of its peer's namespace; which namespace has it is asked
 //! of all that the machine's mounts and processes lead to. `ip netns list-id`
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::kernel::netns::Netns;
@@ -23,7 +19,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 #[derive(Debug)]
 pub struct Sandboxes {
     mounted: HashMap<u32, Option<String>>,
-    /// Whether nothing was hidden from us.
+    /// Whether all that are mounted could be looked at.
     complete: bool,
 }
 
@@ -33,25 +29,30 @@ impl Sandboxes {
     /// # Errors
     /// They cannot be read, or the kernel cannot be asked.
     pub fn look() -> Result<Self, Error> {
-        let mut search = Search {
-            numbers: Numbers::open()?,
-            seen: HashSet::new(),
-            found: Self { mounted: HashMap::new(), complete: true },
-        };
         let failed = |path: &'static str| {
             move |source| Error::File { action: "read", path: path.into(), source }
         };
-        let table = fs::read(MOUNTS).map_err(failed(MOUNTS))?;
-        for path in mounts(&String::from_utf8_lossy(&table)) {
-            search.learn(Path::new(&path), Some(&path))?;
+        let mut numbers = Numbers::open()?;
+        let mut processes = Vec::new();
+        for entry in fs::read_dir(PROC).map_err(failed(PROC))? {
+            let name = entry.map_err(failed(PROC))?.file_name();
+            processes.extend(name.to_string_lossy().parse::<u32>());
         }
-        for process in fs::read_dir(PROC).map_err(failed(PROC))? {
-            let process = process.map_err(failed(PROC))?;
-            if process.file_name().to_string_lossy().parse::<u32>().is_ok() {
-                search.learn(&process.path().join("ns/net"), None)?;
+        let of_processes = numbers.of_processes(&processes)?;
+        let mounted = of_processes.into_iter().map(|id| (id, None)).collect();
+        let mut found = Self { mounted, complete: true };
+        let table = fs::read(MOUNTS).map_err(failed(MOUNTS))?;
+        for mount in mounts(&String::from_utf8_lossy(&table)) {
+            match mount.open() {
+                Some(netns) => {
+                    if let Some(id) = numbers.of(&netns)? {
+                        found.mounted.entry(id).or_default().get_or_insert(mount.path);
+                    }
+                }
+                None => found.complete = false,
             }
         }
-        Ok(search.found)
+        Ok(found)
     }
 
     /// Where the namespace of a pair's other end is mounted. `None` also if only processes lead to it: the
@@ -67,54 +68,28 @@ impl Sandboxes {
     }
 }
 
-struct Search {
-    numbers: Numbers,
-    /// Inodes: a namespace has many processes, and may be mounted more than once.
-    seen: HashSet<u64>,
-    found: Sandboxes,
+/// A mount of a network namespace.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    inode: u64,
+    path: String,
 }
 
-impl Search {
-    fn learn(&mut self, path: &Path, mounted: Option<&str>) -> Result<(), Error> {
-        let inode = match fs::metadata(path) {
-            Ok(found) => found.ino(),
-            Err(e) => {
-                self.found.complete &= is_absent(&e);
-                return Ok(());
-            }
-        };
-        if !self.seen.insert(inode) {
-            return Ok(());
-        }
-        match Netns::open(path) {
-            Ok(Some(netns)) => {
-                if let Some(id) = self.numbers.of(&netns)? {
-                    self.found.mounted.insert(id, mounted.map(str::to_owned));
-                }
-            }
-            // A process of many may have ended; another may lead there.
-            Ok(None) => drop(self.seen.remove(&inode)),
-            Err(e) => {
-                log::debug!("{e}");
-                self.found.complete = false;
-            }
-        }
-        Ok(())
+impl Mount {
+    /// `None` if the path leads elsewhere, because something else is mounted above, say.
+    fn open(&self) -> Option<Netns> {
+        let netns = Netns::open(Path::new(&self.path)).inspect_err(|e| log::debug!("{e}"));
+        netns.ok()?.filter(|netns| netns.inode().is_ok_and(|inode| inode == self.inode))
     }
 }
 
-/// A process that has ended has no namespace.
-fn is_absent(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::ENOENT | Errno::ESRCH | Errno::ENOTDIR))
-}
-
-/// The places where network namespaces are mounted, by a table as `/proc/PID/mountinfo`.
-fn mounts(table: &str) -> Vec<String> {
+/// The network namespaces in a table as `/proc/PID/mountinfo`.
+fn mounts(table: &str) -> Vec<Mount> {
     let namespace = |line: &str| {
         let mut fields = line.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
-        (root.starts_with("net:[") && line.contains(" - nsfs ")).then(|| unescaped(place))
+        let inode = root.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()?;
+        line.contains(" - nsfs ").then(|| Mount { inode, path: unescaped(place) })
     };
     table.lines().filter_map(namespace).collect()
 }
@@ -141,7 +116,10 @@ mod tests {
             92 60 8:1 /net:[1] /srv/net rw - ext4 /dev/sda1 rw\n\
             93 60 0:4 net:[4026532283] /run/my\\040pods/a\\134b rw - nsfs nsfs rw\n\
             94 60\n";
-        assert_eq!(mounts(table), ["/run/netns/cni-1", "/run/my pods/a\\b"]);
+        let mount = |inode, path: &str| Mount { inode, path: path.into() };
+        let found = [(4_026_532_281, "/run/netns/cni-1"), (4_026_532_283, "/run/my pods/a\\b")];
+        assert_eq!(mounts(table), found.map(|(inode, path)| mount(inode, path)));
+        assert!(mount(1, "/proc/self/ns/net").open().is_none(), "another is there");
     }
 
     #[test]

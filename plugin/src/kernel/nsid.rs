@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use nix::errno::Errno;
 
 use super::KernelError;
 use super::attribute::find;
@@ -30,20 +31,39 @@ impl Numbers {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn of(&mut self, netns: &Netns) -> Result<Option<u32>, KernelError> {
-        let mut message = NsidMessage::default();
         // A descriptor is never negative.
         let fd = netns.as_fd().as_raw_fd().unsigned_abs();
-        message.attributes.push(NsidAttribute::Fd(fd));
-        let request = Request { message: RouteNetlinkMessage::GetNsId(message), flags: 0 };
-        let mut id = Ok(None);
-        self.0.exchange([request], |_, answer| match answer {
-            Answer::Message(row) => id = Ok(read(row.payload)),
+        Ok(self.ask([NsidAttribute::Fd(fd)])?.pop())
+    }
+
+    /// The numbers of the namespaces that processes are in; of one that has ended there is none. The
+    /// kernel lets nobody look at some processes' namespaces, but tells these.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn of_processes(&mut self, processes: &[u32]) -> Result<Vec<u32>, KernelError> {
+        self.ask(processes.iter().map(|process| NsidAttribute::Pid(*process)))
+    }
+
+    fn ask(
+        &mut self,
+        about: impl IntoIterator<Item = NsidAttribute>,
+    ) -> Result<Vec<u32>, KernelError> {
+        let requests = about.into_iter().map(|namespace| {
+            let mut message = NsidMessage::default();
+            message.attributes.push(namespace);
+            Request { message: RouteNetlinkMessage::GetNsId(message), flags: 0 }
+        });
+        let (mut ids, mut refused) = (Vec::new(), Ok(()));
+        self.0.exchange(requests, |_, answer| match answer {
+            Answer::Message(row) => ids.extend(read(row.payload)),
+            Answer::Refused { errno: Errno::ESRCH, .. } => {}
             Answer::Refused { errno, extended } => {
                 let request = "ip netns list-id".into();
-                id = Err(KernelError::Refused { request, errno, extended });
+                refused = Err(KernelError::Refused { request, errno, extended });
             }
         })?;
-        id
+        refused.map(|()| ids)
     }
 }
 
