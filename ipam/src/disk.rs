@@ -116,14 +116,25 @@ impl Disk {
     }
 
     /// Locks an attachment's lease, if it has one, and then the folder. The lease may have been
-    /// replaced or removed while we waited: then from the start.
+    /// replaced or removed while we waited: then from the start. One that was made again lies under the
+    /// head of the key, and under the key from now on.
     pub fn lock_with_lease(&self, key: &Key) -> Result<(Option<LeaseFile>, Locked<'_>)> {
-        let path = self.lease(key);
+        let (path, again) = (self.lease(key), self.lease(&key.less_tail()));
         loop {
             let lease = LeaseFile::wait(&path)?;
+            let made_again = if lease.is_none() { LeaseFile::wait(&again)? } else { None };
             let locked = self.lock()?;
-            if inode(&path)? == lease.as_ref().map(LeaseFile::inode) {
-                return Ok((lease, locked));
+            let is_at = |path: &Path, lease: Option<&LeaseFile>| -> Result<bool> {
+                Ok(inode(path)? == lease.map(LeaseFile::inode))
+            };
+            match made_again {
+                _ if !is_at(&path, lease.as_ref())? => {}
+                None => return Ok((lease, locked)),
+                Some(ref lease) if !is_at(&again, Some(lease))? => {}
+                Some(lease) => {
+                    fs::rename(&again, &path).map_err(Error::io("rename the lease", &again))?;
+                    return Ok((Some(lease.renamed(path)), locked));
+                }
             }
         }
     }

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn an_add_takes_it_up_under_the_whole_key() {
+        let fixture = Fixture::new(&["10.1.0.0/29"]);
+        fixture.add("before", &[]).unwrap();
+        fixture.leases.restore(vec![seen("a", &["10.1.0.5"])], &mut |_| true).unwrap();
+        assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.5"]));
+        assert_eq!(fixture.audit()["a"], addresses(&["10.1.0.5"]));
+        let keys = fixture.leases.keys().unwrap();
+        assert!(keys.contains(&key("a")) && keys.len() == 2, "{keys:?}");
+    }
+
+    #[test]
     fn what_goes_meanwhile_is_not_made_again() {
         let fixture = Fixture::new(&["10.1.0.0/29"]);
         let lost = vec![seen("a", &["10.1.0.1"]), seen("b", &["10.1.0.2"])];

@@ -89,8 +89,9 @@ impl Books<'_> {
             }
             let leases = Leases::create(&conf.state_dir, &conf.name, self.node)?;
             let moved = leases.take_over(&earlier, own)?;
-            let count = moved.leases.len();
-            log::info!("{count} leases of {} are those of {} now", name, self.node);
+            for Record { attachment, .. } in &moved.leases {
+                log::info!("the lease of {attachment} lies under {} now, not {name}", self.node);
+            }
             if moved.errors.is_empty() && !moved.under_way {
                 // Until then it tells whose they are.
                 Stamp::forget(conf, name)?;
@@ -188,4 +189,99 @@ pub fn lease(conf: &NetworkConf, own: u64, key: &Key) -> Result<Option<Record>, 
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnetwork::IpNetwork;
+
+    use super::*;
+    use crate::kernel::fake::Fake;
+    use crate::kernel::{Change, LinkKind, Route};
+
+    /// A network with its state in a folder.
+    fn conf(state_dir: &std::path::Path, more: &str) -> NetworkConf {
+        let text = format!(
+            r#"{{"cniVersion":"1.1.0","name":"pods","type":"flatnet","rangeFile":"/r.json",
+                "stateDir":{state_dir:?}{more}}}"#
+        );
+        NetworkConf::parse_file(state_dir, text.as_bytes()).unwrap().remove(0)
+    }
+
+    fn attach(node: &mut Fake, veth: &str, alias: &str, addresses: &[&str]) {
+        node.add(veth, 1450, &[], LinkKind::Veth);
+        let dev = node.links[veth].link.dev.clone();
+        let route = |address: &&str| {
+            let dst = IpNetwork::from(address.parse::<std::net::IpAddr>().unwrap());
+            let (gateway, onlink, source, metric) = (None, false, None, None);
+            Change::AddRoute(Route { dst, gateway, onlink, source, metric })
+        };
+        let changes: Vec<_> =
+            addresses.iter().map(route).chain([Change::Alias(alias.into())]).collect();
+        node.apply(&dev, &changes).unwrap();
+    }
+
+    fn told(records: &[Record]) -> Vec<String> {
+        let words =
+            |Record { attachment, addresses }: &Record| format!("{attachment} {addresses:?}");
+        records.iter().map(words).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_shows_has_a_lease_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = conf(folder.path(), "");
+        let mut node = Fake::default();
+        let plain = Key::new("pods", "c1", "eth0");
+        attach(&mut node, &veth_name(&plain), "flatnet:pods/-/c1/eth0", &["fd00::7", "10.1.1.7"]);
+        attach(&mut node, "veth0123456789a", "flatnet:pods/default/web/eth0", &["10.1.1.8"]);
+        attach(&mut node, "veth0123456789b", "flatnet:pods/default/bare/eth0", &[]);
+        attach(&mut node, "veth0123456789c", "flatnet:others/default/db/eth0", &["10.9.1.1"]);
+        let books = |mode| Books { conf: &conf, node: "a", own: 7, mode };
+
+        let planned = books(Mode::Plan).keep(&mut node).unwrap();
+        assert!(!folder.path().join("pods").exists(), "a plan writes nothing");
+        let kept = books(Mode::Apply).keep(&mut node).unwrap();
+        let mut both = told(&kept.leases);
+        both.sort();
+        let expected = [
+            "interface eth0 of container c1 [10.1.1.7, fd00::7]",
+            "interface eth0 of pod default/web [10.1.1.8]",
+        ];
+        assert_eq!(both, expected);
+        assert_eq!(told(&planned.leases).len(), 2);
+        assert_eq!(kept.problems, [""; 0]);
+        // Found by the whole key: of the one it is known, of the other it begins with what is.
+        let found = lease(&conf, 7, &plain).unwrap().unwrap().attachment;
+        assert_eq!((&found.container_id[..], found.netns), ("c1", 7));
+        let head = Key::from_head("0123456789a").unwrap();
+        let found = lease(&conf, 7, &head).unwrap().unwrap().attachment;
+        assert_eq!((&found.container_id[..], found.pod.name.as_deref()), ("", Some("web")));
+        assert_eq!(lease(&conf, 8, &plain).unwrap(), None, "made in another namespace");
+        assert_eq!(told(&books(Mode::Apply).keep(&mut node).unwrap().leases), [""; 0]);
+    }
+
+    #[test]
+    fn a_lease_under_another_name_of_the_node_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = conf(folder.path(), "");
+        let mut node = Fake::default();
+        attach(&mut node, "veth0123456789a", "flatnet:pods/default/web/eth0", &["10.1.1.8"]);
+        let books = |node, own| Books { conf: &conf, node, own, mode: Mode::Apply };
+        assert_eq!(books("a", 7).keep(&mut node).unwrap().leases.len(), 1);
+        assert_eq!(books("b", 7).keep(&mut node).unwrap().leases.len(), 0);
+        // The same folder, but another machine's namespace.
+        assert_eq!(books("b", 8).keep(&mut node).unwrap().leases.len(), 1);
+    }
+
+    #[test]
+    fn the_books_of_another_ipam_plugin_are_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = conf(folder.path(), r#","ipam":{"type":"host-local"}"#);
+        let mut node = Fake::default();
+        attach(&mut node, "veth0123456789a", "flatnet:pods/default/web/eth0", &["10.1.1.8"]);
+        let books = Books { conf: &conf, node: "a", own: 7, mode: Mode::Apply };
+        assert_eq!(told(&books.keep(&mut node).unwrap().leases), [""; 0]);
+        assert!(!folder.path().join("pods").exists());
+    }
 }

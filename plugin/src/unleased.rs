@@ -214,6 +214,39 @@ mod tests {
     }
 
     #[test]
+    fn what_did_not_come_to_its_end_is_known_by_name_and_group() {
+        let mut node = Fake::default();
+        let local = "192.0.2.1".parse().unwrap();
+        let overlay = LinkKind::Vxlan(desired::vxlan(7, 4789, local));
+        let others = LinkKind::Vxlan(desired::vxlan(8, 4789, local));
+        for (name, alias, kind, group) in [
+            ("flat.7", Some("flatnet:pods/node-a"), overlay, 0),
+            ("flat.8", Some("flatnet:others/node-a"), others, 0),
+            ("veth0123456789a", None, LinkKind::Veth, veth_group(7)),
+            ("veth0123456789b", Some("flatnet:pods/-/c1/eth0"), LinkKind::Veth, veth_group(7)),
+            ("veth0123456789c", None, LinkKind::Veth, veth_group(8)),
+            ("veth0123456789d", None, LinkKind::Veth, 0),
+            ("veth0123456789e", Some("another's"), LinkKind::Veth, veth_group(7)),
+            ("veth0", None, LinkKind::Veth, veth_group(7)),
+        ] {
+            node.add(name, 1450, &[], kind);
+            let link = &mut node.links.get_mut(name).unwrap().link;
+            (link.alias, link.group) = (alias.map(str::to_owned), group);
+        }
+        let ends = Ends::look(&mut node, "pods").unwrap();
+        let names = |ends: &[Link]| -> Vec<String> {
+            ends.iter().map(|end| end.dev.name.clone()).collect()
+        };
+        assert_eq!(names(&ends.unfinished), ["veth0123456789a"]);
+        assert_eq!(names(&ends.finished), ["veth0123456789b"]);
+        // The ADD came to its end.
+        let dev = node.links["veth0123456789a"].link.dev.clone();
+        node.apply(&dev, &[Change::Alias("flatnet:pods/-/c2/eth0".into())]).unwrap();
+        let left = without_lease(&mut node, ends.unfinished, &BTreeSet::new()).unwrap();
+        assert_eq!(names(&left), [""; 0]);
+    }
+
+    #[test]
     fn what_goes_meanwhile_is_not_told() {
         let mut node = node();
         let ends = node_ends(&mut node, "pods").unwrap();

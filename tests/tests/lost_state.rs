@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use flatnet_tests::cli::{document, flatnet};
 use flatnet_tests::cluster::Cluster;
@@ -86,8 +87,12 @@ fn assert_whole(node: &Node, pods: &[&Pod]) {
     let status = document(&flatnet(node, "status", &["--json"]), 0);
     assert_eq!(status["networks"][0]["pods"], pods.len());
     assert_eq!(status["networks"][0]["ranges"][0]["used"], pods.len());
-    let again = node.call_for("ADD", pods[0]).run().error();
-    assert_eq!(again.code, 102, "{again:?}");
+    // An ADD of it is refused in its own namespace and, as its lease tells where it lives, in another.
+    let elsewhere = Pod { container_id: pods[0].container_id.clone(), ..Pod::new("elsewhere") };
+    for again in [pods[0], &elsewhere] {
+        let error = node.call_for("ADD", again).run().error();
+        assert_eq!(error.code, 102, "{error:?}");
+    }
 }
 
 #[test]
@@ -222,6 +227,23 @@ fn a_state_folder_elsewhere_is_filled() {
     node.del(&first).silent();
     node.del(&second).silent();
     node.assert_no_attachment();
+}
+
+#[test]
+fn a_del_beside_the_making_leaves_no_lease() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    for _ in 0..8 {
+        let pod = node.add("pod");
+        for part in ["leases", "addresses"] {
+            fs::remove_dir_all(node.state().join(part)).expect("remove leases");
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| sync::apply(node));
+            scope.spawn(|| node.del(&pod).silent());
+        });
+        node.assert_no_attachment();
+    }
 }
 
 #[test]
