@@ -5,7 +5,7 @@
 //! leases, as `overlay.json`; losing it costs one reading of the range file.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -208,17 +208,15 @@ impl Stamp {
         (stamp.format == FORMAT).then_some(stamp)
     }
 
-    /// Removes the stamp of a name that this node has no more.
+    /// Removes the stamp of a name that this node has no more; another process may have done so.
     ///
     /// # Errors
     /// Code 5 if it cannot be removed.
     pub fn forget(conf: &NetworkConf, node: &str) -> Result<(), Error> {
         let path = file(conf, node);
-        let shown = path.display().to_string();
-        fs::remove_file(&path).map_err(|source| Error::File {
-            action: "remove",
-            path: shown,
-            source,
+        remove(&path).map_err(|source| {
+            let path = path.display().to_string();
+            Error::File { action: "remove", path, source }
         })
     }
 
@@ -250,12 +248,7 @@ impl Stamp {
             source: e.into(),
         })?;
         // Whatever is in its place, a FIFO for one, is not written to.
-        match fs::remove_file(&unfinished) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed("remove", &unfinished)(e));
-            }
-            _ => {}
-        }
+        remove(&unfinished).map_err(failed("remove", &unfinished))?;
         OpenOptions::new()
             .create_new(true)
             .write(true)
@@ -264,6 +257,14 @@ impl Stamp {
             .and_then(|mut file| file.write_all(&text))
             .map_err(failed("write", &unfinished))?;
         fs::rename(&unfinished, &target).map_err(failed("rename to", &target))
+    }
+}
+
+/// A missing file is fine.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -337,6 +338,10 @@ mod tests {
         assert_eq!(found(), None);
         write(&nodes[0]);
         assert_eq!(found().as_ref(), Some(&nodes[0].name));
+        for _ in 0..2 {
+            Stamp::forget(&conf, &nodes[0].name).unwrap();
+            assert_eq!(found(), None);
+        }
     }
 
     #[test]
