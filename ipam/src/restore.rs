@@ -241,7 +241,10 @@ mod tests {
         let renamed = Leases::create(fixture.state.path(), NETWORK, "new").unwrap();
         let record = fixture.leases.get(&key("a")).unwrap().unwrap();
         renamed.adopt(&key("a"), &record).unwrap();
-        assert_eq!(renamed.take_over(&fixture.leases, NETNS).unwrap().leases, [record.clone()]);
+        assert_eq!(
+            renamed.take_over(&fixture.leases, NETNS).unwrap().leases,
+            std::slice::from_ref(&record)
+        );
         assert_eq!(fixture.audit().len(), 0);
         assert_eq!(renamed.list().unwrap().leases, [record]);
     }

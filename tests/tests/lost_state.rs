@@ -5,20 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use flatnet_tests::cli::{document, flatnet};
+use flatnet_tests::cli::{document, findings, flatnet};
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::cni::Outcome;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::bin_dir;
 use flatnet_tests::{kernel, probe, sync};
 use serde_json::{Value, json};
-
-/// What the doctor finds.
-fn findings(node: &Node, code: i32) -> Vec<Value> {
-    let bin = bin_dir().display().to_string();
-    let found = document(&flatnet(node, "doctor", &["--json", "--cni-bin-dir", &bin]), code);
-    found["findings"].as_array().expect("findings").clone()
-}
 
 /// What `list` says of each attachment.
 fn rows(node: &Node, code: i32) -> Vec<Value> {
@@ -35,12 +26,6 @@ fn row(node: &Node, code: i32, pod: &Pod) -> Value {
 
 fn states(node: &Node, code: i32) -> Vec<Value> {
     rows(node, code).into_iter().map(|row| row["state"].clone()).collect()
-}
-
-fn check(node: &Node, pod: &Pod) -> Outcome {
-    let mut configuration = node.network.configuration.clone();
-    configuration["prevResult"] = pod.result.clone();
-    node.call_for("CHECK", pod).stdin(configuration.to_string().as_bytes()).run()
 }
 
 /// A pod as Kubernetes names it.
@@ -80,9 +65,9 @@ fn assert_whole(node: &Node, pods: &[&Pod]) {
     for pod in pods {
         assert_eq!(row(node, 0, pod)["addresses"], json!(pod.addresses()));
         assert_eq!(row(node, 0, pod)["sandbox"], json!(pod.netns.path()));
-        check(node, pod).silent();
+        node.check(pod).silent();
     }
-    assert_eq!(findings(node, 0), Vec::<Value>::new());
+    assert_eq!(findings(node), Vec::<Value>::new());
     assert_eq!(sync::plan(node), [""; 0]);
     let status = document(&flatnet(node, "status", &["--json"]), 0);
     assert_eq!(status["networks"][0]["pods"], pods.len());
@@ -102,10 +87,10 @@ fn the_next_add_makes_lost_leases_again() {
     let (web, plain, far) = (add_named(node, "web"), node.add("plain"), peer.add("far"));
     lose_state(node);
     // Nobody has made them again yet: CHECK asks the kernel, and the commands tell.
-    check(node, &web).silent();
+    node.check(&web).silent();
     let unleased = "drifted: it has no lease";
     assert_eq!(states(node, 1), [unleased, unleased]);
-    let found = findings(node, 1);
+    let found = findings(node);
     assert_eq!(found.len(), 1, "{found:#?}");
     let what = found[0]["what"].as_str().expect("what");
     assert!(what.starts_with("2 pods have no lease: ") && what.contains("default/web"), "{what}");
@@ -192,7 +177,7 @@ fn a_pod_that_only_processes_lead_to_has_its_lease_made_again() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
     let (pod, forgotten) = (add_named(node, "pod"), add_named(node, "forgotten"));
-    let processes = [&pod, &forgotten].map(|pod| Process::sleeping(pod));
+    let processes = [&pod, &forgotten].map(Process::sleeping);
     for pod in [&pod, &forgotten] {
         pod.netns.unname();
     }
@@ -202,7 +187,7 @@ fn a_pod_that_only_processes_lead_to_has_its_lease_made_again() {
     assert_eq!((&found["addresses"], &found["sandbox"]), (&json!(pod.addresses()), &Value::Null));
     let state = "unknown: nothing but processes leads to its network namespace";
     assert_eq!(states(node, 0), [state, state]);
-    assert_eq!(findings(node, 0), Vec::<Value>::new());
+    assert_eq!(findings(node), Vec::<Value>::new());
     collect(node, &[&pod]);
     assert_eq!(states(node, 0), [state, state], "a process lives there");
     drop(processes);
@@ -314,7 +299,7 @@ fn what_an_add_did_not_finish_gets_no_lease_and_is_cleared_with_its_pod() {
     lose_state(node);
     let third = node.add("third");
     assert_apart(&[&pod, &beside, &third]);
-    let found = findings(node, 1);
+    let found = findings(node);
     assert_eq!(found.len(), 1, "{found:#?}");
     let what = found[0]["what"].as_str().expect("what");
     assert_eq!(what, format!("1 device was left by an ADD that was killed: {}", pod.veth()));

@@ -81,7 +81,10 @@ mod tests {
             judge(unleased, left, "flatnet sync").iter().map(Finding::words).collect()
         };
         assert_eq!(told(&[], &[]), [""; 0]);
-        assert_eq!(told(&[web.clone()], &[]), ["1 pod has no lease: web-1; flatnet sync"]);
+        assert_eq!(
+            told(std::slice::from_ref(&web), &[]),
+            ["1 pod has no lease: web-1; flatnet sync"]
+        );
         assert_eq!(
             told(&[web, record("bare", None), db], &["veth1".into()]),
             [
