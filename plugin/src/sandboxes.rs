@@ -29,28 +29,30 @@ impl Sandboxes {
     /// # Errors
     /// They cannot be read, or the kernel cannot be asked.
     pub fn look() -> Result<Self, Error> {
-        let failed = |path: &'static str| {
-            move |source| Error::File { action: "read", path: path.into(), source }
-        };
         let mut numbers = Numbers::open()?;
         let mut processes = Vec::new();
-        for entry in fs::read_dir(PROC).map_err(failed(PROC))? {
-            let name = entry.map_err(failed(PROC))?.file_name();
+        for entry in fs::read_dir(PROC).map_err(unreadable(PROC))? {
+            let name = entry.map_err(unreadable(PROC))?.file_name();
             processes.extend(name.to_string_lossy().parse::<u32>());
         }
         let of_processes = numbers.of_processes(&processes)?;
         let mounted = of_processes.into_iter().map(|id| (id, None)).collect();
         let mut found = Self { mounted, complete: true };
-        let table = fs::read(MOUNTS).map_err(failed(MOUNTS))?;
-        for mount in mounts(&String::from_utf8_lossy(&table)) {
+        let mut closed = Vec::new();
+        for mount in mounts(&table()?) {
             match mount.open() {
                 Some(netns) => {
                     if let Some(id) = numbers.of(&netns)? {
                         found.mounted.entry(id).or_default().get_or_insert(mount.path);
                     }
                 }
-                None => found.complete = false,
+                None => closed.push(mount),
             }
+        }
+        if !closed.is_empty() {
+            // One that was taken away meanwhile is no doubt.
+            let now = mounts(&table()?);
+            found.complete = !closed.iter().any(|mount| now.contains(mount));
         }
         Ok(found)
     }
@@ -66,6 +68,15 @@ impl Sandboxes {
     pub fn is_gone(&self, node_end: &Link) -> bool {
         self.complete && node_end.peer_netns.is_some_and(|id| !self.mounted.contains_key(&id))
     }
+}
+
+fn unreadable(path: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::File { action: "read", path: path.into(), source }
+}
+
+fn table() -> Result<String, Error> {
+    let table = fs::read(MOUNTS).map_err(unreadable(MOUNTS))?;
+    Ok(String::from_utf8_lossy(&table).into_owned())
 }
 
 /// A mount of a network namespace.
