@@ -161,6 +161,8 @@ fn a_pod_costs_the_watch_the_same_whatever_stands() {
             "version": 1, "vni": 4096, "clusterCIDRs": ["10.244.0.0/16", "fd00:10:244::/56"],
             "nodes": own.chain(others).collect::<Vec<_>>(),
         }));
+        // A file that has just changed is looked at once more.
+        cluster.settle();
         let node = cluster.nodes.remove(0);
         let standing: Vec<Pod> = (0..pods).map(|_| node.add("standing")).collect();
         let (trace, _watch) = traced(&cluster, &node);
