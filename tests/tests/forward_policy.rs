@@ -187,7 +187,7 @@ fn findings(node: &Node) -> Vec<Value> {
     let document = document(&output, code);
     assert_eq!(document["failures"], serde_json::json!([]));
     let all = document["findings"].as_array().expect("a list").clone();
-    all.into_iter().filter(|finding| finding["check"] == "FORWARD policies").collect()
+    all.into_iter().filter(|finding| finding["check"] == "forward chains").collect()
 }
 
 /// The commands behind the last colon of an advice, run.

@@ -17,6 +17,26 @@ fn forward_policy_of_drop() {
     );
 }
 
+/// A policy of accept, and in the end a reject, behind a jump and a goto.
+#[test]
+fn forward_chain_that_rejects() {
+    let scene = Scene::new();
+    scene.assert_healthy();
+    scene.spoil(&[
+        "iptables-nft -N ZONES",
+        "iptables-nft -N LAST",
+        "iptables-nft -A FORWARD -j ZONES",
+        "iptables-nft -A ZONES -g LAST",
+        "iptables-nft -A LAST -j REJECT --reject-with icmp-host-prohibited",
+    ]);
+    scene.cut_off_until(
+        &BOTH[..1],
+        "chain FORWARD of table ip filter (nftables) drops packets between pods by rule 1 of its chain \
+         LAST, `reject` (the way there: ZONES > LAST)",
+        "iptables-nft -I FORWARD ",
+    );
+}
+
 const RULES: &str = "packet filter or settings are not as they should be: ";
 
 /// `nft flush ruleset`, as a firewall's restart does. Pods still reach each other, and so does who

@@ -65,7 +65,7 @@ const CHECKS: [Check; 14] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
-    ("FORWARD policies", forward::check),
+    ("forward chains", forward::check),
     ("addresses of others", own_addresses::check),
     ("routes of others", shadow::check),
     ("VTEP", duplicate::check),
