@@ -1,8 +1,9 @@
 //! The addresses of a lab: the underlay's, and how the pod networks are cut for so many nodes.
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 
-use flatnet_conf::RangeFile;
+use flatnet_conf::{Node, RangeFile};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use crate::cli::error::Error;
@@ -39,6 +40,17 @@ pub fn range_file(nodes: usize, pods: usize, ipv6: bool) -> Result<RangeFile, Er
         .map(|number| NodeAt { name: format!("node-{number}"), vtep: underlay(number).0 })
         .collect();
     allot(&clusters, &nodes, prefixes)
+}
+
+/// What the pods of a node ask for, in their order: the first addresses, so that a script knows them.
+pub fn of_pods(node: &Node) -> impl Iterator<Item = Vec<IpAddr>> + '_ {
+    let next = |last: &[Option<IpAddr>]| {
+        let ranges = node.ranges.iter().zip(last);
+        ranges.map(|(range, last)| range.next_after(*last)).collect::<Vec<_>>()
+    };
+    let first = next(&vec![None; node.ranges.len()]);
+    let all = iter::successors(Some(first), move |last| Some(next(last)));
+    all.map_while(|addresses| addresses.into_iter().collect())
 }
 
 /// A /24 for each node; longer where there are more than 256 nodes, shorter where a node has more
@@ -102,6 +114,16 @@ mod tests {
         for (nodes, pods, expected) in cases {
             assert_eq!(prefixes(nodes, pods).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn pods_have_addresses_by_their_numbers() {
+        let file = range_file(2, 65, true).unwrap();
+        let pods: Vec<_> = of_pods(&file.nodes[1]).take(65).map(|a| format!("{a:?}")).collect();
+        assert_eq!(pods[0], "[10.244.1.1, fd00:10:244:1::1]");
+        assert_eq!(pods[64], "[10.244.1.65, fd00:10:244:1::41]");
+        let most = range_file(MOST_NODES, 62, false).unwrap();
+        assert_eq!(of_pods(&most.nodes[0]).count(), 62);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! an environment of `CNI_*` variables and nothing else, the configuration on standard input.
 
 use std::io::{ErrorKind, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::namespace_folder::file;
 use super::record::{PodRecord, Record};
@@ -30,9 +31,11 @@ impl<'a> Runtime<'a> {
         Self { plugin: &record.plugin, folder, configuration: &record.configuration }
     }
 
-    /// Attaches a pod; the plugin's result.
-    pub fn add(&self, node: &Netns, pod: &PodRecord) -> Result<Value, Error> {
-        let output = self.call("ADD", node, pod, self.configuration)?;
+    /// Attaches a pod, which asks for its addresses; the plugin's result.
+    pub fn add(&self, node: &Netns, pod: &PodRecord, asked: &[IpAddr]) -> Result<Value, Error> {
+        let mut configuration = self.configuration.clone();
+        configuration["args"] = json!({ "cni": { "ips": asked } });
+        let output = self.call("ADD", node, pod, &configuration)?;
         serde_json::from_slice(&output.stdout)
             .map_err(|e| failure("ADD", pod, format!("the result is not JSON: {e}")))
     }

@@ -101,21 +101,21 @@ impl Building {
             progress.step();
         }
         drop(progress);
-        self.attach(interrupt)
+        self.attach(range_file, interrupt)
     }
 
-    fn attach(&mut self, interrupt: &Interrupt) -> Result<(), Error> {
+    fn attach(&mut self, range_file: &RangeFile, interrupt: &Interrupt) -> Result<(), Error> {
         let mut results = Vec::new();
         let lab = &self.record.name;
         let runtime = Runtime::new(&self.record);
         let pods = self.record.nodes.iter().map(|node| node.pods.len()).sum();
         let mut progress = Progress::new("pod", pods);
-        for node in &self.record.nodes {
+        for (node, listed) in self.record.nodes.iter().zip(&range_file.nodes) {
             let netns = namespace::open(lab, &node.netns)?;
-            for pod in &node.pods {
+            for (pod, asked) in node.pods.iter().zip(addresses::of_pods(listed)) {
                 interrupt.check()?;
                 namespace::create(lab, &pod.netns)?;
-                let added = runtime.add(&netns, pod);
+                let added = runtime.add(&netns, pod, &asked);
                 // ^C on a terminal ends the plugin too; then that is the reason.
                 if added.is_err() {
                     interrupt.check()?;
