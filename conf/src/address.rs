@@ -106,6 +106,14 @@ pub(crate) fn successor(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The address so many after this one in its family, or the family's last.
+pub(crate) fn ahead(address: IpAddr, count: u16) -> IpAddr {
+    match address {
+        IpAddr::V4(four) => Ipv4Addr::from_bits(four.to_bits().saturating_add(count.into())).into(),
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits().saturating_add(count.into())).into(),
+    }
+}
+
 /// `IPv4` or `IPv6`.
 pub(crate) fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::address::{bits, canonical, parse_address, parse_canonical, special_use, successor};
+use crate::address::{
+    ahead, bits, canonical, parse_address, parse_canonical, special_use, successor,
+};
 use crate::error::Broken;
 use crate::{Error, raw};
 
@@ -126,6 +128,14 @@ impl Range {
             }
         }
         (next <= self.end && !self.is_broadcast(next)).then_some(next)
+    }
+
+    /// An address from start to end, given out or not: which one, the number decides, whatever it is. Of a
+    /// large range it is one of the first 65,536.
+    pub fn pick(&self, number: u64) -> IpAddr {
+        let largest = bits(self.end).saturating_sub(bits(self.start));
+        let count = u64::from(u16::try_from(largest).unwrap_or(u16::MAX)) + 1;
+        ahead(self.start, u16::try_from(number % count).unwrap_or_default())
     }
 
     /// The first address between start and end that is not the VTEP address.

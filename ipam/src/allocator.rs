@@ -2,7 +2,8 @@
 //!
 //! Addresses go round robin, from the last one given, over all ranges of a family in their order,
 //! so that one that was just freed is not given again while others still have it in their
-//! neighbour caches and connections.
+//! neighbour caches and connections. Where none was given yet they begin anywhere: after a reboot others
+//! still know the pods from before it, which began somewhere else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -59,6 +60,7 @@ pub(crate) enum Refusal {
 }
 
 /// One address for each family that there are ranges for, IPv4 first, and the cursor afterwards.
+/// `seed` says where to begin in a family if the cursor does not, or names what no range has any more.
 ///
 /// Requested and preferred addresses do not move the cursor: a static address that comes and goes
 /// would send it back, and the addresses behind it would be reused at once.
@@ -66,6 +68,7 @@ pub(crate) fn choose(
     ranges: &[Range],
     wish: Wish<'_>,
     mut cursor: Cursor,
+    seed: u64,
     taken: &mut dyn FnMut(IpAddr) -> Result<bool, Error>,
 ) -> Result<(Vec<IpAddr>, Cursor), Refusal> {
     check(ranges, wish.requested)?;
@@ -88,7 +91,9 @@ pub(crate) fn choose(
             addresses.push(address);
             continue;
         }
-        let free = first_free(walk(&ours, cursor.last(v4)), taken)?;
+        let last = cursor.last(v4).filter(|last| ours.iter().any(|range| range.contains(*last)));
+        let last = last.or_else(|| ours.first().and_then(|first| before_the_first(first, seed)));
+        let free = first_free(walk(&ours, last), taken)?;
         let address = free.ok_or(Refusal::Exhausted { v4 })?;
         cursor.advance(address);
         addresses.push(address);
@@ -111,6 +116,13 @@ fn check(ranges: &[Range], requested: &[IpAddr]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// After which address to begin in a range, any of it; `None` for its first. Never at the range's end, which
+/// would begin in the next.
+fn before_the_first(range: &Range, seed: u64) -> Option<IpAddr> {
+    let last = range.pick(seed);
+    range.next_after(Some(last)).and(Some(last))
 }
 
 fn given(ranges: &[Range], address: IpAddr) -> bool {

@@ -34,7 +34,7 @@ pub(crate) fn choose(
     let its = earlier.map(LeaseFile::inode);
     let preferred = earlier.and_then(|lease| lease.record().ok()).map(|record| record.addresses);
     let wish = Wish { requested, preferred: preferred.as_deref().unwrap_or_default() };
-    allocator::choose(ranges, wish, store.cursor(), &mut |address| {
+    allocator::choose(ranges, wish, store.cursor(), store.seed(), &mut |address| {
         let holder = store.holder(address)?;
         Ok(holder.is_some() && holder != its || own(address).is_some())
     })

@@ -4,7 +4,9 @@
 //! lease file, or fails with EEXIST, so that two can never hold one address. Nothing here calls
 //! fsync(2): the state lies on tmpfs (`/run`), and no lease outlives the boot that gave it.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -175,6 +177,11 @@ impl Store for Locked<'_> {
         let length = self.lock.read_at(&mut room, 0).unwrap_or(0);
         let text = room.get(..length).unwrap_or_default();
         serde_json::from_slice(text).unwrap_or_default()
+    }
+
+    fn seed(&self) -> u64 {
+        // What the standard library keeps hash tables apart by: random bits of the kernel's.
+        RandomState::new().build_hasher().finish()
     }
 
     fn set_cursor(&mut self, cursor: &Cursor) -> Result<()> {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use flatnet_conf::Range;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
+use crate::store::Store as _;
 use crate::{Attachment, Candidate, Error, Key, Lease, Leases, Request};
 
 pub(crate) const NETWORK: &str = "pods";
@@ -23,7 +25,21 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// Its addresses begin with the first of each family.
     pub fn new(ranges: &[&str]) -> Fixture {
+        let fixture = Fixture::after_a_reboot(ranges);
+        let first = |v4| {
+            let mut subnets = fixture.ranges.iter().map(Range::subnet);
+            subnets.find(|subnet| subnet.is_ipv4() == v4).map(|subnet| subnet.network())
+        };
+        let cursor = serde_json::json!({ "4": first(true), "6": first(false) });
+        let disk = Disk::existing(fixture.state.path(), NETWORK, NODE).unwrap().unwrap();
+        disk.lock().unwrap().set_cursor(&serde_json::from_value(cursor).unwrap()).unwrap();
+        fixture
+    }
+
+    /// No address was given yet.
+    pub fn after_a_reboot(ranges: &[&str]) -> Fixture {
         let state = tempfile::tempdir().unwrap();
         let leases = Leases::create(state.path(), NETWORK, NODE).unwrap();
         Fixture { state, ranges: parse(ranges), leases }

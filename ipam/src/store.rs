@@ -16,6 +16,9 @@ pub(crate) trait Store {
     /// The last addresses given; none if nothing legible is there.
     fn cursor(&self) -> Cursor;
 
+    /// A number that is another one at each boot: where addresses begin if there is no cursor.
+    fn seed(&self) -> u64;
+
     /// Remembers the last addresses given.
     fn set_cursor(&mut self, cursor: &Cursor) -> Result<()>;
 

@@ -59,6 +59,18 @@ impl Node {
         self.network.state_dir.join(self.network.name()).join(&self.name)
     }
 
+    /// Has addresses begin with the first of each family in a network, as if the one before it had just
+    /// been given: for a test in which others must be free, or come in their order.
+    pub fn begin_with_the_first(&self, network: &str) {
+        let folder = self.network.state_dir.join(network).join(&self.name);
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let before = self.vtep_addresses().into_iter();
+        let cursor: Value = before
+            .map(|address| (if address.is_ipv4() { "4" } else { "6" }.to_owned(), json!(address)))
+            .collect();
+        fs::write(folder.join("lock"), cursor.to_string()).expect("write the cursor");
+    }
+
     /// Makes the next ADD compare the whole overlay with the kernel, by removing the stamp of the
     /// range file last applied.
     pub fn forget_overlay(&self) {

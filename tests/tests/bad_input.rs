@@ -17,7 +17,7 @@ struct Look(BTreeMap<&'static str, Vec<String>>, BTreeMap<PathBuf, (u32, Vec<u8>
 /// A cluster with a pod that lives, a container that waits, and how all of it looked.
 struct Scene {
     cluster: Cluster,
-    _living: Pod,
+    living: Pod,
     waiting: Pod,
 }
 
@@ -25,9 +25,10 @@ impl Scene {
     fn new() -> Self {
         let cluster = Cluster::new(2);
         cluster.settle();
+        cluster.nodes[0].begin_with_the_first("pods");
         let living = cluster.nodes[0].add("living");
         kernel::wait_until_up(&cluster.nodes[0].netns, living.veth());
-        Self { cluster, _living: living, waiting: Pod::new("waiting") }
+        Self { cluster, living, waiting: Pod::new("waiting") }
     }
 
     /// The ADD that would succeed if nothing were wrong.
@@ -183,12 +184,13 @@ fn verbs_that_the_version_does_not_allow() {
 #[test]
 fn requested_addresses_that_cannot_be_given() {
     let scene = Scene::new();
+    let living = scene.living.v4().to_string();
     let cases: [(&str, u64, &[&str]); 6] = [
         ("10.244.2.9", 7, &["10.244.2.9"]),
         ("10.244.1.0", 7, &["10.244.1.0"]),
         ("10.244.1.255", 7, &["10.244.1.255"]),
         ("10.244.1.8,10.244.1.9", 7, &["10.244.1.9"]),
-        ("10.244.1.1", 101, &["10.244.1.1", "living"]),
+        (&living, 101, &[&living, "living"]),
         ("fd00:10:244:2::9", 7, &["fd00:10:244:2::9"]),
     ];
     for (address, code, parts) in cases {
@@ -206,7 +208,7 @@ fn no_address_left() {
     cluster.list(&[0, 1]);
     cluster.settle();
     let living = [cluster.nodes[0].add("living"), cluster.nodes[0].add("living")];
-    let scene = Scene { cluster, _living: Pod::new("unused"), waiting: Pod::new("waiting") };
+    let scene = Scene { cluster, living: Pod::new("unused"), waiting: Pod::new("waiting") };
     scene.refuses(&scene.add(), 100, &["node-a", "10.244.1.10", "10.244.1.11"]);
     // A pod whose namespace died without a DEL gives its address back.
     let [first, second] = living;

@@ -128,7 +128,8 @@ cat >net.d/pods.conflist <<END
 END
 export NETCONFPATH=$PWD/net.d CNI_PATH=$(dirname "$(command -v flatnet)")
 ip netns add pod
-cnitool add pods /run/netns/pod
+number=$(ip -4 -o addr show to 192.168.50.0/24 | sed 's/.*192.168.50.\([12]\).*/\1/')
+CNI_ARGS=IP=10.244.$((number - 1)).1 cnitool add pods /run/netns/pod
 "#;
 
 #[test]

@@ -52,6 +52,7 @@ fn a_full_node_takes_its_second_range_at_once() {
 fn pods_outside_of_a_range_that_shrank_stay_and_are_told() {
     let mut cluster = Cluster::new(2);
     let peer = cluster.nodes[1].add("peer");
+    cluster.nodes[0].begin_with_the_first("pods");
     let pods = [cluster.nodes[0].add("first"), cluster.nodes[0].add("second")];
     assert_eq!(pods[1].v4().to_string(), "10.244.1.2");
     let check = |node: &Node| {

@@ -88,6 +88,7 @@ fn expected(version: &str, four: [&str; 2], six: [&str; 2]) -> Value {
 fn every_version_has_its_result() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let data_dir = TempDir::new().unwrap();
     for (n, version) in (2..).zip(VERSIONS) {
         let container = format!("c{n}");
@@ -137,6 +138,7 @@ fn one_network_is_served_with_flatnet_side_by_side() {
     cluster.nodes[0].ranges = vec![json!("10.244.1.0/28")];
     cluster.list(&[0]);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let configuration = configuration("1.1.0", &by_range_file(node));
     let mut given = Vec::new();
     for n in 0..3 {

@@ -100,13 +100,14 @@ fn serves(main: &str) {
         "type": "flatnet-ipam", "rangeFile": network.range_file, "stateDir": network.state_dir,
     });
     let sets = json!({ "type": "flatnet-ipam", "subnet": "10.77.0.0/24", "dataDir": data_dir });
+    let name = format!("{main}-net");
+    node.begin_with_the_first(&name);
     for (n, version) in (2..).zip(VERSIONS) {
         let wanted = format!("10.244.1.{n}/24");
         live(node, &configuration(main, version, &file), &wanted, "10.244.1.1");
         let wanted = format!("10.77.0.{n}/24");
         live(node, &configuration(main, version, &sets), &wanted, "10.77.0.1");
     }
-    let name = format!("{main}-net");
     let addresses = network.state_dir.join(&name).join(&node.name).join("addresses");
     assert!(addresses.is_dir(), "{}", addresses.display());
     for folder in [addresses, data_dir.join(name)] {

@@ -155,6 +155,7 @@ fn trace_follows_a_packet_to_its_end() {
 fn trace_names_what_is_missing_and_its_mend() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let web = named(&cluster, "default", "web");
     let to = cluster.nodes[1].add("peer").v4().to_string();
     let (veth, source) = (web.veth().to_owned(), web.v4());

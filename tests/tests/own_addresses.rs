@@ -21,6 +21,7 @@ fn a_bridge_that_another_plugin_left_behind() {
     ] {
         a.netns.exec(line);
     }
+    a.begin_with_the_first("pods");
     let pod = a.add("pod");
     let given: Vec<String> = pod.addresses().iter().map(ToString::to_string).collect();
     assert_eq!(given, ["10.244.1.2", "fd00:10:244:1::2"]);
@@ -62,6 +63,7 @@ fn a_bridge_that_another_plugin_left_behind() {
 fn one_that_is_asked_for_is_refused() {
     let mut cluster = Cluster::new(1);
     cluster.configure("capabilities", json!({ "ips": true }));
+    cluster.nodes[0].begin_with_the_first("pods");
     cluster.nodes[0].netns.exec("ip link add cni0 type bridge");
     cluster.nodes[0].netns.exec("ip link set cni0 up");
     cluster.nodes[0].netns.exec("ip addr add 10.244.1.9/24 dev cni0");

@@ -47,7 +47,9 @@ fn containers_reach_each_other_across_nodes() {
         idle(podman, "web", "pods");
     }
     let addresses: Vec<IpAddr> = podmans.iter().map(|podman| podman.v4("web")).collect();
-    assert_eq!(addresses, [[10, 244, 1, 1], [10, 244, 2, 1]].map(IpAddr::from));
+    for (node, address) in cluster.nodes.iter().zip(&addresses) {
+        assert_eq!(node.leases()[0]["addresses"][0], json!(address));
+    }
     ping(&podmans[0], "web", addresses[1]);
     ping(&podmans[1], "web", addresses[0]);
     let attachment = podmans[1].attachment("web");

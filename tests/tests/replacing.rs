@@ -31,6 +31,8 @@ struct Scene {
 impl Scene {
     fn new(v6_underlay: bool) -> Self {
         let cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        // One is taken for free.
+        cluster.nodes[0].begin_with_the_first("pods");
         let (forger, neighbour) = (cluster.nodes[0].add("forger"), cluster.nodes[0].add("pod"));
         let peer = cluster.nodes[1].add("peer");
         Self { cluster, forger, neighbour, peer }

@@ -48,6 +48,7 @@ fn a_packet_to_an_address_that_nobody_has_ends_at_once() {
     let cluster = Cluster::new(2);
     let _router = router(&cluster);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let (pod, near, far) = (node.add("pod"), node.add("near"), cluster.nodes[1].add("far"));
     assert_eq!(kernel::unreachable(&node.netns), expected(1));
     assert_eq!(kernel::unreachable(&cluster.nodes[1].netns), expected(2));
@@ -132,6 +133,7 @@ fn a_peers_range_has_none() {
     let nodes: Vec<_> = cluster.nodes.iter().map(Node::entry).collect();
     cluster.write_range_file(&json!({ "version": 1, "vni": 4096, "nodes": nodes }));
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let pod = node.add("pod");
     let own = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(|dst| (dst.to_owned(), METRIC));
     assert_eq!(kernel::unreachable(&node.netns), own.into());
@@ -143,6 +145,7 @@ fn a_peers_range_has_none() {
 fn the_trace_says_whose_the_address_would_be() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
+    node.begin_with_the_first("pods");
     let pod = node.add("pod");
     for (to, what) in [
         ("10.244.1.99", "no pod of this node has 10.244.1.99"),

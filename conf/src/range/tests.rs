@@ -72,6 +72,25 @@ fn next_after_an_address_not_given() {
 }
 
 #[test]
+fn a_number_picks_an_address() {
+    let part = r#"{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.9", "rangeEnd": "10.0.0.10"}"#;
+    let (whole, six) = ("\"10.0.0.0/24\"", "\"fd00::/64\"");
+    let cases = [
+        (whole, 0, "10.0.0.0"),
+        (whole, 255, "10.0.0.255"),
+        (whole, 256, "10.0.0.0"),
+        (part, 3, "10.0.0.10"),
+        (six, 0xffff, "fd00::ffff"),
+        (six, 0x1_0001, "fd00::1"),
+        ("\"fd00::/112\"", u64::MAX, "fd00::ffff"),
+        ("\"255.255.252.0/23\"", 511, "255.255.253.255"),
+    ];
+    for (json, number, expected) in cases {
+        assert_eq!(range(json).pick(number), address(expected), "{json} {number}");
+    }
+}
+
+#[test]
 fn large_excludes_cost_nothing() {
     let range = range(
         r#"{"subnet": "fd00::/64",

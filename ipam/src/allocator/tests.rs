@@ -14,7 +14,7 @@ fn cursor(v4: &str, v6: &str) -> Cursor {
 /// Chooses, with the outcome as text: the addresses, or why there are none.
 fn outcome(ranges: &[&str], taken: &[&str], last: Cursor, wish: Wish<'_>) -> (String, Cursor) {
     let taken = addresses(taken);
-    match choose(&parse(ranges), wish, last, &mut |ip| Ok(taken.contains(&ip))) {
+    match choose(&parse(ranges), wish, last, 0, &mut |ip| Ok(taken.contains(&ip))) {
         Ok((chosen, cursor)) => {
             let texts: Vec<String> = chosen.iter().map(IpAddr::to_string).collect();
             (texts.join(" "), cursor)
@@ -60,6 +60,33 @@ fn round_robin_over_the_ranges_of_each_family() {
                 assert_eq!(after.last(address.is_ipv4()), Some(address));
             }
         }
+    }
+}
+
+#[test]
+fn the_seed_decides_where_to_begin() {
+    let (a, b, six) = ("10.1.0.0/29", "10.1.1.0/30", "fd00::/64");
+    #[rustfmt::skip]
+    let cases: &[(&[&str], Cursor, u64, &str)] = &[
+        (&[a, b, six], cursor("", ""), 0, "10.1.0.1 fd00::1"),
+        (&[a, b, six], cursor("", ""), 3, "10.1.0.4 fd00::4"),
+        // In the first range, and by the number's remainder. Nothing is after its last: then its first.
+        (&[a, b], cursor("", ""), 5, "10.1.0.6"),
+        (&[a, b], cursor("", ""), 6, "10.1.0.1"),
+        (&[a, b], cursor("", ""), 7, "10.1.0.1"),
+        (&[a, b], cursor("", ""), 8 + 3, "10.1.0.4"),
+        (&[six], cursor("", ""), 0xffff, "fd00::1:0"),
+        (&[six], cursor("", ""), u64::MAX, "fd00::1:0"),
+        (&[six], cursor("", ""), 0x1_0000, "fd00::1"),
+        // Of each family by itself; a cursor that no range has is none.
+        (&[a, six], cursor("10.1.0.1", ""), 3, "10.1.0.2 fd00::4"),
+        (&[a], cursor("192.0.2.1", ""), 3, "10.1.0.4"),
+        (&["255.255.254.0/24"], cursor("", ""), 9, "255.255.254.10"),
+    ];
+    for (ranges, last, seed, expected) in cases {
+        let (chosen, _) =
+            choose(&parse(ranges), Wish::default(), *last, *seed, &mut |_| Ok(false)).unwrap();
+        assert_eq!(chosen, addresses(&expected.split(' ').collect::<Vec<_>>()), "{seed}");
     }
 }
 
@@ -112,7 +139,7 @@ fn preferred_addresses_are_kept_while_they_can_be() {
 fn a_failing_probe_is_not_taken_for_free() {
     let failed = |_| Err(Error::Folder { path: "/x".into(), why: "a test" });
     let refusal =
-        choose(&parse(&["10.1.0.0/29"]), Wish::default(), cursor("", ""), &mut { failed });
+        choose(&parse(&["10.1.0.0/29"]), Wish::default(), cursor("", ""), 0, &mut { failed });
     assert!(matches!(refusal, Err(Refusal::Unknown(Error::Folder { .. }))), "{refusal:?}");
 }
 
@@ -120,7 +147,7 @@ fn a_failing_probe_is_not_taken_for_free() {
 fn a_large_range_costs_a_probe_for_each_taken_neighbour_only() {
     let mut probes = 0;
     let ranges = parse(&["fd00::/64"]);
-    let chosen = choose(&ranges, Wish::default(), cursor("", "fd00::ffff"), &mut |address| {
+    let chosen = choose(&ranges, Wish::default(), cursor("", "fd00::ffff"), 0, &mut |address| {
         probes += 1;
         Ok(address <= addresses(&["fd00::1:9"])[0])
     });
@@ -151,7 +178,7 @@ proptest! {
             IpAddr::V4(address) => Ok(taken.contains(&address.octets()[3])),
             IpAddr::V6(_) => Ok(true),
         };
-        match choose(&ranges, Wish::default(), cursor, &mut probe) {
+        match choose(&ranges, Wish::default(), cursor, 0, &mut probe) {
             Ok((chosen, _)) => {
                 let free: Vec<u8> = given.difference(&taken).copied().collect();
                 // The next free one after the last, or the first. A last one of no range is none.
@@ -169,14 +196,14 @@ proptest! {
 
     /// Freed at once or kept, each address is given once before any is given twice.
     #[test]
-    fn no_address_is_reused_before_all_others_were_given(rounds in 1usize..4) {
+    fn no_address_is_reused_before_all_others_were_given(rounds in 1usize..4, seed: u64) {
         let ranges = parse(&["10.0.0.0/29", "10.0.1.0/30", "fd00::/125"]);
         let mut cursor = Cursor::default();
         for _ in 0..rounds {
             let mut seen = BTreeSet::new();
             for _ in 0..8 {
                 let (chosen, next) =
-                    choose(&ranges, Wish::default(), cursor, &mut |_| Ok(false)).unwrap();
+                    choose(&ranges, Wish::default(), cursor, seed, &mut |_| Ok(false)).unwrap();
                 cursor = next;
                 prop_assert!(seen.insert(chosen[0]));
             }

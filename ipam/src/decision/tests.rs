@@ -26,6 +26,9 @@ impl Store for Dies<'_> {
     fn cursor(&self) -> Cursor {
         self.inner.cursor()
     }
+    fn seed(&self) -> u64 {
+        self.inner.seed()
+    }
     fn set_cursor(&mut self, cursor: &Cursor) -> Result<()> {
         self.step()?;
         self.inner.set_cursor(cursor)

@@ -74,7 +74,7 @@ fn a_folder_that_was_not_finished_is_completed() {
 
 #[test]
 fn the_cursor_is_replaced_as_a_whole_and_damage_counts_as_none() {
-    let fixture = Fixture::new(&["10.1.0.0/29"]);
+    let fixture = Fixture::after_a_reboot(&["10.1.0.0/29"]);
     let disk = Disk::existing(fixture.state.path(), NETWORK, NODE).unwrap().unwrap();
     let read = |text: &str| serde_json::from_str::<Cursor>(text).unwrap();
     let long = read(r#"{"4":"255.255.255.255","6":"fd00:1111:2222:3333:4444:5555:6666:7777"}"#);

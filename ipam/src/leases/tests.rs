@@ -108,9 +108,28 @@ fn a_repeated_add_follows_ranges_and_request() {
     assert_eq!(fixture.add("a", &["10.1.0.5"]).unwrap(), addresses(&["10.1.0.5"]));
     // Without a request, what it has is as good as any.
     assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.5"]));
-    fixture.ranges = parse(&["10.2.0.0/29", "fd00::/64"]);
-    assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.2.0.1", "fd00::1"]));
+    fixture.ranges = parse(&["10.2.0.0/30", "fd00::/127"]);
+    let others = fixture.add("a", &[]).unwrap();
+    assert!(fixture.ranges[0].gives(others[0]), "{others:?}");
+    assert_eq!(others[1..], addresses(&["fd00::1"]));
     assert_eq!(fixture.audit().len(), 1);
+}
+
+#[test]
+fn after_a_reboot_addresses_begin_somewhere_else() {
+    let first = |_| {
+        let fixture = Fixture::after_a_reboot(&["10.1.0.0/16", "fd00::/64"]);
+        let first = fixture.add("a", &[]).unwrap();
+        assert!(fixture.ranges.iter().zip(&first).all(|(range, a)| range.gives(*a)), "{first:?}");
+        // From there on they follow each other.
+        let second = fixture.add("b", &[]).unwrap();
+        let next = |(range, a): (&Range, &IpAddr)| range.next_after(Some(*a));
+        let next: Vec<_> = fixture.ranges.iter().zip(&first).map(next).collect();
+        assert!(next.iter().zip(&second).all(|(next, a)| next.is_none_or(|next| next == *a)));
+        first
+    };
+    let starts: std::collections::BTreeSet<_> = (0..8).map(first).collect();
+    assert!(starts.len() > 4, "{starts:?}");
 }
 
 #[test]

@@ -48,6 +48,8 @@ impl Scene {
 
     /// The same in a cluster that is prepared already.
     pub fn of(cluster: Cluster) -> Self {
+        // Some are taken for free.
+        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
         let [attacker, neighbour] = ["attacker", "neighbour"].map(|pod| cluster.nodes[0].add(pod));
         let target = cluster.nodes[1].add("target");
         for (from, to) in [(&attacker, &target), (&target, &neighbour), (&neighbour, &attacker)] {
