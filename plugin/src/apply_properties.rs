@@ -212,7 +212,7 @@ fn drift(fake: &mut Fake, drift: Drift) {
         }
         _ => {}
     }
-    let Some(FakeLink { link, addresses, routes, neighbours, fdb, gro }) =
+    let Some(FakeLink { link, addresses, routes, neighbours, fdb, gro, .. }) =
         fake.links.get_mut(DEVICE)
     else {
         return;

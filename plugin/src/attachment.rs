@@ -179,13 +179,18 @@ pub fn node_end(attachment: &Attachment<'_>) -> Vec<Change> {
         Change::Mtu(attachment.mtu),
     ];
     changes.extend(node_changes(attachment));
-    changes.push(Change::Alias(attachment.alias.clone()));
     changes
 }
 
-/// What is still to be done about the node's end after its creation, but for its alias.
+/// What is still to be done about the node's end after its creation. The alias comes before it is up: see
+/// [`UNFINISHED`](crate::kernel::UNFINISHED).
 fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
-    let mut changes = vec![Change::Forward(ReversePath::Strict), Change::NoLinkLocal, Change::Up];
+    let mut changes = vec![
+        Change::Forward(ReversePath::Strict),
+        Change::NoLinkLocal,
+        Change::Alias(attachment.alias.clone()),
+        Change::Up,
+    ];
     for address in &attachment.addresses {
         changes.push(Change::AddRoute(on_link(*address)));
         // A permanent entry: no ARP for a pod, and none that a pod could forge.
@@ -239,8 +244,7 @@ pub fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
     changes
 }
 
-/// Ends an ADD: makes sure that the node's end can send, and gives it the alias that shows that it is
-/// finished.
+/// Ends an ADD: makes sure that the node's end can send, and shows that it is finished.
 ///
 /// It was switched on before the pod's end, so it had no carrier, and the kernel gives it a queue only
 /// when its link watch runs: up to a second later, and what is sent until then is dropped in silence.
@@ -252,7 +256,7 @@ pub fn pod_changes(attachment: &Attachment<'_>, index: u32) -> Vec<Change> {
 pub fn finish(node: &mut dyn Kernel, dev: &Dev, attachment: &Attachment<'_>) -> Result<(), Error> {
     match node.link(&attachment.veth.name)? {
         // By its index: no other device becomes finished, should this one be replaced.
-        Some(_) => Ok(node.apply(dev, &[Change::Alias(attachment.alias.clone())])?),
+        Some(_) => Ok(node.apply(dev, &[Change::Finish])?),
         None => {
             Err(Error::Foreign { reason: format!("{} vanished while it was set up", dev.name) })
         }

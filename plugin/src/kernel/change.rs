@@ -7,7 +7,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
-use super::{FdbEntry, Neighbour, Route, Unreachable};
+use super::{FINISHED, FdbEntry, Neighbour, Route, Unreachable};
 
 /// One change to a device or to what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Change {
     Mac(Mac),
     /// Sets the alias: free text for people (`ifalias`).
     Alias(String),
+    /// Ends the making of a veth: from now on its alias counts.
+    Finish,
     /// Puts the device into a group (`IFLA_GROUP`).
     Group(u32),
     /// Makes the device a port of a bridge, by the bridge's index.
@@ -96,6 +98,7 @@ impl fmt::Display for ForDevice<'_> {
             Change::Mtu(mtu) => write!(f, "ip link set {dev} mtu {mtu}"),
             Change::Mac(mac) => write!(f, "ip link set {dev} address {mac}"),
             Change::Alias(alias) => write!(f, "ip link set {dev} alias {alias:?}"),
+            Change::Finish => write!(f, "ip link set {dev} gso_max_segs {FINISHED}"),
             Change::Group(group) => write!(f, "ip link set {dev} group {group}"),
             Change::Port(bridge) => write!(f, "ip link set {dev} master (index {bridge})"),
             Change::Forward(reverse_path) => {

@@ -11,7 +11,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
 use super::attribute::{decode as attributes, find};
-use super::{Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Route, Vxlan};
+use super::{Dev, FdbEntry, Link, LinkKind, Neighbour, PROTOCOL, Route, UNFINISHED, Vxlan};
 
 /// A device, from the payload of a `RTM_NEWLINK`; `None` if that is cut short.
 pub fn link(payload: &[u8]) -> Option<Link> {
@@ -45,6 +45,9 @@ pub fn link(payload: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
+    const IFLA_GSO_MAX_SEGS: u16 = 40;
+    let segments = find(payload.get(IFINFOMSG..)?, IFLA_GSO_MAX_SEGS).and_then(number);
+    link.alias.take_if(|_| segments == Some(UNFINISHED));
     Some(link)
 }
 
@@ -282,6 +285,8 @@ mod tests {
         };
         assert_eq!(found, Some(expected));
         assert_eq!(link(&device(&[])[..15]), None, "cut short");
+        let half = link(&device(&[(40, &UNFINISHED.to_ne_bytes()), (20, b"a pod\0")])).unwrap();
+        assert_eq!(half.alias, None, "its ADD is not done");
         let bare = link(&device(&[])).unwrap();
         assert_eq!((bare.kind, bare.mtu), (LinkKind::Other(String::new()), 0));
     }

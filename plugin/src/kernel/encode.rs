@@ -25,7 +25,10 @@ use rtnetlink::{
 };
 
 use super::socket::Request;
-use super::{Change, FdbEntry, Flow, Neighbour, PROTOCOL, Route, Unreachable, Veth, VxlanLink};
+use super::{
+    Change, FINISHED, FdbEntry, Flow, Neighbour, PROTOCOL, Route, UNFINISHED, Unreachable, Veth,
+    VxlanLink,
+};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
@@ -217,7 +220,8 @@ pub fn create_veth(veth: &Veth<'_>) -> Request {
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
         .address(veth.mac.0.to_vec())
         .mtu(veth.mtu)
-        .link_group(veth.group);
+        .link_group(veth.group)
+        .append_extra_attribute(LinkAttribute::GsoMaxSegs(UNFINISHED));
     new_link(one_queue(pair).build())
 }
 
@@ -250,6 +254,10 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::Mtu(mtu) => set_link(link().mtu(*mtu).build()),
         Change::Mac(mac) => set_link(link().address(mac.0.to_vec()).build()),
         Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
+        Change::Finish => {
+            let finished = LinkAttribute::GsoMaxSegs(FINISHED);
+            set_link(link().append_extra_attribute(finished).build())
+        }
         Change::Group(group) => set_link(link().link_group(*group).build()),
         Change::Port(bridge) => set_link(link().controller(*bridge).build()),
         Change::Forward(reverse_path) => {

@@ -23,6 +23,8 @@ pub struct FakeLink {
     pub neighbours: BTreeMap<IpAddr, Neighbour>,
     pub fdb: Vec<FdbEntry>,
     pub gro: bool,
+    /// The alias of a veth that is not finished: it does not count yet.
+    pub waiting: Option<Option<String>>,
 }
 
 /// One network namespace.
@@ -77,7 +79,10 @@ impl Fake {
         let index = link.dev.index;
         let name = link.dev.name.clone();
         let (routes, neighbours, fdb) = (Vec::new(), BTreeMap::new(), Vec::new());
-        self.links.insert(name, FakeLink { link, addresses, routes, neighbours, fdb, gro: true });
+        self.links.insert(
+            name,
+            FakeLink { link, addresses, routes, neighbours, fdb, gro: true, waiting: None },
+        );
         index
     }
 
@@ -283,7 +288,7 @@ impl Kernel for Fake {
     }
 
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        self.make(Link {
+        let made = self.make(Link {
             dev: Dev { index: 0, name: veth.name.into() },
             mac: Some(veth.mac),
             mtu: veth.mtu,
@@ -294,7 +299,9 @@ impl Kernel for Fake {
             peer_netns: None,
             master: None,
             kind: LinkKind::Veth,
-        })
+        })?;
+        self.links.entry(made.name.clone()).and_modify(|link| link.waiting = Some(None));
+        Ok(made)
     }
 
     fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
@@ -417,7 +424,11 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
             link.link.mac = Some(*mac);
             link.neighbours.clear();
         }
-        Change::Alias(alias) => link.link.alias = Some(alias.clone()),
+        Change::Alias(alias) => match &mut link.waiting {
+            Some(waiting) => *waiting = Some(alias.clone()),
+            None => link.link.alias = Some(alias.clone()),
+        },
+        Change::Finish => link.link.alias = link.waiting.take().flatten(),
         Change::Group(group) => link.link.group = *group,
         // The last two are on no device.
         Change::Port(_)

@@ -7,6 +7,14 @@ use flatnet_conf::Mac;
 
 use super::Dev;
 
+/// `gso_max_segs` of a veth that its ADD has not finished yet: one less than what any other has.
+///
+/// Of all that can be set of a device that is up, this is what the kernel tells nobody of: for an alias it walks
+/// over every IPv6 route of the node (`rt6_sync_up`), which with ten thousand peers is a third of an ADD.
+pub const UNFINISHED: u32 = FINISHED - 1;
+/// The kernel's own (`GSO_MAX_SEGS`).
+pub const FINISHED: u32 = 65_535;
+
 /// What we read of a device. `ip -d link show`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -18,7 +26,7 @@ pub struct Link {
     pub mtu: u32,
     /// `IFF_UP`: switched on by the administrator.
     pub up: bool,
-    /// `IFLA_IFALIAS`.
+    /// `IFLA_IFALIAS`; none where [`Change::Finish`](super::Change::Finish) has not been made yet.
     pub alias: Option<String>,
     /// `IFLA_GROUP`; 0 is the default group.
     pub group: u32,

@@ -49,7 +49,7 @@ pub use forward::{
 pub use journal::{Journal, Listener, Mode, Record};
 #[cfg(test)]
 pub use legacy::parse as rules_of_iptables;
-pub use link::{Link, LinkKind, Veth, Vxlan, VxlanLink};
+pub use link::{FINISHED, Link, LinkKind, UNFINISHED, Veth, Vxlan, VxlanLink};
 pub use lookup::{Origin, Verdict};
 pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
