@@ -13,7 +13,6 @@ use flatnet_ipam::{Key, Leases, Record};
 use crate::error::Error;
 use crate::identity::{key, veth_name};
 use crate::kernel::{Kernel, Link, Mode};
-use crate::overlay::{self, Ensured};
 use crate::sandboxes::Sandboxes;
 use crate::stamp::Stamp;
 use crate::unleased::{self, Ends, still_stands};
@@ -163,18 +162,6 @@ impl Books<'_> {
         kept.problems.extend(done.errors.iter().map(ToString::to_string));
         Ok(())
     }
-}
-
-/// Makes sure that the overlay stands, and that the books are those of the node that it stands for.
-///
-/// # Errors
-/// Those of [`overlay::ensure`].
-pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, own: u64) -> Result<Stamp, Error> {
-    let Ensured { stamp, is_new } = overlay::ensure(kernel, conf, own)?;
-    if is_new {
-        Books { conf, node: &stamp.node, own, mode: Mode::Apply }.keep_along(kernel);
-    }
-    Ok(stamp)
 }
 
 /// The lease of an attachment in this network namespace, under whatever name the node had then.

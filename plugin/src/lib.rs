@@ -33,6 +33,7 @@ mod overlay;
 mod overlay_lock;
 mod own_addresses;
 mod pods;
+mod ready;
 mod receiver;
 mod reconcile;
 mod remove;

@@ -8,13 +8,7 @@ use flatnet_conf::NetworkConf;
 use flatnet_ipam::{node_folder, open_regular};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::books;
 use crate::error::Error;
-use crate::kernel::Kernel;
-use crate::stamp::Stamp;
-
-/// How often an attachment is begun anew because the overlay was changed beside it.
-const ATTEMPTS: usize = 5;
 
 /// Waits until nobody else holds the lock. The kernel frees that of a process that is killed.
 ///
@@ -24,26 +18,12 @@ pub fn alone(conf: &NetworkConf, node: &str) -> Result<Flock<File>, Error> {
     lock(conf, node, FlockArg::LockExclusive)
 }
 
-/// Keeps the overlay as it is, for an attachment that was begun when it was as `this` says, and tells
-/// what it is now. Nothing is changed about it before the lock is dropped.
+/// Waits until nobody changes the overlay, and keeps it from being changed.
 ///
 /// # Errors
-/// Those of [`books::ensure`]; 11 if the range file is changed again and again.
-pub fn hold(
-    kernel: &mut dyn Kernel,
-    conf: &NetworkConf,
-    netns: u64,
-    mut this: Stamp,
-) -> Result<(Stamp, Flock<File>), Error> {
-    for _ in 0..ATTEMPTS {
-        let lock = lock(conf, &this.node, FlockArg::LockShared);
-        if Stamp::find(conf, netns).as_ref() == Some(&this) {
-            return Ok((this, lock?));
-        }
-        drop(lock);
-        this = books::ensure(kernel, conf, netns)?;
-    }
-    Err(Error::Changed { what: format!("network {} could not be held still", conf.name) })
+/// As [`alone`].
+pub fn beside(conf: &NetworkConf, node: &str) -> Result<Flock<File>, Error> {
+    lock(conf, node, FlockArg::LockShared)
 }
 
 fn lock(conf: &NetworkConf, node: &str, how: FlockArg) -> Result<Flock<File>, Error> {

@@ -20,7 +20,7 @@ use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink};
 use crate::network_lock::NetworkLock;
-use crate::overlay_lock;
+use crate::ready;
 use crate::stamp::Stamp;
 
 /// Attaches the pod and returns the result, the previous plugins' first.
@@ -40,7 +40,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     finished::refuse(&mut node, &wanted, || books::lease(conf, own, &key).ok().flatten())?;
     // From here on nobody takes the network off the node.
     let lock = NetworkLock::enter(conf, own)?;
-    let this = books::ensure(&mut node, conf, own)?;
+    let this = ready::ensure(&mut node, conf, own)?;
 
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
     let holder = holder(invocation, &veth.name, own);
@@ -61,7 +61,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     };
     let veth_name = veth.name.clone();
     let sandbox = sandbox(invocation).unwrap_or_default();
-    let made = overlay_lock::hold(&mut node, conf, own, this).and_then(|(this, _lock)| {
+    let made = ready::hold(&mut node, conf, own, this).and_then(|(this, _lock)| {
         grant.fits(&this)?;
         let attachment = Attachment {
             group: identity::veth_group(this.vni),

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use flatnet_ipam::check_leases;
 
-use crate::books;
 use crate::dispatch::Call;
 use crate::error::Error;
 use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
 use crate::network_lock::NetworkLock;
+use crate::ready;
 use crate::retire::devices;
 use crate::unleased;
 
@@ -38,7 +38,7 @@ fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
     let own = node.netns().inode()?;
     let delegate = call.delegate()?;
     let _lock = NetworkLock::enter(&call.conf, own)?;
-    let this = books::ensure(node, &call.conf, own)?;
+    let this = ready::ensure(node, &call.conf, own)?;
     match delegate {
         Some(delegate) => delegate.run("STATUS"),
         None => Ok(check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?),
