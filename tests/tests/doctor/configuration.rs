@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use flatnet_tests::cli::trace;
 use flatnet_tests::program::reference_plugins;
+use flatnet_tests::sync;
 use serde_json::json;
 
-use super::scene::Scene;
+use super::scene::{BOTH, Scene};
 
 #[test]
 fn wrong_node_name() {
@@ -75,7 +77,16 @@ fn a_vtep_that_a_router_translates() {
     let words =
         "this node is taken for node-a, but 203.0.113.1, the VTEP of node-a, is on no device here";
     scene.advised(words, "behind NAT: the address that this node has itself");
+    // Also where the file was applied, as by an ADD.
+    sync::apply(scene.node());
+    scene.advised(words, "behind NAT: the address that this node has itself");
+    BOTH.iter().for_each(|family| scene.assert_apart(*family));
+    let [from, to] = [0, 1].map(|n: usize| scene.pods[n].v4().to_string());
+    let (_, end) = trace(scene.node(), &from, &to, 1);
+    assert_eq!(end["what"], "the VTEP of this node, 203.0.113.1, is on no device here");
     scene.cluster.nodes[0].vtep = vtep;
     scene.cluster.list(&[0, 1]);
+    sync::apply(scene.node());
     scene.assert_healthy();
+    scene.assert_together();
 }

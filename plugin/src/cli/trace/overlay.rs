@@ -220,10 +220,15 @@ fn encapsulate(walk: &mut Walk<'_>, link: &Link, gateway: IpAddr, peer: &Node) -
     }
 }
 
-/// How the kernel chooses the way of outer packets.
-fn outer(walk: &mut Walk<'_>) -> Result<Flow, Error> {
+/// How the kernel chooses the way of outer packets; they end where nothing has their source.
+fn outer(walk: &mut Walk<'_>) -> Result<Flow, Stop> {
     let Look { kernel, site, .. } = walk.look();
-    Ok(Place::look(kernel, site.file(), &site.node)?.flow)
+    let place = Place::look(kernel, site.file(), &site.node)?;
+    if place.own.is_none() {
+        let what = format!("the VTEP of this node, {}, is on no device here", site.node.vtep);
+        return Err(End::stops("underlay", what, "`flatnet doctor` says what to correct").into());
+    }
+    Ok(place.flow)
 }
 
 /// The way to the peer's VTEP.
