@@ -126,14 +126,17 @@ fn trace_follows_a_packet_to_its_end() {
         );
         assert_eq!(end, json!({ "arrives": true, "what": what }));
     }
-    for (to, what) in [
-        ("default/other", format!("arrives at interface eth0 of container {}", other.container_id)),
-        ("10.244.1.0", "arrives at this node".to_owned()),
-        ("192.168.50.1", "arrives at this node".to_owned()),
-        ("192.168.50.2", format!("leaves the cluster by {UNDERLAY}")),
+    // What is for the node itself is not forwarded.
+    let here = ["lease", "pod", "veth", "route"];
+    let other = format!("arrives at interface eth0 of container {}", other.container_id);
+    for (to, what, stations) in [
+        ("default/other", other, &inside[..]),
+        ("10.244.1.0", "arrives at this node".to_owned(), &here),
+        ("192.168.50.1", "arrives at this node".to_owned(), &here),
+        ("192.168.50.2", format!("leaves the cluster by {UNDERLAY}"), &inside),
     ] {
         let (at, end) = trace(node, "default/web", to, 0);
-        assert_eq!(at, inside, "{to}");
+        assert_eq!(at, stations, "{to}");
         assert!(end["what"].as_str().is_some_and(|told| told.starts_with(&what)), "{to}: {end}");
     }
     let (_, end) = trace(node, "web", "10.244.2.0", 0);

@@ -295,7 +295,7 @@ impl<'a> Walk<'a> {
             let Some((first, _)) = places.first() else {
                 let what =
                     format!("{table} names {to}, and leads it nowhere that flatnet understands");
-                self.passes("NAT", what);
+                self.hops.push(Hop { at: "NAT", what, known: false });
                 continue;
             };
             let all: Vec<String> = places.iter().map(place).collect();
