@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::netns::inside;
 use flatnet_tests::node::Node;
-use flatnet_tests::program::ours;
+use flatnet_tests::program::{ours, system};
 use serde_json::{Value, json};
 
 use super::upkeep::another;
@@ -96,11 +97,6 @@ impl Site {
         (0..count).map(write).collect()
     }
 
-    /// The configuration's file.
-    pub fn configuration(&self) -> &Path {
-        &self.configuration
-    }
-
     /// Waits until an ADD takes the range file's times for its content.
     pub fn settle(&self) {
         self.cluster.settle();
@@ -110,6 +106,26 @@ impl Site {
     pub fn call(&self, verb: &str) -> Program {
         let configuration = self.cluster.network.configuration.to_string();
         cni::call(&ours("flatnet"), &configuration, verb, &self.pod.paths()[0])
+    }
+
+    /// What iproute2 takes for a veth pair to the pod that is up, with a route. It goes again.
+    pub fn veth(&self) -> Duration {
+        let pod = &self.pod.paths()[0];
+        let name = pod.file_name().expect("a name").to_string_lossy();
+        let ip = |lines: &str| {
+            let mut program = Program::new(&system("ip"), ["-batch", "-"]);
+            program.stdin = lines.into();
+            program
+        };
+        let node = ip(&format!(
+            "link add byip numtxqueues 1 numrxqueues 1 type veth \
+             peer name byip netns {name} numtxqueues 1 numrxqueues 1\n\
+             link set byip addrgenmode none\nlink set byip up\nroute add 10.255.15.250 dev byip\n"
+        ));
+        let inside_pod = ip("link set byip up\n");
+        let elapsed = self.node().netns.run(|| node.run()) + inside(pod, || inside_pod.run());
+        self.run(&ip("link del byip\n"));
+        elapsed
     }
 
     /// Runs a program on the node, and lets the kernel finish.

@@ -2,11 +2,11 @@
 //! `flatnet sync --watch` for what happens on the node.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use flatnet_tests::program::ours;
+use flatnet_tests::watcher::Watcher;
 use serde_json::json;
 
 use super::Extent;
@@ -30,6 +30,12 @@ pub const FOR_PEER: &str = "CPU of the watch for one changed peer";
 pub const FOR_FILE: &str = "CPU of the watch for an unchanged file";
 /// An ADD beside all of it.
 pub const BESIDE: &str = "ADD on a node";
+/// What of it the kernel takes for any veth: iproute2 makes one, switches it on, and routes to it.
+pub const VETH: &str = "ip: a veth on a node";
+/// What either takes more beside all of it.
+pub const MORE: &str = "more on a node";
+/// The kernel's share, by iproute2.
+const IP: &str = "ip";
 
 /// Milliseconds that are allowed.
 const SYNC_MS: f64 = 500.0;
@@ -116,7 +122,16 @@ fn beside(large: &Site, extent: &Extent, progress: &Progress, findings: &mut Fin
             let elapsed = site.run(&site.call("ADD"));
             findings.push(&key(FLATNET, BESIDE, &cases[index]), "ms", ms(elapsed));
             site.run(&site.call("DEL"));
+            let elapsed = site.veth();
+            findings.push(&key(IP, VETH, &cases[index]), "ms", ms(elapsed));
         }
+    }
+    for (contender, test) in [(FLATNET, BESIDE), (IP, VETH)] {
+        let median = |case: &String| {
+            findings.series(&key(contender, test, case)).expect("what was measured").median()
+        };
+        let more = median(&cases[0]) - median(&cases[1]);
+        findings.push(&key(contender, MORE, &cases[0]), "ms", more);
     }
 }
 
@@ -156,20 +171,25 @@ pub fn bars(extent: &Extent) -> Vec<Bar> {
             key(FLATNET, BESIDE, &beside_none()),
             AtMost(1.1),
         ),
+        Bar::new(
+            &format!(
+                "what an ADD takes more among {} against what a veth of ip does",
+                beside_all(extent)
+            ),
+            key(FLATNET, MORE, &beside_all(extent)),
+            key(IP, MORE, &beside_all(extent)),
+            AtMost(1.2),
+        ),
     ]
 }
 
 /// `flatnet sync --watch` on a site, ended when dropped.
-struct Watch(Child);
+struct Watch(Watcher);
 
 impl Watch {
     /// Starts it, and waits until it has looked at everything.
     fn start(site: &Site) -> Self {
-        let mut command = Command::new(ours("flatnet"));
-        command.args(["sync", "--watch"]).arg(site.configuration()).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = site.node().netns.run(|| command.spawn()).expect("start the watch");
-        let watch = Self(child);
+        let watch = Self(Watcher::start(site.node()));
         watch.rest();
         watch
     }
@@ -198,17 +218,10 @@ impl Watch {
 
     /// The CPU time so far, in milliseconds.
     fn cpu(&self) -> f64 {
-        let path = format!("/proc/{}/schedstat", self.0.id());
+        let path = format!("/proc/{}/schedstat", self.0.pid());
         let text = fs::read_to_string(&path).expect("the times of a process");
         let nanoseconds = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
         nanoseconds.expect("a time") / 1e6
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 
