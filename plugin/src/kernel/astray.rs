@@ -8,7 +8,7 @@ use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use super::attribute::find;
 use super::netns::Netns;
-use super::socket::{Request, Row};
+use super::route_socket::Request;
 use super::{KernelError, Link, Netlink, decode, encode};
 
 impl Netlink {
@@ -43,9 +43,9 @@ impl Netlink {
 }
 
 /// A device that was made in another namespace, with the number of that.
-fn made(row: Row<'_>) -> Option<(u32, Link)> {
+fn made(payload: &[u8]) -> Option<(u32, Link)> {
     const IFINFOMSG: usize = 16;
     const IFLA_LINK_NETNSID: u16 = 37;
-    let attributes = row.payload.get(IFINFOMSG..)?;
-    Some((decode::number(find(attributes, IFLA_LINK_NETNSID)?)?, decode::link(row.payload)?))
+    let attributes = payload.get(IFINFOMSG..)?;
+    Some((decode::number(find(attributes, IFLA_LINK_NETNSID)?)?, decode::link(payload)?))
 }

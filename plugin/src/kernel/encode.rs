@@ -24,7 +24,7 @@ use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
 
-use super::socket::Request;
+use super::route_socket::Request;
 use super::{
     Change, FINISHED, FdbEntry, Flow, Neighbour, PROTOCOL, Route, UNFINISHED, Unreachable, Veth,
     VxlanLink,

@@ -18,7 +18,7 @@ pub enum KernelError {
         extended: Option<String>,
     },
     /// The socket failed.
-    #[error("netlink: cannot {action}: {source}")]
+    #[error("netlink: cannot {action} the socket: {source}")]
     Socket {
         /// What was tried.
         action: &'static str,

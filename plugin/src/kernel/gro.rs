@@ -5,7 +5,8 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
 
 use super::attribute::{Attribute, decode, find, find_text};
-use super::channel::{Channel, Failure};
+use super::message::{Refusal, Request};
+use super::socket::{Failure, Socket};
 use super::{Dev, KernelError};
 
 /// What the kernel calls it (`netdev_features_strings`).
@@ -59,34 +60,30 @@ fn ethtool(
 ) -> Result<Option<Vec<Vec<u8>>>, KernelError> {
     const HEADER: u16 = 1;
     const DEV_INDEX: u16 = 1;
-    let explain = |failure| explain(failure, format!("ethtool {option} {}", dev.name));
-    let mut channel = Channel::open(NETLINK_GENERIC).map_err(explain)?;
-    let Some(family) = family(&mut channel).map_err(explain)? else { return Ok(None) };
+    let explain = |failure: Failure| failure.of(&format!("ethtool {option} {}", dev.name));
+    let mut socket = Socket::open(NETLINK_GENERIC).map_err(explain)?;
+    let Some(family) = family(&mut socket).map_err(explain)? else { return Ok(None) };
     let index = Attribute::Value(DEV_INDEX, dev.index.to_ne_bytes().to_vec());
     let mut attributes = vec![Attribute::Nest(HEADER, vec![index])];
     attributes.extend(content);
-    let answers = channel.ask(family, 0, genlmsghdr(command), &attributes);
-    answers.map(Some).map_err(explain)
+    let request = Request::new(family, genlmsghdr(command), &attributes);
+    socket.ask(&request, 0).map(Some).map_err(explain)
 }
 
 /// The number of the family `ethtool`.
-fn family(channel: &mut Channel) -> Result<Option<u16>, Failure> {
+fn family(socket: &mut Socket) -> Result<Option<u16>, Failure> {
     const GENL_ID_CTRL: u16 = 16;
     const CTRL_CMD_GETFAMILY: u8 = 3;
     const FAMILY_ID: u16 = 1;
     const FAMILY_NAME: u16 = 2;
     let name = [Attribute::text(FAMILY_NAME, "ethtool")];
-    match channel.ask(GENL_ID_CTRL, 0, genlmsghdr(CTRL_CMD_GETFAMILY), &name) {
+    match socket.ask(&Request::new(GENL_ID_CTRL, genlmsghdr(CTRL_CMD_GETFAMILY), &name), 0) {
         Ok(answers) => {
             let id = answers.first().and_then(|answer| find(answer, FAMILY_ID));
             let id = id.and_then(|id| id.try_into().ok()).map(u16::from_ne_bytes);
-            id.map(Some).ok_or(Failure::Unreadable)
+            id.map(Some).ok_or(Failure::Unreadable("no number in it"))
         }
-        Err(Failure::Refused { source, .. })
-            if source.raw_os_error() == Some(Errno::ENOENT as i32) =>
-        {
-            Ok(None)
-        }
+        Err(Failure::Refused(Refusal { errno: Errno::ENOENT, .. })) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -94,21 +91,6 @@ fn family(channel: &mut Channel) -> Result<Option<u16>, Failure> {
 /// `struct genlmsghdr`: command, version 1.
 fn genlmsghdr(command: u8) -> [u8; 4] {
     [command, 1, 0, 0]
-}
-
-fn explain(failure: Failure, request: String) -> KernelError {
-    match failure {
-        Failure::Socket { action, source } => KernelError::Socket { action, source },
-        Failure::Refused { source, words } => KernelError::Refused {
-            request,
-            errno: source.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
-            extended: Some(words.trim_matches([' ', '(', ')']).to_owned())
-                .filter(|w| !w.is_empty()),
-        },
-        Failure::Unreadable => {
-            KernelError::Answer { request, reason: "it is cut short".to_owned() }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
 
-use super::socket::Request;
+use super::route_socket::Request;
 use super::{Flow, KernelError, Netlink, Redirect, encode, ways};
 
 /// What becomes of a packet.

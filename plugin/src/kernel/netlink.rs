@@ -11,8 +11,7 @@ use nix::errno::Errno;
 
 use super::netns::Netns;
 use super::nft::{Firewall, RuleSet};
-
-use super::socket::{Answer, Request, Row, Socket};
+use super::route_socket::{Request, RouteSocket};
 use super::{
     Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
     Neighbour, OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro,
@@ -27,7 +26,7 @@ const RT_TABLE_MAIN: u32 = 254;
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
-    pub(super) socket: Socket,
+    pub(super) socket: RouteSocket,
     netns: Netns,
     /// Whether it is the one we are in.
     own: bool,
@@ -39,7 +38,7 @@ impl Netlink {
     /// # Errors
     /// No socket can be had.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { socket: Socket::open()?, netns: Netns::own()?, own: true })
+        Ok(Self { socket: RouteSocket::open()?, netns: Netns::own()?, own: true })
     }
 
     /// Another namespace. The thread is back in its own when this returns.
@@ -47,7 +46,7 @@ impl Netlink {
     /// # Errors
     /// The namespace cannot be entered, or no socket can be had.
     pub fn open_in(netns: Netns) -> Result<Self, KernelError> {
-        let socket = netns.run(Socket::open)??;
+        let socket = netns.run(RouteSocket::open)??;
         Ok(Self { socket, netns, own: false })
     }
 
@@ -70,10 +69,8 @@ impl Netlink {
     ) -> Result<Option<T>, KernelError> {
         let mut result = Ok(None);
         self.socket.exchange([request], |_, answer| match answer {
-            Answer::Message(row) => result = Ok(read(row.payload)),
-            Answer::Refused { errno, extended } => {
-                result = Err(KernelError::Refused { request: command.into(), errno, extended });
-            }
+            Ok(row) => result = Ok(read(row)),
+            Err(refusal) => result = Err(refusal.of(command)),
         })?;
         log::debug!("{command}");
         result
@@ -104,7 +101,7 @@ impl Netlink {
         let message = encode::get_path(address, &Flow::default());
         let mut ready = false;
         self.socket.exchange([Request { message, flags: 0 }], |_, answer| {
-            ready = matches!(answer, Answer::Message(row) if ways::is_taken(row.payload));
+            ready = answer.is_ok_and(ways::is_taken);
         })?;
         Ok(ready)
     }
@@ -121,8 +118,7 @@ impl Netlink {
     ) -> Result<Vec<T>, KernelError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let read = |row: Row<'_>| decode(row.payload);
-            let rows = self.socket.dump("ip route show", get(family), read);
+            let rows = self.socket.dump("ip route show", get(family), &decode);
             routes.extend(absent_is_empty(rows)?);
         }
         Ok(routes)
@@ -133,7 +129,7 @@ impl Netlink {
         command: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<Link>, KernelError> {
-        self.socket.dump(command, message, |row| decode::link(row.payload))
+        self.socket.dump(command, message, decode::link)
     }
 
     fn look_up<T>(
@@ -203,8 +199,7 @@ impl Kernel for Netlink {
     }
 
     fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
-        let read = |row: Row<'_>| decode::address(row.payload);
-        self.socket.dump("ip addr show", encode::get_addresses(), read)
+        self.socket.dump("ip addr show", encode::get_addresses(), decode::address)
     }
 
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
@@ -228,12 +223,10 @@ impl Kernel for Netlink {
 
     fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
         let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let read = |row: Row<'_>| ways::rule(row.payload);
-        let rules =
-            absent_is_empty(self.socket.dump("ip rule show", encode::get_rules(family), read))?;
-        let read = |row: Row<'_>| ways::way(row.payload);
-        let routes = encode::get_all_routes(family);
-        let routes = absent_is_empty(self.socket.dump("ip route show table all", routes, read))?;
+        let (rules, routes) = (encode::get_rules(family), encode::get_all_routes(family));
+        let rules = absent_is_empty(self.socket.dump("ip rule show", rules, ways::rule))?;
+        let routes = self.socket.dump("ip route show table all", routes, ways::way);
+        let routes = absent_is_empty(routes)?;
         // A kernel without rules asks these.
         let mut tables = BTreeSet::from([RT_TABLE_MAIN, RT_TABLE_DEFAULT]);
         tables.extend(rules.iter().filter_map(|(_, table)| *table));
@@ -242,7 +235,7 @@ impl Kernel for Netlink {
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Unspec, dev);
-        self.socket.dump("ip neigh show", request, |row| decode::neighbour(row.payload, dev))
+        self.socket.dump("ip neigh show", request, |row| decode::neighbour(row, dev))
     }
 
     fn leads(
@@ -258,19 +251,19 @@ impl Kernel for Netlink {
         to.iter().for_each(|to| log::debug!("ip route get fibmatch {to}; ip neigh get {to}"));
         // A refusal means that there is none; a kernel that cannot answer is asked for all of them.
         self.socket.exchange(requests, |index, answer| match answer {
-            Answer::Message(row) if index < to.len() => {
-                let found = decode::any_route(row.payload).filter(|(on, _)| *on == dev);
+            Ok(row) if index < to.len() => {
+                let found = decode::any_route(row).filter(|(on, _)| *on == dev);
                 routes.extend(found.map(|(_, route)| route));
             }
-            Answer::Message(row) => neighbours.extend(decode::neighbour(row.payload, dev)),
-            Answer::Refused { .. } => {}
+            Ok(row) => neighbours.extend(decode::neighbour(row, dev)),
+            Err(_) => {}
         })?;
         Ok((routes, neighbours))
     }
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         let request = encode::get_neighbours(AddressFamily::Bridge, dev);
-        self.socket.dump("bridge fdb show", request, |row| decode::fdb(row.payload, dev))
+        self.socket.dump("bridge fdb show", request, |row| decode::fdb(row, dev))
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
@@ -292,9 +285,9 @@ impl Kernel for Netlink {
         let mut learned = Vec::new();
         self.socket.exchange(requests, |index, answer| {
             // A refusal means that there is no route now, which is what None says.
-            if let (Some(path), Answer::Message(row)) = (paths.get_mut(index), answer) {
-                *path = ways::path(row.payload);
-                if ways::is_learned(row.payload) {
+            if let (Some(path), Ok(row)) = (paths.get_mut(index), answer) {
+                *path = ways::path(row);
+                if ways::is_learned(row) {
                     learned.push(index);
                 }
             }
@@ -305,8 +298,8 @@ impl Kernel for Netlink {
             learned.iter().map(|index| request(encode::get_matching_route(to[*index], flow)));
         self.socket.exchange(requests, |nth, answer| {
             let path = learned.get(nth).and_then(|index| paths.get_mut(*index)?.as_mut());
-            if let (Some(path), Answer::Message(row)) = (path, answer) {
-                path.mtu = ways::route_mtu(row.payload);
+            if let (Some(path), Ok(row)) = (path, answer) {
+                path.mtu = ways::route_mtu(row);
             }
         })?;
         Ok(paths)
@@ -327,11 +320,11 @@ impl Kernel for Netlink {
         self.socket.exchange(
             asked.map(|message| Request { message, flags: 0 }),
             |index, answer| {
-                let Answer::Message(row) = answer else { return };
+                let Ok(row) = answer else { return };
                 match index {
-                    0 => takes |= ways::is_taken(row.payload),
+                    0 => takes |= ways::is_taken(row),
                     1 => takes = true,
-                    _ => host = decode::any_route(row.payload),
+                    _ => host = decode::any_route(row),
                 }
             },
         )?;
@@ -346,13 +339,10 @@ impl Kernel for Netlink {
         let mut found = Ok(None);
         log::debug!("{command}");
         self.socket.exchange([request], |_, answer| match answer {
-            Answer::Message(row) => found = Ok(decode::route(row.payload)),
+            Ok(row) => found = Ok(decode::route(row)),
             // That it leads nowhere is an answer, too.
-            Answer::Refused { errno, .. } if lookup::is_dead_end(errno) => {}
-            Answer::Refused { errno, extended } => {
-                let request = command.clone();
-                found = Err(KernelError::Refused { request, errno, extended });
-            }
+            Err(refusal) if lookup::is_dead_end(refusal.errno) => {}
+            Err(refusal) => found = Err(refusal.of(&command)),
         })?;
         found
     }
@@ -383,18 +373,18 @@ impl Kernel for Netlink {
         let requests = changes.iter().map(|change| encode::change(dev.index, change));
         let mut failures = HashMap::new();
         self.socket.exchange(requests, |index, answer| {
-            if let Answer::Refused { errno, extended } = answer {
-                failures.insert(index, (errno, extended));
+            if let Err(refusal) = answer {
+                failures.insert(index, refusal);
             }
         })?;
         let mut first = Ok(());
         for (index, change) in changes.iter().enumerate() {
-            let failure = failures.remove(&index).filter(|(errno, _)| !change.tolerates(*errno));
+            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
             if log::log_enabled!(log::Level::Debug) || failure.is_some() {
                 let command = change.command(&dev.name);
                 log::debug!("{command}");
-                if let (Some((errno, extended)), true) = (failure, first.is_ok()) {
-                    first = Err(KernelError::Refused { request: command, errno, extended });
+                if let (Some(refusal), true) = (failure, first.is_ok()) {
+                    first = Err(refusal.of(&command));
                 }
             }
         }

@@ -11,10 +11,10 @@ use super::KernelError;
 use super::attribute::find;
 use super::decode::number;
 use super::netns::Netns;
-use super::socket::{Answer, Request, Socket};
+use super::route_socket::{Request, RouteSocket};
 
 /// Asks for the numbers that one namespace has for others.
-pub struct Numbers(Socket);
+pub struct Numbers(RouteSocket);
 
 impl Numbers {
     /// Those of the calling thread's namespace.
@@ -22,7 +22,7 @@ impl Numbers {
     /// # Errors
     /// No socket can be had.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self(Socket::open()?))
+        Ok(Self(RouteSocket::open()?))
     }
 
     /// The number of a namespace, as `Link::peer_netns` has it; `None` if it has none yet, so that no
@@ -56,12 +56,9 @@ impl Numbers {
         });
         let (mut ids, mut refused) = (Vec::new(), Ok(()));
         self.0.exchange(requests, |_, answer| match answer {
-            Answer::Message(row) => ids.extend(read(row.payload)),
-            Answer::Refused { errno: Errno::ESRCH, .. } => {}
-            Answer::Refused { errno, extended } => {
-                let request = "ip netns list-id".into();
-                refused = Err(KernelError::Refused { request, errno, extended });
-            }
+            Ok(row) => ids.extend(read(row)),
+            Err(refusal) if refusal.errno == Errno::ESRCH => {}
+            Err(refusal) => refused = Err(refusal.of("ip netns list-id")),
         })?;
         refused.map(|()| ids)
     }

@@ -4,11 +4,10 @@
 use super::error::NftError;
 use super::objects::{Message, Request};
 use crate::kernel::attribute::{Attribute, find_number};
-use crate::kernel::channel::{Channel, Failure, write};
 use crate::kernel::forward::ChainFamily;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR,
-};
+use crate::kernel::message::{self, Said};
+use crate::kernel::socket::{Failure, Socket};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
@@ -37,14 +36,14 @@ pub(super) enum Outcome {
 
 /// The socket.
 pub(super) struct Wire {
-    channel: Channel,
+    socket: Socket,
 }
 
 impl Wire {
     /// A socket in the calling thread's network namespace, where it stays.
     pub(super) fn open() -> Result<Self, NftError> {
-        let channel = Channel::open(NETLINK_NETFILTER).map_err(|e| explain(e, "the socket"))?;
-        Ok(Wire { channel })
+        let socket = Socket::open(NETLINK_NETFILTER).map_err(|e| explain(e, "the socket"))?;
+        Ok(Wire { socket })
     }
 
     /// The generation now.
@@ -107,9 +106,8 @@ impl Wire {
         flags: u16,
         attributes: &[Attribute],
     ) -> Result<Vec<Vec<u8>>, NftError> {
-        self.channel
-            .ask(nf_tables(request), flags, nfgenmsg(family), attributes)
-            .map_err(|failure| explain(failure, object))
+        let request = message::Request::new(nf_tables(request), nfgenmsg(family), attributes);
+        self.socket.ask(&request, flags).map_err(|failure| explain(failure, object))
     }
 
     /// Puts all messages into force at once, if the generation is still this one.
@@ -118,24 +116,24 @@ impl Wire {
         generation: Generation,
         messages: &[Message],
     ) -> Result<Outcome, NftError> {
-        let begin = self.channel.next();
-        let mut bytes = Vec::new();
+        let mut datagram = Vec::new();
         let only_if = [Attribute::number(1, generation.0)]; // NFNL_BATCH_GENID
-        write(&mut bytes, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, begin, BATCH, &only_if);
+        let begin = message::Request::new(NFNL_MSG_BATCH_BEGIN, BATCH, &only_if);
+        let begin = self.socket.append(&mut datagram, &begin, 0);
         let mut last = begin;
         for (index, message) in messages.iter().enumerate() {
             // Failures always answer; the last message's ACK tells that no more will come.
             let ack = if index + 1 == messages.len() { NLM_F_ACK } else { 0 };
-            let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND | ack;
-            last = self.channel.next();
             let (kind, family) = (nf_tables(message.request), nfgenmsg(NFPROTO_INET));
-            write(&mut bytes, kind, flags, last, family, &message.attributes);
+            let request = message::Request::new(kind, family, &message.attributes);
+            last = self.socket.append(&mut datagram, &request, NLM_F_CREATE | NLM_F_APPEND | ack);
         }
-        let end = self.channel.next();
-        write(&mut bytes, NFNL_MSG_BATCH_END, NLM_F_REQUEST, end, BATCH, &[]);
+        let end = message::Request::new(NFNL_MSG_BATCH_END, BATCH, &[]);
+        self.socket.append(&mut datagram, &end, 0);
         // One datagram: a transaction can't be split.
-        self.channel.send(&bytes).map_err(|failure| explain(failure, "the transaction"))?;
-        self.outcome(begin, last, messages)
+        let sent = self.socket.send(&datagram);
+        sent.and_then(|()| self.outcome(begin, last, messages))
+            .unwrap_or_else(|failure| Err(explain(failure, "the transaction")))
     }
 
     /// Waits for the end of a transaction. Refused messages answer under their own number, in
@@ -145,31 +143,30 @@ impl Wire {
         begin: u32,
         last: u32,
         messages: &[Message],
-    ) -> Result<Outcome, NftError> {
-        let mut refused = None;
-        loop {
-            let answers = self.channel.receive();
-            for answer in answers.map_err(|failure| explain(failure, "the transaction"))? {
-                let Some(index) = answer.sequence.checked_sub(begin) else { continue };
-                if answer.kind != NLMSG_ERROR || answer.sequence > last {
-                    continue;
-                }
-                let failure = answer.failure();
-                if let (0, Some((source, _))) = (index, &failure) {
-                    if source.raw_os_error() == Some(Errno::ERESTART as i32) {
-                        return Ok(Outcome::Outdated);
-                    }
-                }
-                if let (None, Some((source, kernel))) = (&refused, failure) {
-                    let message = (index as usize).checked_sub(1).and_then(|i| messages.get(i));
-                    let action = message.map_or("commit the rules", |m| m.action.as_str()).into();
-                    refused = Some(NftError::Change { action, source, kernel });
-                }
-                if index == 0 || answer.sequence == last {
-                    return refused.map_or(Ok(Outcome::Done), Err);
-                }
+    ) -> Result<Result<Outcome, NftError>, Failure> {
+        let mut outcome = Ok(Outcome::Done);
+        self.socket.receive(|message| {
+            let index = message.sequence.wrapping_sub(begin) as usize;
+            if index > messages.len() {
+                return Ok(false);
             }
-        }
+            match message.said() {
+                Said::Acknowledged => {}
+                Said::Refused(refusal) if index == 0 && refusal.errno == Errno::ERESTART => {
+                    outcome = Ok(Outcome::Outdated);
+                }
+                Said::Refused(refusal) if outcome.is_ok() => {
+                    let message = index.checked_sub(1).and_then(|i| messages.get(i));
+                    let action = message.map_or("commit the rules", |m| m.action.as_str()).into();
+                    let (source, kernel) = (refusal.errno.into(), words(refusal.words));
+                    outcome = Err(NftError::Change { action, source, kernel });
+                }
+                Said::Refused(_) => {}
+                Said::Row(_) | Said::Done | Said::Overrun => return Ok(false),
+            }
+            Ok(index == 0 || message.sequence == last)
+        })?;
+        Ok(outcome)
     }
 }
 
@@ -186,9 +183,18 @@ fn explain(failure: Failure, object: &str) -> NftError {
     let object = object.to_owned();
     match failure {
         Failure::Socket { action, source } => NftError::Socket { action, source },
-        Failure::Refused { source, words } => NftError::Read { object, source, kernel: words },
-        Failure::Unreadable => NftError::Answer { object },
+        Failure::Refused(refusal) => NftError::Read {
+            object,
+            source: refusal.errno.into(),
+            kernel: words(refusal.words),
+        },
+        Failure::Unreadable(_) => NftError::Answer { object },
     }
+}
+
+/// The kernel's own words as they end a sentence.
+fn words(words: Option<String>) -> String {
+    words.map(|words| format!(" ({words})")).unwrap_or_default()
 }
 
 #[cfg(test)]
