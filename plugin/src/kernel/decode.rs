@@ -233,14 +233,14 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::{Attribute, encoded};
+    use crate::kernel::attribute::numbered;
 
     /// `struct ndmsg` of device 7, and attributes.
     fn entry(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![2, 0, 0, 0, 7, 0, 0, 0];
         bytes.extend_from_slice(&state.to_ne_bytes());
         bytes.extend_from_slice(&[0, 1]);
-        bytes.extend(encoded(attributes));
+        bytes.extend(numbered(attributes));
         bytes
     }
 
@@ -249,13 +249,13 @@ mod tests {
         let mut bytes = vec![0, 0, 1, 0, 7, 0, 0, 0];
         bytes.extend_from_slice(&0x43_u32.to_ne_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        bytes.extend(encoded(attributes));
+        bytes.extend(numbered(attributes));
         bytes
     }
 
     #[test]
     fn a_device_is_read_whatever_else_it_has() {
-        let info = encoded(&[(1, b"team\0"), (2, &[9; 7])]);
+        let info = numbered(&[(1, b"team\0"), (2, &[9; 7])]);
         let [mtu, peer, master, netns] = [1500_u32, 2, 3, 4].map(u32::to_ne_bytes);
         let found = link(&device(&[
             (3, b"caf\xe9\0"),
@@ -304,7 +304,7 @@ mod tests {
             (99, &[1, 2, 3]),
         ];
         let of = |parameters: &[(u16, &[u8])]| {
-            let info = encoded(&[(1, b"vxlan\0"), (2, &encoded(parameters))]);
+            let info = numbered(&[(1, b"vxlan\0"), (2, &numbered(parameters))]);
             match link(&device(&[(18, &info)])).unwrap().kind {
                 LinkKind::Vxlan(vxlan) => vxlan,
                 other => panic!("{other:?}"),
@@ -323,7 +323,7 @@ mod tests {
         let v6 = std::net::Ipv6Addr::LOCALHOST;
         let other = of(&[(17, &v6.octets()), (7, &[1]), (10, &[1])]);
         assert_eq!((other.local, other.learning, other.vrf), (Some(v6.into()), true, None));
-        let info = encoded(&[(1, b"veth\0")]);
+        let info = numbered(&[(1, b"veth\0")]);
         assert_eq!(link(&device(&[(18, &info)])).unwrap().kind, LinkKind::Veth);
     }
 
@@ -331,7 +331,7 @@ mod tests {
     fn an_address_is_the_devices_own_end() {
         let of = |family, attributes: &[(u16, &[u8])]| {
             let mut bytes = vec![family, 24, 0, 0, 7, 0, 0, 0];
-            bytes.extend(encoded(attributes));
+            bytes.extend(numbered(attributes));
             address(&bytes)
         };
         let (own, far): (&[u8], &[u8]) = (&[10, 0, 0, 1], &[10, 0, 0, 2]);
@@ -367,9 +367,7 @@ mod tests {
         let bytes = |protocol, kind, flags: u32, attributes: &[(u16, &[u8])]| {
             let mut bytes = vec![2, 24, 0, 0, 254, protocol, 0, kind];
             bytes.extend_from_slice(&flags.to_ne_bytes());
-            for (kind, value) in attributes {
-                Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-            }
+            bytes.extend(numbered(attributes));
             bytes
         };
         let (dev, metric) = (7_u32.to_ne_bytes(), 9_u32.to_ne_bytes());

@@ -148,14 +148,14 @@ pub fn filter_event(kind: u16, payload: &[u8]) -> Option<FilterEvent> {
 mod tests {
     use super::*;
     use crate::kernel::Unreachable;
-    use crate::kernel::attribute::encoded;
+    use crate::kernel::attribute::numbered;
 
     const DEV: [u8; 4] = 7_u32.to_ne_bytes();
 
     #[test]
     fn a_message_says_what_is_there_now() {
         let with = |head: &[u8], attributes: &[(u16, &[u8])]| {
-            [head.to_vec(), encoded(attributes)].concat()
+            [head.to_vec(), numbered(attributes)].concat()
         };
         let device = with(&[0, 0, 1, 0, 7, 0, 0, 0, 0x43, 0, 0, 0, 0, 0, 0, 0], &[(3, b"eth0\0")]);
         let known = link(&device).unwrap();
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn of_the_packet_filter_only_our_table_concerns_us() {
-        let table = |family, name: &[u8]| [vec![family, 0, 0, 0], encoded(&[(1, name)])].concat();
+        let table = |family, name: &[u8]| [vec![family, 0, 0, 0], numbered(&[(1, name)])].concat();
         let kind = |message: u16| (10 << 8) | message;
         for message in [0, 1, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14] {
             let ours = filter_event(kind(message), &table(1, b"flatnet\0"));
@@ -218,7 +218,7 @@ mod tests {
         }
         assert_eq!(filter_event(kind(6), &table(1, b"kube-proxy\0")), None);
         assert_eq!(filter_event(kind(6), &table(2, b"flatnet\0")), None, "of another family");
-        let done = encoded(&[(1, &[0, 0, 0, 9]), (2, &[0, 0, 1, 2])]);
+        let done = numbered(&[(1, &[0, 0, 0, 9]), (2, &[0, 0, 1, 2])]);
         let done = filter_event(kind(15), &[vec![0, 0, 0, 9], done].concat());
         assert_eq!(done, Some(FilterEvent::Done(Some(258))));
         assert_eq!(filter_event(kind(6), &[1]), None);

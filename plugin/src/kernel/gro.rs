@@ -1,10 +1,11 @@
 //! Generic receive offload (GRO) of one device, as `ethtool -k` shows it: the family `ethtool` of
 //! generic netlink (Linux 5.7). Calls speak to the calling thread's network namespace.
 
+use netlink_packet_core::DefaultNla;
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
 
-use super::attribute::{Attribute, decode, find, find_text};
+use super::attribute::{decode, find, find_text, nest, text};
 use super::message::{Refusal, Request};
 use super::socket::{Failure, Socket};
 use super::{Dev, KernelError};
@@ -35,8 +36,8 @@ pub(super) fn switch_off(dev: &Dev) -> Result<(), KernelError> {
     const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
     const WANTED: u16 = 3;
     // A bit that is named without a value is to be 0.
-    let bit = Attribute::Nest(BIT, vec![Attribute::text(BIT_NAME, GRO)]);
-    let wanted = Attribute::Nest(WANTED, vec![Attribute::Nest(BITS, vec![bit])]);
+    let bit = nest(BIT, &[text(BIT_NAME, GRO)]);
+    let wanted = nest(WANTED, &[nest(BITS, &[bit])]);
     ethtool(dev, "-K", ETHTOOL_MSG_FEATURES_SET, Some(wanted)).map(drop)
 }
 
@@ -56,17 +57,17 @@ fn ethtool(
     dev: &Dev,
     option: &str,
     command: u8,
-    content: Option<Attribute>,
+    content: Option<DefaultNla>,
 ) -> Result<Option<Vec<Vec<u8>>>, KernelError> {
     const HEADER: u16 = 1;
     const DEV_INDEX: u16 = 1;
     let explain = |failure: Failure| failure.of(&format!("ethtool {option} {}", dev.name));
     let mut socket = Socket::open(NETLINK_GENERIC).map_err(explain)?;
     let Some(family) = family(&mut socket).map_err(explain)? else { return Ok(None) };
-    let index = Attribute::Value(DEV_INDEX, dev.index.to_ne_bytes().to_vec());
-    let mut attributes = vec![Attribute::Nest(HEADER, vec![index])];
+    let index = DefaultNla::new(DEV_INDEX, dev.index.to_ne_bytes().to_vec());
+    let mut attributes = vec![nest(HEADER, &[index])];
     attributes.extend(content);
-    let request = Request::new(family, genlmsghdr(command), &attributes);
+    let request = Request::new(family, genlmsghdr(command), &attributes.as_slice());
     socket.ask(&request, 0).map(Some).map_err(explain)
 }
 
@@ -76,8 +77,9 @@ fn family(socket: &mut Socket) -> Result<Option<u16>, Failure> {
     const CTRL_CMD_GETFAMILY: u8 = 3;
     const FAMILY_ID: u16 = 1;
     const FAMILY_NAME: u16 = 2;
-    let name = [Attribute::text(FAMILY_NAME, "ethtool")];
-    match socket.ask(&Request::new(GENL_ID_CTRL, genlmsghdr(CTRL_CMD_GETFAMILY), &name), 0) {
+    let name = [text(FAMILY_NAME, "ethtool")];
+    let request = Request::new(GENL_ID_CTRL, genlmsghdr(CTRL_CMD_GETFAMILY), &&name[..]);
+    match socket.ask(&request, 0) {
         Ok(answers) => {
             let id = answers.first().and_then(|answer| find(answer, FAMILY_ID));
             let id = id.and_then(|id| id.try_into().ok()).map(u16::from_ne_bytes);
@@ -96,16 +98,15 @@ fn genlmsghdr(command: u8) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::attribute::encoded;
 
-    fn bit(name: &str) -> Attribute {
-        Attribute::Nest(BIT, vec![Attribute::text(BIT_NAME, name)])
+    fn bit(name: &str) -> DefaultNla {
+        nest(BIT, &[text(BIT_NAME, name)])
     }
 
     #[test]
     fn features_are_found_by_name() {
-        let set = Attribute::Nest(BITS, vec![bit("tx-lockless"), bit("rx-gro")]);
-        let mut bytes = Vec::new();
-        set.encode(&mut bytes);
+        let bytes = encoded(&[nest(BITS, &[bit("tx-lockless"), bit("rx-gro")])]);
         assert_eq!(names(&bytes).collect::<Vec<_>>(), ["tx-lockless", "rx-gro"]);
         assert_eq!(names(&[]).count(), 0);
         assert_eq!(names(&bytes[..bytes.len() - 1]).count(), 0, "cut short");

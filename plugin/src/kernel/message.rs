@@ -2,12 +2,12 @@
 //! with them. No socket here.
 
 use netlink_packet_core::{
-    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NetlinkBuffer,
+    Emitable, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NetlinkBuffer,
     NetlinkSerializable,
 };
 use nix::errno::Errno;
 
-use super::attribute::{Attribute, find};
+use super::attribute::find;
 
 /// `struct nlmsghdr`
 const HEADER: usize = 16;
@@ -56,9 +56,10 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(kind: u16, header: [u8; 4], attributes: &[Attribute]) -> Self {
+    pub(super) fn new(kind: u16, header: [u8; 4], attributes: &impl Emitable) -> Self {
         let mut payload = header.to_vec();
-        attributes.iter().for_each(|attribute| attribute.encode(&mut payload));
+        payload.resize(header.len() + attributes.buffer_len(), 0);
+        attributes.emit(&mut payload[header.len()..]);
         Self { kind, payload }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::attribute::{encoded, text};
 
 fn frame(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let length = (16 + payload.len()) as u32;
@@ -19,7 +20,7 @@ fn refusal(code: i32, echoed: usize, words: Option<&str>) -> Vec<u8> {
     let mut flags = if echoed == HEADER { NLM_F_CAPPED } else { 0 };
     if let Some(words) = words {
         flags |= NLM_F_ACK_TLVS;
-        Attribute::text(1, words).encode(&mut payload);
+        payload.extend(encoded(&[text(1, words)]));
     }
     frame(NLMSG_ERROR, flags, &payload)
 }
@@ -69,7 +70,7 @@ fn a_dump_ends_well_or_with_a_refusal() {
     let bytes = frame(NLMSG_DONE, 0, &payload);
     let expected = Refusal { errno: Errno::EINTR, words: None };
     assert!(matches!(only(&bytes).said(), Said::Refused(refusal) if refusal == expected));
-    Attribute::text(1, "no such table").encode(&mut payload);
+    payload.extend(encoded(&[text(1, "no such table")]));
     let bytes = frame(NLMSG_DONE, NLM_F_ACK_TLVS, &payload);
     let Said::Refused(refusal) = only(&bytes).said() else { panic!("no refusal") };
     assert_eq!(refusal.words.as_deref(), Some("no such table"));

@@ -62,14 +62,15 @@ impl Monitor {
         })?;
         let mut touched = false;
         let own = self.own;
-        *lost |= self.rules.hear(&mut |message| match filter_event(message.kind, message.payload) {
-            Some(FilterEvent::Ours) => touched = true,
-            Some(FilterEvent::Done(by)) => {
-                let by_another = std::mem::take(&mut touched) && by != Some(own);
-                events.extend(by_another.then_some(Event::Filter));
-            }
-            None => {}
-        })?;
+        *lost |=
+            self.rules.hear(&mut |message| match filter_event(message.kind, message.payload) {
+                Some(FilterEvent::Ours) => touched = true,
+                Some(FilterEvent::Done(by)) => {
+                    let by_another = std::mem::take(&mut touched) && by != Some(own);
+                    events.extend(by_another.then_some(Event::Filter));
+                }
+                None => {}
+            })?;
         // Its end was lost, or comes from a kernel that sends none.
         events.extend(touched.then_some(Event::Filter));
         Ok(())

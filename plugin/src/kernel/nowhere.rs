@@ -105,15 +105,13 @@ fn nowhere(payload: &[u8]) -> Option<DeadEnd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::Attribute;
+    use crate::kernel::attribute::numbered;
 
     #[test]
     fn a_route_that_leads_nowhere_is_ours_or_names_its_kind() {
         let bytes = |family, protocol, kind, attributes: &[(u16, &[u8])]| {
             let mut bytes = vec![family, 24, 0, 0, 254, protocol, 0, kind, 0, 0, 0, 0];
-            for (kind, value) in attributes {
-                Attribute::Value(*kind, value.to_vec()).encode(&mut bytes);
-            }
+            bytes.extend(numbered(attributes));
             bytes
         };
         let (metric, table) = (9_u32.to_ne_bytes(), 500_u32.to_ne_bytes());

@@ -45,14 +45,14 @@ fn nth(values: Option<&[u8]>, n: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::encoded;
+    use crate::kernel::attribute::numbered;
 
     #[test]
     fn each_is_read_from_its_place_in_the_list() {
         let list = |length: u32| (0..length).flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
         let of = |four: &[u8], six: &[u8]| {
-            let families = encoded(&[(2, &encoded(&[(1, four)])), (10, &encoded(&[(2, six)]))]);
-            settings(&[vec![0; 16], encoded(&[(26, &families)])].concat())
+            let families = numbered(&[(2, &numbered(&[(1, four)])), (10, &numbered(&[(2, six)]))]);
+            settings(&[vec![0; 16], numbered(&[(26, &families)])].concat())
         };
         let all = of(&list(33), &list(60));
         let expected = (Some(0), Some(7), Some(3), Some(26));

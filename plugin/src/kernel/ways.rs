@@ -181,7 +181,7 @@ fn via(value: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attribute::encoded;
+    use crate::kernel::attribute::numbered;
 
     const DEV: [u8; 4] = 7_u32.to_ne_bytes();
     const ROUTER: &[u8] = &[192, 0, 2, 9];
@@ -190,8 +190,8 @@ mod tests {
     fn message(protocol: u8, kind: u8, flags: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![2, 16, 0, 0, 254, protocol, 0, kind];
         bytes.extend_from_slice(&flags.to_ne_bytes());
-        bytes.extend(encoded(&[(1, &[10, 1, 0, 0])]));
-        bytes.extend(encoded(attributes));
+        bytes.extend(numbered(&[(1, &[10, 1, 0, 0])]));
+        bytes.extend(numbered(attributes));
         bytes
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn message_v6(protocol: u8, kind: u8, flags: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![10, 0, 0, 0, 254, protocol, 0, kind];
         bytes.extend_from_slice(&flags.to_ne_bytes());
-        bytes.extend(encoded(attributes));
+        bytes.extend(numbered(attributes));
         bytes
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn each_next_hop_counts() {
         let hop = |dev: u32, attributes: &[(u16, &[u8])]| {
-            let attributes = encoded(attributes);
+            let attributes = numbered(attributes);
             let length = (8 + attributes.len()) as u16;
             [&length.to_ne_bytes()[..], &[0, 0], &dev.to_ne_bytes(), &attributes].concat()
         };
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_path_or_none() {
-        let metrics = encoded(&[(2, &1400_u32.to_ne_bytes()), (99, &[1])]);
+        let metrics = numbered(&[(2, &1400_u32.to_ne_bytes()), (99, &[1])]);
         let on_link = path(&message(0, 1, 0x200, &[(4, &DEV), (8, &metrics)]));
         assert_eq!(on_link, Some(Path { dev: 7, mtu: Some(1400), on_link: true }));
         let routed = path(&message(0, 1, 0x200, &[(4, &DEV), (5, ROUTER)]));

@@ -2,9 +2,9 @@
 //! another network's range file may be anywhere.
 
 use super::names::Names;
-use super::objects::{Request, TABLE};
-use super::{Firewall, NftError, intervals};
-use crate::kernel::attribute::{Attribute, find_text};
+use super::objects::TABLE;
+use super::{Firewall, NftError, intervals, question};
+use crate::kernel::attribute::find_text;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 
@@ -16,11 +16,10 @@ impl Firewall {
 
     fn read_cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, NftError> {
         let mut found: BTreeMap<u32, Vec<IpNetwork>> = BTreeMap::new();
-        let table = [Attribute::text(1, TABLE)];
-        if self.wire.get("the table", Request::GetTable, &table)?.is_none() {
+        if self.wire.get("the table", &question::table())?.is_none() {
             return Ok(found);
         }
-        for set in self.wire.dump("the sets", Request::GetSet, &table)? {
+        for set in self.wire.dump("the sets", &question::sets(TABLE))? {
             let name = find_text(&set, 2).unwrap_or_default();
             if let Some(vni) = Names::of_cluster(name) {
                 found.entry(vni).or_default().extend(intervals::covering(&self.elements(name)?));

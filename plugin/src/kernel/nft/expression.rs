@@ -1,35 +1,25 @@
 //! The expressions our rules are made of, one function each. A rule is a row of them: loads put
 //! something of the packet in register 1, a comparison or lookup ends the rule when it fails, the
-//! last one acts. Show those of a rule with `nft --debug=netlink list table inet flatnet`; numbers
-//! are those of `linux/netfilter/nf_tables.h`.
+//! last one acts. Show those of a rule with `nft --debug=netlink list table inet flatnet`.
 
-use crate::kernel::attribute::Attribute;
+mod lacking;
 
-/// `NFT_REG_1`: no rule of ours needs two at once.
-const REGISTER: u32 = 1;
-/// `NFT_REG_VERDICT`.
-const VERDICT_REGISTER: u32 = 0;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
+    Lookup, Meta, Payload, Register, VerdictAttribute,
+};
 
-/// What `meta` loads (`enum nft_meta_keys`).
-#[derive(Clone, Copy)]
-pub(super) enum Meta {
-    /// `skb->priority`, four bytes in host order.
-    Priority = 2,
-    /// Name of the device the packet came by, 16 bytes.
-    InputName = 6,
-    /// User ID of the socket that sends the packet, four bytes; the rule ends where there is none.
-    SocketUser = 10,
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, one byte.
-    Family = 15,
-    /// Transport protocol, one byte, behind any IPv6 extension headers.
-    Transport = 16,
-    /// `IFLA_GROUP` of the device the packet came by, four bytes in host order.
-    InputGroup = 21,
-    /// `IFLA_GROUP` of the device the packet leaves by.
-    OutputGroup = 22,
-    /// `IFLA_INFO_KIND` of the device the packet came by, 16 bytes.
-    InputKind = 26,
-}
+pub(super) use lacking::{
+    ACCEPT, DROP, Direction, Tracked, destination_type, masquerade, notrack, reverse_path,
+    source_type, tracked,
+};
+pub(super) use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
+
+/// One expression, as an element of a rule's list of them.
+pub(super) type Expression = ListAttribute<ExpressionAttribute>;
+
+/// No rule of ours needs two at once.
+const REGISTER: Register = Register::Reg1;
 
 /// Where `payload` counts from (`enum nft_payload_bases`).
 #[derive(Clone, Copy)]
@@ -40,18 +30,7 @@ pub(super) enum Header {
     Transport = 2,
 }
 
-/// How to compare (`enum nft_cmp_ops`).
-#[derive(Clone, Copy)]
-pub(super) enum Is {
-    /// The rule goes on if equal.
-    Equal = 0,
-    /// The rule goes on if different.
-    Different = 1,
-    /// The rule goes on if not less.
-    AtLeast = 5,
-}
-
-/// Whether to be in a set (`NFT_LOOKUP_F_INV`).
+/// Whether to be in a set.
 #[derive(Clone, Copy)]
 pub(super) enum Member {
     /// The rule goes on for members.
@@ -60,183 +39,84 @@ pub(super) enum Member {
     NotIn,
 }
 
-/// What becomes of the packet: the codes of `linux/netfilter.h`.
-#[derive(Clone, Copy)]
-pub(super) enum Verdict {
-    /// Thrown away.
-    Drop = 0,
-    /// Done with this chain; others are still asked.
-    Accept = 1,
+fn value(bytes: &[u8]) -> DataAttribute {
+    DataAttribute::Value(bytes.to_vec())
 }
 
-/// `NFTA_LIST_ELEM` with `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`.
-fn expression(name: &str, data: Vec<Attribute>) -> Attribute {
-    Attribute::Nest(1, vec![Attribute::text(1, name), Attribute::Nest(2, data)])
-}
-
-/// `NFTA_DATA_VALUE` in a container of the given type.
-fn value(kind: u16, bytes: &[u8]) -> Attribute {
-    Attribute::Nest(kind, vec![Attribute::Value(1, bytes.to_vec())])
-}
-
-/// Loads a fact about the packet that is not in it.
-pub(super) fn meta(key: Meta) -> Attribute {
-    let (key, dreg) = (Attribute::number(2, key as u32), Attribute::number(1, REGISTER));
-    expression("meta", vec![key, dreg])
+/// Loads a fact about the packet that is not in it. Names and kinds of devices have 16 bytes, groups,
+/// priorities and users four in host order, `Nfproto` and `L4Proto` one. The rule ends where there is
+/// no device, or no socket that has a user.
+pub(super) fn meta(key: MetaKey) -> Expression {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into()
 }
 
 /// Changes a fact about the packet that is not in it. `meta KEY set VALUE`
-pub(super) fn set_meta(key: Meta, bytes: &[u8]) -> [Attribute; 2] {
-    let load = vec![Attribute::number(1, REGISTER), value(2, bytes)];
-    let (key, sreg) = (Attribute::number(2, key as u32), Attribute::number(3, REGISTER));
-    [expression("immediate", load), expression("meta", vec![key, sreg])]
+pub(super) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
+    let load = vec![Immediate::DestinationRegister(REGISTER), Immediate::Data(value(bytes))];
+    let set = vec![Meta::Key(key), Meta::SourceRegister(REGISTER)];
+    [Expressions::Immediate(load).into(), Expressions::Meta(set).into()]
 }
 
 /// Loads bytes of the packet; beyond its end the rule ends.
-pub(super) fn payload(header: Header, offset: u32, length: u32) -> Attribute {
-    expression(
-        "payload",
-        vec![
-            Attribute::number(1, REGISTER),
-            Attribute::number(2, header as u32),
-            Attribute::number(3, offset),
-            Attribute::number(4, length),
-        ],
-    )
+pub(super) fn payload(header: Header, offset: u32, length: u32) -> Expression {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(REGISTER),
+        Payload::Base(header as u32),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+    .into()
 }
 
 /// Keeps the bits of `bits`, as many bytes as were loaded.
-pub(super) fn mask(bits: &[u8]) -> Attribute {
-    expression(
-        "bitwise",
-        vec![
-            Attribute::number(1, REGISTER),
-            Attribute::number(2, REGISTER),
-            Attribute::number(3, bits.len() as u32),
-            value(4, bits),
-            value(5, &vec![0; bits.len()]),
-        ],
-    )
+pub(super) fn mask(bits: &[u8]) -> Expression {
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(REGISTER),
+        Bitwise::DestinationRegister(REGISTER),
+        Bitwise::Length(bits.len() as u32),
+        Bitwise::Mask(value(bits)),
+        Bitwise::Xor(value(&vec![0; bits.len()])),
+    ])
+    .into()
 }
 
-/// Goes on if what is loaded is, or is not, `bytes`.
-pub(super) fn compare(is: Is, bytes: &[u8]) -> Attribute {
-    expression(
-        "cmp",
-        vec![Attribute::number(1, REGISTER), Attribute::number(2, is as u32), value(3, bytes)],
-    )
+/// Goes on if what is loaded compares so with `bytes`.
+pub(super) fn compare(is: Operator, bytes: &[u8]) -> Expression {
+    let with = Cmp::Data(value(bytes));
+    Expressions::Cmp(vec![Cmp::SourceRegister(REGISTER), Cmp::Op(is), with]).into()
 }
 
 /// Goes on if what is loaded is, or is not, in the set of this name.
-pub(super) fn lookup(member: Member, set: &str) -> Attribute {
-    let mut data = vec![Attribute::number(2, REGISTER), Attribute::text(1, set)];
+pub(super) fn lookup(member: Member, set: &str) -> Expression {
+    const NFT_LOOKUP_F_INV: u32 = 1;
+    let mut data = vec![Lookup::SourceRegister(REGISTER), Lookup::Set(set.into())];
     if let Member::NotIn = member {
-        data.push(Attribute::number(5, 1));
+        data.push(Lookup::Flags(NFT_LOOKUP_F_INV));
     }
-    expression("lookup", data)
-}
-
-/// Loads whether the way back to the packet's source leads through the device that it came by:
-/// one byte in a word. `fib saddr . iif oif exists`
-pub(super) fn reverse_path() -> Attribute {
-    // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF, NFTA_FIB_F_PRESENT
-    let flags = 1 | (1 << 3) | (1 << 5);
-    expression(
-        "fib",
-        // NFT_FIB_RESULT_OIF
-        vec![Attribute::number(3, flags), Attribute::number(2, 1), Attribute::number(1, REGISTER)],
-    )
-}
-
-/// Loads what the packet's destination is to this node: four bytes in host order.
-/// `fib daddr type`
-pub(super) fn destination_type() -> Attribute {
-    address_type(1 << 1) // NFTA_FIB_F_DADDR
-}
-
-/// The same for its source. `fib saddr type`
-pub(super) fn source_type() -> Attribute {
-    address_type(1) // NFTA_FIB_F_SADDR
-}
-
-fn address_type(of: u32) -> Attribute {
-    // NFT_FIB_RESULT_ADDRTYPE
-    expression(
-        "fib",
-        vec![Attribute::number(3, of), Attribute::number(2, 3), Attribute::number(1, REGISTER)],
-    )
+    Expressions::Lookup(data).into()
 }
 
 /// Leaves this chain for another one, for good. `goto CHAIN`
-pub(super) fn goto(chain: &str) -> Attribute {
-    const NFT_GOTO: i32 = -4;
-    lead_to(NFT_GOTO, chain)
+pub(super) fn goto(chain: &str) -> Expression {
+    immediate(vec![VerdictAttribute::Code(Verdict::Goto), VerdictAttribute::Chain(chain.into())])
 }
 
 /// Goes through another chain, and on behind this rule unless that has a verdict. `jump CHAIN`
-pub(super) fn jump(chain: &str) -> Attribute {
-    const NFT_JUMP: i32 = -3;
-    lead_to(NFT_JUMP, chain)
-}
-
-fn lead_to(how: i32, chain: &str) -> Attribute {
-    let code = Attribute::number(1, how as u32); // as two's complement
-    immediate(vec![code, Attribute::text(2, chain)])
+pub(super) fn jump(chain: &str) -> Expression {
+    immediate(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.into())])
 }
 
 /// Ends the rule with a verdict.
-pub(super) fn verdict(verdict: Verdict) -> Attribute {
-    immediate(vec![Attribute::number(1, verdict as u32)])
+pub(super) fn verdict(verdict: Verdict) -> Expression {
+    immediate(vec![VerdictAttribute::Code(verdict)])
 }
 
-/// `NFTA_DATA_VERDICT` in the verdict register.
-fn immediate(verdict: Vec<Attribute>) -> Attribute {
-    let data = Attribute::Nest(2, vec![Attribute::Nest(2, verdict)]);
-    expression("immediate", vec![Attribute::number(1, VERDICT_REGISTER), data])
-}
-
-/// What `tracked` loads (`enum nft_ct_keys`).
-#[derive(Clone, Copy)]
-pub(super) enum Tracked {
-    /// `IPS_*` bits, four bytes in host order. `ct status`
-    Status,
-    /// Two bytes. `ct original proto-dst`
-    DestinationPort(Direction),
-}
-
-/// A direction of a connection (`enum ip_conntrack_dir`).
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    /// That of its first packet.
-    Original = 0,
-}
-
-/// Loads what conntrack knows of the packet's connection; the rule ends for what is not tracked. Needs
-/// conntrack, and so switches it on.
-pub(super) fn tracked(key: Tracked) -> Attribute {
-    const NFT_CT_STATUS: u32 = 2;
-    const NFT_CT_PROTO_DST: u32 = 12;
-    let load = |key| vec![Attribute::number(1, REGISTER), Attribute::number(2, key)];
-    let data = match key {
-        Tracked::Status => load(NFT_CT_STATUS),
-        Tracked::DestinationPort(direction) => {
-            let direction = Attribute::Value(3, vec![direction as u8]);
-            [load(NFT_CT_PROTO_DST), vec![direction]].concat()
-        }
-    };
-    expression("ct", data)
-}
-
-/// Keeps the packet out of conntrack; only before conntrack sees it (priority raw).
-pub(super) fn notrack() -> Attribute {
-    Attribute::Nest(1, vec![Attribute::text(1, "notrack")])
-}
-
-/// Gives the packet's connection the address of the device it leaves by, and a random port: two
-/// connections made at the same instant otherwise race for one port, and one loses its packet.
-pub(super) fn masquerade() -> Attribute {
-    const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
-    expression("masq", vec![Attribute::number(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY)])
+fn immediate(verdict: Vec<VerdictAttribute>) -> Expression {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(verdict)),
+    ])
+    .into()
 }
 
 #[cfg(test)]

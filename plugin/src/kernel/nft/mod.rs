@@ -20,6 +20,7 @@ mod names;
 mod objects;
 mod observed;
 mod plan;
+mod question;
 mod redirect;
 mod rules;
 mod set;
@@ -29,12 +30,12 @@ pub use error::NftError;
 pub use redirect::Redirect;
 pub use rules::{Masquerade, RuleSet};
 
-use super::attribute::{Attribute, find_text};
+use super::attribute::find_text;
 use super::forward::{ChainFamily, ForwardChain, Keeper};
 use forward::Base;
 use names::Names;
 pub(super) use objects::TABLE;
-use objects::{Element, Message, Request, change_elements};
+use objects::{Change, Element, Message, change_elements};
 use observed::{Observed, Table};
 use set::Set;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,8 +80,8 @@ impl Firewall {
     ) -> Result<Vec<String>, NftError> {
         let set = Names::of(vni).vteps;
         let element = |key: &IpAddr| Element { key: *key, end: false };
-        let mut messages = change_elements(Request::DelElements, &set, gone.iter().map(element));
-        messages.extend(change_elements(Request::NewElements, &set, new.iter().map(element)));
+        let mut messages = change_elements(Change::Delete, &set, gone.iter().map(element));
+        messages.extend(change_elements(Change::Add, &set, new.iter().map(element)));
         let done = self.commit(|this| Ok((this.wire.generation()?, messages.clone())))?;
         Ok(done.iter().map(Message::command).collect())
     }
@@ -93,8 +94,8 @@ impl Firewall {
 
     /// Whether the network's first chain is there and has rules.
     pub fn has_rules(&mut self, vni: u32) -> Result<bool, NftError> {
-        let chain = [Attribute::text(1, TABLE), Attribute::text(3, &Names::of(vni).prerouting)];
-        let answer = self.wire.get("the chains", Request::GetChain, &chain)?;
+        let chain = question::chain(&Names::of(vni).prerouting);
+        let answer = self.wire.get("the chains", &chain)?;
         Ok(answer.is_some_and(|chain| observed::chain_has_rules(&chain)))
     }
 
@@ -106,7 +107,7 @@ impl Firewall {
         let (_, found) = self.stable(|this| {
             let mut found = Vec::new();
             for family in [ChainFamily::V4, ChainFamily::V6, ChainFamily::Both] {
-                let chains = this.wire.dump_of(family, "all chains", Request::GetChain, &[])?;
+                let chains = this.wire.dump_of(family, "all chains", &question::chains())?;
                 let others = forward::bases(&chains).into_iter();
                 let ours = |base: &Base| family == ChainFamily::Both && base.table == TABLE;
                 for base in others.filter(|base| !ours(base)) {
@@ -127,16 +128,15 @@ impl Firewall {
     ) -> Result<ForwardChain, NftError> {
         let (mut rules, mut sets) = (BTreeMap::new(), BTreeMap::new());
         let mut next = vec![name.clone()];
-        let of = [Attribute::text(1, &table)];
         while let Some(chain) = next.pop() {
             if rules.contains_key(&chain) {
                 continue;
             }
-            let in_chain = [&of[..], &[Attribute::text(2, &chain)]].concat();
-            let dump = self.wire.dump_of(family, "all rules", Request::GetRule, &in_chain)?;
+            let rules_of = question::rules_of(&table, &chain);
+            let dump = self.wire.dump_of(family, "all rules", &rules_of)?;
             for set in forward::sets(&dump) {
                 if !sets.contains_key(set) {
-                    sets.insert(set.to_owned(), self.set(family, &of, set)?);
+                    sets.insert(set.to_owned(), self.set(family, &table, set)?);
                 }
             }
             let read = forward::rules(&chain, &dump, family, &sets, names);
@@ -146,17 +146,12 @@ impl Firewall {
         Ok(ForwardChain { keeper: Keeper::Nft, family, table, name, drops, rules })
     }
 
-    fn set(
-        &mut self,
-        family: ChainFamily,
-        table: &[Attribute],
-        name: &str,
-    ) -> Result<Set, NftError> {
-        let all = self.wire.dump_of(family, "all sets", Request::GetSet, table)?;
+    fn set(&mut self, family: ChainFamily, table: &str, name: &str) -> Result<Set, NftError> {
+        let all = self.wire.dump_of(family, "all sets", &question::sets(table))?;
         let set = all.into_iter().find(|set| find_text(set, 2) == Some(name)).unwrap_or_default();
-        let of = [table, &[Attribute::text(2, name)]].concat();
         let object = format!("the elements of set {name}");
-        Ok(Set::read(&set, &self.wire.dump_of(family, &object, Request::GetElements, &of)?))
+        let elements = question::elements(table, name);
+        Ok(Set::read(&set, &self.wire.dump_of(family, &object, &elements)?))
     }
 
     fn change(
@@ -210,13 +205,12 @@ impl Firewall {
     }
 
     fn read(&mut self, names: &Names) -> Result<Observed, NftError> {
-        let table = [Attribute::text(1, TABLE)];
-        let Some(answer) = self.wire.get("the table", Request::GetTable, &table)? else {
+        let Some(answer) = self.wire.get("the table", &question::table())? else {
             return Ok(Observed::default());
         };
-        let chains = self.wire.dump("the chains", Request::GetChain, &[])?;
-        let rules = self.wire.dump("the rules", Request::GetRule, &table)?;
-        let sets = self.wire.dump("the sets", Request::GetSet, &table)?;
+        let chains = self.wire.dump("the chains", &question::chains())?;
+        let rules = self.wire.dump("the rules", &question::rules(TABLE))?;
+        let sets = self.wire.dump("the sets", &question::sets(TABLE))?;
         let in_company = observed::in_company(names, &sets, &chains);
         let mut sets = observed::sets(names, &sets);
         for set in &mut sets {
@@ -227,8 +221,7 @@ impl Firewall {
     }
 
     fn elements(&mut self, set: &str) -> Result<BTreeSet<Element>, NftError> {
-        let of = [Attribute::text(1, TABLE), Attribute::text(2, set)];
         let object = format!("the elements of set {set}");
-        Ok(observed::elements(&self.wire.dump(&object, Request::GetElements, &of)?))
+        Ok(observed::elements(&self.wire.dump(&object, &question::elements(TABLE, set))?))
     }
 }

@@ -1,7 +1,13 @@
 //! The objects of our nft table as plain data, and the netlink messages that make or remove them.
 //! No socket here: what is sent for a rule set can be tested without privilege.
 
-use crate::kernel::attribute::Attribute;
+use super::expression::Expression;
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, DataAttribute, Hook, HookNumber, InetHookNumber, ListAttribute,
+    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementAttribute,
+    SetElementFlags, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
+    TableFlags, TableMessage,
+};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -15,37 +21,19 @@ const ELEMENTS_PER_MESSAGE: usize = 1000;
 /// `NFTA_CHAIN_HOOK`: only a base chain has one.
 pub(super) const CHAIN_HOOK: u16 = 4;
 
-/// `NFT_MSG_*`, the requests we make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    NewTable = 0,
-    GetTable = 1,
-    DelTable = 2,
-    NewChain = 3,
-    GetChain = 4,
-    DelChain = 5,
-    NewRule = 6,
-    GetRule = 7,
-    DelRule = 8,
-    NewSet = 9,
-    GetSet = 10,
-    DelSet = 11,
-    NewElements = 12,
-    GetElements = 13,
-    DelElements = 14,
-    GetGeneration = 16,
-}
-
 /// One message of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     /// What is done to what, for errors: `add chain input-4096`.
     pub(super) action: String,
-    pub(super) request: Request,
-    pub(super) attributes: Vec<Attribute>,
+    pub(super) content: NfTablesMessage,
 }
 
 impl Message {
+    fn new(action: impl Into<String>, content: NfTablesMessage) -> Self {
+        Self { action: action.into(), content }
+    }
+
     /// What it does, in words close to nft(8).
     pub(super) fn command(&self) -> String {
         format!("nft (table inet {TABLE}) {}", self.action)
@@ -111,12 +99,13 @@ pub(super) struct Element {
 }
 
 impl Element {
-    fn attribute(self) -> Attribute {
-        let mut inner = vec![Attribute::Nest(1, vec![Attribute::Value(1, octets(self.key))])];
+    fn attribute(self) -> ListAttribute<SetElementAttribute> {
+        let key = DataAttribute::Value(octets(self.key));
+        let mut inner = vec![SetElementAttribute::Key(key)];
         if self.end {
-            inner.push(Attribute::number(3, 1)); // NFT_SET_ELEM_INTERVAL_END
+            inner.push(SetElementAttribute::Flags(SetElementFlags::IntervalEnd));
         }
-        Attribute::Nest(1, inner)
+        ListAttribute::Element(inner)
     }
 }
 
@@ -130,9 +119,9 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// `NFT_SET_INTERVAL`, or none.
-    pub(super) fn flags(&self) -> u32 {
-        if self.interval { 4 } else { 0 }
+    /// An interval's, or none.
+    pub(super) fn flags(&self) -> SetFlags {
+        if self.interval { SetFlags::Interval } else { SetFlags::empty() }
     }
 
     /// How many elements it is made for; `None` for intervals, of which the kernel keeps a tree. Where
@@ -154,66 +143,63 @@ impl Set {
     /// `nft add set inet flatnet ...` and `nft add element ...`; `id` is the set's alone in its
     /// transaction.
     pub(super) fn add(&self, id: u32) -> Vec<Message> {
-        let set = Message {
-            action: format!("add set {}", self.name),
-            request: Request::NewSet,
-            attributes: [
-                vec![
-                    Attribute::text(1, TABLE),
-                    Attribute::text(2, &self.name),
-                    Attribute::number(3, self.flags()),
-                    Attribute::number(4, self.family.key_type()),
-                    Attribute::number(5, self.family.length()),
-                    Attribute::number(10, id),
-                ],
-                // NFTA_SET_DESC, NFTA_SET_DESC_SIZE
-                self.room()
-                    .map(|room| Attribute::Nest(9, vec![Attribute::number(1, room)]))
-                    .into_iter()
-                    .collect(),
-            ]
-            .concat(),
-        };
+        let mut attributes = vec![
+            SetAttribute::Table(TABLE.into()),
+            SetAttribute::Name(self.name.clone()),
+            SetAttribute::Flags(self.flags()),
+            SetAttribute::KeyType(self.family.key_type()),
+            SetAttribute::KeyLen(self.family.length()),
+            SetAttribute::Id(id),
+        ];
+        let size = |room| SetAttribute::Description(vec![SetDescription::Size(room)]);
+        attributes.extend(self.room().map(size));
+        let set = NfTablesMessage::NewSet(SetMessage { attributes });
+        let set = Message::new(format!("add set {}", self.name), set);
         let elements = self.elements.iter().copied();
-        std::iter::once(set)
-            .chain(change_elements(Request::NewElements, &self.name, elements))
-            .collect()
+        std::iter::once(set).chain(change_elements(Change::Add, &self.name, elements)).collect()
     }
+}
+
+/// What becomes of elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Add,
+    Delete,
 }
 
 /// `nft add element` or `nft delete element`, in as many messages as it takes.
 pub(super) fn change_elements(
-    request: Request,
+    change: Change,
     set: &str,
     elements: impl Iterator<Item = Element>,
 ) -> Vec<Message> {
-    let verb = if request == Request::DelElements { "delete" } else { "add" };
-    let elements: Vec<Attribute> = elements.map(Element::attribute).collect();
-    elements
-        .chunks(ELEMENTS_PER_MESSAGE)
-        .map(|chunk| Message {
-            action: format!("{verb} elements of set {set}"),
-            request,
-            attributes: vec![
-                Attribute::text(1, TABLE),
-                Attribute::text(2, set),
-                Attribute::Nest(3, chunk.to_vec()),
-            ],
-        })
-        .collect()
+    let elements: Vec<_> = elements.map(Element::attribute).collect();
+    let message = |chunk: &[ListAttribute<SetElementAttribute>]| {
+        let elements = SetElementList::Elements(chunk.to_vec());
+        let table = SetElementList::Table(TABLE.into());
+        let attributes = vec![table, SetElementList::Set(set.into()), elements];
+        let content = SetElementMessage { attributes };
+        let (verb, content) = match change {
+            Change::Add => ("add", NfTablesMessage::NewSetElement(content)),
+            Change::Delete => ("delete", NfTablesMessage::DeleteSetElement(content)),
+        };
+        Message::new(format!("{verb} elements of set {set}"), content)
+    };
+    elements.chunks(ELEMENTS_PER_MESSAGE).map(message).collect()
 }
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) comment: String,
-    pub(super) expressions: Vec<Attribute>,
+    pub(super) expressions: Vec<Expression>,
 }
 
 impl Rule {
     /// What makes the rule this one, wherever it stands.
-    pub(super) fn attributes(&self) -> Vec<Attribute> {
-        vec![Attribute::Nest(4, self.expressions.clone()), Attribute::Value(7, self.user_data())]
+    pub(super) fn attributes(&self) -> [RuleAttribute; 2] {
+        let expressions = RuleAttribute::Expressions(self.expressions.clone());
+        [expressions, RuleAttribute::UserData(self.user_data())]
     }
 
     /// The comment as nft stores it: type 0, length, text and NUL. nft takes 128 bytes with the
@@ -231,21 +217,11 @@ pub(super) enum ChainType {
     Nat,
 }
 
-/// Where in a packet's way a chain stands (`enum nf_inet_hooks`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hook {
-    Prerouting = 0,
-    Input = 1,
-    Forward = 2,
-    Output = 3,
-    Postrouting = 4,
-}
-
 /// How packets come into a chain by themselves. Its policy is accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Base {
     pub(super) kind: ChainType,
-    pub(super) hook: Hook,
+    pub(super) hook: InetHookNumber,
     pub(super) priority: i32,
 }
 
@@ -259,20 +235,19 @@ pub(super) struct Chain {
 
 impl Chain {
     /// What makes the chain this one, its rules aside.
-    pub(super) fn attributes(&self) -> Vec<Attribute> {
+    pub(super) fn attributes(&self) -> Vec<ChainAttribute> {
         const NF_ACCEPT: u32 = 1;
-        let mut attributes = vec![Attribute::text(1, TABLE), Attribute::text(3, &self.name)];
+        let mut attributes = named_chain(&self.name);
         if let Some(Base { kind, hook, priority }) = self.base {
             let kind = match kind {
                 ChainType::Filter => "filter",
                 ChainType::Nat => "nat",
             };
-            let hook = [(1, hook as u32), (2, priority as u32)]; // as two's complement
-            let hook = hook.map(|(kind, n)| Attribute::number(kind, n)).to_vec();
+            let priority = Hook::Priority(priority as u32); // as two's complement
             attributes.extend([
-                Attribute::Nest(CHAIN_HOOK, hook),
-                Attribute::number(5, NF_ACCEPT),
-                Attribute::text(7, kind),
+                ChainAttribute::Hook(vec![Hook::Number(HookNumber::Inet(hook)), priority]),
+                ChainAttribute::Policy(NF_ACCEPT),
+                ChainAttribute::Type(kind.into()),
             ]);
         }
         attributes
@@ -280,70 +255,66 @@ impl Chain {
 
     /// `nft add chain inet flatnet ...` and `nft add rule ...`
     pub(super) fn add(&self) -> Vec<Message> {
-        let chain = Message {
-            action: format!("add chain {}", self.name),
-            request: Request::NewChain,
-            attributes: self.attributes(),
-        };
+        let chain = NfTablesMessage::NewChain(ChainMessage { attributes: self.attributes() });
+        let chain = Message::new(format!("add chain {}", self.name), chain);
         std::iter::once(chain).chain(self.add_rules()).collect()
     }
 
     /// `nft flush chain inet flatnet ...` and `nft add rule ...`: other chains' rules may lead here
     /// meanwhile.
     pub(super) fn refill(&self) -> Vec<Message> {
-        let flush = Message {
-            action: format!("flush chain {}", self.name),
-            request: Request::DelRule,
-            attributes: vec![Attribute::text(1, TABLE), Attribute::text(2, &self.name)],
-        };
+        let flush = NfTablesMessage::DeleteRule(RuleMessage { attributes: self.place().into() });
+        let flush = Message::new(format!("flush chain {}", self.name), flush);
         std::iter::once(flush).chain(self.add_rules()).collect()
     }
 
     fn add_rules(&self) -> impl Iterator<Item = Message> {
-        self.rules.iter().map(|rule| Message {
-            action: format!("add rule \"{}\" to chain {}", rule.comment, self.name),
-            request: Request::NewRule,
-            attributes: [
-                vec![Attribute::text(1, TABLE), Attribute::text(2, &self.name)],
-                rule.attributes(),
-            ]
-            .concat(),
+        self.rules.iter().map(|rule| {
+            let attributes = self.place().into_iter().chain(rule.attributes()).collect();
+            let content = NfTablesMessage::NewRule(RuleMessage { attributes });
+            let Rule { comment, .. } = rule;
+            Message::new(format!("add rule \"{comment}\" to chain {}", self.name), content)
         })
     }
+
+    /// Where its rules stand.
+    fn place(&self) -> [RuleAttribute; 2] {
+        [RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(self.name.clone())]
+    }
+}
+
+pub(super) fn named_table() -> TableAttribute {
+    TableAttribute::Name(TABLE.into())
+}
+
+pub(super) fn named_chain(name: &str) -> Vec<ChainAttribute> {
+    vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(name.into())]
+}
+
+fn named_set(name: &str) -> Vec<SetAttribute> {
+    vec![SetAttribute::Table(TABLE.into()), SetAttribute::Name(name.into())]
 }
 
 /// `nft add table inet flatnet`, awake if it was put to sleep.
 pub(super) fn add_table() -> Message {
-    Message {
-        action: "add the table".into(),
-        request: Request::NewTable,
-        attributes: vec![Attribute::text(1, TABLE), Attribute::number(2, 0)],
-    }
+    let attributes = vec![named_table(), TableAttribute::Flags(TableFlags::empty())];
+    Message::new("add the table", NfTablesMessage::NewTable(TableMessage { attributes }))
 }
 
 /// `nft delete table inet flatnet`
 pub(super) fn delete_table() -> Message {
-    Message {
-        action: "delete the table".into(),
-        request: Request::DelTable,
-        attributes: vec![Attribute::text(1, TABLE)],
-    }
+    let content = TableMessage { attributes: vec![named_table()] };
+    Message::new("delete the table", NfTablesMessage::DeleteTable(content))
 }
 
 /// `nft delete chain inet flatnet NAME`, its rules included.
 pub(super) fn delete_chain(name: &str) -> Message {
-    Message {
-        action: format!("delete chain {name}"),
-        request: Request::DelChain,
-        attributes: vec![Attribute::text(1, TABLE), Attribute::text(3, name)],
-    }
+    let content = ChainMessage { attributes: named_chain(name) };
+    Message::new(format!("delete chain {name}"), NfTablesMessage::DeleteChain(content))
 }
 
 /// `nft delete set inet flatnet NAME`
 pub(super) fn delete_set(name: &str) -> Message {
-    Message {
-        action: format!("delete set {name}"),
-        request: Request::DelSet,
-        attributes: vec![Attribute::text(1, TABLE), Attribute::text(2, name)],
-    }
+    let content = SetMessage { attributes: named_set(name) };
+    Message::new(format!("delete set {name}"), NfTablesMessage::DeleteSet(content))
 }

@@ -6,12 +6,11 @@
 //! for their rules refer to it. nf_tables switches from the old to the new between two packets.
 
 use super::objects::{
-    Chain, Message, Request, Set, add_table, change_elements, delete_chain, delete_set,
-    delete_table,
+    Chain, Change, Message, Set, add_table, change_elements, delete_chain, delete_set, delete_table,
 };
 use super::observed::{Observed, ObservedChain, ObservedSet, Table};
 use super::rules::RuleSet;
-use crate::kernel::attribute::includes;
+use crate::kernel::attribute::{encoded, includes};
 
 /// What makes `observed` into what the network wants.
 pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
@@ -29,8 +28,8 @@ pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
         for (have, set) in pairs {
             let (gone, new) =
                 (have.elements.difference(&set.elements), set.elements.difference(&have.elements));
-            messages.extend(change_elements(Request::DelElements, &set.name, gone.copied()));
-            messages.extend(change_elements(Request::NewElements, &set.name, new.copied()));
+            messages.extend(change_elements(Change::Delete, &set.name, gone.copied()));
+            messages.extend(change_elements(Change::Add, &set.name, new.copied()));
         }
         let wrong = observed
             .chains
@@ -71,7 +70,7 @@ fn clear(observed: &Observed) -> impl Iterator<Item = Message> {
 /// Elements of an interval set count as its kind: an end means nothing without its start.
 fn same_set(have: &ObservedSet, set: &Set) -> bool {
     have.name == set.name
-        && have.flags == set.flags()
+        && have.flags == set.flags().bits()
         && have.key_length == set.family.length()
         && set.fits(have.size)
         && (!set.interval || have.elements == set.elements)
@@ -80,7 +79,7 @@ fn same_set(have: &ObservedSet, set: &Set) -> bool {
 fn same_kind(have: &ObservedChain, chain: &Chain) -> bool {
     have.name == chain.name
         && have.is_base() == chain.base.is_some()
-        && includes(&have.attributes, &chain.attributes())
+        && includes(&have.attributes, &encoded(&chain.attributes()))
 }
 
 fn same_rules(have: &ObservedChain, chain: &Chain) -> bool {
@@ -89,7 +88,7 @@ fn same_rules(have: &ObservedChain, chain: &Chain) -> bool {
             .rules
             .iter()
             .zip(&chain.rules)
-            .all(|(have, rule)| includes(have, &rule.attributes()))
+            .all(|(have, rule)| includes(have, &encoded(&rule.attributes())))
 }
 
 #[cfg(test)]

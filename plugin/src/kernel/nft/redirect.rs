@@ -5,9 +5,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::objects::{Family, Request, TABLE, octets};
-use super::{Firewall, NftError};
-use crate::kernel::attribute::{Attribute, decode, find, find_number, find_text};
+use super::objects::{Family, TABLE, octets};
+use super::{Firewall, NftError, question};
+use crate::kernel::attribute::{decode, find, find_number, find_text};
 use crate::kernel::forward::ChainFamily;
 
 const HOOK_PREROUTING: u32 = 0;
@@ -35,18 +35,17 @@ impl Firewall {
         };
         let mut found = Vec::new();
         for (family, word) in [(own, word), (ChainFamily::Both, "inet")] {
-            let chains = self.wire.dump_of(family, "all chains", Request::GetChain, &[])?;
+            let chains = self.wire.dump_of(family, "all chains", &question::chains())?;
             let mut tables: HashMap<&str, Vec<&str>> = HashMap::new();
             for (table, chain) in chains.iter().filter_map(|chain| rewriting(chain)) {
                 tables.entry(table).or_default().push(chain);
             }
             tables.remove(TABLE);
             for (table, chains) in tables {
-                let of = [Attribute::text(1, table)];
-                let rules = self.wire.dump_of(family, "all rules", Request::GetRule, &of)?;
+                let rules = self.wire.dump_of(family, "all rules", &question::rules(table))?;
                 let mut elements = |set: &str| {
-                    let of = [Attribute::text(1, table), Attribute::text(2, set)];
-                    self.wire.dump_of(family, "a set's elements", Request::GetElements, &of)
+                    let elements = question::elements(table, set);
+                    self.wire.dump_of(family, "a set's elements", &elements)
                 };
                 let mut search = Search::new(to, &rules, &mut elements);
                 for chain in chains {

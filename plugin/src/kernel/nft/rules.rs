@@ -159,12 +159,12 @@ mod translated;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
+use netlink_packet_netfilter::nftables::InetHookNumber;
 
-use super::expression::{Is, Meta, Verdict, verdict};
+use super::expression::{DROP, Expression, MetaKey, Operator, verdict};
 use super::intervals;
 use super::names::Names;
-use super::objects::{Base, Chain, ChainType, Family, Hook, Rule, Set};
-use crate::kernel::attribute::Attribute;
+use super::objects::{Base, Chain, ChainType, Family, Rule, Set};
 pub use nat::Masquerade;
 
 /// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
@@ -242,19 +242,25 @@ impl RuleSet {
             led_to(&names.pod, self.pod(&names)),
             led_to(&names.overlay, self.overlay()),
             led_to(&names.source, self.source()),
-            raw(&names.prerouting, Hook::Prerouting, self.prerouting(&names)),
-            raw(&names.output, Hook::Output, self.output()),
-            base(&names.local, filter, Hook::Output, PRIORITY_LAST, self.local()),
+            raw(&names.prerouting, InetHookNumber::PreRouting, self.prerouting(&names)),
+            raw(&names.output, InetHookNumber::LocalOut, self.output()),
+            base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local()),
         ];
         if in_company {
-            chains.push(raw(&names.forward, Hook::Forward, self.forward()));
+            chains.push(raw(&names.forward, InetHookNumber::Forward, self.forward()));
         }
-        let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT - 1);
-        chains.push(base(&names.landing, nat, Hook::Input, PRIORITY_SRCNAT, self.landing()));
+        let (hook, priority) = (InetHookNumber::PostRouting, PRIORITY_SRCNAT - 1);
+        chains.push(base(
+            &names.landing,
+            nat,
+            InetHookNumber::LocalIn,
+            PRIORITY_SRCNAT,
+            self.landing(),
+        ));
         chains.push(base(&names.departing, nat, hook, priority, self.departing()));
         if self.masquerades() {
             let rules = self.clusters().flat_map(|cluster| self.masquerade(&cluster)).collect();
-            let (hook, priority) = (Hook::Postrouting, PRIORITY_SRCNAT);
+            let (hook, priority) = (InetHookNumber::PostRouting, PRIORITY_SRCNAT);
             chains.push(base(&names.postrouting, nat, hook, priority, rules));
         }
         chains
@@ -264,16 +270,16 @@ impl RuleSet {
         const OURS: u32 = 0xfe00_0000;
         const VNI: u32 = 0x00ff_ffff;
         [
-            ("to another network", Meta::InputGroup, Meta::OutputGroup),
-            ("from another network", Meta::OutputGroup, Meta::InputGroup),
+            ("to another network", MetaKey::Iifgroup, MetaKey::Oifgroup),
+            ("from another network", MetaKey::Oifgroup, MetaKey::Iifgroup),
         ]
         .map(|(why, ours, theirs)| {
             self.drop(
                 why,
                 [
-                    matches::group(ours, matches::NETWORK, Is::Equal, self.group),
-                    matches::group(theirs, OURS, Is::Equal, self.group & OURS),
-                    matches::group(theirs, VNI, Is::Different, self.group & VNI),
+                    matches::group(ours, matches::NETWORK, Operator::Equal, self.group),
+                    matches::group(theirs, OURS, Operator::Equal, self.group & OURS),
+                    matches::group(theirs, VNI, Operator::NotEqual, self.group & VNI),
                 ],
             )
         })
@@ -289,13 +295,13 @@ impl RuleSet {
         self.masquerade != Masquerade::Off
     }
 
-    fn rule<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {
+    fn rule<const N: usize>(&self, why: &str, parts: [Vec<Expression>; N]) -> Rule {
         Rule { comment: format!("{}: {why}", self.network), expressions: parts.concat() }
     }
 
-    fn drop<const N: usize>(&self, why: &str, parts: [Vec<Attribute>; N]) -> Rule {
+    fn drop<const N: usize>(&self, why: &str, parts: [Vec<Expression>; N]) -> Rule {
         let mut rule = self.rule(why, parts);
-        rule.expressions.push(verdict(Verdict::Drop));
+        rule.expressions.push(verdict(DROP));
         rule
     }
 }

@@ -2,23 +2,22 @@
 //! not at all. The messages' contents are not looked at here.
 
 use super::error::NftError;
-use super::objects::{Message, Request};
-use crate::kernel::attribute::{Attribute, find_number};
+use super::objects::Message;
+use super::question;
+use crate::kernel::attribute::{find_number, number};
 use crate::kernel::forward::ChainFamily;
-use crate::kernel::message::{self, Said};
+use crate::kernel::message::{Request, Said};
 use crate::kernel::socket::{Failure, Socket};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP};
+use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{NetfilterProtoFamily, NetfilterSubsystem};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
-const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
-/// `struct nfgenmsg` at both ends of a transaction: no family, version 0, whose it is.
-const BATCH: [u8; 4] = [0, 0, 0, NFNL_SUBSYS_NFTABLES];
+const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
 
 /// The ruleset's generation: another number after each change that anyone makes to nftables in
 /// the network namespace.
@@ -49,7 +48,7 @@ impl Wire {
     /// The generation now.
     pub(super) fn generation(&mut self) -> Result<Generation, NftError> {
         let object = "the generation";
-        let answers = self.ask(object, (Request::GetGeneration, NFPROTO_INET), 0, &[])?;
+        let answers = self.ask(object, INET, 0, &question::generation())?;
         let id = answers.first().and_then(|answer| find_number(answer, 1));
         id.map(Generation).ok_or_else(|| NftError::Answer { object: object.into() })
     }
@@ -58,10 +57,9 @@ impl Wire {
     pub(super) fn get(
         &mut self,
         object: &str,
-        request: Request,
-        attributes: &[Attribute],
+        question: &NfTablesMessage,
     ) -> Result<Option<Vec<u8>>, NftError> {
-        match self.ask(object, (request, NFPROTO_INET), 0, attributes) {
+        match self.ask(object, INET, 0, question) {
             Ok(answers) => Ok(answers.into_iter().next()),
             Err(NftError::Read { source, .. })
                 if source.raw_os_error() == Some(Errno::ENOENT as i32) =>
@@ -77,10 +75,9 @@ impl Wire {
     pub(super) fn dump(
         &mut self,
         object: &str,
-        request: Request,
-        attributes: &[Attribute],
+        question: &NfTablesMessage,
     ) -> Result<Vec<Vec<u8>>, NftError> {
-        self.ask(object, (request, NFPROTO_INET), NLM_F_DUMP, attributes)
+        self.ask(object, INET, NLM_F_DUMP, question)
     }
 
     /// All objects of a kind in tables of any family.
@@ -88,26 +85,26 @@ impl Wire {
         &mut self,
         family: ChainFamily,
         object: &str,
-        request: Request,
-        attributes: &[Attribute],
+        question: &NfTablesMessage,
     ) -> Result<Vec<Vec<u8>>, NftError> {
         let family = match family {
-            ChainFamily::V4 => NFPROTO_IPV4,
-            ChainFamily::V6 => NFPROTO_IPV6,
-            ChainFamily::Both => NFPROTO_INET,
+            ChainFamily::V4 => NetfilterProtoFamily::IPv4,
+            ChainFamily::V6 => NetfilterProtoFamily::IPv6,
+            ChainFamily::Both => INET,
         };
-        self.ask(object, (request, family), NLM_F_DUMP, attributes)
+        self.ask(object, family, NLM_F_DUMP, question)
     }
 
     fn ask(
         &mut self,
         object: &str,
-        (request, family): (Request, u8),
+        family: NetfilterProtoFamily,
         flags: u16,
-        attributes: &[Attribute],
+        question: &NfTablesMessage,
     ) -> Result<Vec<Vec<u8>>, NftError> {
-        let request = message::Request::new(nf_tables(request), nfgenmsg(family), attributes);
-        self.socket.ask(&request, flags).map_err(|failure| explain(failure, object))
+        self.socket
+            .ask(&request(family, question), flags)
+            .map_err(|failure| explain(failure, object))
     }
 
     /// Puts all messages into force at once, if the generation is still this one.
@@ -117,19 +114,15 @@ impl Wire {
         messages: &[Message],
     ) -> Result<Outcome, NftError> {
         let mut datagram = Vec::new();
-        let only_if = [Attribute::number(1, generation.0)]; // NFNL_BATCH_GENID
-        let begin = message::Request::new(NFNL_MSG_BATCH_BEGIN, BATCH, &only_if);
-        let begin = self.socket.append(&mut datagram, &begin, 0);
+        let begin = self.socket.append(&mut datagram, &begin(generation), 0);
         let mut last = begin;
         for (index, message) in messages.iter().enumerate() {
             // Failures always answer; the last message's ACK tells that no more will come.
             let ack = if index + 1 == messages.len() { NLM_F_ACK } else { 0 };
-            let (kind, family) = (nf_tables(message.request), nfgenmsg(NFPROTO_INET));
-            let request = message::Request::new(kind, family, &message.attributes);
+            let request = request(INET, &message.content);
             last = self.socket.append(&mut datagram, &request, NLM_F_CREATE | NLM_F_APPEND | ack);
         }
-        let end = message::Request::new(NFNL_MSG_BATCH_END, BATCH, &[]);
-        self.socket.append(&mut datagram, &end, 0);
+        self.socket.append(&mut datagram, &end(), 0);
         // One datagram: a transaction can't be split.
         let sent = self.socket.send(&datagram);
         sent.and_then(|()| self.outcome(begin, last, messages))
@@ -170,24 +163,35 @@ impl Wire {
     }
 }
 
-fn nf_tables(request: Request) -> u16 {
-    (u16::from(NFNL_SUBSYS_NFTABLES) << 8) | request as u16
+/// A request about tables of a family.
+fn request(family: NetfilterProtoFamily, content: &NfTablesMessage) -> Request {
+    let kind = [content.message_type().into(), NetfilterSubsystem::NfTables.into()];
+    Request::new(u16::from_le_bytes(kind), [family.into(), 0, 0, 0], content)
 }
 
-/// `struct nfgenmsg`: family, version 0, no resource.
-fn nfgenmsg(family: u8) -> [u8; 4] {
-    [family, 0, 0, 0]
+/// The beginning of a transaction that is for one generation only, which the library's has not.
+fn begin(generation: Generation) -> Request {
+    const NFNL_BATCH_GENID: u16 = 1;
+    let only_if = [number(NFNL_BATCH_GENID, generation.0)];
+    Request::new(NFNL_MSG_BATCH_BEGIN, batch(), &&only_if[..])
+}
+
+fn end() -> Request {
+    Request::new(NFNL_MSG_BATCH_END, batch(), &ControlMessage::BatchEnd)
+}
+
+/// `struct nfgenmsg` at both ends of a transaction: no family, version 0, whose it is.
+fn batch() -> [u8; 4] {
+    [0, 0, 0, NetfilterSubsystem::NfTables.into()]
 }
 
 fn explain(failure: Failure, object: &str) -> NftError {
     let object = object.to_owned();
     match failure {
         Failure::Socket { action, source } => NftError::Socket { action, source },
-        Failure::Refused(refusal) => NftError::Read {
-            object,
-            source: refusal.errno.into(),
-            kernel: words(refusal.words),
-        },
+        Failure::Refused(refusal) => {
+            NftError::Read { object, source: refusal.errno.into(), kernel: words(refusal.words) }
+        }
         Failure::Unreadable(_) => NftError::Answer { object },
     }
 }

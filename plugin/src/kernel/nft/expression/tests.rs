@@ -1,17 +1,16 @@
 //! Golden bytes: what `nft` 1.0.6 itself sends for these expressions (`strace -e sendmsg nft -f`).
 
 use super::*;
+use crate::kernel::attribute;
 
-fn encoded(expression: &Attribute) -> Vec<u8> {
-    let mut out = Vec::new();
-    expression.encode(&mut out);
-    out
+fn encoded(expression: &Expression) -> Vec<u8> {
+    attribute::encoded(std::slice::from_ref(expression))
 }
 
 #[test]
 fn meta_iifgroup() {
     assert_eq!(
-        encoded(&meta(Meta::InputGroup)),
+        encoded(&meta(MetaKey::Iifgroup)),
         b"\x24\0\x01\x80\x09\0\x01\0meta\0\0\0\0\x14\0\x02\x80\
           \x08\0\x02\0\0\0\0\x15\x08\0\x01\0\0\0\0\x01"
     );
@@ -20,7 +19,7 @@ fn meta_iifgroup() {
 #[test]
 fn meta_iifkind_and_fib_saddr_type() {
     assert_eq!(
-        encoded(&meta(Meta::InputKind)),
+        encoded(&meta(MetaKey::Iifkind)),
         b"\x24\0\x01\x80\x09\0\x01\0meta\0\0\0\0\x14\0\x02\x80\
           \x08\0\x02\0\0\0\0\x1a\x08\0\x01\0\0\0\0\x01"
     );
@@ -47,7 +46,7 @@ fn ct_status_and_original_proto_dst() {
 
 #[test]
 fn meta_priority_set() {
-    let set = set_meta(Meta::Priority, &0x6700_1000_u32.to_ne_bytes());
+    let set = set_meta(MetaKey::Priority, &0x6700_1000_u32.to_ne_bytes());
     assert_eq!(
         set.iter().flat_map(encoded).collect::<Vec<u8>>(),
         b"\x2c\0\x01\x80\x0e\0\x01\0immediate\0\0\0\x18\0\x02\x80\x08\0\x01\0\0\0\0\x01\
@@ -65,7 +64,7 @@ fn udp_dport_4789() {
           \x08\0\x02\0\0\0\0\x02\x08\0\x03\0\0\0\0\x02\x08\0\x04\0\0\0\0\x02"
     );
     assert_eq!(
-        encoded(&compare(Is::Equal, &4789_u16.to_be_bytes())),
+        encoded(&compare(Operator::Equal, &4789_u16.to_be_bytes())),
         b"\x2c\0\x01\x80\x08\0\x01\0cmp\0\x20\0\x02\x80\x08\0\x01\0\0\0\0\x01\
           \x08\0\x02\0\0\0\0\0\x0c\0\x03\x80\x06\0\x01\0\x12\xb5\0\0"
     );
@@ -80,7 +79,7 @@ fn ip_daddr_not_multicast() {
           \x0c\0\x04\x80\x08\0\x01\0\xf0\0\0\0\x0c\0\x05\x80\x08\0\x01\0\0\0\0\0"
     );
     assert_eq!(
-        encoded(&compare(Is::Different, &[224, 0, 0, 0])),
+        encoded(&compare(Operator::NotEqual, &[224, 0, 0, 0])),
         b"\x2c\0\x01\x80\x08\0\x01\0cmp\0\x20\0\x02\x80\x08\0\x01\0\0\0\0\x01\
           \x08\0\x02\0\0\0\0\x01\x0c\0\x03\x80\x08\0\x01\0\xe0\0\0\0"
     );
@@ -98,7 +97,7 @@ fn fib_saddr_iif_oif() {
 #[test]
 fn statements() {
     assert_eq!(
-        encoded(&verdict(Verdict::Drop)),
+        encoded(&verdict(DROP)),
         b"\x30\0\x01\x80\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\x80\x08\0\x01\0\0\0\0\0\
           \x10\0\x02\x80\x0c\0\x02\x80\x08\0\x01\0\0\0\0\0"
     );

@@ -1,38 +1,45 @@
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ExpressionAttribute, Expressions, Hook, HookNumber, InetHookNumber, Lookup,
+    Register, RuleAttribute, SetAttribute, SetFlags,
+};
+
 use super::super::expression::{
-    Header, Is, Member, Meta, Tracked, Verdict, compare, destination_type, jump, lookup, mask,
-    meta, payload, reverse_path, set_meta, tracked, verdict as end_with,
+    ACCEPT, DROP, Expression, Header, Member, MetaKey, Operator, Tracked, compare,
+    destination_type, jump, lookup, mask, meta, payload, reverse_path, set_meta, tracked,
+    verdict as end_with,
 };
 use super::*;
-use crate::kernel::attribute::Attribute;
+use crate::kernel::attribute::{encoded, nest, number};
 use crate::kernel::forward::NamePattern;
 
-fn bytes(attributes: &[Attribute]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    attributes.iter().for_each(|attribute| attribute.encode(&mut bytes));
-    bytes
+fn element(key: &[u8], more: &[DefaultNla]) -> DefaultNla {
+    let key = nest(1, &[DefaultNla::new(1, key.to_vec())]);
+    nest(1, &[&[key], more].concat())
 }
 
-fn element(key: &[u8], more: &[Attribute]) -> Attribute {
-    let key = Attribute::Nest(1, vec![Attribute::Value(1, key.to_vec())]);
-    Attribute::Nest(1, [&[key], more].concat())
+fn set(flags: SetFlags, elements: &[DefaultNla]) -> Set {
+    let set = encoded(&[SetAttribute::Flags(flags)]);
+    Set::read(&set, &[encoded(&[nest(3, elements)])])
 }
 
-fn set(flags: u32, elements: &[Attribute]) -> Set {
-    let set = bytes(&[Attribute::number(3, flags)]);
-    Set::read(&set, &[bytes(&[Attribute::Nest(3, elements.to_vec())])])
+/// An expression without data.
+fn named(name: &str) -> Expression {
+    Expression::Element(vec![ExpressionAttribute::Name(name.into())])
 }
 
 /// The rules that one of an inet table stands for.
-fn read(parts: &[Attribute], sets: &BTreeMap<String, Set>) -> Vec<Rule> {
-    let other = bytes(&[Attribute::text(2, "OTHER")]);
-    let rule = bytes(&[Attribute::text(2, "FORWARD"), Attribute::Nest(4, parts.to_vec())]);
+fn read(parts: &[Expression], sets: &BTreeMap<String, Set>) -> Vec<Rule> {
+    let other = encoded(&[RuleAttribute::Chain("OTHER".into())]);
+    let expressions = RuleAttribute::Expressions(parts.to_vec());
+    let rule = encoded(&[RuleAttribute::Chain("FORWARD".into()), expressions]);
     let names = BTreeMap::from([(7, "docker0".to_owned())]);
     rules("FORWARD", &[other, rule], ChainFamily::Both, sets, &names)
 }
 
 /// The same of one that asks and accepts.
-fn asked(parts: &[Attribute]) -> Vec<Condition> {
-    let parts = [parts, &[end_with(Verdict::Accept)]].concat();
+fn asked(parts: &[Expression]) -> Vec<Condition> {
+    let parts = [parts, &[end_with(ACCEPT)]].concat();
     let mut read = read(&parts, &BTreeMap::new());
     assert_eq!((read.len(), &read[0].end, read[0].number), (1, &End::Accept, 1));
     read.remove(0).conditions
@@ -52,7 +59,7 @@ fn source(cidr: &str) -> Asks {
 
 #[test]
 fn reads_what_is_asked_of_addresses_devices_and_states() {
-    let equal = |bytes: &[u8]| compare(Is::Equal, bytes);
+    let equal = |bytes: &[u8]| compare(Operator::Equal, bytes);
     let number = |number: u32| number.to_ne_bytes();
     for (parts, expected) in [
         (vec![], vec![]),
@@ -70,28 +77,35 @@ fn reads_what_is_asked_of_addresses_devices_and_states() {
         ),
         (vec![payload(Header::Network, 8, 2), equal(&[0xfd, 0])], vec![is(source("fd00::/16"))]),
         (
-            vec![payload(Header::Network, 12, 2), compare(Is::Different, &[10, 244])],
+            vec![payload(Header::Network, 12, 2), compare(Operator::NotEqual, &[10, 244])],
             vec![not(source("10.244.0.0/16"))],
         ),
         (
-            vec![payload(Header::Network, 16, 4), compare(Is::AtLeast, &[10, 0, 0, 9])],
+            vec![
+                payload(Header::Network, 16, 4),
+                compare(Operator::GreatherThanEqual, &[10, 0, 0, 9]),
+            ],
             vec![is(Asks::Destination([10, 0, 0, 9].into(), [255; 4].into()))],
         ),
         (
-            vec![meta(Meta::Family), equal(&[2]), payload(Header::Network, 8, 1), equal(&[64])],
+            vec![meta(MetaKey::Nfproto), equal(&[2]), payload(Header::Network, 8, 1), equal(&[64])],
             vec![is(Asks::Ipv4(true)), is(Asks::Some("ip header".into()))],
         ),
         (
-            vec![meta(Meta::InputName), equal(b"veth")],
+            vec![meta(MetaKey::Iifname), equal(b"veth")],
             vec![is(Asks::Input(NamePattern::Beginning("veth".into())))],
         ),
         (
-            vec![meta(Meta::InputName), compare(Is::Different, b"flat.7\0")],
+            vec![meta(MetaKey::Iifname), compare(Operator::NotEqual, b"flat.7\0")],
             vec![not(Asks::Input(NamePattern::Exactly("flat.7".into())))],
         ),
-        (vec![meta(Meta::OutputGroup), equal(&number(7))], vec![is(Asks::OutputGroup(7))]),
+        (vec![meta(MetaKey::Oifgroup), equal(&number(7))], vec![is(Asks::OutputGroup(7))]),
         (
-            vec![tracked(Tracked::Status), mask(&number(0x20)), compare(Is::Different, &number(0))],
+            vec![
+                tracked(Tracked::Status),
+                mask(&number(0x20)),
+                compare(Operator::NotEqual, &number(0)),
+            ],
             vec![is(Asks::Status(0x20))],
         ),
         (
@@ -112,39 +126,38 @@ fn reads_what_is_asked_of_addresses_devices_and_states() {
 fn what_is_not_understood_keeps_its_name() {
     let unknown = |name: &str| is(Asks::Unknown(name.into()));
     for (parts, expected) in [
-        (vec![reverse_path(), compare(Is::Equal, &[1])], vec![unknown("fib")]),
-        (vec![meta(Meta::InputKind), compare(Is::Equal, b"veth\0")], vec![unknown("meta iifkind")]),
+        (vec![reverse_path(), compare(Operator::Equal, &[1])], vec![unknown("fib")]),
+        (
+            vec![meta(MetaKey::Iifkind), compare(Operator::Equal, b"veth\0")],
+            vec![unknown("meta iifkind")],
+        ),
         (
             vec![payload(Header::Network, 12, 4), lookup(Member::In, "gone")],
             vec![unknown("lookup")],
         ),
-        (vec![compare(Is::Equal, &[1])], vec![unknown("cmp")]),
-        (vec![Attribute::Nest(1, vec![Attribute::text(1, "novel")])], vec![unknown("novel")]),
+        (vec![compare(Operator::Equal, &[1])], vec![unknown("cmp")]),
+        (vec![named("novel")], vec![unknown("novel")]),
         (
             // What an unknown expression may have loaded is not what was loaded before.
-            vec![
-                meta(Meta::InputGroup),
-                Attribute::Nest(1, vec![Attribute::text(1, "novel")]),
-                compare(Is::Equal, &[0; 4]),
-            ],
+            vec![meta(MetaKey::Iifgroup), named("novel"), compare(Operator::Equal, &[0; 4])],
             vec![unknown("novel")],
         ),
     ] {
         assert_eq!(asked(&parts), expected, "{parts:?}");
     }
-    assert_eq!(asked(&set_meta(Meta::Priority, &[0; 4])), [], "asks nothing");
+    assert_eq!(asked(&set_meta(MetaKey::Priority, &[0; 4])), [], "asks nothing");
 }
 
 #[test]
 fn sets_ask_to_be_one_of_their_elements() {
-    let end = Attribute::number(3, 1);
-    let drops = Attribute::Nest(2, vec![Attribute::Nest(2, vec![Attribute::number(1, NF_DROP)])]);
+    let end = number(3, 1);
+    let drops = nest(2, &[nest(2, &[number(1, NF_DROP)])]);
     let sets = BTreeMap::from([
         // As the kernel tells them, the last first; two that touch are one.
         (
             "some".to_owned(),
             set(
-                4,
+                SetFlags::Interval,
                 &[
                     element(&[10, 3, 0, 0], std::slice::from_ref(&end)),
                     element(&[10, 2, 0, 0], &[]),
@@ -154,13 +167,13 @@ fn sets_ask_to_be_one_of_their_elements() {
                 ],
             ),
         ),
-        ("high".to_owned(), set(4, &[element(&[240, 0, 0, 0], &[])])),
-        ("groups".to_owned(), set(8, &[element(&7_u32.to_ne_bytes(), &[drops])])),
+        ("high".to_owned(), set(SetFlags::Interval, &[element(&[240, 0, 0, 0], &[])])),
+        ("groups".to_owned(), set(SetFlags::Map, &[element(&7_u32.to_ne_bytes(), &[drops])])),
     ]);
     let from = payload(Header::Network, 12, 4);
     let one = |asks: Asks| Asks::OneOf(vec![vec![is(asks)]]);
     let rule = |conditions, end| vec![Rule { number: 1, conditions, end }];
-    let accept = end_with(Verdict::Accept);
+    let accept = end_with(ACCEPT);
     assert_eq!(
         read(&[from.clone(), lookup(Member::NotIn, "some"), accept.clone()], &sets),
         rule(
@@ -172,13 +185,13 @@ fn sets_ask_to_be_one_of_their_elements() {
         read(&[from, lookup(Member::In, "high"), accept], &sets),
         rule(vec![is(one(Asks::Source([240, 0, 0, 0].into(), [255; 4].into())))], End::Accept)
     );
-    let map = Attribute::Nest(
-        2,
-        vec![Attribute::number(2, 1), Attribute::text(1, "groups"), Attribute::number(3, 0)],
-    );
-    let map = Attribute::Nest(1, vec![Attribute::text(1, "lookup"), map]);
+    let map = Expressions::Lookup(vec![
+        Lookup::SourceRegister(Register::Reg1),
+        Lookup::Set("groups".into()),
+        Lookup::DestinationRegister(Register::Verdict),
+    ]);
     assert_eq!(
-        read(&[meta(Meta::InputGroup), map], &sets),
+        read(&[meta(MetaKey::Iifgroup), map.into()], &sets),
         rule(vec![is(Asks::InputGroup(7))], End::Drop)
     );
 }
@@ -186,26 +199,23 @@ fn sets_ask_to_be_one_of_their_elements() {
 #[test]
 fn ends_and_base_chains_are_read() {
     let sets = BTreeMap::new();
-    let ends = |parts: &[Attribute]| read(parts, &sets).remove(0).end;
-    assert_eq!(ends(&[end_with(Verdict::Drop)]), End::Drop);
+    let ends = |parts: &[Expression]| read(parts, &sets).remove(0).end;
+    assert_eq!(ends(&[end_with(DROP)]), End::Drop);
     assert_eq!(ends(&[jump("deny")]), End::Jump("deny".into()));
-    let named = |name| Attribute::Nest(1, vec![Attribute::text(1, name)]);
     assert_eq!(ends(&[named("counter"), named("reject")]), End::Reject);
     assert_eq!(ends(&[named("log")]), End::Continue);
+    let chain =
+        |name: &str| [ChainAttribute::Table("wall".into()), ChainAttribute::Name(name.into())];
     let base = |name, hook, priority: i32, policy| {
-        let hook = vec![Attribute::number(1, hook), Attribute::number(2, priority as u32)];
-        bytes(&[
-            Attribute::text(1, "wall"),
-            Attribute::text(3, name),
-            Attribute::Nest(4, hook),
-            Attribute::number(5, policy),
-        ])
+        let hook = Hook::Number(HookNumber::Inet(hook));
+        let hook = ChainAttribute::Hook(vec![hook, Hook::Priority(priority as u32)]);
+        encoded(&[&chain(name)[..], &[hook, ChainAttribute::Policy(policy)]].concat())
     };
     let chains = [
-        bytes(&[Attribute::text(1, "wall"), Attribute::text(3, "deny")]),
-        base("late", 2, 10, NF_ACCEPT),
-        base("input", 1, 0, NF_DROP),
-        base("early", 2, -10, NF_DROP),
+        encoded(&chain("deny")),
+        base("late", InetHookNumber::Forward, 10, NF_ACCEPT),
+        base("input", InetHookNumber::LocalIn, 0, NF_DROP),
+        base("early", InetHookNumber::Forward, -10, NF_DROP),
     ];
     let found: Vec<_> = bases(&chains).into_iter().map(|base| (base.name, base.drops)).collect();
     assert_eq!(found, [("early".to_owned(), true), ("late".to_owned(), false)]);

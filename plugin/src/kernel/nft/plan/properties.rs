@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
+use netlink_packet_core::Emitable;
+use netlink_packet_netfilter::nftables::NfTablesMessage;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
@@ -28,47 +30,50 @@ struct Kernel {
 impl Kernel {
     /// One message of a transaction. Panics where nf_tables would refuse.
     fn handle(&mut self, message: &Message) {
-        let Message { action, request, .. } = message;
-        let mut bytes = Vec::new();
-        message.attributes.iter().for_each(|attribute| attribute.encode(&mut bytes));
+        let Message { action, content } = message;
+        let mut bytes = vec![0; content.buffer_len()];
+        content.emit(&mut bytes);
         let name = |kind| find_text(&bytes, kind).unwrap_or_default().to_owned();
         let (set, chain) = (name(2), name(3));
-        assert!(*request == Request::NewTable || self.table.is_some(), "{action}: no table");
-        match request {
-            Request::NewTable => self.table = Some(find_number(&bytes, 2).unwrap_or(0)),
-            Request::DelTable => *self = Self::default(),
-            Request::NewSet => {
+        assert!(
+            matches!(content, NfTablesMessage::NewTable(_)) || self.table.is_some(),
+            "{action}: no table"
+        );
+        match content {
+            NfTablesMessage::NewTable(_) => self.table = Some(find_number(&bytes, 2).unwrap_or(0)),
+            NfTablesMessage::DeleteTable(_) => *self = Self::default(),
+            NfTablesMessage::NewSet(_) => {
                 let before = self.sets.insert(set, (bytes, BTreeSet::new()));
                 assert_eq!(before, None, "{action}: EEXIST");
             }
-            Request::DelSet => {
+            NfTablesMessage::DeleteSet(_) => {
                 let used = self.rules.values().flatten().any(|rule| mentions(rule, &set));
                 assert!(!used, "{action}: EBUSY");
                 assert!(self.sets.remove(&set).is_some(), "{action}: ENOENT");
             }
-            Request::NewElements => {
+            NfTablesMessage::NewSetElement(_) => {
                 let (_, elements) = self.sets.get_mut(&set).expect(action);
                 elements.extend(observed::elements(&[bytes]));
             }
-            Request::DelElements => {
+            NfTablesMessage::DeleteSetElement(_) => {
                 let (set, elements) = self.sets.get_mut(&set).expect(action);
                 assert_eq!(find_number(set, 3), Some(0), "{action}: a bound is half an interval");
                 for element in observed::elements(&[bytes]) {
                     assert!(elements.remove(&element), "{action}: {element:?}: ENOENT");
                 }
             }
-            Request::NewChain => {
+            NfTablesMessage::NewChain(_) => {
                 self.rules.insert(chain.clone(), Vec::new());
                 assert_eq!(self.chains.insert(chain, bytes), None, "{action}: EEXIST");
             }
-            Request::DelRule => self.rules.get_mut(&set).expect(action).clear(),
-            Request::DelChain => {
+            NfTablesMessage::DeleteRule(_) => self.rules.get_mut(&set).expect(action).clear(),
+            NfTablesMessage::DeleteChain(_) => {
                 self.rules.remove(&chain);
                 let used = self.rules.values().flatten().any(|rule| mentions(rule, &chain));
                 assert!(!used, "{action}: EBUSY");
                 assert!(self.chains.remove(&chain).is_some(), "{action}: ENOENT");
             }
-            Request::NewRule => {
+            NfTablesMessage::NewRule(_) => {
                 let all = [7, 8].map(Names::of);
                 let names =
                     all.iter().flat_map(|names| [&names.sets()[..], &names.chains()].concat());

@@ -1,61 +1,62 @@
-use super::super::expression::{Header, Is, Member, compare, jump, lookup, mask, payload};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{Expressions, RuleAttribute};
+
+use super::super::expression::{
+    Expression, Header, Member, Operator, compare, jump, lookup, mask, payload,
+};
 use super::*;
+use crate::kernel::attribute::{encoded, nest, number, text};
 
-fn encoded(attributes: &[Attribute]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    attributes.iter().for_each(|attribute| attribute.encode(&mut bytes));
-    bytes
+fn rule(chain: &str, parts: &[Expression]) -> Vec<u8> {
+    let expressions = RuleAttribute::Expressions(parts.to_vec());
+    encoded(&[RuleAttribute::Chain(chain.into()), expressions])
 }
 
-fn rule(chain: &str, parts: &[Attribute]) -> Vec<u8> {
-    encoded(&[Attribute::text(2, chain), Attribute::Nest(4, parts.to_vec())])
+fn expression(name: &str, attributes: Vec<DefaultNla>) -> Expression {
+    Expressions::Other { expression_type: name.into(), attributes }.into()
 }
 
-fn expression(name: &str, data: Vec<Attribute>) -> Attribute {
-    Attribute::Nest(1, vec![Attribute::text(1, name), Attribute::Nest(2, data)])
-}
-
-fn destination() -> Attribute {
+fn destination() -> Expression {
     payload(Header::Network, 16, 4)
 }
 
 /// `dnat to ADDRESS:PORT`
-fn dnat(address: [u8; 4], port: u16) -> [Attribute; 3] {
+fn dnat(address: [u8; 4], port: u16) -> [Expression; 3] {
     let immediate = |register, value: &[u8]| {
-        let value = Attribute::Nest(2, vec![Attribute::Value(1, value.to_vec())]);
-        expression("immediate", vec![Attribute::number(1, register), value])
+        let value = nest(2, &[DefaultNla::new(1, value.to_vec())]);
+        expression("immediate", vec![number(1, register), value])
     };
     let numbers = [(1, 1), (2, 2), (3, 1), (5, 2)];
-    let nat = numbers.map(|(kind, number)| Attribute::number(kind, number)).to_vec();
+    let nat = numbers.map(|(kind, value)| number(kind, value)).to_vec();
     [immediate(1, &address), immediate(2, &port.to_be_bytes()), expression("nat", nat)]
 }
 
 /// `vmap @SET`
-fn verdict_map(set: &str) -> Attribute {
-    let data = [Attribute::text(1, set), Attribute::number(2, 1), Attribute::number(3, VERDICT)];
+fn verdict_map(set: &str) -> Expression {
+    let data = [text(1, set), number(2, 1), number(3, VERDICT)];
     expression("lookup", data.to_vec())
 }
 
 /// `KEY : goto CHAIN`, or a key alone.
-fn element(key: &[u8], chain: Option<&str>, end: bool) -> Attribute {
-    let mut parts = vec![Attribute::Nest(1, vec![Attribute::Value(1, key.to_vec())])];
+fn element(key: &[u8], chain: Option<&str>, end: bool) -> DefaultNla {
+    let mut parts = vec![nest(1, &[DefaultNla::new(1, key.to_vec())])];
     if let Some(chain) = chain {
-        let verdict = Attribute::Nest(2, vec![Attribute::text(2, chain)]);
-        parts.push(Attribute::Nest(2, vec![verdict]));
+        let verdict = nest(2, &[text(2, chain)]);
+        parts.push(nest(2, &[verdict]));
     }
     if end {
-        parts.push(Attribute::number(3, 1));
+        parts.push(number(3, 1));
     }
-    Attribute::Nest(1, parts)
+    nest(1, &parts)
 }
 
-type Sets<'a> = &'a [(&'a str, Vec<Attribute>)];
+type Sets<'a> = &'a [(&'a str, Vec<DefaultNla>)];
 
 /// Whether the rules of chain `base` and what it leads to name the destination, and where that leads.
 fn led(to: &str, rules: &[Vec<u8>], sets: Sets<'_>) -> Option<Vec<String>> {
     let mut elements = |name: &str| {
         let found = sets.iter().filter(|(set, _)| *set == name);
-        Ok(found.map(|(_, all)| encoded(&[Attribute::Nest(3, all.clone())])).collect())
+        Ok(found.map(|(_, all)| encoded(&[nest(3, all)])).collect())
     };
     let mut search = Search::new(to.parse().unwrap(), rules, &mut elements);
     search.follow("base", false, JUMPS).unwrap();
@@ -80,10 +81,7 @@ fn a_services_endpoints_are_found_as_kube_proxy_makes_its_rules() {
     let rules = [
         rule("base", &[jump("services")]),
         rule("services", &[destination(), verdict_map("service-ips")]),
-        rule(
-            "service",
-            &[expression("numgen", vec![Attribute::number(1, 1)]), verdict_map("__map0")],
-        ),
+        rule("service", &[expression("numgen", vec![number(1, 1)]), verdict_map("__map0")]),
         rule("one", &dnat([10, 244, 1, 7], 8080)),
         rule("two", &dnat([10, 244, 2, 7], 8080)),
         // A loop, which the kernel would refuse.
@@ -107,7 +105,7 @@ fn addresses_networks_and_sets_are_compared() {
         ("within", interval.clone()),
         ("other", vec![element(&[10, 96, 0, 11], None, false)]),
     ];
-    let is = |bytes: &[u8]| compare(Is::Equal, bytes);
+    let is = |bytes: &[u8]| compare(Operator::Equal, bytes);
     for (parts, expected) in [
         (vec![destination(), is(&[10, 96, 0, 10])], &found),
         (vec![destination(), is(&[10, 96, 0, 11])], &None),
@@ -120,7 +118,7 @@ fn addresses_networks_and_sets_are_compared() {
         // The source, and a published port of this node, are about no destination.
         (vec![payload(Header::Network, 12, 4), is(&[10, 96, 0, 10])], &None),
         (vec![payload(Header::Transport, 2, 2), is(&[0, 80])], &None),
-        (vec![destination(), compare(Is::Different, &[10, 96, 0, 11])], &None),
+        (vec![destination(), compare(Operator::NotEqual, &[10, 96, 0, 11])], &None),
     ] {
         let rules = [rule("base", &[&parts[..], &nat].concat())];
         assert_eq!(&led("10.96.0.10", &rules, &sets), expected, "{parts:?}");
@@ -129,7 +127,7 @@ fn addresses_networks_and_sets_are_compared() {
     assert!(contains(&read_all(&interval), &[10, 96, 255, 255]));
 }
 
-fn read_all(elements: &[Attribute]) -> Vec<Element> {
+fn read_all(elements: &[DefaultNla]) -> Vec<Element> {
     let bytes = encoded(elements);
     decode(&bytes).filter_map(|(_, element)| read(element)).collect()
 }
@@ -137,9 +135,9 @@ fn read_all(elements: &[Attribute]) -> Vec<Element> {
 #[test]
 fn targets_of_iptables_lead_as_well() {
     let target = |revision: u32, info: &[u8]| {
-        let name = Attribute::text(1, "DNAT");
-        let info = Attribute::Value(3, info.to_vec());
-        expression("target", vec![name, Attribute::number(2, revision), info])
+        let name = text(1, "DNAT");
+        let info = DefaultNla::new(3, info.to_vec());
+        expression("target", vec![name, number(2, revision), info])
     };
     let port = 8080_u16.to_be_bytes();
     // struct nf_nat_range2: flags, addresses from and to, ports from and to.
@@ -151,7 +149,8 @@ fn targets_of_iptables_lead_as_well() {
     let compat =
         [&[1, 0, 0, 0, 3, 0, 0, 0, 10, 244, 1, 7, 10, 244, 1, 7][..], &port, &port].concat();
     for target in [target(2, &range), target(0, &compat)] {
-        let rules = [rule("base", &[destination(), compare(Is::Equal, &[10, 96, 0, 10]), target])];
+        let rules =
+            [rule("base", &[destination(), compare(Operator::Equal, &[10, 96, 0, 10]), target])];
         let found = Some(vec!["10.244.1.7 Some(8080)".to_owned()]);
         assert_eq!(led("10.96.0.10", &rules, &[]), found);
     }

@@ -1,10 +1,11 @@
 //! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
-use super::super::expression::{Is, Member, Meta, compare, lookup, meta, notrack, set_meta};
+use super::super::expression::{
+    Expression, Member, MetaKey, Operator, compare, lookup, meta, notrack, set_meta,
+};
 use super::super::objects::{Rule, Set};
 use super::RuleSet;
 use super::matches::{Side, load, of};
-use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
     /// Outer packets, of the overlay or of a user. What is not tracked is not translated, so that none of
@@ -23,7 +24,7 @@ impl RuleSet {
         let marked = |cluster: Set| {
             let to = vec![load(cluster.family, Side::Destination)];
             let to = [to, vec![lookup(Member::In, &cluster.name)]].concat();
-            let mark = set_meta(Meta::Priority, &self.mark()).to_vec();
+            let mark = set_meta(MetaKey::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
         };
         let led_astray = (!self.masquerades()).then(|| {
@@ -34,13 +35,13 @@ impl RuleSet {
     }
 
     /// By a socket, and not as something for a pod.
-    fn sent_by_user(&self) -> Vec<Attribute> {
-        let unmarked = compare(Is::Different, &self.mark());
-        [by_a_socket(), vec![meta(Meta::Priority), unmarked]].concat()
+    fn sent_by_user(&self) -> Vec<Expression> {
+        let unmarked = compare(Operator::NotEqual, &self.mark());
+        [by_a_socket(), vec![meta(MetaKey::Priority), unmarked]].concat()
     }
 }
 
 /// That a program sends it, at once or wrapped by a device.
-fn by_a_socket() -> Vec<Attribute> {
-    vec![meta(Meta::SocketUser), compare(Is::AtLeast, &[0; 4])]
+fn by_a_socket() -> Vec<Expression> {
+    vec![meta(MetaKey::SocketUserId), compare(Operator::GreatherThanEqual, &[0; 4])]
 }

@@ -1,6 +1,6 @@
 //! What takes the node's address, so that answers come back the way that packets went.
 
-use super::super::expression::{Is, Member, Meta, compare, lookup, masquerade, meta};
+use super::super::expression::{Member, MetaKey, Operator, compare, lookup, masquerade, meta};
 use super::super::objects::{Rule, Set};
 use super::RuleSet;
 use super::matches::{Side, load, no_multicast, of};
@@ -23,7 +23,7 @@ impl RuleSet {
     pub(super) fn masquerade(&self, cluster: &Set) -> [Rule; 2] {
         let family = cluster.family;
         let overlay = self.overlay_group.to_ne_bytes();
-        let by_overlay = |is| vec![meta(Meta::OutputGroup), compare(is, &overlay)];
+        let by_overlay = |is| vec![meta(MetaKey::Oifgroup), compare(is, &overlay)];
         let source = |member| {
             vec![of(family), vec![load(family, Side::Source), lookup(member, &cluster.name)]]
         };
@@ -38,11 +38,11 @@ impl RuleSet {
         [
             self.rule(
                 "leaves the pod network",
-                [by_overlay(Is::Different), from_pod, to, masquerade()],
+                [by_overlay(Operator::NotEqual), from_pod, to, masquerade()],
             ),
             self.rule(
                 "enters the pod network",
-                [by_overlay(Is::Equal), from_outside, masquerade()],
+                [by_overlay(Operator::Equal), from_outside, masquerade()],
             ),
         ]
     }

@@ -2,14 +2,13 @@
 //! everything else.
 
 use super::super::expression::{
-    Header, Is, Member, Meta, Verdict, compare, goto, jump, lookup, meta, notrack, payload,
-    reverse_path, set_meta, verdict,
+    ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
+    notrack, payload, reverse_path, set_meta, verdict,
 };
 use super::super::names::Names;
 use super::super::objects::{Family, Rule, Set};
 use super::RuleSet;
 use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
-use crate::kernel::attribute::Attribute;
 
 impl RuleSet {
     pub(super) fn prerouting(&self, names: &Names) -> Vec<Rule> {
@@ -33,35 +32,42 @@ impl RuleSet {
     /// pods for nothing, and fill up. What is not tracked is not translated either. Without `ipMasq` it
     /// gets the mark that `overlay` asks for.
     pub(super) fn vxlan(&self) -> Vec<Rule> {
-        let leads_back = vec![reverse_path(), compare(Is::Different, &[0; 4])];
-        let known = (!self.masquerades()).then(|| set_meta(Meta::Priority, &self.mark()).to_vec());
-        let then = [known.unwrap_or_default(), vec![notrack(), verdict(Verdict::Accept)]].concat();
+        let leads_back = vec![reverse_path(), compare(Operator::NotEqual, &[0; 4])];
+        let known =
+            (!self.masquerades()).then(|| set_meta(MetaKey::Priority, &self.mark()).to_vec());
+        let then = [known.unwrap_or_default(), vec![notrack(), verdict(ACCEPT)]].concat();
         let of_peer = |by| {
-            let from = [self.our_vni(Is::Equal), self.to_us(), self.sent_by_peer()].concat();
+            let from = [self.our_vni(Operator::Equal), self.to_us(), self.sent_by_peer()].concat();
             self.rule("overlay packet", [from, by, then.clone()])
         };
         let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
         let others = [
             // No VNI is looked at: a pod has no business with any VTEP.
             self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
-            self.drop("overlay packet from no VTEP", [self.our_vni(Is::Equal), self.to_a_vtep()]),
-            self.drop("overlay packet to no VTEP", [self.our_vni(Is::Equal), for_this_node()]),
+            self.drop(
+                "overlay packet from no VTEP",
+                [self.our_vni(Operator::Equal), self.to_a_vtep()],
+            ),
+            self.drop(
+                "overlay packet to no VTEP",
+                [self.our_vni(Operator::Equal), for_this_node()],
+            ),
         ];
         ours.into_iter().chain(others).collect()
     }
 
     /// That it came by one of the underlay's devices, for each.
-    fn by_underlay(&self) -> impl Iterator<Item = Vec<Attribute>> {
-        let by =
-            |name: &String| vec![meta(Meta::InputName), compare(Is::Equal, &device_name(name))];
+    fn by_underlay(&self) -> impl Iterator<Item = Vec<Expression>> {
+        let by = |name: &String| {
+            vec![meta(MetaKey::Iifname), compare(Operator::Equal, &device_name(name))]
+        };
         self.underlay.iter().map(by)
     }
 
     /// What comes from neither a pod nor the overlay, with a source of the pod network.
     pub(super) fn source(&self) -> Vec<Rule> {
-        let by_devices = self
-            .by_underlay()
-            .map(|by| self.rule("by the underlay", [by, vec![verdict(Verdict::Accept)]]));
+        let by_devices =
+            self.by_underlay().map(|by| self.rule("by the underlay", [by, vec![verdict(ACCEPT)]]));
         by_devices.chain([self.drop("spoofed source", [astray()])]).collect()
     }
 
@@ -70,7 +76,7 @@ impl RuleSet {
     pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
         let to_node = (!self.masquerades()).then(|| {
             // Most packets fail the comparison, so the family is asked behind it.
-            let to = vec![payload(Header::Network, 16, 1), compare(Is::Equal, &[127])];
+            let to = vec![payload(Header::Network, 16, 1), compare(Operator::Equal, &[127])];
             [self.drop("to the loopback", [to, of(Family::V4)]), self.to_gateway(&[])]
         });
         let path_mtu = self.clusters().map(|cluster| {
@@ -85,10 +91,12 @@ impl RuleSet {
     }
 
     /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
-    pub(super) fn to_gateway(&self, from: &[Attribute]) -> Rule {
+    pub(super) fn to_gateway(&self, from: &[Expression]) -> Rule {
         // Most packets fail the comparison, so the family is asked behind it.
-        let to =
-            vec![load(Family::V4, Side::Destination), compare(Is::Equal, &self.gateway.octets())];
+        let to = vec![
+            load(Family::V4, Side::Destination),
+            compare(Operator::Equal, &self.gateway.octets()),
+        ];
         self.drop("to the gateway", [to, of(Family::V4), from.to_vec()])
     }
 
@@ -107,8 +115,8 @@ impl RuleSet {
     /// mark ends here, for NAT may lead the packet to be unwrapped once more.
     pub(super) fn overlay(&self) -> Vec<Rule> {
         let of_nobody = (!self.masquerades()).then(|| {
-            let unmarked = vec![meta(Meta::Priority), compare(Is::Different, &self.mark())];
-            let unmark = set_meta(Meta::Priority, &[0; 4]).to_vec();
+            let unmarked = vec![meta(MetaKey::Priority), compare(Operator::NotEqual, &self.mark())];
+            let unmark = set_meta(MetaKey::Priority, &[0; 4]).to_vec();
             [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])]
         });
         let path_mtu = self.clusters().map(|cluster| {
@@ -123,7 +131,7 @@ impl RuleSet {
 }
 
 /// An address in the packet is not of the pod network.
-fn outside(cluster: &Set, offset: u32, header: Header) -> Vec<Attribute> {
+fn outside(cluster: &Set, offset: u32, header: Header) -> Vec<Expression> {
     let address = payload(header, offset, cluster.family.length());
     vec![address, lookup(Member::NotIn, &cluster.name)]
 }

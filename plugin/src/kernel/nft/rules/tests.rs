@@ -1,6 +1,6 @@
 use super::super::expression::{
-    Direction, Header, Member, Tracked, compare, destination_type, jump, lookup, mask, masquerade,
-    meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
+    ACCEPT, Direction, Expression, Header, Member, Tracked, compare, destination_type, jump,
+    lookup, mask, masquerade, meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
 };
 use super::*;
 
@@ -134,36 +134,36 @@ fn chain(want: &RuleSet, name: &str) -> Chain {
     want.chains(true).into_iter().find(|chain| chain.name == name).unwrap()
 }
 
-fn hook(chain: &Chain) -> Option<(Hook, i32)> {
+fn hook(chain: &Chain) -> Option<(InetHookNumber, i32)> {
     chain.base.map(|base| (base.hook, base.priority))
 }
 
-fn to_port() -> [Attribute; 4] {
+fn to_port() -> [Expression; 4] {
     [
-        meta(Meta::Transport),
-        compare(Is::Equal, &[17]),
+        meta(MetaKey::L4Proto),
+        compare(Operator::Equal, &[17]),
         payload(Header::Transport, 2, 2),
-        compare(Is::Equal, &[0x12, 0xb5]),
+        compare(Operator::Equal, &[0x12, 0xb5]),
     ]
 }
 
-fn to_us() -> [Attribute; 4] {
+fn to_us() -> [Expression; 4] {
     [
-        meta(Meta::Family),
-        compare(Is::Equal, &[2]),
+        meta(MetaKey::Nfproto),
+        compare(Operator::Equal, &[2]),
         payload(Header::Network, 16, 4),
-        compare(Is::Equal, &[192, 168, 50, 1]),
+        compare(Operator::Equal, &[192, 168, 50, 1]),
     ]
 }
 
-fn our_vni(is: Is) -> [Attribute; 2] {
+fn our_vni(is: Operator) -> [Expression; 2] {
     [payload(Header::Transport, 12, 4), compare(is, &[0, 0, 7, 0])]
 }
 
-fn from_a_peer() -> [Attribute; 3] {
+fn from_a_peer() -> [Expression; 3] {
     [
         payload(Header::Network, 12, 4),
-        compare(Is::Different, &[192, 168, 50, 1]),
+        compare(Operator::NotEqual, &[192, 168, 50, 1]),
         lookup(Member::In, "vteps-7"),
     ]
 }
@@ -172,11 +172,11 @@ fn from_a_peer() -> [Attribute; 3] {
 fn what_is_received_reads_as_documented() {
     let mark = 0x6700_0007_u32.to_ne_bytes();
     for (masquerade, marked) in
-        [(Masquerade::On, vec![]), (Masquerade::Off, set_meta(Meta::Priority, &mark).to_vec())]
+        [(Masquerade::On, vec![]), (Masquerade::Off, set_meta(MetaKey::Priority, &mark).to_vec())]
     {
         let want = RuleSet { masquerade, ..rule_set(V4, DUAL) };
         let prerouting = chain(&want, "prerouting-7");
-        assert_eq!(hook(&prerouting), Some((Hook::Prerouting, -300)));
+        assert_eq!(hook(&prerouting), Some((InetHookNumber::PreRouting, -300)));
         assert_eq!(prerouting.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
 
         let vxlan = chain(&want, "vxlan-7");
@@ -184,31 +184,31 @@ fn what_is_received_reads_as_documented() {
         let named = |device: &[u8]| {
             let mut name = [0; 16];
             name[..4].copy_from_slice(device);
-            [meta(Meta::InputName), compare(Is::Equal, &name)]
+            [meta(MetaKey::Iifname), compare(Operator::Equal, &name)]
         };
-        let leads_back = [reverse_path(), compare(Is::Different, &[0; 4])];
+        let leads_back = [reverse_path(), compare(Operator::NotEqual, &[0; 4])];
         for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
-            let from = [&our_vni(Is::Equal)[..], &to_us(), &from_a_peer(), &by].concat();
-            let untracked = [notrack(), verdict(Verdict::Accept)];
+            let from = [&our_vni(Operator::Equal)[..], &to_us(), &from_a_peer(), &by].concat();
+            let untracked = [notrack(), verdict(ACCEPT)];
             assert_eq!(vxlan.rules[n].expressions, [&from[..], &marked, &untracked].concat());
         }
-        let for_this_node = [destination_type(), compare(Is::Different, &1_u32.to_ne_bytes())];
-        let drop = [verdict(Verdict::Drop)];
+        let for_this_node = [destination_type(), compare(Operator::NotEqual, &1_u32.to_ne_bytes())];
+        let drop = [verdict(DROP)];
         let to_no_vtep = &vxlan.rules[5].expressions;
-        assert_eq!(*to_no_vtep, [&our_vni(Is::Equal)[..], &for_this_node, &drop].concat());
+        assert_eq!(*to_no_vtep, [&our_vni(Operator::Equal)[..], &for_this_node, &drop].concat());
     }
     let plain = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
-    let unmarked = [meta(Meta::Priority), compare(Is::Different, &mark)];
+    let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &mark)];
     let overlay = chain(&plain, "overlay-7");
-    let drop = [verdict(Verdict::Drop)];
+    let drop = [verdict(DROP)];
     assert_eq!(overlay.rules[0].expressions, [&unmarked[..], &drop].concat());
-    assert_eq!(overlay.rules[1].expressions, set_meta(Meta::Priority, &[0; 4]));
+    assert_eq!(overlay.rules[1].expressions, set_meta(MetaKey::Priority, &[0; 4]));
 }
 
-fn to_a_vtep() -> [Attribute; 4] {
+fn to_a_vtep() -> [Expression; 4] {
     [
-        meta(Meta::Family),
-        compare(Is::Equal, &[2]),
+        meta(MetaKey::Nfproto),
+        compare(Operator::Equal, &[2]),
         payload(Header::Network, 16, 4),
         lookup(Member::In, "vteps-7"),
     ]
@@ -218,24 +218,24 @@ fn to_a_vtep() -> [Attribute; 4] {
 fn what_users_send_reads_as_documented() {
     let want = rule_set(V4, DUAL);
     let group = 0x6700_0007_u32.to_ne_bytes();
-    let by_a_socket = [meta(Meta::SocketUser), compare(Is::AtLeast, &[0; 4])];
+    let by_a_socket = [meta(MetaKey::SocketUserId), compare(Operator::GreatherThanEqual, &[0; 4])];
     let local = chain(&want, "local-7");
-    assert_eq!(hook(&local), Some((Hook::Output, 300)), "behind destination NAT");
+    assert_eq!(hook(&local), Some((InetHookNumber::LocalOut, 300)), "behind destination NAT");
     let to_a_pod = [
-        meta(Meta::Family),
-        compare(Is::Equal, &[2]),
+        meta(MetaKey::Nfproto),
+        compare(Operator::Equal, &[2]),
         payload(Header::Network, 16, 4),
         lookup(Member::In, "cluster4-7"),
     ];
     assert_eq!(
         local.rules[0].expressions,
-        [&by_a_socket[..], &to_a_pod, &set_meta(Meta::Priority, &group)].concat()
+        [&by_a_socket[..], &to_a_pod, &set_meta(MetaKey::Priority, &group)].concat()
     );
-    let unmarked = [meta(Meta::Priority), compare(Is::Different, &group)];
+    let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &group)];
     let output = chain(&want, "output-7");
-    assert_eq!(hook(&output), Some((Hook::Output, -300)), "before conntrack");
-    let overlay_packet = [&to_port()[..], &our_vni(Is::Equal)].concat();
-    let to_a_vtep = [&to_a_vtep()[..], &[verdict(Verdict::Drop)]].concat();
+    assert_eq!(hook(&output), Some((InetHookNumber::LocalOut, -300)), "before conntrack");
+    let overlay_packet = [&to_port()[..], &our_vni(Operator::Equal)].concat();
+    let to_a_vtep = [&to_a_vtep()[..], &[verdict(DROP)]].concat();
     assert_eq!(
         output.rules[0].expressions,
         [&by_a_socket[..], &unmarked, &overlay_packet, &to_a_vtep].concat()
@@ -247,14 +247,17 @@ fn what_users_send_reads_as_documented() {
 fn what_nat_leads_astray_reads_as_documented() {
     let want = rule_set(V4, DUAL);
     let (landing, departing) = (chain(&want, "landing-7"), chain(&want, "departing-7"));
-    assert_eq!(hook(&landing), Some((Hook::Input, 100)));
-    assert_eq!(hook(&departing), Some((Hook::Postrouting, 99)), "before source NAT");
-    let drop = [verdict(Verdict::Drop)];
-    let by_nat =
-        [tracked(Tracked::Status), mask(&32_u32.to_ne_bytes()), compare(Is::Different, &[0; 4])];
+    assert_eq!(hook(&landing), Some((InetHookNumber::LocalIn, 100)));
+    assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
+    let drop = [verdict(DROP)];
+    let by_nat = [
+        tracked(Tracked::Status),
+        mask(&32_u32.to_ne_bytes()),
+        compare(Operator::NotEqual, &[0; 4]),
+    ];
     let by_ipvs = [
         tracked(Tracked::DestinationPort(Direction::Original)),
-        compare(Is::Different, &[0x12, 0xb5]),
+        compare(Operator::NotEqual, &[0x12, 0xb5]),
     ];
     for (n, how) in [&by_nat[..], &by_ipvs].into_iter().enumerate() {
         assert_eq!(landing.rules[n].expressions, [&to_port()[..], how, &drop].concat());
@@ -267,16 +270,16 @@ fn what_nat_leads_astray_reads_as_documented() {
 fn what_is_sent_on_without_masquerading_reads_as_documented() {
     let want = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
     let departing = chain(&want, "departing-7");
-    assert_eq!(hook(&departing), Some((Hook::Postrouting, 99)), "before source NAT");
+    assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
     let by_another =
-        [meta(Meta::InputKind), compare(Is::Different, b"vxlan\0\0\0\0\0\0\0\0\0\0\0")];
+        [meta(MetaKey::Iifkind), compare(Operator::NotEqual, b"vxlan\0\0\0\0\0\0\0\0\0\0\0")];
     let of_another = [
-        meta(Meta::InputGroup),
-        compare(Is::AtLeast, &[0; 4]),
+        meta(MetaKey::Iifgroup),
+        compare(Operator::GreatherThanEqual, &[0; 4]),
         source_type(),
-        compare(Is::Different, &2_u32.to_ne_bytes()),
+        compare(Operator::NotEqual, &2_u32.to_ne_bytes()),
     ];
-    let drop = [verdict(Verdict::Drop)];
+    let drop = [verdict(DROP)];
     for (rule, how) in departing.rules.iter().zip([&by_another[..], &of_another]) {
         assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
     }
@@ -290,11 +293,11 @@ fn what_is_sent_on_without_masquerading_reads_as_documented() {
 fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
     let want = RuleSet { masquerade: Masquerade::SparesNodes, ..rule_set(V6, DUAL) };
     let nat = chain(&want, "postrouting-7");
-    let by_overlay = |is| [meta(Meta::OutputGroup), compare(is, &0x6700_0007_u32.to_ne_bytes())];
+    let by_overlay = |is| [meta(MetaKey::Oifgroup), compare(is, &0x6700_0007_u32.to_ne_bytes())];
     let source = |member| {
         [
-            meta(Meta::Family),
-            compare(Is::Equal, &[10]),
+            meta(MetaKey::Nfproto),
+            compare(Operator::Equal, &[10]),
             payload(Header::Network, 8, 16),
             lookup(member, "cluster6-7"),
         ]
@@ -306,16 +309,16 @@ fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
         no_vtep[0].clone(),
         no_vtep[1].clone(),
         payload(Header::Network, 24, 1),
-        compare(Is::Different, &[0xff]),
+        compare(Operator::NotEqual, &[0xff]),
         masquerade(),
     ];
     assert_eq!(
         nat.rules[2].expressions,
-        [&by_overlay(Is::Different)[..], &source(Member::In), &leaves].concat()
+        [&by_overlay(Operator::NotEqual)[..], &source(Member::In), &leaves].concat()
     );
     assert_eq!(
         nat.rules[3].expressions,
-        [&by_overlay(Is::Equal)[..], &source(Member::NotIn), &[masquerade()]].concat()
+        [&by_overlay(Operator::Equal)[..], &source(Member::NotIn), &[masquerade()]].concat()
     );
     let spared = |want: &RuleSet, rule: usize| {
         chain(want, "postrouting-7").rules[rule].expressions.contains(&no_vtep[1])
@@ -336,19 +339,19 @@ fn every_name_bears_the_vni() {
 #[test]
 fn the_rule_between_networks_reads_as_documented() {
     let forward = chain(&rule_set(V4, DUAL), "forward-7");
-    assert_eq!(forward.base.map(|base| base.hook), Some(Hook::Forward));
+    assert_eq!(forward.base.map(|base| base.hook), Some(InetHookNumber::Forward));
     let masked = |side, bits: u32, is, value: u32| {
         [meta(side), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
     };
     let between = |ours, theirs| {
         [
-            &masked(ours, 0xfeff_ffff, Is::Equal, 0x6600_0007)[..],
-            &masked(theirs, 0xfe00_0000, Is::Equal, 0x6600_0000),
-            &masked(theirs, 0x00ff_ffff, Is::Different, 7),
-            &[verdict(Verdict::Drop)],
+            &masked(ours, 0xfeff_ffff, Operator::Equal, 0x6600_0007)[..],
+            &masked(theirs, 0xfe00_0000, Operator::Equal, 0x6600_0000),
+            &masked(theirs, 0x00ff_ffff, Operator::NotEqual, 7),
+            &[verdict(DROP)],
         ]
         .concat()
     };
-    assert_eq!(forward.rules[0].expressions, between(Meta::InputGroup, Meta::OutputGroup));
-    assert_eq!(forward.rules[1].expressions, between(Meta::OutputGroup, Meta::InputGroup));
+    assert_eq!(forward.rules[0].expressions, between(MetaKey::Iifgroup, MetaKey::Oifgroup));
+    assert_eq!(forward.rules[1].expressions, between(MetaKey::Oifgroup, MetaKey::Iifgroup));
 }

@@ -4,12 +4,12 @@
 //! asking for what that knows does; so this is asked with `ipMasq` only, which has it anyway.
 
 use super::super::expression::{
-    Direction, Header, Is, Meta, Tracked, compare, mask, meta, payload, source_type, tracked,
+    Direction, Expression, Header, MetaKey, Operator, Tracked, compare, mask, meta, payload,
+    source_type, tracked,
 };
 use super::super::objects::{Family, Rule};
 use super::RuleSet;
 use super::matches::of;
-use crate::kernel::attribute::Attribute;
 use std::net::Ipv6Addr;
 
 impl RuleSet {
@@ -18,7 +18,7 @@ impl RuleSet {
         let to_loopback = [(Family::V4, &[127][..]), (Family::V6, &Ipv6Addr::LOCALHOST.octets())]
             .map(|(family, bytes)| {
                 let to = payload(Header::Network, family.destination(), bytes.len() as u32);
-                let to = [of(family), vec![to, compare(Is::Equal, bytes)]].concat();
+                let to = [of(family), vec![to, compare(Operator::Equal, bytes)]].concat();
                 self.drop("to the loopback by NAT", [self.sent_by_network(), to])
             });
         let led_astray = self.masquerades().then(|| self.led_astray(Vec::new));
@@ -40,25 +40,25 @@ impl RuleSet {
         const RTN_LOCAL: u32 = 2;
         let mut kind = [0; 16]; // IFNAMSIZ
         kind[..5].copy_from_slice(b"vxlan");
-        let by_another = vec![meta(Meta::InputKind), compare(Is::Different, &kind)];
-        let came_in = vec![meta(Meta::InputGroup), compare(Is::AtLeast, &[0; 4])];
-        let of_another = vec![source_type(), compare(Is::Different, &RTN_LOCAL.to_ne_bytes())];
+        let by_another = vec![meta(MetaKey::Iifkind), compare(Operator::NotEqual, &kind)];
+        let came_in = vec![meta(MetaKey::Iifgroup), compare(Operator::GreatherThanEqual, &[0; 4])];
+        let of_another = vec![source_type(), compare(Operator::NotEqual, &RTN_LOCAL.to_ne_bytes())];
         [by_another, [came_in, of_another].concat()]
             .map(|how| self.drop("VXLAN sent on", [self.to_port(), self.to_a_vtep(), how]))
     }
 
     /// To the overlay's port only since it was translated, by NAT or, where the connection was not, by IPVS.
-    fn led_astray(&self, to: impl Fn() -> Vec<Attribute>) -> [Rule; 2] {
+    fn led_astray(&self, to: impl Fn() -> Vec<Expression>) -> [Rule; 2] {
         const IPS_DST_NAT: u32 = 1 << 5;
         let by_nat = vec![
             tracked(Tracked::Status),
             mask(&IPS_DST_NAT.to_ne_bytes()),
-            compare(Is::Different, &[0; 4]),
+            compare(Operator::NotEqual, &[0; 4]),
         ];
         let port = self.port.to_be_bytes();
         let elsewhere = vec![
             tracked(Tracked::DestinationPort(Direction::Original)),
-            compare(Is::Different, &port),
+            compare(Operator::NotEqual, &port),
         ];
         let rule = |how| self.drop("VXLAN by NAT", [self.to_port(), to(), how]);
         [rule(by_nat), rule(elsewhere)]
