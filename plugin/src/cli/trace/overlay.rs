@@ -11,7 +11,6 @@ use super::walk::{Stop, Walk};
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
 use crate::dead_end;
-use crate::error::Error;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
 use crate::kernel::{DeadEnd, Flow, Kernel as _, Link, Origin, Verdict};
 use crate::outlets;
