@@ -46,9 +46,10 @@ pub struct NetworkConf {
     pub node: Option<String>,
     /// `mtu` in bytes, 68 to 65535; `None` derives it from the underlay.
     pub mtu: Option<u32>,
-    /// `ipMasq`: masquerade what leaves the cluster's networks.
+    /// `ipMasq`: what leaves the cluster's networks takes the node's address, and what enters the overlay
+    /// from outside takes the node's address on it.
     pub ip_masq: bool,
-    /// `ipMasqNodes`: also what goes to other nodes' own addresses.
+    /// `ipMasqNodes`: with `ip_masq`, also what pods send to other nodes' VTEPs.
     pub ip_masq_nodes: bool,
     /// `routes`: destinations to route; `None` means a default route per family.
     pub routes: Option<Vec<IpNetwork>>,

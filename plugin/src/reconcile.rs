@@ -110,7 +110,8 @@ pub fn plan_device(want: &VxlanLink, alias: &str, have: Option<&Link>) -> Device
     DevicePlan::Recreate(format!("{name} has {vxlan:?} and should have {:?}", want.vxlan))
 }
 
-/// Whether two aliases `flatnet:NETWORK/NODE` name one network: a node may change its name.
+/// Whether two aliases `flatnet:NETWORK/NODE` name one network, on whatever node: a node may get another
+/// name. A network's name that is too long for an alias is compared as far as it fits.
 fn same_network(have: &str, want: &str) -> bool {
     have.split('/').next() == want.split('/').next()
 }

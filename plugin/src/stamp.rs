@@ -1,8 +1,9 @@
-//! The stamp: what the range file last applied meant for this node.
+//! The stamp: what was last applied of a network on this node, in `overlay.json` beside the leases.
 //!
-//! An ADD that finds the stamp fresh knows the node's ranges and MTU without opening the range
-//! file, so it costs the same with three nodes and with ten thousand. The stamp lies beside the
-//! leases, as `overlay.json`; losing it costs one reading of the range file.
+//! An ADD or STATUS that finds it fresh knows the node's name, ranges and MTU without opening the range
+//! file, so it costs the same with three nodes and with ten thousand. DEL and GC
+//! learn from it which node this namespace is, `remove` which range file and which folder. Where it is lost,
+//! the next ADD, STATUS or `sync` reads the range file and writes it again.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};

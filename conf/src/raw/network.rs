@@ -43,11 +43,11 @@ pub(crate) struct Network {
     #[cfg_attr(feature = "schema", schemars(range(min = 68, max = 65_535), example = 1400))]
     pub(crate) mtu: Option<u64>,
     /// Whether what pods send out of the range file's `clusterCIDRs` takes the node's address, and what
-    /// enters the overlay from outside the address that the node has there. Pods always see each other's own
-    /// addresses, and multicast is left alone.
+    /// enters the overlay from outside takes the address that the node has there. Pods always see each
+    /// other's own addresses. Multicast out of `clusterCIDRs` keeps the pod's address.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
     pub(crate) ip_masq: Option<bool>,
-    /// Whether `ipMasq` also is for what pods send to other nodes' VTEPs. With `false` those nodes see the
+    /// Whether `ipMasq` also covers what pods send to other nodes' VTEPs. With `false` those nodes see the
     /// pod's own address, which needs: an underlay that delivers packets with pods' addresses (most
     /// clouds drop them), no strict reverse-path filter and no routing by source on any node, and this
     /// network standing on every node.

@@ -79,14 +79,16 @@
 //! `P` is the group of the network's pods, 0x66001000, `O` that of its overlay device, 0x67001000;
 //! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
-//! are compared faster than three. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on the same port have another VNI, and are
-//! left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
+//! are compared faster than three. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on
+//! the same port have another VNI, and are left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
 //! what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
-//! **The order.** Every packet between pods on two nodes passes these hooks five times with `ipMasq`, and each visit
-//! to a hook, even of a single rule, costs some hundredths of a round trip. So each packet is asked at once
-//! where it comes from, and then only what concerns it; a chain that nothing needs is not there; and what
-//! only NAT can bring about is asked where NAT is done, once for each connection.
+//! **The order.** Every packet between pods on two nodes passes five chains of type filter, with `ipMasq` and
+//! without: `prerouting`, `output` and `local` on the one node, `prerouting` twice on the other. With other
+//! networks it passes `forward` on both as well. Each costs some hundredths of a round trip, even with a single
+//! rule. So each packet is asked at once where it comes from, and then only what concerns it; a chain that
+//! nothing needs is not there; and what only NAT can bring about is asked where NAT is done, once for each
+//! connection.
 //!
 //! **Before and after NAT.** A packet whose destination stays is judged in `prerouting`, or in `output`
 //! where this node sends it. A Service, a published port or IPVS (in the input hook, at 99) may lead to a
@@ -118,9 +120,10 @@
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
 //! neighbour discovery, and the node makes a neighbour entry for each source of a router
-//! solicitation, until its table is full. `::` passes in duplicate address detection only,
-//! `0.0.0.0` in DHCP only: the kernel's fib expression takes these for good. A source that is the
-//! node's own address is spoofed like any other.
+//! solicitation, until its table is full. The kernel's fib expression itself lets two sources pass: `::` in
+//! ICMPv6 to multicast and link-local addresses, which duplicate address detection needs, and 0.0.0.0/8 to
+//! 255.255.255.255 and 224.0.0.0/24, which DHCP needs. A source that is the node's own address is spoofed like
+//! any other.
 //!
 //! **What others may send.** Under a pod's address nothing, unless by the underlay: a peer may route
 //! directly, and not all nodes begin or end that at once. What the underlay lets pass is beyond a node's
@@ -186,7 +189,7 @@ pub struct RuleSet {
     /// `IFLA_GROUP` of this network's veths on the node: the VNI behind a first byte that is the same
     /// in all networks, and even.
     pub group: u32,
-    /// That of the overlay device, one more; both are no other program's.
+    /// That of the overlay device: its first byte is one more. No other program uses either.
     pub overlay_group: u32,
     /// This node's own underlay address.
     pub vtep: IpAddr,
