@@ -14,7 +14,7 @@ BIN := target/release
 FUZZ := tests/fuzz
 # Namespaces need root; compiling does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-# How cargo runs as root what it has compiled as somebody else.
+# How cargo runs as root what it has compiled as another user.
 ifneq ($(SUDO),)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/usr/sbin:/sbin']"
 endif

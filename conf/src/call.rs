@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn version_needs_nobody() {
+    fn version_reads_nothing() {
         let reply = call(environment("VERSION"), io::empty(), missing);
         assert_eq!(reply, Reply { document: Some(versions_json()), success: true });
     }

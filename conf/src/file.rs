@@ -1,5 +1,5 @@
-//! Reading of files that somebody else names: a wrong path must not keep a pod waiting, or fill the
-//! memory.
+//! Reading of files whose paths come from outside: a wrong one must not keep a pod waiting, or fill
+//! the memory.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

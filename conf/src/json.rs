@@ -51,7 +51,7 @@ pub(crate) fn object_from_value<T: DeserializeOwned>(
 }
 
 fn tracked(error: &serde_path_to_error::Error<serde_json::Error>) -> Broken {
-    // The types of this program mean nothing to whoever wrote the document.
+    // The types of this program mean nothing to the document's author.
     let reason = error.inner().to_string();
     let number = ["u8", "u32", "u64", "usize"]
         .iter()

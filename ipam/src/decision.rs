@@ -1,8 +1,8 @@
 //! Taking addresses for an attachment and giving them back, as steps of a [`Store`].
 //!
 //! The order of the steps is what survives a crash. Taking: cursor, lease, addresses. A killed ADD
-//! leaves at most a lease that holds fewer addresses than it names, which keeps nothing from
-//! anybody, and which the next ADD, DEL or GC finds by its key. Giving back: addresses, lease, so
+//! leaves at most a lease that holds fewer addresses than it names, which keeps no address
+//! from others, and which the next ADD, DEL or GC finds by its key. Giving back: addresses, lease, so
 //! that what is left of a killed DEL looks the same.
 //!
 //! An address is freed only if it is the very file of the lease. What a lease merely names may

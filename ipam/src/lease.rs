@@ -32,8 +32,8 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Whether another main plugin than flatnet makes the interface: then nobody but its DEL and
-    /// its GC knows when the addresses are free.
+    /// Whether another main plugin than flatnet makes the interface: then only its DEL and its
+    /// GC know when the addresses are free.
     pub fn is_delegated(&self) -> bool {
         self.veth.is_empty()
     }

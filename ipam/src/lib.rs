@@ -3,7 +3,7 @@
 //! The promise:
 //! - An address is held by at most one attachment, whatever runs side by side and whatever is
 //!   killed: holding it is one link(2), which the kernel grants once.
-//! - The lease is on disk before anybody else hears of the address.
+//! - The lease is on disk before any other process hears of the address.
 //! - What a killed ADD or DEL leaves behind keeps nothing from the next ADD, DEL or GC: the same
 //!   attachment finds it by its key, and [`Leases::reclaim`] finds all of it.
 //! - A lease whose pod lives, or is in the making, is never reclaimed; nor does one damaged file

@@ -2,12 +2,12 @@
 //!
 //! - The folder's lock, on `lock`, is held for one decision.
 //! - A lease's lock, on its file, is held by an ADD from before the lease has its name until the
-//!   attachment stands, and by a DEL while it takes the lease back. Whoever finds it taken knows
-//!   that the lease's pod is in the making, though the kernel shows no trace of it yet.
+//!   attachment stands, and by a DEL while it takes the lease back. A process that finds it taken
+//!   knows that the lease's pod is in the making, though the kernel shows no trace of it yet.
 //!
 //! Order: one waits for a lease's lock only while holding nothing, and for the folder's lock with
-//! at most one lease's; with the folder's lock held, a lease's is only ever tried. So whoever has
-//! the folder's lock never waits, and nobody waits in a circle.
+//! at most one lease's; with the folder's lock held, a lease's is only ever tried. So the
+//! holder of the folder's lock never waits, and no two processes wait for each other.
 //!
 //! Both are flock(2): bound to the open file, so they exclude threads as well as processes, and
 //! the kernel frees them when the holder is killed. A process forked meanwhile shares them; they
@@ -65,7 +65,7 @@ impl LeaseFile {
         }
     }
 
-    /// Locks the lease at `path` unless somebody else has.
+    /// Locks the lease at `path` unless another process has.
     pub fn attempt(path: &Path) -> Result<Attempt> {
         match open(path)? {
             None => Ok(Attempt::Gone),
@@ -136,8 +136,8 @@ fn parse(mut file: &File, path: &Path) -> Result<Record> {
     serde_json::from_slice(&content).map_err(|error| broken(error.to_string()))
 }
 
-/// Whatever is there: what can be locked can be taken back. O_NONBLOCK, lest somebody's FIFO in the folder
-/// stops every verb.
+/// Whatever is there: what can be locked can be taken back. O_NONBLOCK: a FIFO in the folder must not
+/// stop every verb.
 fn open(path: &Path) -> Result<Option<File>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {

@@ -1,4 +1,4 @@
-//! Going over all leases of a node: to list them, and to take back those that nobody needs.
+//! Going over all leases of a node: to list them, and to take back those that no pod needs.
 //!
 //! Leases outlive their attachments when a runtime forgets a DEL, when an ADD is killed, when a
 //! file is damaged. Each of these once filled up a range somewhere until no pod could start.

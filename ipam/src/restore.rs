@@ -2,7 +2,7 @@
 //! under a name that the node has no more.
 //!
 //! What the kernel shows of an attachment may lack the container's ID, and so the key. Its lease is then
-//! filed under the key's head, which the veth's name has; whoever knows the whole key finds it there.
+//! filed under the key's head, which the veth's name has; a caller that knows the whole key finds it there.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ impl Leases {
                     continue;
                 }
             };
-            // What is illegible is nobody's to move; GC tells of it.
+            // What is illegible is not moved; GC tells of it.
             let Ok(record) = lease.record() else { continue };
             if record.attachment.netns != netns {
                 continue;

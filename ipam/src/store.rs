@@ -34,7 +34,7 @@ pub(crate) trait Store {
     /// Makes an attachment's lease hold an address. That another holds it is an error.
     fn claim(&mut self, key: &Key, address: IpAddr) -> Result<()>;
 
-    /// Frees an address, whoever holds it. A free one is fine.
+    /// Frees an address, whatever holds it. A free one is fine.
     fn free(&mut self, address: IpAddr) -> Result<()>;
 
     /// Removes an attachment's lease. A missing one is fine.

@@ -35,7 +35,7 @@ enum Step {
     Del { container: u8 },
     /// The range file has these ranges for the node now.
     Change { ranges: Vec<usize> },
-    /// These containers are gone without a DEL, and somebody reclaims.
+    /// These containers are gone without a DEL, and leases are reclaimed.
     Reclaim { gone: BTreeSet<u8> },
 }
 

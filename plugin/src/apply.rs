@@ -61,7 +61,7 @@ impl Network<'_> {
         if link.alias.is_none() {
             self.name(kernel, &mut link)?;
         }
-        // Before the device: there is no moment in which strangers could inject.
+        // Before the device: there is no moment in which outsiders could inject.
         kernel.put_rules(self.rules)?;
         let have = self.observe(kernel, link)?;
         let outcome = self.change(kernel, &have, Origin::Stood);
@@ -85,7 +85,7 @@ impl Network<'_> {
     /// There is no device of this name. What is made does not outlive a failure.
     fn make(&self, kernel: &mut dyn Kernel) -> Result<(), Error> {
         let want = self.want;
-        // Those of living pods, whose device somebody has removed, stay in any case.
+        // Those of living pods, whose device was removed by hand, stay in any case.
         let had_rules = kernel.has_rules(self.rules.vni)?;
         let mut have = Observed::bare(want, Dev::none());
         self.observe_network(kernel, &mut have, None)?;
@@ -103,7 +103,7 @@ impl Network<'_> {
 
     fn fill(&self, kernel: &mut dyn Kernel, have: &mut Observed) -> Result<(), Error> {
         self.name(kernel, &mut have.link)?;
-        // Before it is switched on: there is no moment in which strangers could inject.
+        // Before it is switched on: there is no moment in which outsiders could inject.
         kernel.put_rules(self.rules)?;
         self.change(kernel, have, Origin::Made)
     }

@@ -127,7 +127,7 @@ fn range((v4, number): &RangeNumber) -> Range {
     Range::new(subnet.unwrap(), None, None, Vec::new()).unwrap()
 }
 
-/// What somebody else did to the device, or to one of the objects on it.
+/// What another program did to the device, or to one of the objects on it.
 #[derive(Clone, Debug)]
 enum Drift {
     DeviceGone,

@@ -130,7 +130,7 @@ impl<'a> Delegate<'a> {
 ///
 /// # Errors
 /// Code 7 if it gave none, two of one family, or one that the other nodes have no route for: the pod
-/// would start and nobody would reach it.
+/// would start and could not be reached.
 pub fn addresses(result: &AddResult, ranges: &[Range]) -> Result<Vec<IpAddr>, Error> {
     let fault = |reason| Err(Error::Configuration { reason });
     let mut addresses: Vec<IpAddr> = result.ips.iter().map(|ip| ip.address.ip()).collect();

@@ -29,7 +29,7 @@ pub struct Overlay {
     pub addresses: Vec<IpNetwork>,
     /// One route to each range of each peer, and which way it goes.
     pub routes: Vec<(Via, Route)>,
-    /// What ends here because nobody has it.
+    /// What ends here because no node has it.
     pub unreachable: Vec<Unreachable>,
     /// The MAC of each peer's VTEP addresses.
     pub neighbours: Vec<Neighbour>,
@@ -92,7 +92,7 @@ pub fn vxlan(vni: u32, port: u16, vtep: IpAddr) -> Vxlan {
     Vxlan { vni, local, port, source_ports, learning: false, special: false, vrf: None }
 }
 
-/// Routes that end what goes to an address of the network that nobody has, a pod that is gone for
+/// Routes that end what goes to an address of the network that no pod has, a pod that is gone for
 /// one. By the default route it would go to a router, which knows the way to the cluster's ranges,
 /// and come back, until its hops are used up.
 ///
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_ends_here() {
+    fn what_no_node_has_ends_here() {
         let of = |cidrs: &str, node: &str| -> Vec<String> {
             let text = format!(
                 r#"{{"version":1,"vni":7,{cidrs}"nodes":[

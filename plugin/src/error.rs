@@ -6,7 +6,7 @@ use crate::kernel::KernelError;
 
 /// flatnet's own CNI error codes (from 100), beside those of the leases (100 and 101).
 pub mod code {
-    /// The pod already has an interface of that name: somebody else's, or this attachment's own.
+    /// The pod already has an interface of that name: another program's, or this attachment's own.
     pub const INTERFACE_EXISTS: u32 = 102;
     /// The kernel refused what was asked of it.
     pub const KERNEL: u32 = 103;
@@ -52,7 +52,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The interface is there already and somebody else's.
+    /// The interface is there already and another program's.
     #[error("{ifname} already exists in {netns} and was not made by this attachment; it stays")]
     InterfaceExists {
         /// Its name.
@@ -76,7 +76,7 @@ pub enum Error {
         /// What does not hold any more.
         what: String,
     },
-    /// Something of somebody else's is in the way.
+    /// Something of another program is in the way.
     #[error("{reason}")]
     Foreign {
         /// What and what to do.

@@ -30,7 +30,7 @@ pub struct Wanted<'a> {
 /// Refuses to make an attachment that stands finished, in this namespace or in another that lives.
 /// `earlier` tells its lease, which names the other.
 ///
-/// The pair of a pod whose namespace is gone may be seen for a moment more; it is in nobody's way.
+/// The pair of a pod whose namespace is gone may be seen for a moment more; it hinders no ADD.
 ///
 /// # Errors
 /// Code 102 if it stands; 103 if the kernel cannot be asked.

@@ -55,7 +55,7 @@ impl Log for Logger {
         let Some(open) = file.as_mut() else {
             return to_stderr(&line);
         };
-        // Whoever reads standard error notes the time; a file does not.
+        // The reader of standard error notes the time; a file does not.
         let dated = format!("{} {line}", utc(SystemTime::now()));
         // A file that cannot be written must not keep a pod from starting, nor a word from being
         // heard.
@@ -76,7 +76,7 @@ fn line(level: Level, text: &str) -> String {
 }
 
 /// One write a line, so that the lines of processes side by side stay whole. Where standard error
-/// cannot be written there is nobody to tell.
+/// cannot be written, the line is lost.
 fn to_stderr(line: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

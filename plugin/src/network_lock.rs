@@ -2,9 +2,9 @@
 //!
 //! One file for each network, locked byte by byte (open file description locks, which the kernel frees
 //! when their holder ends): which byte says what is locked. So there is no file for each node or
-//! attachment that somebody would have to take away.
+//! attachment that would have to be taken away.
 //!
-//! Whoever needs several locks takes this one first, then [`crate::node_lock`], then those in a node's folder.
+//! A process that needs several locks takes this one first, then [`crate::node_lock`], then those in a node's folder.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -94,7 +94,7 @@ impl NetworkLock {
     /// beginning. `None` if the network has no folder.
     ///
     /// # Errors
-    /// Code 7 if somebody keeps the network and does not let go; 5 if the file cannot be locked.
+    /// Code 7 if a watch keeps the network and does not let go; 5 if the file cannot be locked.
     pub fn alone(state_dir: &Path, network: &str, netns: u64) -> Result<Option<Self>, Error> {
         let Some(folder) = existing_network_folder(state_dir, network)? else { return Ok(None) };
         let lock = Self::open(&folder)?;
@@ -136,7 +136,7 @@ impl NetworkLock {
         }
     }
 
-    /// Locks a byte alone; `false` if somebody else has it.
+    /// Locks a byte alone; `false` if another process has it.
     fn attempt(&self, byte: &Byte<'_>) -> Result<bool, Error> {
         match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&byte.range(&How::Alone))) {
             Ok(_) => Ok(true),
@@ -201,7 +201,7 @@ mod tests {
         drop(one);
         assert!(!remover.attempt(&calls).unwrap());
         assert!(remover.attempt(&Byte::Calls(4_026_531_841)).unwrap(), "of another node");
-        assert!(remover.attempt(&Byte::Keepers(4_026_531_840)).unwrap(), "nobody keeps it");
+        assert!(remover.attempt(&Byte::Keepers(4_026_531_840)).unwrap(), "no watch keeps it");
         drop(other);
         assert!(remover.attempt(&calls).unwrap());
     }

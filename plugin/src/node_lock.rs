@@ -23,7 +23,7 @@ pub fn wait() -> Option<Flock<File>> {
 }
 
 fn wait_at(folder: &Path) -> io::Result<Flock<File>> {
-    // Two may make it at once; whoever comes second has it.
+    // Two may make it at once; then the second finds it.
     DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let open = OpenOptions::new().read(true).custom_flags(flags.bits()).open(folder)?;

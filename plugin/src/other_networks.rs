@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 
 /// Makes sure that no other network of this node has addresses of this one.
 ///
-/// One with the same VNI is left to whoever makes the device, which it has.
+/// One with the same VNI is found where the device is made, which it has.
 ///
 /// # Errors
 /// Code 104 with both networks and what they share; 103 if the kernel cannot be asked.
@@ -27,7 +27,7 @@ pub fn refuse_overlap(
     let claimed = kernel.cluster_cidrs()?;
     for (vni, theirs) in claimed.into_iter().filter(|(vni, _)| *vni != file.vni) {
         let Some((own, other)) = overlap(&file.cluster_cidrs, theirs) else { continue };
-        // Rules alone are what somebody left who removed the device; nobody has these addresses.
+        // Rules alone are left where the device was removed by hand; no pod has these addresses.
         let Some(link) = kernel.link(&overlay_name(vni))? else { continue };
         let alias = link.alias.unwrap_or_default();
         if alias.starts_with(&desired::alias(network, "")) {
@@ -130,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_else_has_is_free() {
+    fn what_no_other_network_has_is_free() {
         let same = file(7, &["10.8.0.0/16"]);
         // The network itself, whose VNI has changed.
         assert_eq!(refused(&mut node(), "storage", &same), None);
         // One with the same VNI is another error.
         assert_eq!(refused(&mut node(), "pods", &file(8, &["10.8.0.0/16"])), None);
-        // A network whose device somebody has removed.
+        // A network whose device was removed by hand.
         let mut left = node();
         left.delete_link("flat.8").unwrap();
         assert_eq!(refused(&mut left, "pods", &same), None);

@@ -11,8 +11,8 @@
 //!   network it may be the uplink of a node that is a container itself.
 //!
 //! A tunnel without link-layer addresses (tun, WireGuard) has no container behind it, and a VPN may
-//! have a route to each of its hosts. A router behind a device settles it for any kind: whoever set
-//! that route wants packets to leave there.
+//! have a route to each of its hosts. A router behind a device settles it for any kind: that route
+//! says that packets are to leave there.
 
 use std::collections::BTreeMap;
 

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::Error;
 
-/// Waits until nobody else holds the lock. The kernel frees that of a process that is killed.
+/// Waits until no other process holds the lock. The kernel frees that of a process that is killed.
 ///
 /// # Errors
 /// The node has no state folder, or the lock cannot be opened there (5).

@@ -40,7 +40,7 @@ pub fn try_out(kernel: &mut dyn Kernel, want: &VxlanLink, old: &Link) -> Result<
     }
     let name = trial_name(want.vxlan.vni);
     // In the group of the network's pods: the rules take nothing from there that is not routed back to
-    // it, and nothing is. So for this moment, too, no stranger injects.
+    // it, and nothing is. So for this moment, too, no outsider injects.
     let group = veth_group(want.vxlan.vni);
     let outcome = kernel.try_vxlan(&VxlanLink { name, group, ..want.clone() });
     outcome.map_err(|e| explain(kernel, e.into(), want))

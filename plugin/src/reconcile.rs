@@ -94,7 +94,7 @@ pub fn plan_device(want: &VxlanLink, alias: &str, have: Option<&Link>) -> Device
         ));
     }
     // One of ours that never got its alias, because its maker was killed, has our MAC; one that
-    // somebody made in the place of ours has our name and our VNI.
+    // was made by hand in the place of ours has our name and our VNI.
     let ours = vxlan.vni == want.vxlan.vni
         || vxlan.local.is_some_and(|local| have.mac == Some(vtep_mac(vxlan.vni, local)));
     if have.alias.is_none() && !ours {

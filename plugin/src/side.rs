@@ -17,7 +17,7 @@ pub struct Side {
     pub settings: Settings,
     /// Its addresses.
     pub addresses: Vec<IpNetwork>,
-    /// Routes over it, whoever made them and in whatever table.
+    /// Routes over it, of any program and in any table.
     pub routes: Vec<Route>,
     /// Our permanent neighbour entries.
     pub neighbours: Vec<Neighbour>,
@@ -128,7 +128,7 @@ impl Side {
                 let filter = self.settings.rp_filter;
                 self.forwards() && filter.is_none_or(|now| now == *reverse_path as u32)
             }
-            // It is no loss where it came back: nobody speaks to the address.
+            // It is no loss where it came back: the address is not used.
             Change::NoLinkLocal => true,
             Change::AddAddress(address) => self.addresses.contains(address),
             Change::AddRoute(route) => self.routes_to(route.dst, route.gateway),

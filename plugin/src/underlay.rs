@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_nobody() {
+    fn no_peers_make_no_runs() {
         assert_eq!(divided(&[], &["0.0.0.0/0"]), [""; 0]);
     }
 

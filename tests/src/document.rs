@@ -5,7 +5,7 @@
 //!
 //! * `run`, `run node-a`: the test runs it, on every node of the scene or on that one;
 //! * `tested FILE.rs::TEST ...`: these tests do what it says;
-//! * `not-run REASON`: nobody does, and why.
+//! * `not-run REASON`: no test does, and why.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! What the kernel announces while something runs: `ip monitor` with a start and an end that are
-//! known, so that "no event" means that there was none, not that nobody listened yet.
+//! known, so that "no event" means that there was none, not that the listener came too late.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -33,7 +33,7 @@ impl<'a> Monitor<'a> {
         let output = BufReader::new(child.stdout.take().expect("a piped stdout"));
         let (sender, lines) = channel();
         thread::spawn(move || {
-            // Ends with the monitor, or when nobody listens any more.
+            // Ends with the monitor, or with the receiver.
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         let monitor = Self { netns, child, lines };

@@ -261,7 +261,7 @@ fn remove_says_what_would_bring_the_network_back() {
         assert!(why.contains(words), "{why}");
     }
     assert!(overlay_stands(node), "nothing was taken");
-    // The other node is another namespace with the same state folder, and nobody keeps it there.
+    // The other node is another namespace with the same state folder, and no watch keeps it there.
     node.del(&node.add("pod")).silent();
     other.del(&other.add("pod")).silent();
     cli::text(&remove(other).end(), 0);

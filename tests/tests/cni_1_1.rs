@@ -82,7 +82,7 @@ fn gc_with_null_knows_of_no_attachment_and_without_the_key_of_none_it_may_judge(
 
     gc(node, VALID, None).silent();
     assert!(!has_lease(node, &dead_id), "its veth is gone: it is dead whatever is listed");
-    assert!(has_lease(node, &lost.container_id), "nobody said that it is stale");
+    assert!(has_lease(node, &lost.container_id), "the runtime did not say that it is stale");
     assert!(kernel::link(&node.netns, &lost.veth).is_some());
 
     gc(node, VALID, Some(Value::Null)).silent();

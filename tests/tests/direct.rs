@@ -174,7 +174,7 @@ fn direct_routes_are_put_right_and_go_with_their_network() {
     );
     assert!(planned[0].starts_with(&expected), "{planned:?}");
     sync::apply(a);
-    // Somebody else's route by the same device is none of ours.
+    // Another program's route by the same device is none of ours.
     a.netns.exec(&format!("ip route add 10.99.0.0/16 via 192.168.50.2 dev {UNDERLAY} proto 102"));
     assert_eq!(sync::plan(a), Vec::<String>::new());
     let mut nodes: Vec<Value> = cluster.nodes.iter().map(Node::entry).collect();

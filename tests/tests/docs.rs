@@ -1,5 +1,5 @@
 //! The documents: each command block is run here, or says which test does what it says, or why
-//! nobody does; each file that is shown is one that flatnet takes.
+//! none does; each file that is shown is one that flatnet takes.
 
 use std::fs;
 use std::process::Command;

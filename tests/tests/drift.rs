@@ -1,4 +1,4 @@
-//! Somebody changes what flatnet made: `flatnet sync` tells the difference, in the words of ip(8),
+//! What flatnet made is changed: `flatnet sync` tells the difference, in the words of ip(8),
 //! and restores it, and nothing else.
 
 use std::collections::BTreeMap;

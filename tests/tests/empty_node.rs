@@ -88,7 +88,7 @@ fn masqueraded(node: &Node) -> Netns {
     container
 }
 
-/// Sends from a socket that anybody may open.
+/// Sends from a socket that any user may open.
 fn post(from: &Netns, to: IpAddr, port: u16, payload: &[u8]) {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let sent = from.run(|| UdpSocket::bind((any, 0))?.send_to(payload, (to, port)));
@@ -206,7 +206,7 @@ fn a_network_stays_while_the_range_file_lists_the_node() {
 }
 
 #[test]
-fn status_is_quick_and_gets_in_nobodys_way() {
+fn status_is_quick_and_hinders_no_call() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
     // All of them find nothing there, and each of them brings it up.

@@ -204,7 +204,7 @@ fn a_pod_takes_no_router_advertisement() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
     let pod = node.add("pod");
-    // As a router on the same link would: whoever has the other end of the veth.
+    // As a router on the same link would: it has the other end of the veth.
     node.netns.exec(&format!("ip addr add fe80::bad/64 dev {} nodad", pod.veth()));
     let prefix = "2001:db8:bad::".parse().unwrap();
     let addresses = || kernel::addresses(&pod.netns, "eth0");

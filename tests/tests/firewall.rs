@@ -42,7 +42,7 @@ fn a_pod_cannot_send_under_another_address() {
 }
 
 /// Gives a namespace a VXLAN device with a VNI, the cluster's or another one, and a route through it to
-/// the pods of `target`: what somebody would do who wants in.
+/// the pods of `target`: what an intruder would do.
 fn intrude(from: &Netns, local: IpAddr, target: &Node, vni: u32) {
     let mac = kernel::link(&target.netns, &target.overlay()).expect("a device")["address"].clone();
     let (mac, vtep) = (mac.as_str().expect("a MAC"), target.vtep);
@@ -94,7 +94,7 @@ fn a_container_of_others_cannot_send_vxlan_either() {
     let cluster = Cluster::new(2);
     let pods = cluster.fill(1);
     let (node, target) = (&cluster.nodes[1], &cluster.nodes[0]);
-    // Masqueraded by whoever runs it, its packets would come from a known VTEP.
+    // Masqueraded by the program that runs it, its packets would come from a known VTEP.
     let container = Netns::new("container");
     for line in [
         format!("ip link add other0 type veth peer name eth0 netns {}", container.name()),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const FOREIGN: [&str; 42] = [
     "ip link add foreign0 type veth peer name foreign1",
     "ip link set foreign1 up",
-    "ip link set foreign0 alias somebody's up",
+    "ip link set foreign0 alias another up",
     "ip addr add 10.99.0.1/24 dev foreign0",
     "ip addr add fd99::1/64 dev foreign0 nodad",
     // A veth that looks like a pod's, and one of another network of this plugin's.
@@ -66,7 +66,7 @@ const FOREIGN: [&str; 42] = [
 /// router, which a node becomes: anycast addresses and multicast MACs.
 fn is_ours(line: &str) -> bool {
     let of_pod = line.contains("dev veth") && !line.contains("dev vethf0123456789");
-    // The last begins the metric of routes that end what nobody has: 0xfe000000 and the VNI.
+    // The last begins the metric of routes that end what no node has: 0xfe000000 and the VNI.
     let marks = ["dev flat.", "anycast ", "33:33:", "metric 42614"];
     of_pod || marks.iter().any(|mark| line.contains(mark))
 }

@@ -1,5 +1,5 @@
 //! `flatnet install`: the executables and a configuration come into place at once, the configuration
-//! behind the overlay, nobody else's file is lost, a runtime that watches the folder takes up the
+//! behind the overlay, no other program's file is lost, a runtime that watches the folder takes up the
 //! network, and the service keeps it.
 
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ fn everything_comes_into_place_and_stays() {
 }
 
 #[test]
-fn the_configuration_of_somebody_else_stays_unless_told() {
+fn the_configuration_of_another_program_stays_unless_told() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let foreign = r#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"bridge"}]}"#;

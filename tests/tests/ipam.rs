@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 /// Every version of the protocol.
 const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-/// A namespace that the runtime has not made yet: nobody may open it.
+/// A namespace that the runtime has not made yet: no verb may open it.
 const NO_NETNS: &str = "/nonexistent/netns";
 
 /// A configuration of some main plugin with this section `ipam`.
@@ -156,7 +156,7 @@ fn one_network_is_served_with_flatnet_side_by_side() {
 }
 
 #[test]
-fn side_by_side_nobody_gets_the_same() {
+fn side_by_side_all_addresses_differ() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
     let data_dir = TempDir::new().unwrap();

@@ -68,7 +68,7 @@ fn live(node: &Node, configuration: &Value, expected: &str, gateway: &str) {
     assert_eq!(address(&result), expected, "{main} {version}");
     let inside = pod.netns.exec("ip -4 -o address show dev eth0");
     assert!(inside.contains(&format!("inet {expected} ")), "{main} {version}: {inside}");
-    // A macvlan has nobody at its gateway's address.
+    // No device has the address of a macvlan's gateway.
     if main != "macvlan" {
         probe::ping(&pod.netns, gateway.parse().unwrap());
     }

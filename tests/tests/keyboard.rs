@@ -216,9 +216,9 @@ fn trace_names_what_is_missing_and_its_mend() {
         (&end["at"], &end["mend"]),
         (&json!("veth"), &json!("delete the pod, its runtime makes it anew"),)
     );
-    let nobody = flatnet(node, "trace", &["nobody", "10.244.2.1"]);
-    assert_eq!(nobody.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no pod of this node is named"));
+    let unknown = flatnet(node, "trace", &["unknown", "10.244.2.1"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no pod of this node is named"));
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn overlapping_cluster_ranges_are_an_error_that_names_both() {
         let after = snapshot::namespace(&node.netns);
         assert_eq!(snapshot::difference(&before, &after), Vec::<String>::new());
     }
-    // Nobody who was there suffers, and whoever was there leaves as ever.
+    // No pod that was there suffers, and each leaves as ever.
     pod.addresses().iter().zip(peer.addresses()).for_each(|(_, to)| probe::ping(&pod.netns, to));
     node.del(&pod).silent();
     storage.call("DEL", node, &store).silent();

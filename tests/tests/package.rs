@@ -29,7 +29,7 @@ fn pack(kind: &str, folder: &Path, epoch: u32) -> PathBuf {
     files[0].clone()
 }
 
-/// An empty machine as dpkg sees it, but for one plugin of somebody else.
+/// An empty machine as dpkg sees it, but for one plugin of another program.
 struct Machine(tempfile::TempDir);
 
 impl Machine {
@@ -303,7 +303,7 @@ fn other_managers_leave_our_devices_alone_and_only_ours() {
     let node = &cluster.nodes[0];
     let veth = node.leases()[0]["veth"].as_str().unwrap().to_owned();
     assert!(kernel::link(&node.netns, &veth).is_some());
-    // As named by the reference bridge, Docker, LXC, libvirt, and whoever has a real device.
+    // As named by the reference bridge, Docker, LXC, libvirt, and of real devices.
     let others =
         ["veth1a2b3c4d", "veth1a2b3c4", "vethXYZ123", "veth0", "flannel.1", "vnet0", "eth0"];
     // udev ignores longer ones (IFNAMSIZ).

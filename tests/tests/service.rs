@@ -117,7 +117,7 @@ fn the_service_waits_for_files_that_are_to_come() {
     let length = manager.recv(&mut message).unwrap();
     assert_eq!(&message[..length], b"READY=1");
 
-    // Somebody else's file that is damaged hides nothing; then comes ours, and at last its range file.
+    // Another program's file that is damaged hides nothing; then comes ours, and at last its range file.
     let list = conf_dir(node, &[]).join("10-pods.conflist");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("05-other.conf"), "{").unwrap();

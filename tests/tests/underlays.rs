@@ -71,25 +71,25 @@ fn an_outsider_is_not_heard(cluster: &Cluster, pods: &[Pod]) {
         Counter::new(&pod.netns, "input", &format!("{family} saddr {source}"))
     };
     for (inner, honest) in pod.addresses().into_iter().zip(peer.addresses()) {
-        let nobody = nobody(inner);
-        let (forged, true_ones) = (heard(nobody), heard(honest));
-        forge(&outsider, node, nobody, inner);
+        let free = free(inner);
+        let (forged, true_ones) = (heard(free), heard(honest));
+        forge(&outsider, node, free, inner);
         // The node has had it before this is answered, and the pod would have before the next.
         probe::ping(&outsider, node.vtep);
         probe::ping(&peer.netns, inner);
-        assert_eq!((forged.packets(), true_ones.packets()), (0, 1), "{nobody} to {inner}");
+        assert_eq!((forged.packets(), true_ones.packets()), (0, 1), "{free} to {inner}");
     }
     node.netns.exec("nft delete table inet flatnet");
     for inner in pod.addresses() {
-        let nobody = nobody(inner);
-        let forged = heard(nobody);
-        forge(&outsider, node, nobody, inner);
+        let free = free(inner);
+        let forged = heard(free);
+        forge(&outsider, node, free, inner);
         wait_for("the forged datagram", || (forged.packets() == 1).then_some(()));
     }
 }
 
 /// A source that no pod has, of the peer's range: what is routed nowhere is not heard anyway.
-fn nobody(like: IpAddr) -> IpAddr {
+fn free(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => [10, 244, 2, 66].into(),
         IpAddr::V6(_) => [0xfd00, 0x10, 0x244, 2, 0, 0, 0, 0x66].into(),

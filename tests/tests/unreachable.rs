@@ -1,4 +1,4 @@
-//! What nobody has: a packet to a free address of the cluster ends at once and does not circle between
+//! What no node has: a packet to a free address of the cluster ends at once and does not circle between
 //! the node and a router; and routes of others that end packets are told, not stumbled over.
 
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ fn router(cluster: &Cluster) -> flatnet_tests::netns::Netns {
 }
 
 #[test]
-fn a_packet_to_an_address_that_nobody_has_ends_at_once() {
+fn a_packet_to_a_free_address_ends_at_once() {
     let cluster = Cluster::new(2);
     let _router = router(&cluster);
     let node = &cluster.nodes[0];
@@ -113,7 +113,7 @@ fn they_are_kept_and_go_with_the_network() {
         node.netns.exec(&format!("ip route del unreachable 10.67.0.0/16 proto 102 metric {other}"));
     }
     assert_eq!(sync::plan(node), [""; 0]);
-    // A way of somebody's that leads somewhere is better.
+    // Another program's route that leads somewhere is better.
     node.netns.exec(&format!("ip route add 10.244.0.0/16 dev {UNDERLAY} metric 4000000000"));
     assert!(node.netns.exec("ip route get 10.244.77.7").contains(UNDERLAY));
     node.netns.exec("ip route del 10.244.0.0/16");
@@ -169,7 +169,7 @@ fn both<'a>(pod: &'a Pod, peer: &'a Pod, ipv4: bool) -> (IpAddr, IpAddr) {
 }
 
 #[test]
-fn a_dead_end_of_somebody_else_is_an_answer() {
+fn a_dead_end_of_another_program_is_an_answer() {
     let cluster = Cluster::new(2);
     let (node, other) = (&cluster.nodes[0], &cluster.nodes[1]);
     let peer = other.add("peer");
@@ -228,7 +228,7 @@ fn the_log_names_a_dead_end() {
     assert!(said.contains(words), "{said}");
 }
 
-/// A pod whose namespace is gone is found dead although its range ends in somebody's route.
+/// A pod whose namespace is gone is found dead although its range ends in another program's route.
 #[test]
 fn the_dead_are_found_behind_a_dead_end() {
     for (range, dst, metric) in [

@@ -118,7 +118,7 @@ fn each_change_is_put_right_by_its_own_event() {
 }
 
 #[test]
-fn what_is_somebody_elses_makes_the_watch_do_nothing() {
+fn what_is_another_programs_makes_the_watch_do_nothing() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
     let (trace, _watch) = traced(&cluster, node);

@@ -1,4 +1,4 @@
-//! `flatnet sync --watch`: what somebody changes is put right without anybody asking.
+//! `flatnet sync --watch`: what is changed is put right without being asked to.
 
 use std::fs;
 

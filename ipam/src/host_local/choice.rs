@@ -18,7 +18,7 @@ pub(super) struct Choice<'a> {
     pub last: &'a [Option<IpAddr>],
 }
 
-/// One address for each set, with the range it is of. `taken` says whether anybody holds it.
+/// One address for each set, with the range it is of. `taken` says whether it is held.
 pub(super) fn choose<'a>(
     sets: &'a [RangeSet],
     choice: Choice<'_>,

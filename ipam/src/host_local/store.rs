@@ -141,7 +141,7 @@ impl Locked<'_> {
         remove(&unfinished).and(placed)
     }
 
-    /// Frees an address, whoever holds it. A free one is fine.
+    /// Frees an address, whatever holds it. A free one is fine.
     pub fn free(&mut self, address: IpAddr) -> Result<()> {
         remove(&self.folder.address(address))
     }
@@ -170,7 +170,7 @@ impl Locked<'_> {
         Error::Taken { address, holder }
     }
 
-    /// Who holds an address; nobody if it vanished, or is no text.
+    /// Who holds an address; empty if it vanished, or is no text.
     fn holder(&self, address: IpAddr) -> Result<String> {
         let path = self.folder.address(address);
         let read = open(OpenOptions::new().read(true), &path).and_then(io::read_to_string);
@@ -182,7 +182,7 @@ impl Locked<'_> {
     }
 }
 
-/// O_NONBLOCK, lest somebody's FIFO in the folder stops every verb.
+/// O_NONBLOCK: a FIFO in the folder must not stop every verb.
 fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     options.mode(0o600).custom_flags(flags.bits()).open(path)

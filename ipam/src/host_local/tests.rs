@@ -224,7 +224,7 @@ fn a_folder_that_leads_elsewhere_is_refused() {
 }
 
 #[test]
-fn side_by_side_nobody_gets_the_same() {
+fn side_by_side_all_addresses_differ() {
     let net = Net::new();
     let sets = sets(&json!([[{"subnet": "10.1.0.0/24"}]]));
     let all: Vec<IpAddr> = thread::scope(|scope| {

@@ -113,13 +113,13 @@ fn an_address_without_its_lease_is_one_candidate_with_its_sister() {
 }
 
 #[test]
-fn an_address_reserved_by_hand_is_a_candidate_of_nobody() {
+fn an_address_reserved_by_hand_is_a_candidate_without_a_lease() {
     let fixture = Fixture::new(&["10.1.0.0/29"]);
     fs::write(fixture.address_path("10.1.0.1"), "").unwrap();
     assert_eq!(fixture.add("a", &[]).unwrap(), addresses(&["10.1.0.2"]));
     let reclaimed = fixture.leases.reclaim(&mut |candidate| candidate.record.is_some()).unwrap();
-    let nobody = Candidate { key: None, record: None, addresses: addresses(&["10.1.0.1"]) };
-    assert_eq!(reclaimed.removed, [nobody]);
+    let reserved = Candidate { key: None, record: None, addresses: addresses(&["10.1.0.1"]) };
+    assert_eq!(reclaimed.removed, [reserved]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Who on a link has an IPv4 address: ARP (RFC 826), asked as before an address is taken (RFC 5227,
-//! section 2.1.1), so that nobody's table of neighbours learns from the question.
+//! section 2.1.1), so that no table of neighbours learns from the question.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -53,7 +53,7 @@ fn open(dev: &str) -> io::Result<OwnedFd> {
     // SAFETY: socket(2) has no precondition. nix has no name for ETH_P_ARP, and with ETH_P_ALL this
     // would be handed every packet of an uplink.
     let fd = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, protocol) })?;
-    // SAFETY: the descriptor was just opened and is nobody else's.
+    // SAFETY: the descriptor was just opened, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let device = getifaddrs()?
         .filter(|entry| entry.interface_name == dev)
@@ -81,7 +81,7 @@ fn receive(socket: &OwnedFd, deadline: Instant) -> io::Result<Option<[u8; LENGTH
     }
 }
 
-/// A question from nobody: no sender's protocol address.
+/// A question without the sender's protocol address.
 fn request(address: Ipv4Addr, own: Mac) -> Vec<u8> {
     let mut frame = Vec::with_capacity(LENGTH);
     frame.extend([0xff; 6]);
@@ -113,7 +113,7 @@ mod tests {
         let mut frame: [u8; LENGTH] = question.try_into().unwrap();
         assert_eq!(answer(&frame, address), None, "a question");
         frame[21] = 2;
-        assert_eq!(answer(&frame, address), None, "for nobody's address");
+        assert_eq!(answer(&frame, address), None, "for no address");
         frame[28..32].copy_from_slice(&address.octets());
         assert_eq!(answer(&frame, address), Some(own));
         assert_eq!(answer(&frame, Ipv4Addr::new(192, 0, 2, 2)), None);

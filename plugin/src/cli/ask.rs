@@ -17,7 +17,7 @@ pub struct Question(Vec<(Vec<IpAddr>, Echo)>);
 
 impl Question {
     /// Asks each address a few times, from the calling thread's namespace, and takes the answers
-    /// that come at once. With a size, by packets of that many bytes that nobody may fragment.
+    /// that come at once. With a size, by packets of that many bytes that no router may fragment.
     ///
     /// # Errors
     /// No socket can be had: CAP_NET_RAW is missing.
@@ -67,7 +67,7 @@ pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Dura
     Question::put(targets, size)?.answers(Instant::now() + TIMEOUT)
 }
 
-/// Asks as somebody.
+/// Asks as the asker, and waits.
 ///
 /// # Errors
 /// As [`Question::put`]; or what says who asks is there no more.

@@ -30,7 +30,7 @@ impl<'a> Peers<'a> {
         peers
     }
 
-    /// The peer whose entries a change touches; `None` for a stranger's, and for what is no peer's.
+    /// The peer whose entries a change touches; `None` for what is no peer's.
     pub fn of_change(&self, change: &Change) -> Option<&'a str> {
         let found = match change {
             Change::PutFdb(FdbEntry { mac, .. }) | Change::DelFdb(FdbEntry { mac, .. }) => {

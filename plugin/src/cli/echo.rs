@@ -1,7 +1,7 @@
 //! Who answers, and how fast: ICMP and ICMPv6 echo (RFC 792, RFC 4443) on raw sockets.
 //!
 //! Raw ones, because unprivileged ping sockets are closed to every group in a new namespace
-//! (`net.ipv4.ping_group_range`), and nobody's settings are changed for a question.
+//! (`net.ipv4.ping_group_range`), and no settings are changed for a question.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -21,7 +21,7 @@ pub const TRIES: u8 = 3;
 /// How long the next question waits for an answer: long enough that answers are timed undisturbed,
 /// and no second lost for each target that does not answer.
 const PACE: Duration = Duration::from_millis(5);
-/// How many may not answer at once before nobody is waited for any more, and only what has come in
+/// How many may not answer at once before none is waited for any more, and only what has come in
 /// is taken between two questions: where thousands are silent, waiting for each takes minutes.
 const PATIENCE: usize = 100;
 /// Echo request and reply of ICMP, then of ICMPv6.
@@ -61,7 +61,7 @@ impl Echo {
         Ok(Self::with(UdpSocket::from(raw), v6, targets))
     }
 
-    /// The same with packets of this many bytes, IP header included, that nobody may fragment,
+    /// The same with packets of this many bytes, IP header included, that no router may fragment,
     /// whatever is remembered of the path's MTU.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Echo {
         Ok(Self { length, ..echo })
     }
 
-    /// Asks as somebody from now on.
+    /// Asks as the asker from now on.
     ///
     /// # Errors
     /// What says who asks is there no more.

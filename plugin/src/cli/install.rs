@@ -49,7 +49,7 @@ pub struct Command {
     /// range file /etc/flatnet/pods.json, unless a network of flatnet is there]
     #[arg(long, value_name = "FILE")]
     conf: Option<PathBuf>,
-    /// Replace a configuration of somebody else that has the name of ours
+    /// Replace another program's configuration that has the name of ours
     #[arg(long)]
     overwrite: bool,
     /// A JSON document for scripts
@@ -78,7 +78,7 @@ impl Command {
                 Brought::Awaited(what) => report.lacks.push(what),
             }
         }
-        // Whoever may read it learns the addresses of the cluster and where its files are.
+        // A reader learns the addresses of the cluster and where its files are.
         let done = put(&self.conf_dir, &configuration.file, &configuration.bytes, 0o600)?;
         report.notes.extend(configuration.notes(&self.cni_bin_dir, &self.conf_dir)?);
         report.lacks.extend(configuration.lacks(&path, &self.cni_bin_dir));

@@ -73,7 +73,7 @@ pub fn columns() -> Option<usize> {
     Some(if columns == 0 { USUAL } else { columns.into() })
 }
 
-/// Says on standard error what went wrong; where that is closed there is nobody to tell.
+/// Says on standard error what went wrong; where that is closed it goes unsaid.
 pub fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "flatnet: {}", one_line(&what.to_string()));
 }

@@ -43,8 +43,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whoever has the full file's lock renames it. The others write on into the file that they
-    /// have, whatever its name: no line is lost, and nobody waits.
+    /// The holder of the full file's lock renames it. The others write on into the file that they
+    /// have, whatever its name: no line is lost, and no process waits.
     fn rotate(&self, file: File) -> io::Result<File> {
         let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => locked,
@@ -54,7 +54,7 @@ impl LogFile {
             let own = locked.metadata()?;
             Ok::<_, io::Error>((found.dev(), found.ino()) == (own.dev(), own.ino()))
         };
-        // Somebody else may have renamed it since it was opened.
+        // Another process may have renamed it since it was opened.
         if fs::metadata(&self.path).map_or(Ok(false), same)? {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
@@ -69,7 +69,7 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .append(true)
         .mode(0o600)
-        // A FIFO that nobody reads must not stop a verb.
+        // A FIFO without a reader must not stop a verb.
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
 }

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_or_missing_log_keeps_nobody_waiting() {
+    fn a_full_or_missing_log_keeps_no_call_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         assert!(to_syslog(&path, "x").is_err());

@@ -14,7 +14,7 @@ use crate::reconcile::key;
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Nothing: it was meant to be so, or it is somebody else's.
+    /// Nothing: it was meant to be so, or it is another program's.
     Nothing,
     /// The attachment whose end on the node bears this name.
     Pod(String),
@@ -185,7 +185,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Somebody else's route.
+    /// Another program's route.
     fn route(&self, way: &Way, there: bool) -> Scope {
         const RT_TABLE_LOCAL: u32 = 255;
         let dst = way.dst;

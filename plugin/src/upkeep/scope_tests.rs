@@ -194,7 +194,7 @@ fn routes_of_ours() {
 
         let stale = Route { metric: Some(5), ..route };
         let new = scene.our("flat.7", stale.clone(), true);
-        assert!(scene.is_wrong(new), "nobody's any more");
+        assert!(scene.is_wrong(new), "of no peer any more");
         let gone = scene.our("flat.7", stale, false);
         assert!(!scene.is_wrong(gone));
     }

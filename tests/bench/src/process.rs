@@ -45,7 +45,7 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let start = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.path.display()));
-        // All that goes either way fits into a pipe, so nobody waits for anybody here.
+        // All that goes either way fits into a pipe, so neither process waits for the other.
         let written = child.stdin.take().expect("a piped stdin").write_all(&self.stdin);
         let mut stdout = Vec::new();
         let read = child.stdout.take().expect("a piped stdout").read_to_end(&mut stdout);
@@ -67,7 +67,7 @@ pub fn ms(duration: Duration) -> f64 {
 }
 
 /// Waits until the kernel has finished what it goes on with after a device is gone: what comes next
-/// shall not pay for it, whoever that is.
+/// shall not pay for it.
 pub fn rest() {
     sleep(Duration::from_millis(30));
 }

@@ -63,7 +63,7 @@ fn another_programs_file_stops_nothing_of_ours() {
         }
         scene.assert_healthy();
     }
-    // What can be read and is not flatnet's is nobody's business here, whatever is in it.
+    // What can be read and is not flatnet's is of no concern here, whatever is in it.
     let other = r#"{"cniVersion":"9","name":"other","plugins":[{"type":"bridge","mtuu":1}]}"#;
     fs::write(scene.net_d().join("05-other.conflist"), other).unwrap();
     assert_eq!(said(&scene.flatnet("status", &[])).matches("05-other").count(), 0);
@@ -159,7 +159,7 @@ fn a_key_that_is_nearly_one_of_ours_is_found() {
         assert!(mend.contains("10-pods.conflist"), "{mend}");
         plugin.as_object_mut().unwrap().remove(key);
     }
-    // The protocol's own, and what somebody has put out of use.
+    // The protocol's own, and what was put out of use by hand.
     plugin["capabilities"] = json!({ "ips": true });
     plugin["_mtu"] = json!(1400);
     scene.configure(&plugin);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::scene::Scene;
 
 const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
-/// A user of nobody else's, so that the others on this machine keep theirs.
+/// A user of this test's own, so that the others on this machine keep theirs.
 const USER: &str = "54321";
 
 /// As that user, with root's capabilities.

@@ -1,4 +1,4 @@
-//! Files in the state folder that are damaged, empty or somebody else's: repaired, or a clear error;
+//! Files in the state folder that are damaged, empty or another program's: repaired, or a clear error;
 //! no address twice, and no other pod is kept from coming and going.
 
 use std::fs;
@@ -75,7 +75,7 @@ fn file(node: &Node, pod: &Pod, folder: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn one_bad_lease_blocks_nobody() {
+fn one_bad_lease_blocks_no_other_pod() {
     let cluster = Cluster::new(1);
     cluster.settle();
     let node = &cluster.nodes[0];

@@ -14,7 +14,7 @@ use crate::inject::{Point, Verb, add_points, error_object};
 /// descriptors back, are not ours.
 fn errors(point: &Point) -> &'static [&'static str] {
     match point.syscall.as_str() {
-        // Nobody handles a lock that cannot be let go: the kernel has no way to refuse.
+        // No program handles a lock that cannot be let go: the kernel has no way to refuse.
         "flock" if point.line.contains("LOCK_UN") => &[],
         "flock" => &["ENOLCK"],
         "sendto" | "sendmsg" => &["ENOBUFS", "EPERM"],

@@ -1,5 +1,5 @@
-//! Forged answers to questions that nobody asks: ARP and neighbour discovery. Pods and nodes know each
-//! other's MAC for good, so nobody may learn one from a frame.
+//! Forged answers to questions that were not asked: ARP and neighbour discovery. Pods and nodes know each
+//! other's MAC for good, so neither may learn one from a frame.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use flatnet_tests::kernel;
 use crate::scene::{ALL_NODES, Scene, acquaintances};
 use crate::tally::Tally;
 
-/// A MAC that nobody has.
+/// A MAC that no device has.
 const FALSE_MAC: Mac = [2, 0, 0, 0, 0xba, 0xd0];
 /// Types of ICMPv6 messages (RFC 4861).
 const SOLICIT_ROUTER: u8 = 133;
@@ -84,7 +84,7 @@ fn forged_discovery(scene: &Scene, claimed: Ipv6Addr) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn nobody_learns_a_mac_from_a_pod() {
+fn no_node_or_pod_learns_a_mac_from_a_pod() {
     let mut tally = Tally::new("forged ARP and neighbour discovery");
     // With 2, as distributions set it, the strict filter of the pod's device is a loose one.
     for (v6_underlay, rp_filter) in [(false, "0"), (false, "2"), (true, "0")] {

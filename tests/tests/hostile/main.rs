@@ -1,5 +1,5 @@
-//! Hostile pods and hostile outsiders: frames that nobody may send, sent from raw sockets, and who
-//! got them. Every test also sends the honest kind of what it forges, which must arrive; what is
+//! Hostile pods and hostile outsiders: frames that no pod or host may send, sent from raw
+//! sockets, and who got them. Every test also sends the honest kind of what it forges, which must arrive; what is
 //! dropped was not dropped for being ill-formed.
 //!
 //! Every test prints how many packets it tried and how many got through, as

@@ -67,7 +67,7 @@ fn networks_on_one_node_do_not_meet() {
     let networks = [members(&cluster, &first), members(&cluster, &second)];
     for (attackers, victims) in [(0, 1), (1, 0)] {
         for (n, victim) in networks[victims].iter().enumerate() {
-            // Somebody of its own network, on its node and on the other.
+            // A pod of its own network, on its node and on the other.
             for friend in networks[victims].iter().enumerate().filter(|(m, _)| *m != n) {
                 let (_, friend) = friend;
                 for to in victim.pod.addresses() {

@@ -60,7 +60,7 @@ fn v6(address: IpAddr) -> Ipv6Addr {
 }
 
 #[test]
-fn nobody_believes_a_pods_router_advertisement() {
+fn no_node_believes_a_pods_router_advertisement() {
     let mut tally = Tally::new("router advertisements from a pod");
     let scene = Scene::new(false);
     let (node, veth) = (&scene.node().netns, scene.attacker.veth());
@@ -98,7 +98,7 @@ fn a_pod_takes_no_router_advertisement() {
     let scene = Scene::new(false);
     let pod = &scene.neighbour;
     let before = settled_routes(&pod.netns);
-    // Nobody can send there but the node itself: it plays the attacker here.
+    // Only the node itself can send there: it plays the attacker here.
     let port = Port::open(&scene.node().netns, pod.veth());
     let inside = Port::open(&pod.netns, "eth0").mac;
     let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77);

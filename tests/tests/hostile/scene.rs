@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::tally::{Shot, Tally};
 
-/// Where forged packets go; nobody need listen.
+/// Where forged packets go; no program need listen.
 pub const PORT: u16 = 4444;
 
 /// All nodes of a link, as an address and as a MAC.

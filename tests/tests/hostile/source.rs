@@ -8,8 +8,8 @@ use flatnet_tests::raw::Sink;
 use crate::scene::{PORT, Scene, at};
 use crate::tally::{Shot, Tally};
 
-/// Sources that the attacker has no right to, of one family: those of everyone else in the cluster,
-/// and of nobody.
+/// Sources that the attacker has no right to, of one family: those of all others in the cluster,
+/// and of none.
 fn stolen(scene: &Scene, ipv4: bool) -> Vec<IpAddr> {
     let known = [&scene.neighbour, &scene.target].into_iter().flat_map(|pod| pod.addresses());
     let nodes = scene.cluster.nodes.iter();
@@ -109,14 +109,14 @@ fn loopback_addresses_are_not_reached() {
     tally.finish();
 }
 
-/// The MACs of others, and of nobody.
+/// The MACs of others, and of none.
 fn foreign_macs(scene: &Scene) -> [Mac; 5] {
     let node = |name: &str| flatnet_tests::raw::Port::open(&scene.node().netns, name).mac;
     [scene.gateway, node("flat.4096"), node(scene.neighbour.veth()), BROADCAST, [0; 6]]
 }
 
 #[test]
-fn a_false_source_mac_deceives_nobody() {
+fn a_false_source_mac_deceives_no_node_or_pod() {
     let scene = Scene::new(false);
     let before = scene.acquaintances();
     let mut tally = Tally::new("false source MACs");
@@ -140,7 +140,7 @@ fn a_false_source_mac_deceives_nobody() {
             );
         }
     }
-    assert_eq!(scene.acquaintances(), before, "somebody believed a MAC");
+    assert_eq!(scene.acquaintances(), before, "a MAC was believed");
     scene.count_eavesdropping(&mut tally);
     tally.finish();
 }

@@ -37,7 +37,7 @@ impl Tally {
 
     /// The packets, between two that are made the same way and honest: those must arrive, and when
     /// the second has, all that was sent before it has come to where it ever will. The honest ones
-    /// may be somebody else's.
+    /// may be another sender's.
     pub fn volley(
         &mut self,
         port: &Port,

@@ -32,7 +32,7 @@ pub fn second(n: u16, v6: bool) -> IpAddr {
     }
 }
 
-/// What kube-proxy makes of Services without a selector whose endpoints somebody wrote: rules of `node`
+/// What kube-proxy makes of Services without a selector whose endpoints were written by hand: rules of `node`
 /// that lead to both VTEPs and to the further addresses, and, masqueraded as for node ports, to the VTEPs.
 fn translate(node: &Node, vteps: [IpAddr; 2], v6: bool) {
     let (family, service) = (if v6 { "ip6" } else { "ip" }, service(v6));

@@ -37,7 +37,7 @@ fn an_outsider_cannot_inject_into_the_overlay() {
         let multicast: Mac = [0x33, 0x33, 0, 0, 0, 1];
         let same_family = |address: &IpAddr| address.is_ipv6() == v6_underlay;
         let overlay = node.vtep_addresses().into_iter().find(same_family).expect("both families");
-        let (stranger, ways): (IpAddr, Vec<(IpAddr, Mac)>) = if v6_underlay {
+        let (outsider, ways): (IpAddr, Vec<(IpAddr, Mac)>) = if v6_underlay {
             let all = "ff02::1".parse().expect("an address");
             ("fd00:50::c8".parse().expect("an address"), vec![(all, multicast)])
         } else {
@@ -52,12 +52,12 @@ fn an_outsider_cannot_inject_into_the_overlay() {
             let frame = |packet: &Vec<u8>| ethernet(mac, port.mac, packet);
             packets.iter().map(frame).collect::<Vec<_>>()
         };
-        let kinds = |inner| 0..shapes(&outer(stranger, node.vtep, node, inner, &[0; 16])).len();
+        let kinds = |inner| 0..shapes(&outer(outsider, node.vtep, node, inner, &[0; 16])).len();
         for inner in pod.addresses() {
             for kind in kinds(inner) {
                 let shots = ways.iter().map(|way| {
-                    let what = format!("{stranger} to {} around {inner}, shape {kind}", way.0);
-                    Shot::new(what, |payload| shot(inner, stranger, *way, kind, payload))
+                    let what = format!("{outsider} to {} around {inner}, shape {kind}", way.0);
+                    Shot::new(what, |payload| shot(inner, outsider, *way, kind, payload))
                 });
                 // A false VTEP is heard: who can send under another host's address on the network
                 // between the nodes is beyond what a packet filter can tell.
@@ -69,7 +69,7 @@ fn an_outsider_cannot_inject_into_the_overlay() {
         node.netns.exec("nft delete table inet flatnet");
         for inner in pod.addresses() {
             for kind in kinds(inner) {
-                let good = |payload: &[u8]| shot(inner, stranger, ways[0], kind, payload);
+                let good = |payload: &[u8]| shot(inner, outsider, ways[0], kind, payload);
                 Tally::new("without rules").volley(&port, &sink, (&port, good), Vec::new());
             }
         }

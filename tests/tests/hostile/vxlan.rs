@@ -26,12 +26,12 @@ pub fn vtep_mac(node: &Node) -> Mac {
 /// another node's range, because what is routed nowhere is not heard anyway.
 pub fn inner_frame(node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
     let n: u8 = if node.name == "node-a" { 2 } else { 1 };
-    let nobody: IpAddr = if inner.is_ipv4() {
+    let free: IpAddr = if inner.is_ipv4() {
         [10, 244, n, 66].into()
     } else {
         [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, 0x66].into()
     };
-    let packet = udp(at(nobody), at(inner), payload);
+    let packet = udp(at(free), at(inner), payload);
     ethernet(vtep_mac(node), [2, 0, 0, 0, 0, 9], &packet)
 }
 

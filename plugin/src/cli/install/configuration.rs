@@ -118,7 +118,7 @@ fn is_ours(plugin: &String) -> bool {
     plugin == "flatnet"
 }
 
-/// A file in the folder of the configurations, whoever wrote it and whatever is in it.
+/// A file in the folder of the configurations, by any program and with any content.
 #[derive(Default)]
 struct Seen {
     name: String,
@@ -153,7 +153,7 @@ fn neighbours(folder: &Path) -> Result<Vec<Seen>, Error> {
     Ok(files
         .filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
-            // An illegible one is somebody else's.
+            // An illegible one is another program's.
             Some(Seen::parse(&name, &read_file(&path).unwrap_or_default()))
         })
         .collect())

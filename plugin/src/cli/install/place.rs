@@ -1,4 +1,4 @@
-//! A file put in its place whole or not at all, seen by whoever watches the folder.
+//! A file put in its place whole or not at all, seen by every watch of the folder.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};

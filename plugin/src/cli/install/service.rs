@@ -15,7 +15,7 @@ use crate::cli::error::Error;
 const UNIT: &str = "flatnet-sync.service";
 /// The package's.
 const TEXT: &str = include_str!("../../../../packaging/systemd/flatnet-sync.service");
-/// How ours is known from one that somebody wrote.
+/// How ours is known from one written by hand.
 const MARK: &str = "# Written by `flatnet install`, which replaces it: `systemctl edit flatnet-sync` adds to it.\n";
 /// Where a unit of that name may be; the first is where an administrator's are, and ours.
 const FOLDERS: [&str; 4] = [
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_of_somebody_else_is_found_and_ours_is_not() {
+    fn a_unit_written_by_hand_is_found_and_ours_is_not() {
         let root = tempfile::tempdir().unwrap();
         let [etc, usr] = ["etc", "usr"].map(|name| root.path().join(name));
         let folders = [etc.as_path(), usr.as_path()];

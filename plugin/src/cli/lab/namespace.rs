@@ -2,7 +2,7 @@
 //! the namespace is mounted, which keeps it alive without a process.
 //!
 //! Each bears the lab's mark, an alias on its `lo`, before it gets its name: what does not bear it
-//! is somebody else's and is never removed.
+//! is another program's and is never removed.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -94,7 +94,7 @@ pub fn remove(lab: &Name, name: &str) -> Result<(), Error> {
                 let path = path.display();
                 return Err(Error::Refused(format!("{path} is not of lab {lab}; it stays")));
             }
-            // As ip(8) does: the file is free at once, whoever else still looks at the mount.
+            // As ip(8) does: the file is free at once, although others may still look at the mount.
             umount2(&path, MntFlags::MNT_DETACH).map_err(Error::call("unmount", &path))?;
         }
         // Between the making of its file and the mount on it a namespace is an empty file.

@@ -2,7 +2,7 @@
 //!
 //! `ip netns` mounts the folder on itself and shares that mount, so that a namespace which is added
 //! or deleted is seen in every mount namespace; a mount that another one keeps would hold the
-//! network namespace alive and its file undeletable. A lab does the same where nobody has yet, and
+//! network namespace alive and its file undeletable. A lab does the same where that is not done yet, and
 //! the last lab to go undoes what was done, unless others have come to use the folder.
 
 use std::fs::{self, DirBuilder};
@@ -38,7 +38,7 @@ pub fn prepare() -> Result<(), Error> {
         Err(Errno::EINVAL) => MOUNTED,
         Err(e) => return Err(Error::call("share the mount of", folder)(e)),
     };
-    // The note comes first: whoever dies in between leaves something that the last lab undoes.
+    // The note comes first: a lab that dies in between leaves something that the last lab undoes.
     let note = Root::note();
     fs::write(&note, done).map_err(Error::file("write", &note))?;
     let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
@@ -65,7 +65,7 @@ pub fn release() -> Result<(), Error> {
         match umount2(folder, MntFlags::UMOUNT_NOFOLLOW) {
             // EINVAL: `up` died before it came to mount it.
             Ok(()) | Err(Errno::EINVAL) if done == MADE => {
-                // Fails only where somebody was quicker than we are and uses it.
+                // Fails only where another program was quicker and uses it.
                 let _ = fs::remove_dir(folder);
             }
             Ok(()) | Err(Errno::EINVAL | Errno::EBUSY) => {}

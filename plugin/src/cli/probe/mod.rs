@@ -45,7 +45,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Probes; exit code 1 if somebody does not answer.
+    /// Probes; exit code 1 if a node or pod does not answer.
     pub fn run(self) -> Result<Answer, Error> {
         let mut outcome = Outcome::Fine;
         let (mut reports, mut documents) = (Vec::new(), Vec::new());

@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// A row for each address: the round trip from the node, and one sign for each pod. Rows of
-    /// those that somebody does not reach stand out.
+    /// addresses that are not reached from everywhere stand out.
     pub fn text(&self, within: Option<usize>) -> String {
         let pods = self.sources.get(1..).unwrap_or_default();
         let mut columns =

@@ -40,8 +40,8 @@ impl Default for Prefixes {
 }
 
 impl Prefixes {
-    /// From the lengths as given. A number tells its family by its size: nobody gives a node an
-    /// IPv6 network of /32 or more, and IPv4 ends there.
+    /// From the lengths as given. A number tells its family by its size: a node is not
+    /// given an IPv6 network of /32 or more, and IPv4 ends there.
     pub fn given(lengths: &[u8], clusters: &[IpNetwork]) -> Result<Self, Error> {
         let mut prefixes = Self::default();
         for (index, &length) in lengths.iter().enumerate() {

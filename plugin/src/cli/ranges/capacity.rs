@@ -40,7 +40,7 @@ impl Capacity {
     }
 }
 
-/// A count as people read it: nobody reads twenty digits; from a million on the nearest power of
+/// A count as people read it, not twenty digits; from a million on the nearest power of
 /// two says it.
 pub fn short(count: u64) -> String {
     match count {

@@ -1,5 +1,5 @@
 //! Pods whose addresses are in none of their node's ranges any more: a range that shrinks leaves
-//! its pods alone, and whoever shrinks it should know.
+//! its pods alone, and its author should know.
 
 use std::net::IpAddr;
 use std::path::Path;

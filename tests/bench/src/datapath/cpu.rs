@@ -1,4 +1,4 @@
-//! How busy the machine is. A packet is handled in interrupts and on behalf of whoever runs, so only
+//! How busy the machine is. A packet is handled in interrupts and on behalf of whatever runs, so only
 //! the whole machine tells what it costs.
 
 use std::fs;

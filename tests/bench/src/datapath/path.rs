@@ -37,7 +37,7 @@ pub struct Path {
     _files: Scratch,
 }
 
-/// Somebody to talk to.
+/// A server to talk to.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Its namespace.

@@ -251,7 +251,7 @@ impl Load<'_> {
         let target = listener.local_addr().expect("the listener's address");
         let connect = || {
             let client = inside(self.client, || connect(target));
-            // The connection stands: nobody waits here.
+            // The connection stands: this does not wait.
             let (server, _) = listener.accept().expect("a connection");
             server.set_nodelay(true).expect("a socket without delay");
             (client, server)

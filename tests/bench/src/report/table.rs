@@ -32,7 +32,7 @@ pub fn findings(findings: &Findings) -> String {
             tests.push((&key.test, &key.case, unit));
         }
     }
-    // flatnet stands first, whoever was measured first.
+    // flatnet stands first, in whatever order they were measured.
     contenders.sort_by_key(|name| *name != FLATNET);
     let header: Vec<&str> = ["", "", "unit"].into_iter().chain(contenders.clone()).collect();
     let row = |(test, case, unit): &(&str, &str, &str)| {
