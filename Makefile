@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo test test-cluster test-vm checks fmt lint unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo test test-cluster test-vm checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -81,7 +81,7 @@ test-vm:
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
 
-checks: fmt lint unit e2e bench-smoke doc
+checks: fmt lint dependencies oldest unit e2e bench-smoke doc
 
 fmt:
 	cargo fmt --all --check
@@ -90,6 +90,24 @@ fmt:
 lint:
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target --all-targets -- -D warnings
+
+# Licences, sources and second versions of what is linked, as deny.toml allows. That allows more than each of the
+# two workspaces has.
+DENY := target/tools/cargo-deny --locked
+dependencies:
+	$(DENY) check --allow license-exception-not-encountered licenses bans sources
+	$(DENY) --manifest-path $(FUZZ)/Cargo.toml check --config $(CURDIR)/deny.toml \
+		--allow license-exception-not-encountered --allow unmatched-skip licenses bans sources
+
+# The oldest Rust that Cargo.toml promises compiles everything. In a folder of its own: in the same, each would
+# compile again what the other had.
+oldest:
+	@rust=$$(sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
+	if cargo "+$$rust" --version >/dev/null 2>&1; then
+		cargo "+$$rust" check --locked --workspace --target-dir target/oldest
+	else
+		echo "make oldest: skipped: there is no Rust $$rust beside $$(rustc --version) (rustup toolchain install $$rust)"
+	fi
 
 unit:
 	cargo test --locked --workspace --exclude flatnet-tests --exclude flatnet-bench --all-features --no-fail-fast
