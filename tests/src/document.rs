@@ -66,11 +66,11 @@ impl Block {
     }
 }
 
-/// README.md and all of docs/, in the order of their names.
+/// README.md, CONTRIBUTING.md and all of docs/, in the order of their names.
 pub fn all() -> Vec<PathBuf> {
     let docs = fs::read_dir(workspace().join("docs")).expect("the folder docs");
     let mut files: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
-    files.push(workspace().join("README.md"));
+    files.extend(["README.md", "CONTRIBUTING.md"].map(|name| workspace().join(name)));
     files.retain(|path| path.extension().is_some_and(|end| end == "md"));
     files.sort();
     files

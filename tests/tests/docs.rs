@@ -250,6 +250,32 @@ fn every_link_within_the_project_leads_somewhere() {
     assert!(checked > 10, "{checked}");
 }
 
+/// What stands in backticks and begins with one of our folders is a file or a folder.
+#[test]
+fn every_file_that_is_named_exists() {
+    const FOLDERS: [&str; 7] =
+        [".ci/", "conf/", "docs/", "ipam/", "packaging/", "plugin/", "tests/"];
+    let mut documents = all();
+    documents.extend(["ARCHITECTURE.md", "SECURITY.md"].map(|name| workspace().join(name)));
+    let (mut checked, mut missing) = (0, Vec::new());
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        let outside: String = text.split("```").step_by(2).collect();
+        let quoted = outside.split('`').skip(1).step_by(2);
+        let named = quoted.filter_map(|words| words.split(&[' ', ':']).next());
+        for path in named.filter(|path| FOLDERS.iter().any(|folder| path.starts_with(folder))) {
+            checked += 1;
+            // A pattern, or a file of which only the folder is meant.
+            let plain = !path.contains(['*', '$']) && !path.contains("FILE");
+            if plain && !workspace().join(path).exists() {
+                missing.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(checked > 50, "{checked}");
+}
+
 /// The anchor that GitHub gives to a heading.
 fn anchor(line: &str) -> String {
     let text = line.trim_start_matches('#').trim();
