@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde_json::Value;
+use strsim::osa_distance;
 
 use crate::keys::Keys;
 
@@ -73,36 +74,18 @@ pub(crate) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Op
         return None;
     }
     let plain = plain(key);
-    let distances = known.map(|known| (distance(&plain, &self::plain(known)), known));
+    // Letters that are changed, added, left out or swapped with their neighbour.
+    let distances = known.map(|known| (osa_distance(&plain, &self::plain(known)), known));
     let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
-    let allowed = plain.len().min(known.len()).div_ceil(5).min(2);
+    let allowed = plain.chars().count().min(known.len()).div_ceil(5).min(2);
     (distance <= allowed && !plain.is_empty()).then_some(known)
 }
 
 /// Letters and digits, in lower case.
-fn plain(key: &str) -> Vec<char> {
+fn plain(key: &str) -> String {
     // Nothing as long as this is nearly one of ours.
     let letters = key.chars().take(64).filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
-}
-
-/// How many letters are to be changed, added, left out or swapped with their neighbour to make one
-/// word of the other (optimal string alignment).
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
