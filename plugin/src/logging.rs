@@ -3,19 +3,17 @@
 
 mod file;
 mod journal;
-mod time;
 
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 use flatnet_conf::{LogLevel, one_line};
+use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use file::LogFile;
 pub use journal::tell as tell_the_journal;
-use time::utc;
 
 /// Where lines go: `None` is standard error.
 struct Logger {
@@ -56,7 +54,7 @@ impl Log for Logger {
             return to_stderr(&line);
         };
         // The reader of standard error notes the time; a file does not.
-        let dated = format!("{} {line}", utc(SystemTime::now()));
+        let dated = format!("{:.3} {line}", Timestamp::now());
         // A file that cannot be written must not keep a pod from starting, nor a word from being
         // heard.
         if let Err(e) = open.write(dated.as_bytes()) {
