@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{SockaddrStorage, setsockopt, sockopt};
 
-use crate::underlay::Place;
+use crate::overlay::underlay::Place;
 
 /// As whom hosts are asked: by default as the kernel chooses.
 #[derive(Clone, Debug, Default)]

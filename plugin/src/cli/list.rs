@@ -14,12 +14,12 @@ use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
 use super::table::{Align, Table};
+use crate::attachment::outside::{self, Outside};
+use crate::attachment::unleased::is_unleased;
 use crate::identity::key;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, Link, Netlink};
-use crate::outside::{self, Outside};
-use crate::sync::Report;
-use crate::unleased::is_unleased;
+use crate::upkeep::sync::Report;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole
 ///

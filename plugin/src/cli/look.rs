@@ -3,11 +3,11 @@
 use flatnet_conf::NetworkConf;
 use flatnet_ipam::{Leases, Listing};
 
+use crate::attachment::unleased;
 use crate::error::Error;
 use crate::kernel::{Mode, Netlink};
-use crate::overlay::Site;
-use crate::sync::{self, Report};
-use crate::unleased;
+use crate::overlay::site::Site;
+use crate::upkeep::sync::{self, Report};
 
 /// What should stand, what does, and who can be asked for more.
 pub struct Look {

@@ -11,6 +11,7 @@ mod doctor;
 mod drift;
 mod echo;
 mod error;
+mod fingerprint;
 mod install;
 mod lab;
 mod list;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::Error;
 use super::output::{Answer, Outcome};
-use crate::remove;
+use crate::upkeep::remove;
 
 /// Take a network off this node, with its device, routes, packet filter rules and leases
 ///

@@ -15,7 +15,7 @@ use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::logging;
-use crate::sync::{self, Report};
+use crate::upkeep::sync::{self, Report};
 use crate::upkeep::{Looked, Upkeep};
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.

@@ -54,7 +54,7 @@ impl Devices {
 
 impl Device {
     /// Whether a container or a virtual machine of this machine may be all that is behind it: see
-    /// [`crate::outlets`].
+    /// [`crate::overlay::outlets`].
     pub fn is_local_end(&self) -> bool {
         self.link.kind == LinkKind::Veth || self.link.is("tun") && self.link.mac.is_some()
     }

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use flatnet_conf::Mac;
 
 use super::held::{Entries, Held};
-use crate::desired::{Overlay, Via};
 use crate::kernel::{Dev, FdbEntry, Neighbour, Route};
-use crate::reconcile::{Observed, RouteKey, Step, plan_objects};
+use crate::overlay::desired::{Overlay, Via};
+use crate::overlay::reconcile::{Observed, RouteKey, Step, plan_objects};
 
 /// By what an entry is told apart, and what stands there now; nothing if that is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]

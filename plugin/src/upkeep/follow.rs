@@ -8,19 +8,19 @@ use flatnet_conf::NetworkConf;
 use super::difference::{Difference, part};
 use super::drift::whole;
 use super::held::{Held, sorted_vteps};
-use crate::apply::make;
-use crate::desired::{self, Overlay};
 use crate::error::Error;
 use crate::kernel::{Dev, Journal, Kernel};
-use crate::overlay::Site;
-use crate::reconcile::{Observed, Step, key, plan_objects};
-use crate::stamp::Stamp;
+use crate::overlay::apply::make;
+use crate::overlay::desired::{self, Overlay};
+use crate::overlay::reconcile::{Observed, Step, key, plan_objects};
+use crate::overlay::site::Site;
+use crate::overlay::stamp::Stamp;
 
 /// Makes what stands what the new file says; `false`, and nothing is done, if that takes more than a look
 /// at what differs. The lock of the network is held meanwhile.
 ///
 /// # Errors
-/// Those of [`crate::overlay::ensure`]. What has been done by then is found by the look at everything.
+/// Those of [`crate::overlay::site::ensure`]. What has been done by then is found by the look at everything.
 pub fn follow(
     held: &mut Held,
     node: &mut Journal<'_>,

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
-use crate::desired::{Overlay, Via};
 use crate::kernel::{FdbEntry, Neighbour, Route};
-use crate::overlay::{Site, Standing, Ways};
-use crate::reconcile::{Observed, RouteKey, key};
+use crate::overlay::desired::{Overlay, Via};
+use crate::overlay::reconcile::{Observed, RouteKey, key};
+use crate::overlay::site::{Site, Standing, Ways};
 
 /// A network as it stands on this node.
 pub struct Held {

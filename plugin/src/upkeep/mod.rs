@@ -19,8 +19,12 @@ mod difference;
 mod drift;
 mod follow;
 mod held;
+pub(crate) mod inotify;
+pub(crate) mod remove;
 mod scope;
+pub(crate) mod sync;
 mod tended;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -38,8 +42,8 @@ pub use crate::error::Error;
 pub use crate::kernel::Listener;
 use crate::kernel::{Heard, Kernel as _, Monitor, Netlink};
 use crate::logging;
-pub use crate::sync::Report;
-use crate::watch::Watch;
+pub use crate::upkeep::sync::Report;
+use crate::upkeep::watch::Watch;
 use devices::Devices;
 use tended::Tended;
 

@@ -5,11 +5,11 @@ use ipnetwork::IpNetwork;
 use super::devices::{Device, Devices};
 use super::drift::Entry;
 use super::held::Held;
-use crate::apply::via;
-use crate::desired;
 use crate::identity::{trial_name, veth_group};
 use crate::kernel::{Event, LinkKind, OurRoute, Way};
-use crate::reconcile::key;
+use crate::overlay::apply::via;
+use crate::overlay::desired;
+use crate::overlay::reconcile::key;
 
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::*;
 use crate::identity::{overlay_group, unreachable_metric, vtep_mac};
 use crate::kernel::fake::Fake;
 use crate::kernel::{Dev, FdbEntry, Kernel, Link, Neighbour, Route, Unreachable};
-use crate::overlay::Site;
+use crate::overlay::site::Site;
 use crate::upkeep::drift::Drift;
 
 /// A node with an uplink, another program's container, a pod and two peers.
@@ -305,7 +305,7 @@ fn the_last_word_about_an_entry_counts() {
     drift.add(entries, Entry::Fdb(mac, None));
     let steps = drift.plan(&scene.held);
     let put = crate::kernel::Change::PutFdb(FdbEntry { mac, vtep });
-    assert_eq!(steps, [(crate::desired::Via::Overlay, vec![put])]);
+    assert_eq!(steps, [(crate::overlay::desired::Via::Overlay, vec![put])]);
     drift.add(entries, Entry::Fdb(mac, Some(FdbEntry { mac, vtep })));
     assert!(drift.is_empty(), "it came back by itself");
 }

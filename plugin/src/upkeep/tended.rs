@@ -11,14 +11,14 @@ use super::drift::Drift;
 use super::follow::follow;
 use super::held::Held;
 use super::scope::{Scope, judge, judge_failed};
-use crate::apply::make;
+use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink};
-use crate::network_lock::NetworkLock;
-use crate::overlay::Site;
-use crate::pods::{Looked, Pods};
-use crate::stamp::Source;
-use crate::sync::{self, Report};
+use crate::overlay::apply::make;
+use crate::overlay::network_lock::NetworkLock;
+use crate::overlay::site::Site;
+use crate::overlay::stamp::Source;
+use crate::upkeep::sync::{self, Report};
 
 /// A network, and what is known of it.
 pub struct Tended {

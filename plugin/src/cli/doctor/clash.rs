@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use super::namespaces::astray;
 use super::scene::Scene;
-use crate::desired;
 use crate::error::Error;
 use crate::kernel::{Kernel as _, Link, LinkKind, VxlanLink};
-use crate::receiver::{holder, rival};
+use crate::overlay::desired;
+use crate::overlay::receiver::{holder, rival};
 
 const WHY: &str = "the overlay cannot be made: pods reach no other node";
 
@@ -96,9 +96,9 @@ fn lists(table: &str, port: u16) -> bool {
 mod tests {
     use super::super::finding::Mend;
     use super::*;
-    use crate::desired::vxlan;
     use crate::kernel::fake::Fake;
     use crate::kernel::{Vxlan, VxlanLink};
+    use crate::overlay::desired::vxlan;
 
     fn told(theirs: Vxlan) -> Option<(String, String)> {
         let vtep = "192.0.2.1".parse().unwrap();

@@ -6,7 +6,7 @@ use crate::cli::drift::Peers;
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Change, FdbEntry, Kernel as _};
-use crate::sync::InPod;
+use crate::upkeep::sync::InPod;
 
 /// Puts what `flatnet sync` would change into words, kind by kind; nothing of that where another check
 /// finds what a sync cannot mend and all of it hangs on.

@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use super::scene::Scene;
 use crate::error::Error;
-use crate::forward_policy::{Blockade, Fault, look};
+use crate::firewall::forward_policy::{Blockade, Fault, look};
 
 /// Looks at every chain of hook forward.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

@@ -7,9 +7,9 @@ use flatnet_ipam::{Candidate, Key};
 
 use super::finding::Finding;
 use super::scene::Scene;
+use crate::attachment::living::lives;
 use crate::cli::status::usage;
 use crate::error::Error;
-use crate::living::lives;
 
 /// Counts the addresses of living pods: the next ADD takes the others back.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

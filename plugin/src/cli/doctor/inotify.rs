@@ -6,7 +6,7 @@ use nix::sys::inotify::{InitFlags, Inotify};
 
 use super::finding::Finding;
 use crate::error::Error;
-use crate::inotify::more_instances;
+use crate::upkeep::inotify::more_instances;
 
 /// Takes an instance, and gives it back.
 pub fn check() -> Result<Vec<Finding>, Error> {

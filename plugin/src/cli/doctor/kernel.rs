@@ -9,11 +9,11 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::finding::Finding;
 use super::scene::Scene;
-use crate::desired::{masquerade, rules, vxlan};
 use crate::error::Error;
 use crate::identity::{overlay_group, vtep_mac};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, KernelError, Netlink, RuleSet, Veth, VxlanLink};
+use crate::overlay::desired::{masquerade, rules, vxlan};
 
 /// Makes one of each object.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

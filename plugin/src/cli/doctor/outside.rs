@@ -1,12 +1,12 @@
-//! Living pods in ranges that this node has no more: see [`crate::outside`].
+//! Living pods in ranges that this node has no more: see [`crate::attachment::outside`].
 
 use std::collections::BTreeMap;
 
 use super::finding::{Finding, some};
 use super::scene::Scene;
+use crate::attachment::outside::{self, Outside};
 use crate::cli::list::pod_name;
 use crate::error::Error;
-use crate::outside::{self, Outside};
 
 /// Looks where the addresses of this node's pods are in the range file.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

@@ -1,11 +1,11 @@
-//! The node's own addresses among those of pods: see [`crate::own_addresses`].
+//! The node's own addresses among those of pods: see [`crate::overlay::own_addresses`].
 
 use ipnetwork::IpNetwork;
 
 use super::finding::Finding;
 use super::scene::Scene;
 use crate::error::Error;
-use crate::own_addresses;
+use crate::overlay::own_addresses;
 
 /// Looks at the addresses of other programs' devices.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

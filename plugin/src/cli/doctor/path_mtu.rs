@@ -7,7 +7,7 @@ use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::ask::ask;
 use crate::error::Error;
-use crate::mtu::overhead;
+use crate::overlay::mtu::overhead;
 
 /// What everything carries: RFC 791, RFC 8200.
 const LEAST: [u32; 2] = [68, 1280];

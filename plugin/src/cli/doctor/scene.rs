@@ -8,8 +8,8 @@ use flatnet_conf::{NetworkConf, Node};
 use crate::cli::look::Look;
 use crate::error::Error;
 use crate::kernel::{Kernel as _, Link};
-use crate::mtu::overlay_mtu;
-use crate::underlay::Underlay;
+use crate::overlay::mtu::overlay_mtu;
+use crate::overlay::underlay::Underlay;
 
 /// One network on this node.
 pub struct Scene<'a> {

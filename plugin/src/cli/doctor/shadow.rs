@@ -8,10 +8,10 @@ use ipnetwork::IpNetwork;
 use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::drift::{Peers, past_other_tables};
-use crate::dead_end;
-use crate::desired::{self, Via};
 use crate::error::Error;
 use crate::kernel::{Change, DeadEnd, Flow, Kernel as _, Netlink, Route};
+use crate::overlay::dead_end;
+use crate::overlay::desired::{self, Via};
 
 /// Compares everybody's routes with those to the peers.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

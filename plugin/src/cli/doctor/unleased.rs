@@ -5,9 +5,9 @@ use flatnet_ipam::Record;
 
 use super::finding::{Finding, some};
 use super::scene::Scene;
+use crate::attachment::unleased::is_unleased;
 use crate::cli::list::pod_name;
 use crate::error::Error;
-use crate::unleased::is_unleased;
 
 /// Looks which attachments have no lease. Where another IPAM plugin gives addresses, that keeps the books.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

@@ -21,7 +21,7 @@ use super::output::{Answer, Outcome, columns, complain};
 use crate::error::Error as PluginError;
 use crate::kernel::Netlink;
 use crate::kernel::netns::Netns;
-use crate::overlay::Site;
+use crate::overlay::site::Site;
 use flatnet_ipam::Leases;
 use report::{Report, Source, Target};
 

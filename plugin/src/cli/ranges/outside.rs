@@ -9,7 +9,7 @@ use flatnet_ipam::{Leases, Record};
 
 use crate::cli::error::Error;
 use crate::error::Error as Verb;
-use crate::stamp::Stamp;
+use crate::overlay::stamp::Stamp;
 
 /// A line for each such address. The networks of this machine that the file is about are those of
 /// its VNI.

@@ -12,13 +12,13 @@ use super::error::Error;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
-use crate::fingerprint::fingerprint;
+use crate::attachment::outside;
+use crate::cli::fingerprint::fingerprint;
 use crate::identity::overlay_name;
 use crate::kernel::Kernel as _;
-use crate::mtu::{narrowest, overhead};
-use crate::outside;
-use crate::own_addresses;
-use crate::underlay::Underlay;
+use crate::overlay::mtu::{narrowest, overhead};
+use crate::overlay::own_addresses;
+use crate::overlay::underlay::Underlay;
 use view::{Mtu, Overlay, View};
 
 /// This node, network by network: overlay, MTU and why, peers, ranges and how full they are, pods

@@ -8,7 +8,7 @@ use super::usage::{Usage, full};
 use crate::cli::output::Outcome;
 use crate::cli::ranges::capacity::short;
 use crate::cli::table::{Align, Table};
-use crate::mtu::Narrowest;
+use crate::overlay::mtu::Narrowest;
 
 /// More peers than this are counted, not named.
 const NAMED: usize = 10;

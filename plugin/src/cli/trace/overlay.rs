@@ -8,14 +8,14 @@ use nix::errno::Errno;
 
 use super::hop::End;
 use super::walk::{Stop, Walk};
+use crate::attachment::side::Side;
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
-use crate::dead_end;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
 use crate::kernel::{DeadEnd, Flow, Kernel as _, Link, Origin, Verdict};
-use crate::outlets;
-use crate::side::Side;
-use crate::underlay::Place;
+use crate::overlay::dead_end;
+use crate::overlay::outlets;
+use crate::overlay::underlay::Place;
 
 /// Whose an address is, as the range file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,20 +8,20 @@ use flatnet_ipam::{Attachment, Record};
 
 use super::hop::{End, Hop, Trace};
 use super::overlay;
-use crate::attachment;
+use crate::attachment::side::Side;
 use crate::cli::drift::past_other_tables;
 use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
 use crate::cli::output::some;
-use crate::desired::masquerade;
 use crate::error::Error;
-use crate::forward_policy::{self, Device, Way};
+use crate::firewall::forward_policy::{self, Device, Way};
 use crate::kernel::netns::Netns;
 use crate::kernel::{
     Flow, Kernel as _, KernelError, Link, Masquerade, NamePattern, Netlink, Origin, Redirect,
     Verdict,
 };
-use crate::side::Side;
+use crate::overlay::desired::masquerade;
+use crate::overlay::gateway::gateway;
 
 /// A packet of the namespace itself, to which the kernel gives its source.
 const SENT: Origin = Origin::Sent(Flow { source: None, port: None, vrf: None });
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
             let what = format!("the pod's network namespace or its {ifname} is gone");
             return Err(End::stops("pod", what, ANEW).into());
         };
-        let gateway = attachment::gateway(self.to.is_ipv4());
+        let gateway = gateway(self.to.is_ipv4());
         let verdict = pod.decide(self.to, SENT)?;
         if !side.link.up {
             return Err(self.drifted("pod", format!("{ifname} is down")));

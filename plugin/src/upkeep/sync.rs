@@ -1,0 +1,104 @@
+//! `flatnet sync`: what stands in the kernel for one network on this node becomes what should stand,
+//! with the difference only.
+//!
+//! ADD does the same for the overlay when the range file has changed or the overlay is not whole at
+//! a glance. This looks at everything, at the attachments of living pods too.
+
+use flatnet_conf::NetworkConf;
+
+use crate::attachment::books::Kept;
+pub use crate::attachment::pods::InPod;
+use crate::attachment::pods::{Looked, Pods};
+use crate::error::Error;
+use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
+use crate::overlay::desired::Overlay;
+use crate::overlay::node_lock;
+use crate::overlay::site::{Brought, Site, Standing, Ways};
+use crate::overlay::stamp::Stamp;
+
+/// What was different, by place.
+#[derive(Debug)]
+pub struct Report {
+    /// The node's name in the range file.
+    pub node: String,
+    /// What was changed on the node, or would be.
+    pub changes: Record,
+    /// What was changed in pods, or would be.
+    pub pods: Vec<InPod>,
+    /// Attachments that were not looked at: another IPAM plugin gave their addresses, and nothing on
+    /// disk says where their namespaces are.
+    pub unleased: usize,
+    /// What the books lacked.
+    pub books: Kept,
+    /// What could not be looked at or changed, although the rest was.
+    pub problems: Vec<String>,
+}
+
+impl Report {
+    /// What came of looking at a node.
+    pub fn new(site: &Site, changes: Record, looked: Looked) -> Self {
+        let Looked { pods, unleased, books, problems } = looked;
+        Self { node: site.node.name.clone(), changes, pods, unleased, books, problems }
+    }
+
+    /// How many changes.
+    pub fn count(&self) -> usize {
+        let in_pods = self.pods.iter().map(|pod| pod.changes.count());
+        self.changes.count() + self.books.leases.len() + in_pods.sum::<usize>()
+    }
+}
+
+/// Compares one network with its range file, and applies the difference or only tells it. The
+/// listener hears how far that is, if there is much to do.
+///
+/// # Errors
+/// Those of [`crate::overlay::site::ensure`]. A pod that fails does not keep the others from being
+/// looked at: see [`Report::problems`].
+pub fn run(conf: &NetworkConf, mode: Mode, listener: &mut Listener) -> Result<Report, Error> {
+    let mut node = Netlink::open()?;
+    let site = Site::find(&mut node, conf)?;
+    run_at(&site, &mut node, conf, mode, listener)
+}
+
+/// The same for a node that has been found already.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_at(
+    site: &Site,
+    node: &mut Netlink,
+    conf: &NetworkConf,
+    mode: Mode,
+    listener: &mut Listener,
+) -> Result<Report, Error> {
+    let own = node.netns().inode()?;
+    let mut journal = Journal::new(node, mode).heard_by(listener);
+    let (_, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
+    let looked = Pods::of(site, conf, standing.mtu, own, mode).look(&mut journal)?;
+    Ok(Report::new(site, journal.changes(), looked))
+}
+
+/// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods
+/// that come after it.
+///
+/// # Errors
+/// As [`run`].
+pub fn overlay(
+    site: &Site,
+    node: &mut Journal<'_>,
+    conf: &NetworkConf,
+    own: u64,
+    mode: Mode,
+) -> Result<(Ways, Standing, Overlay), Error> {
+    let _all = if mode == Mode::Apply { node_lock::wait() } else { None };
+    let ways = site.survey(node, conf)?;
+    let (standing, overlay) = match mode {
+        Mode::Plan => site.establish(node, conf, &ways, Stamp::find(conf, own).as_ref())?,
+        Mode::Apply => {
+            let _lock = site.lock(conf)?;
+            let Brought { standing, overlay, .. } = site.bring_about(node, conf, own, &ways)?;
+            (standing, overlay)
+        }
+    };
+    Ok((ways, standing, overlay))
+}
