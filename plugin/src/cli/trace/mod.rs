@@ -4,6 +4,7 @@
 mod hop;
 mod overlay;
 mod pod;
+mod stations;
 mod walk;
 
 use std::net::IpAddr;

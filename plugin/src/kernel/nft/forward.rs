@@ -3,18 +3,12 @@
 
 use super::field::{Field, Loaded, Names};
 use super::set::Set;
+use super::verdict::{NF_DROP, verdict};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
 use crate::kernel::forward::{Asks, ChainFamily, Condition, End, Rule};
 use crate::kernel::xtables;
 use std::collections::BTreeMap;
 
-const NF_DROP: u32 = 0;
-const NF_ACCEPT: u32 = 1;
-const NFT_CONTINUE: u32 = -1_i32 as u32;
-const NFT_BREAK: u32 = -2_i32 as u32;
-const NFT_JUMP: u32 = -3_i32 as u32;
-const NFT_GOTO: u32 = -4_i32 as u32;
-const NFT_RETURN: u32 = -5_i32 as u32;
 const HOOK_FORWARD: u32 = 2;
 const RTN_LOCAL: u16 = 2;
 /// `XT_CONNTRACK_STATE_ALIAS`: it was written as `-m state`.
@@ -72,20 +66,6 @@ pub(super) fn rules(
         ends.into_iter().map(move |(conditions, end)| Rule { number, conditions, end })
     });
     read.collect()
-}
-
-/// What a verdict does (`NFTA_DATA_VERDICT`).
-pub(super) fn verdict(verdict: &[u8]) -> Option<End> {
-    let chain = || find_text(verdict, 2).map(str::to_owned);
-    Some(match find_number(verdict, 1)? {
-        NF_DROP => End::Drop,
-        NF_ACCEPT => End::Accept,
-        NFT_JUMP => End::Jump(chain()?),
-        NFT_GOTO => End::Goto(chain()?),
-        NFT_RETURN => End::Return,
-        NFT_CONTINUE | NFT_BREAK => End::Continue,
-        code => End::Unknown(format!("verdict {code}")),
-    })
 }
 
 /// One rule as far as it is read.

@@ -24,6 +24,7 @@ mod question;
 mod redirect;
 mod rules;
 mod set;
+mod verdict;
 mod wire;
 
 pub use error::NftError;

@@ -1,7 +1,7 @@
 //! Sets and maps of other tables: what it asks of a packet to be one of their elements.
 
 use super::field::{Loaded, Names};
-use super::forward::verdict;
+use super::verdict::verdict;
 use crate::kernel::attribute::{decode, find, find_number};
 use crate::kernel::forward::{Asks, Condition, End};
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use super::super::expression::{
 use super::*;
 use crate::kernel::attribute::{encoded, nest, number};
 use crate::kernel::forward::NamePattern;
+use crate::kernel::nft::verdict::NF_ACCEPT;
 
 fn element(key: &[u8], more: &[DefaultNla]) -> DefaultNla {
     let key = nest(1, &[DefaultNla::new(1, key.to_vec())]);
