@@ -9,7 +9,7 @@ use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use super::attribute::find;
 use super::netns::Netns;
 use super::route_socket::Request;
-use super::{KernelError, Link, Netlink, decode, encode};
+use super::{KernelError, Link, Netlink, decode, question};
 
 impl Netlink {
     /// The VXLAN devices of this namespace that were made in `home`. `ip -d link show type vxlan`, as
@@ -18,7 +18,7 @@ impl Netlink {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn vxlans_made_in(&mut self, home: &Netns) -> Result<Vec<Link>, KernelError> {
-        let made = self.socket.dump("ip link show type vxlan", encode::get_vxlans(), made)?;
+        let made = self.socket.dump("ip link show type vxlan", question::vxlans(), made)?;
         if made.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,189 +1,37 @@
-//! From our nouns to rtnetlink messages. rtnetlink's builders write the attributes.
+//! From our nouns to what rtnetlink is told: changes. What it is asked is in `question`. rtnetlink's builders
+//! write the attributes.
 
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind,
-    InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth,
+    LinkAttribute, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
 
+use super::question::{family_and_length, route_address};
 use super::route_socket::Request;
 use super::{
-    Change, FINISHED, FdbEntry, Flow, Neighbour, PROTOCOL, Route, UNFINISHED, Unreachable, Veth,
+    Change, FINISHED, FdbEntry, Neighbour, PROTOCOL, Route, UNFINISHED, Unreachable, Veth,
     VxlanLink,
 };
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
-
-/// `ip link show dev NAME`, without counters.
-pub fn get_link(name: &str) -> RouteNetlinkMessage {
-    let mut message = LinkUnspec::new_with_name(name).build();
-    message.attributes.push(skip_stats());
-    RouteNetlinkMessage::GetLink(message)
-}
-
-/// The same by index.
-pub fn get_link_by_index(index: u32) -> RouteNetlinkMessage {
-    let mut message = LinkUnspec::new_with_index(index).build();
-    message.attributes.push(skip_stats());
-    RouteNetlinkMessage::GetLink(message)
-}
-
-/// `ip link show`, without counters.
-pub fn get_links() -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(skip_stats());
-    RouteNetlinkMessage::GetLink(message)
-}
-
-/// `ip link show type vxlan`, without counters; the kernel filters.
-pub fn get_vxlans() -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(skip_stats());
-    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]));
-    RouteNetlinkMessage::GetLink(message)
-}
-
-/// `ip link show master DEV`, without counters; the kernel filters.
-pub fn get_ports(master: u32) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.extend([skip_stats(), LinkAttribute::Controller(master)]);
-    RouteNetlinkMessage::GetLink(message)
-}
-
-fn skip_stats() -> LinkAttribute {
-    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
-}
-
-/// `ip addr show`
-pub fn get_addresses() -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetAddress(AddressMessage::default())
-}
-
-/// `ip addr show to ADDRESS`; for IPv6 only.
-pub fn get_address(address: IpAddr) -> RouteNetlinkMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = family_and_length(address).0;
-    message.attributes.push(AddressAttribute::Address(address));
-    RouteNetlinkMessage::GetAddress(message)
-}
-
-/// `ip route show proto 102 table main`; the kernel filters.
-pub fn get_our_routes(family: AddressFamily) -> RouteNetlinkMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
-    RouteNetlinkMessage::GetRoute(message)
-}
-
-/// `ip route show dev DEV table all`; the kernel filters.
-pub fn get_routes(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message.attributes.push(RouteAttribute::Oif(dev));
-    RouteNetlinkMessage::GetRoute(message)
-}
-
-/// `ip route show table all`
-pub fn get_all_routes(family: AddressFamily) -> RouteNetlinkMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    RouteNetlinkMessage::GetRoute(message)
-}
-
-/// `ip rule show`
-pub fn get_rules(family: AddressFamily) -> RouteNetlinkMessage {
-    let mut message = RuleMessage::default();
-    message.header.family = family;
-    RouteNetlinkMessage::GetRule(message)
-}
-
-/// `ip route get TO …`
-pub fn get_path(to: IpAddr, flow: &Flow) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetRoute(lookup(to, flow))
-}
-
-/// `ip route get fibmatch TO …`: the entry of the table, not the way of a packet.
-pub fn get_matching_route(to: IpAddr, flow: &Flow) -> RouteNetlinkMessage {
-    let mut message = lookup(to, flow);
-    message.header.flags = RouteFlags::FibMatch;
-    RouteNetlinkMessage::GetRoute(message)
-}
-
-/// The question of both.
-pub fn lookup(to: IpAddr, flow: &Flow) -> RouteMessage {
-    const RTA_IP_PROTO: u16 = 27;
-    const RTA_DPORT: u16 = 29;
-    const UDP: u8 = 17;
-    let mut message = RouteMessage::default();
-    let (family, length) = family_and_length(to);
-    message.header.address_family = family;
-    message.header.destination_prefix_length = length;
-    message.attributes.push(RouteAttribute::Destination(route_address(to)));
-    if let Some(source) = flow.source {
-        message.header.source_prefix_length = length;
-        message.attributes.push(RouteAttribute::Source(route_address(source)));
-    }
-    message.attributes.extend(flow.vrf.map(RouteAttribute::Oif));
-    if let Some(port) = flow.port {
-        // Kernels before 4.18 pass over what they do not know, and have no rules by port.
-        let other = |kind, value| RouteAttribute::Other(DefaultNla::new(kind, value));
-        message.attributes.push(other(RTA_IP_PROTO, vec![UDP]));
-        message.attributes.push(other(RTA_DPORT, port.to_be_bytes().to_vec()));
-    }
-    message
-}
-
-fn route_address(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
-}
-
-/// `ip neigh show dev DEV` or, with the bridge family, `bridge fdb show dev DEV`; the kernel filters.
-pub fn get_neighbours(family: AddressFamily, dev: u32) -> RouteNetlinkMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family;
-    if family == AddressFamily::Bridge {
-        message.header.ifindex = dev;
-    } else {
-        message.attributes.push(NeighbourAttribute::IfIndex(dev));
-    }
-    RouteNetlinkMessage::GetNeighbour(message)
-}
-
-/// `ip neigh get ADDRESS dev DEV`
-pub fn get_neighbour(dev: u32, address: IpAddr) -> RouteNetlinkMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family_and_length(address).0;
-    message.header.ifindex = dev;
-    let to = match address {
-        IpAddr::V4(address) => NeighbourAddress::Inet(address),
-        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-    };
-    message.attributes.push(NeighbourAttribute::Destination(to));
-    RouteNetlinkMessage::GetNeighbour(message)
-}
 
 /// `ip link add NAME address MAC mtu MTU group G type vxlan …`
 pub fn create_vxlan(link: &VxlanLink) -> Request {
@@ -421,11 +269,4 @@ fn fdb(dev: u32, entry: &FdbEntry) -> NeighbourMessage {
 
 fn link_layer(mac: Mac) -> NeighbourAttribute {
     NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())
-}
-
-fn family_and_length(address: IpAddr) -> (AddressFamily, u8) {
-    match address {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-    }
 }

@@ -7,7 +7,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
 
 use super::route_socket::Request;
-use super::{Flow, KernelError, Netlink, Redirect, encode, ways};
+use super::{Flow, KernelError, Netlink, Redirect, question, ways};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Netlink {
     pub fn decide(&mut self, to: IpAddr, origin: Origin) -> Result<Verdict, KernelError> {
         let command = format!("ip route get {to}{}", words(&origin));
         let message = match origin {
-            Origin::Sent(flow) => encode::lookup(to, &flow),
+            Origin::Sent(flow) => question::lookup(to, &flow),
             Origin::Received { from, dev } => received(to, from, dev),
         };
         let request = Request { message: RouteNetlinkMessage::GetRoute(message), flags: 0 };
@@ -85,7 +85,7 @@ impl Netlink {
 
 fn received(to: IpAddr, from: IpAddr, dev: u32) -> RouteMessage {
     let flow = Flow { source: Some(from), ..Flow::default() };
-    let mut message = encode::lookup(to, &flow);
+    let mut message = question::lookup(to, &flow);
     message.attributes.push(RouteAttribute::Iif(dev));
     message
 }

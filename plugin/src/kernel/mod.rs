@@ -27,6 +27,7 @@ pub mod netns;
 mod nft;
 mod nowhere;
 mod nsid;
+mod question;
 pub mod removal;
 mod route_socket;
 mod settings;

@@ -1,28 +1,21 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+mod kernel;
+
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ipnetwork::IpNetwork;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use super::netns::Netns;
-use super::nft::{Firewall, RuleSet};
+use super::nft::Firewall;
 use super::route_socket::{Request, RouteSocket};
-use super::{
-    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
-    Neighbour, OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro,
-    legacy, lookup, nowhere, settings, sysctl, ways,
-};
+use super::{Dev, Flow, Kernel, KernelError, Link, decode, question, ways};
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
 /// burst of pods may hold for long.
 const LOCAL_AT_MOST: Duration = Duration::from_secs(5);
-const RT_TABLE_DEFAULT: u32 = 253;
-const RT_TABLE_MAIN: u32 = 254;
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
@@ -98,7 +91,7 @@ impl Netlink {
     }
 
     fn is_ready(&mut self, address: IpAddr) -> Result<bool, KernelError> {
-        let message = encode::get_path(address, &Flow::default());
+        let message = question::path(address, &Flow::default());
         let mut ready = false;
         self.socket.exchange([Request { message, flags: 0 }], |_, answer| {
             ready = answer.is_ok_and(ways::is_taken);
@@ -169,288 +162,5 @@ fn absent_is_empty<T>(rows: Result<Vec<T>, KernelError>) -> Result<Vec<T>, Kerne
             Ok(Vec::new())
         }
         rows => rows,
-    }
-}
-
-impl Kernel for Netlink {
-    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
-        self.look_up(format!("ip link show dev {name}"), encode::get_link(name), decode::link)
-    }
-
-    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
-        let read = |payload: &[u8]| Some((decode::link(payload)?, settings::settings(payload)));
-        self.look_up(format!("ip link show dev {name}"), encode::get_link(name), read)
-    }
-
-    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
-        let command = format!("ip link show (index {index})");
-        self.look_up(command, encode::get_link_by_index(index), decode::link)
-    }
-
-    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
-        self.dump_links("ip link show", encode::get_links())
-    }
-
-    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
-        let command = format!("ip link show master (index {master})");
-        let mut ports = self.dump_links(&command, encode::get_ports(master))?;
-        ports.retain(|link| link.master == Some(master));
-        Ok(ports)
-    }
-
-    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
-        self.socket.dump("ip addr show", encode::get_addresses(), decode::address)
-    }
-
-    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
-        self.dump_links("ip link show type vxlan", encode::get_vxlans())
-    }
-
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
-        let routes = self.route_tables(encode::get_our_routes, nowhere::our_route)?;
-        Ok(routes.into_iter().collect())
-    }
-
-    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
-        self.route_tables(encode::get_all_routes, nowhere::dead_end)
-    }
-
-    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
-        let get = |family| encode::get_routes(family, dev);
-        let routes = self.route_tables(get, decode::any_route)?;
-        Ok(routes.into_iter().filter(|(on, _)| *on == dev).map(|(_, route)| route).collect())
-    }
-
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
-        let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let (rules, routes) = (encode::get_rules(family), encode::get_all_routes(family));
-        let rules = absent_is_empty(self.socket.dump("ip rule show", rules, ways::rule))?;
-        let routes = self.socket.dump("ip route show table all", routes, ways::way);
-        let routes = absent_is_empty(routes)?;
-        // A kernel without rules asks these.
-        let mut tables = BTreeSet::from([RT_TABLE_MAIN, RT_TABLE_DEFAULT]);
-        tables.extend(rules.iter().filter_map(|(_, table)| *table));
-        Ok(Ways { rules: rules.into_iter().map(|(dst, _)| dst).collect(), routes, tables })
-    }
-
-    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
-        let request = encode::get_neighbours(AddressFamily::Unspec, dev);
-        self.socket.dump("ip neigh show", request, |row| decode::neighbour(row, dev))
-    }
-
-    fn leads(
-        &mut self,
-        dev: u32,
-        to: &[IpAddr],
-    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
-        let (mut routes, mut neighbours) = (Vec::new(), Vec::new());
-        let route = |to: &IpAddr| encode::get_matching_route(*to, &Flow::default());
-        let asked = to.iter().map(route);
-        let asked = asked.chain(to.iter().map(|to| encode::get_neighbour(dev, *to)));
-        let requests = asked.map(|message| Request { message, flags: 0 });
-        to.iter().for_each(|to| log::debug!("ip route get fibmatch {to}; ip neigh get {to}"));
-        // A refusal means that there is none; a kernel that cannot answer is asked for all of them.
-        self.socket.exchange(requests, |index, answer| match answer {
-            Ok(row) if index < to.len() => {
-                let found = decode::any_route(row).filter(|(on, _)| *on == dev);
-                routes.extend(found.map(|(_, route)| route));
-            }
-            Ok(row) => neighbours.extend(decode::neighbour(row, dev)),
-            Err(_) => {}
-        })?;
-        Ok((routes, neighbours))
-    }
-
-    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
-        let request = encode::get_neighbours(AddressFamily::Bridge, dev);
-        self.socket.dump("bridge fdb show", request, |row| decode::fdb(row, dev))
-    }
-
-    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
-        log::debug!("ethtool -k {}", dev.name);
-        self.inside(|| gro::is_on(dev))?
-    }
-
-    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
-        log::debug!("ethtool -K {} gro off", dev.name);
-        self.inside(|| gro::switch_off(dev))?
-    }
-
-    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
-        let words = flow.words();
-        let request = |message| Request { message, flags: 0 };
-        let requests = to.iter().map(|to| request(encode::get_path(*to, flow)));
-        to.iter().for_each(|to| log::debug!("ip route get {to}{words}"));
-        let mut paths = vec![None; to.len()];
-        let mut learned = Vec::new();
-        self.socket.exchange(requests, |index, answer| {
-            // A refusal means that there is no route now, which is what None says.
-            if let (Some(path), Ok(row)) = (paths.get_mut(index), answer) {
-                *path = ways::path(row);
-                if ways::is_learned(row) {
-                    learned.push(index);
-                }
-            }
-        })?;
-        // The route's own MTU lies beneath what was learned about the path.
-        learned.iter().for_each(|index| log::debug!("ip route get fibmatch {}{words}", to[*index]));
-        let requests =
-            learned.iter().map(|index| request(encode::get_matching_route(to[*index], flow)));
-        self.socket.exchange(requests, |nth, answer| {
-            let path = learned.get(nth).and_then(|index| paths.get_mut(*index)?.as_mut());
-            if let (Some(path), Ok(row)) = (path, answer) {
-                path.mtu = ways::route_mtu(row);
-            }
-        })?;
-        Ok(paths)
-    }
-
-    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
-        // There is no route to an address on a device that is down or has no carrier. But from an
-        // IPv4 address that the machine has not, the kernel knows no way, not even to itself.
-        let from = Flow { source: Some(to), ..Flow::default() };
-        let has = match to {
-            IpAddr::V4(_) => encode::get_path(Ipv4Addr::LOCALHOST.into(), &from),
-            IpAddr::V6(_) => encode::get_address(to),
-        };
-        let any = Flow::default();
-        let asked = [encode::get_path(to, &any), has, encode::get_matching_route(to, &any)];
-        let (mut takes, mut host) = (false, None);
-        log::debug!("ip route get {to}; ip addr show to {to}; ip route get fibmatch {to}");
-        self.socket.exchange(
-            asked.map(|message| Request { message, flags: 0 }),
-            |index, answer| {
-                let Ok(row) = answer else { return };
-                match index {
-                    0 => takes |= ways::is_taken(row),
-                    1 => takes = true,
-                    _ => host = decode::any_route(row),
-                }
-            },
-        )?;
-        let host = host.filter(|(_, route)| route.dst == IpNetwork::from(to));
-        Ok(if takes { Some(Claim::Machine) } else { host.map(|(dev, _)| Claim::Route(dev)) })
-    }
-
-    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
-        let command = format!("ip route get fibmatch {to}");
-        let request =
-            Request { message: encode::get_matching_route(to, &Flow::default()), flags: 0 };
-        let mut found = Ok(None);
-        log::debug!("{command}");
-        self.socket.exchange([request], |_, answer| match answer {
-            Ok(row) => found = Ok(decode::route(row)),
-            // That it leads nowhere is an answer, too.
-            Err(refusal) if lookup::is_dead_end(refusal.errno) => {}
-            Err(refusal) => found = Err(refusal.of(&command)),
-        })?;
-        found
-    }
-
-    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
-        self.create(&link.command(), &link.name, encode::create_vxlan(link))
-    }
-
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        self.create(&veth.command(), veth.name, encode::create_veth(veth))
-    }
-
-    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
-        let command = format!("ip link add {name} type bridge");
-        self.create(&command, name, encode::create_bridge(name))
-    }
-
-    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
-        let command = format!("ip link delete {name}");
-        match self.ask(&command, encode::delete_link(name), |_| Some(())) {
-            Ok(_) => Ok(true),
-            Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
-        let requests = changes.iter().map(|change| encode::change(dev.index, change));
-        let mut failures = HashMap::new();
-        self.socket.exchange(requests, |index, answer| {
-            if let Err(refusal) = answer {
-                failures.insert(index, refusal);
-            }
-        })?;
-        let mut first = Ok(());
-        for (index, change) in changes.iter().enumerate() {
-            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
-            if log::log_enabled!(log::Level::Debug) || failure.is_some() {
-                let command = change.command(&dev.name);
-                log::debug!("{command}");
-                if let (Some(refusal), true) = (failure, first.is_ok()) {
-                    first = Err(refusal.of(&command));
-                }
-            }
-        }
-        first?;
-        changes.iter().try_for_each(|change| match change {
-            Change::AddAddress(IpNetwork::V6(address)) => self.await_local(address.ip().into()),
-            _ => Ok(()),
-        })
-    }
-
-    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
-        Ok(self.firewall()?.changes(rules)?)
-    }
-
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
-        Ok(self.firewall()?.replace(rules)?)
-    }
-
-    fn change_vteps(
-        &mut self,
-        vni: u32,
-        new: &[IpAddr],
-        gone: &[IpAddr],
-    ) -> Result<Vec<String>, KernelError> {
-        Ok(self.firewall()?.change_vteps(vni, new, gone)?)
-    }
-
-    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
-        Ok(self.firewall()?.remove(vni)?)
-    }
-
-    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
-        Ok(self.firewall()?.has_rules(vni)?)
-    }
-
-    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
-        Ok(self.firewall()?.cluster_cidrs()?)
-    }
-
-    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        let names = self.links()?.into_iter().map(|link| (link.dev.index, link.dev.name)).collect();
-        let mut chains = self.firewall()?.forward_chains(&names)?;
-        chains.extend(self.inside(legacy::forward_chains)??);
-        Ok(chains)
-    }
-
-    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
-        match self.inside(|| sysctl::read(key))? {
-            Ok(value) => Ok(Some(value)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
-        }
-    }
-
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
-        // Writing forwarding settings walks over all devices even if nothing changes: look first.
-        match self.sysctl(key)? {
-            None => return Ok(false),
-            Some(now) if now == value => return Ok(true),
-            Some(_) => log::debug!("sysctl -w {key}={value}"),
-        }
-        self.inside(|| sysctl::write(key, value))?.map_err(|source| KernelError::Sysctl {
-            action: "write",
-            key: format!("{key}={value}"),
-            source,
-        })?;
-        Ok(true)
     }
 }
