@@ -152,8 +152,8 @@ impl Locked<'_> {
         remove(&self.disk.unfinished(key))
     }
 
-    /// Removes leases whose ADD was killed while writing them: nobody writes while we hold the
-    /// lock.
+    /// Removes leases whose ADD was killed while writing them: no process writes while we hold
+    /// the lock.
     pub fn clear_unfinished(&mut self) -> Result<()> {
         for name in names(&self.disk.leases())? {
             let key = name.strip_suffix(UNFINISHED).and_then(Key::from_file_name);
@@ -219,9 +219,9 @@ impl Store for Locked<'_> {
         written
             .map_err(failed)
             .and_then(|()| {
-                // Locked before it has its name: nobody ever sees this lease without its ADD.
+                // Locked before it has its name: this lease is never seen without its ADD.
                 let Attempt::Locked(lease) = LeaseFile::attempt(&unfinished)? else {
-                    return Err(failed(io::Error::other("somebody else has locked it")));
+                    return Err(failed(io::Error::other("another process has locked it")));
                 };
                 fs::rename(&unfinished, &path)
                     .map_err(Error::io("put in place the lease", &path))?;
@@ -281,7 +281,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether a folder exists. One that is not our own is an error: whoever owns it, or can point
+/// Whether a folder exists. One that is not our own is an error: its owner, or a user who can point
 /// the link elsewhere, decides what the plugin, as root, writes and deletes.
 pub(crate) fn is_ours(path: &Path) -> Result<bool> {
     let refuse = |why| Err(Error::Folder { path: path.to_owned(), why });

@@ -306,7 +306,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.stays {
-            // Nobody is left to tell; what could not be removed is reclaimed later.
+            // An error has no receiver here; what could not be removed is reclaimed later.
             let _ = self.give_back();
         }
     }
@@ -316,7 +316,7 @@ impl Drop for Lease {
 fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
     let folder = key::network_folder(state_dir, network);
     let mut nodes = disk::names(&folder)?;
-    // What cannot be looked at is kept: whoever opens it says why.
+    // What cannot be looked at is kept: opening it says why.
     nodes.retain(|name| {
         fs::symlink_metadata(folder.join(name))
             .map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |found| found.is_dir())

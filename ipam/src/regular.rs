@@ -1,5 +1,5 @@
-//! Opening a file of ours in whose place somebody may have put something else: a FIFO would be waited for,
-//! a device may do something, and a link leads to somebody else's file.
+//! Opening a file of ours in whose place something else may have been put: a FIFO would be waited for,
+//! a device may do something, and a link leads to another program's file.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::node::Node;
 use crate::program::{bin_dir, ours, said};
 
-/// The folder of the node's network configurations, written anew: its network, with other plugins
+/// The folder of the node's network configurations, written again: its network, with other plugins
 /// of the chain behind it.
 pub fn conf_dir(node: &Node, others: &[Value]) -> PathBuf {
     let folder = node.network.state_dir.with_file_name(format!("{}.net.d", node.name));

@@ -17,7 +17,7 @@ impl Tmpfs {
         tmpfs
     }
 
-    /// Mounts it anew with these options.
+    /// Mounts it again with these options.
     pub fn remount(&self, options: &str) {
         self.run("mount", &["-o", &format!("remount,{options}")]);
     }

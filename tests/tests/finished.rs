@@ -25,7 +25,7 @@ fn an_add_of_what_stands_is_an_error_and_changes_nothing() {
     drop(beside);
     kernel::wait_until_gone(&node.netns, &its_veth);
     kernel::wait_until_up(&node.netns, pod.veth());
-    // The pod's link-local address is in use only when nobody has objected to it.
+    // The pod's link-local address is in use only when no neighbour has objected to it.
     wait_for("the pod's own address", || {
         pod.netns.json("ip -j -6 addr show tentative").is_empty().then_some(())
     });

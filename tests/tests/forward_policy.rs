@@ -288,7 +288,7 @@ fn what_kube_proxy_and_libvirt_put_there_is_no_finding() {
     );
 }
 
-/// What firewalld makes of a node in its default zone. A rule that somebody else inserts is gone at its next reload.
+/// What firewalld makes of a node in its default zone. A rule that another program inserts is gone at its next reload.
 #[test]
 fn firewalld_is_mended_in_its_own_way() {
     let cluster = Cluster::new(2);

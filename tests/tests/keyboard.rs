@@ -214,7 +214,7 @@ fn trace_names_what_is_missing_and_its_mend() {
     let (_, end) = trace(node, "web", "10.244.2.1", 1);
     assert_eq!(
         (&end["at"], &end["mend"]),
-        (&json!("veth"), &json!("delete the pod, its runtime makes it anew"),)
+        (&json!("veth"), &json!("delete the pod, its runtime makes it again"),)
     );
     let unknown = flatnet(node, "trace", &["unknown", "10.244.2.1"]);
     assert_eq!(unknown.status.code(), Some(2));

@@ -86,7 +86,7 @@ fn the_next_add_makes_lost_leases_again() {
     let [node, peer] = &cluster.nodes[..] else { unreachable!() };
     let (web, plain, far) = (add_named(node, "web"), node.add("plain"), peer.add("far"));
     lose_state(node);
-    // Nobody has made them again yet: CHECK asks the kernel, and the commands tell.
+    // They are not made again yet: CHECK asks the kernel, and the commands tell.
     node.check(&web).silent();
     let unleased = "drifted: it has no lease";
     assert_eq!(states(node, 1), [unleased, unleased]);
@@ -305,7 +305,7 @@ fn what_an_add_did_not_finish_gets_no_lease_and_is_cleared_with_its_pod() {
     assert_eq!(what, format!("1 device was left by an ADD that was killed: {}", pod.veth()));
     let line = format!("left: {}, of an ADD that did not come to its end", pod.veth());
     assert!(sync::apply(node).contains(&line));
-    // Somebody may be in its namespace.
+    // A process may be in its namespace.
     collect(node, &[&beside, &third]);
     assert!(kernel::link(&node.netns, pod.veth()).is_some());
     let open = fs::File::open(pod.netns.path()).expect("the namespace");

@@ -127,7 +127,7 @@ fn a_lease_that_lacks_what_is_newer_or_has_what_is_newer_still() {
 }
 
 #[test]
-fn files_that_nobody_knows_are_in_nobodys_way() {
+fn unknown_files_hinder_no_call() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
     let pod = node.add("stands");
@@ -142,7 +142,7 @@ fn files_that_nobody_knows_are_in_nobodys_way() {
     let mut made = Vec::new();
     for folder in &folders {
         for name in ["README", ".hidden", "index.db", "10.244.1.77~"] {
-            fs::write(folder.join(name), "nobody knows").expect("write");
+            fs::write(folder.join(name), "unknown").expect("write");
             made.push(folder.join(name));
         }
         fs::create_dir(folder.join("future")).expect("a folder");
@@ -165,6 +165,6 @@ fn files_that_nobody_knows_are_in_nobodys_way() {
     cli::text(&cli::flatnet(node, "sync", &[]), 0);
     node.del(&pod).silent();
     for file in made {
-        assert_eq!(fs::read_to_string(&file).expect("the file"), "nobody knows");
+        assert_eq!(fs::read_to_string(&file).expect("the file"), "unknown");
     }
 }

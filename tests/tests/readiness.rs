@@ -101,7 +101,7 @@ const CAUSES: [Cause; 20] = [
         symlink("/tmp", &cluster.network.state_dir).expect("a link");
         Box::new(())
     }),
-    ("somebody else's state", |cluster| {
+    ("another user's state", |cluster| {
         fs::create_dir_all(&cluster.network.state_dir).expect("a folder");
         chown(&cluster.network.state_dir, Some(65534), None).expect("chown");
         Box::new(())
@@ -208,7 +208,7 @@ fn what_fails_an_add_is_told_before() {
         refuse(&cluster, code, &format!("{name}, the overlay is down"));
         cluster.nodes[0].netns.exec("ip link del flat.4096");
         refuse(&cluster, code, &format!("{name}, the overlay is gone"));
-        // The pod goes, and nobody is cut off any more.
+        // The pod goes, and no pod is cut off any more.
         let veth = pod.veth().to_owned();
         drop(pod);
         kernel::wait_until_gone(&cluster.nodes[0].netns, &veth);

@@ -98,7 +98,7 @@ fn pods_of_another_ipam_plugin_are_told_of() {
     assert_eq!(row(node, 1, &web)["state"], state);
     node.netns.exec(&format!("sysctl -qw net/ipv4/conf/{}/forwarding=0", plain.veth()));
     let (_, end) = trace(node, &plain.container_id, "10.244.2.9", 1);
-    assert_eq!(end["mend"], "delete the pod, its runtime makes it anew", "{end}");
+    assert_eq!(end["mend"], "delete the pod, its runtime makes it again", "{end}");
     call(&cluster, "DEL", &web).run().silent();
     call(&cluster, "DEL", &plain).run().silent();
     assert_eq!(listed(node, 0), Vec::<Value>::new());

@@ -223,7 +223,7 @@ fn the_log_names_a_dead_end() {
     cluster.configure("logFile", json!(log));
     cluster.nodes[0].add("pod");
     let said = std::fs::read_to_string(&log).expect("a log");
-    let words = "packets to 10.244.2.0/24 end in a route of somebody else's; \
+    let words = "packets to 10.244.2.0/24 end in another program's route; \
                  `ip route del blackhole 10.244.2.0/24` removes it";
     assert!(said.contains(words), "{said}");
 }

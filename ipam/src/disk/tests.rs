@@ -110,7 +110,7 @@ fn the_cursor_is_replaced_as_a_whole_and_damage_counts_as_none() {
 }
 
 #[test]
-fn an_unfinished_lease_of_a_killed_add_is_in_nobodys_way() {
+fn an_unfinished_lease_of_a_killed_add_hinders_no_other() {
     for content in ["", "{\"containerID\":\"c1\",\"ifn"] {
         let fixture = Fixture::new(&["10.1.0.0/29"]);
         let unfinished = fixture.lease_path("c1").with_extension("new");

@@ -314,7 +314,7 @@ fn side_by_side_no_address_is_given_twice_and_none_is_lost() {
                 }
             });
         }
-        // And somebody who reclaims whatever is not under way or settled.
+        // And one that reclaims whatever is not under way or settled.
         let fixture = &fixture;
         scope.spawn(move || {
             for _ in 0..50 {

@@ -148,7 +148,7 @@ impl Books<'_> {
         }
         let mut stands = |record: &Record| {
             let end = lost.iter().find(|end| end.dev.name == record.attachment.veth);
-            // In doubt it stands: GC clears away a lease that nobody needs.
+            // In doubt it stands: GC clears away a lease that no pod needs.
             end.is_some_and(|end| still_stands(kernel, end).unwrap_or(true))
         };
         let leases = Leases::create(&conf.state_dir, &conf.name, self.node)?;

@@ -95,7 +95,7 @@ pub fn create(
             // is in the way a second time is the pod's.
             if node.delete_link(veth.name)? {
                 log::warn!(
-                    "{} was left by an earlier ADD of this attachment: made anew",
+                    "{} was left by an earlier ADD of this attachment: made again",
                     veth.name
                 );
             }

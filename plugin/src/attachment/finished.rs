@@ -1,7 +1,7 @@
 //! Whether an attachment stands finished: its ADD came to its end, and a runtime may have heard of it.
 //!
 //! The last that an ADD does is to have the alias of the node's end count. What an ADD leaves that was killed
-//! before has none, and the next ADD of the attachment makes it anew; one that has it is a pod's, and no ADD
+//! before has none, and the next ADD of the attachment makes it again; one that has it is a pod's, and no ADD
 //! touches it.
 
 use std::path::Path;

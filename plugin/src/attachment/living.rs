@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 /// kernel removes both with the pod's namespace.
 ///
 /// In doubt the pod lives: an address given twice is worse than one kept too long. The kernel is
-/// asked anew for each lease: one look at all of them could be older than an ADD that has just
+/// asked again for each lease: one look at all of them could be older than an ADD that has just
 /// succeeded.
 pub fn lives(node: &mut dyn Kernel, candidate: &Candidate) -> bool {
     let veth = candidate.key.as_ref().map(veth_name);

@@ -13,7 +13,7 @@ use crate::overlay::lock;
 use crate::overlay::site::{self, Ensured};
 use crate::overlay::stamp::Stamp;
 
-/// How often an attachment is begun anew because the overlay was changed beside it.
+/// How often an attachment is begun again because the overlay was changed beside it.
 const ATTEMPTS: usize = 5;
 
 /// Makes sure that the overlay stands, and that the books are those of the node that it stands for.

@@ -19,7 +19,7 @@ use crate::overlay::desired;
 pub struct Ends {
     /// Those of attachments that stand finished: they bear the network's alias.
     pub finished: Vec<Link>,
-    /// Those that an ADD has made whose end nobody has seen: they bear a name and a group of ours, and no
+    /// Those that an ADD has made whose end was not seen: they bear a name and a group of ours, and no
     /// alias. The ADD may be at it.
     pub unfinished: Vec<Link>,
 }

@@ -39,7 +39,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let wanted = Wanted { veth: &veth.name, ifname: &invocation.ifname, netns: &netns };
     // If the lease of an earlier ADD cannot be read, the kernel alone tells.
     finished::refuse(&mut node, &wanted, || books::lease(conf, own, &key).ok().flatten())?;
-    // From here on nobody takes the network off the node.
+    // From here on no `remove` takes the network off the node.
     let lock = NetworkLock::enter(conf, own)?;
     let this = ready::ensure(&mut node, conf, own)?;
 
@@ -131,7 +131,7 @@ fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result
 }
 
 /// A repeated ADD that could not write its new lease may have lost the earlier one: then the veth of
-/// the earlier ADD goes too, lest its addresses be given to another pod while it stands.
+/// the earlier ADD goes too: its addresses must not be given to another pod while it stands.
 fn drop_unleased(node: &mut dyn Kernel, conf: &NetworkConf, this: &Stamp, key: &Key, why: &Error) {
     if why.code() != Code::Io as u32 {
         return;

@@ -73,7 +73,7 @@ fn take_out(
     if let Some(link) = link {
         remove(node, &link)?;
         if !held.iter().any(Held::is_lease) {
-            // Somebody may have made its lease again while it stood.
+            // A `sync` may have made its lease again while it stood.
             (held, errors) = hold(conf, key, netns);
         }
     }

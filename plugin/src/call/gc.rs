@@ -1,6 +1,6 @@
 //! GC: what pods have left behind goes.
 //!
-//! A lease whose veth is gone is dead, whatever anybody says: the kernel removes a veth with its
+//! A lease whose veth is gone is dead, whatever the runtime says: the kernel removes a veth with its
 //! namespace. One whose veth is still there goes only if the runtime does not know the attachment
 //! any more *and* its namespace is no longer where the runtime had it. A pod that lives keeps its
 //! lease, whatever GC is told: a runtime with an empty list has lost its own state more often than

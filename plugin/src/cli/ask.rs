@@ -67,7 +67,7 @@ pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Dura
     Question::put(targets, size)?.answers(Instant::now() + TIMEOUT)
 }
 
-/// Asks as the asker, and waits.
+/// Asks as the asker would, and waits.
 ///
 /// # Errors
 /// As [`Question::put`]; or what says who asks is there no more.

@@ -71,7 +71,7 @@ pub(in crate::kernel) fn includes(have: &[u8], wanted: &[u8]) -> bool {
 
 /// Whether the kernel's attributes `have` mean `wanted` and no more. The kernel's order is its own,
 /// except that those of one type, as in a list, stay in order. It also spells out defaults that
-/// nobody sent (`NFTA_LOOKUP_FLAGS`, `NFTA_BITWISE_OP`), more of them in each version: all zero.
+/// were not sent (`NFTA_LOOKUP_FLAGS`, `NFTA_BITWISE_OP`), more of them in each version: all zero.
 fn same(have: &[u8], wanted: &[u8]) -> bool {
     let mut left: Vec<(u16, &[u8])> = flagged(wanted).collect();
     decode(have).all(|(kind, bytes)| {

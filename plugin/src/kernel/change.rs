@@ -28,7 +28,7 @@ pub enum Change {
     Port(u32),
     /// IPv4 settings of the device: forwarding of what comes in, and reverse-path filter.
     Forward(ReversePath),
-    /// No automatic link-local address: nobody speaks to the node's end by one, and making it
+    /// No automatic link-local address: no pod speaks to the node's end by one, and making it
     /// costs a fifth of an ADD. A kernel without IPv6 has nothing to switch off.
     NoLinkLocal,
     /// Adds an address; an IPv6 one is usable at once (no duplicate address detection).

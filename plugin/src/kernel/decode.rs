@@ -137,7 +137,7 @@ pub fn anywhere(family: u8) -> IpAddr {
     }
 }
 
-/// A route, whoever made it, and the index of its device, from the payload of a `RTM_NEWROUTE`; `None`
+/// A route, of any program, and the index of its device, from the payload of a `RTM_NEWROUTE`; `None`
 /// if it leads nowhere. Of ten thousand routes no more is decoded than is needed.
 pub fn any_route(payload: &[u8]) -> Option<(u32, Route)> {
     const RTMSG: usize = 12;

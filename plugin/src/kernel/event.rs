@@ -195,7 +195,7 @@ mod tests {
         assert!(ours(28, &entry(2, 0x80, 102)));
         assert!(!ours(29, &entry(2, 0x80, 102)), "it is gone");
         assert!(!ours(28, &entry(2, 0x02, 102)), "it is no longer permanent");
-        assert!(!ours(28, &entry(2, 0x80, 0)), "somebody else's");
+        assert!(!ours(28, &entry(2, 0x80, 0)), "another program's");
         let is_fdb = |event| matches!(event, Some(Event::Fdb { dev: 7, there: false, .. }));
         assert!(is_fdb(event(29, &entry(7, 0x80, 0))));
 

@@ -99,7 +99,7 @@ impl<'a> Journal<'a> {
         Self { kernel, mode, changes: Record::default(), planned: BTreeSet::new(), listener: None }
     }
 
-    /// Has somebody hear how far long lists of changes are; of what is done at once it hears nothing.
+    /// Tells a listener how far long lists of changes are; of what is done at once it hears nothing.
     pub fn heard_by(self, listener: &'a mut Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
@@ -126,7 +126,7 @@ impl<'a> Journal<'a> {
         outcome
     }
 
-    /// The device that a creation would have made: nobody's index, so that looking finds nothing.
+    /// The device that a creation would have made: an index that no device has, so that looking finds nothing.
     fn made(
         &mut self,
         words: String,

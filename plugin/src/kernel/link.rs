@@ -9,7 +9,7 @@ use super::Dev;
 
 /// `gso_max_segs` of a veth that its ADD has not finished yet: one less than what any other has.
 ///
-/// Of all that can be set of a device that is up, this is what the kernel tells nobody of: for an alias it walks
+/// Of all that can be set of a device that is up, this is what the kernel does not announce: for an alias it walks
 /// over every IPv6 route of the node (`rt6_sync_up`), which with ten thousand peers is a third of an ADD.
 pub const UNFINISHED: u32 = FINISHED - 1;
 /// The kernel's own (`GSO_MAX_SEGS`).

@@ -129,7 +129,7 @@ pub struct Path {
 pub enum Claim {
     /// The machine itself, on whatever device, or as a broadcast address of a network that it is in.
     Machine,
-    /// What a host route leads to, whoever made it, by the device of this index.
+    /// What a host route of any program leads to, by the device of this index.
     Route(u32),
 }
 
@@ -224,7 +224,7 @@ pub trait Kernel {
     /// `ip route get fibmatch`
     fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError>;
     /// The route of ours by which packets to an address go, and the index of its device; `None` if
-    /// they go nowhere, whatever errno that has, or by somebody else's.
+    /// they go nowhere, whatever errno that has, or by another program's.
     /// `ip route get fibmatch ADDRESS`
     fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError>;
     /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`

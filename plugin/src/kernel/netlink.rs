@@ -75,7 +75,7 @@ impl Netlink {
     /// (`addrconf_dad_work`), and drops what arrives before it has made the local route.
     fn await_local(&mut self, address: IpAddr) -> Result<(), KernelError> {
         let deadline = Instant::now() + LOCAL_AT_MOST;
-        // The queue takes some ten microseconds where nobody holds the kernel's network lock.
+        // The queue takes some ten microseconds where no process holds the kernel's network lock.
         let mut pause = Duration::from_micros(20);
         while !self.is_ready(address)? {
             if Instant::now() > deadline {
@@ -142,7 +142,7 @@ impl Netlink {
     }
 
     /// Makes a device and tells its index. Asking afterwards costs microseconds; choosing the index
-    /// ourselves would leave numbers that nobody can read.
+    /// ourselves would leave numbers that are hard to read.
     fn create(&mut self, command: &str, name: &str, request: Request) -> Result<Dev, KernelError> {
         self.ask(command, request, |_| Some(()))?;
         match self.link(name)? {

@@ -1,4 +1,4 @@
-//! Routes that lead nowhere: ours, which end what nobody has, and those of others.
+//! Routes that lead nowhere: ours, which end what no node has, and those of others.
 
 use ipnetwork::IpNetwork;
 
@@ -38,7 +38,7 @@ impl FromIterator<OurRoute> for OurRoutes {
     }
 }
 
-/// A route of somebody else's that leads nowhere: the kernel answers with an errno for it.
+/// Another program's route that leads nowhere: the kernel answers with an errno for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadEnd {
     /// `blackhole`, `unreachable`, `prohibit` or `throw`.
@@ -73,7 +73,7 @@ fn unreachable(payload: &[u8]) -> Option<Unreachable> {
     (kind == "unreachable").then_some(Unreachable { dst, metric })
 }
 
-/// A route of somebody else's that leads nowhere.
+/// Another program's route that leads nowhere.
 pub fn dead_end(payload: &[u8]) -> Option<DeadEnd> {
     if is_ours(payload) { None } else { nowhere(payload) }
 }

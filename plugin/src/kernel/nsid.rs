@@ -37,7 +37,7 @@ impl Numbers {
     }
 
     /// The numbers of the namespaces that processes are in; of one that has ended there is none. The
-    /// kernel lets nobody look at some processes' namespaces, but tells these.
+    /// kernel lets no process look at some processes' namespaces, but tells these.
     ///
     /// # Errors
     /// The kernel cannot be asked.

@@ -76,7 +76,7 @@ fn rtnetlink() -> nix::Result<OwnedFd> {
     socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
 }
 
-/// The message, without a request for an acknowledgement: nobody reads what the child is told.
+/// The message, without a request for an acknowledgement: what the child is told is not read.
 fn request(index: u32) -> Vec<u8> {
     let link = LinkUnspec::new_with_index(index).build();
     let mut message = NetlinkMessage::from(RouteNetlinkMessage::DelLink(link));

@@ -1,4 +1,4 @@
-//! Settings below `/proc/sys`, of the namespace of whoever opens them.
+//! Settings below `/proc/sys`, of the namespace of the thread that opens them.
 //!
 //! All of a machine's namespaces share the cached names of one proc file system: `eth0` of every pod that
 //! was ever looked at is in one chain, which each further opening walks. With two thousand pods that

@@ -258,7 +258,7 @@ mod tests {
         assert!(advertised(9, &[(4, &DEV)]), "by a router, RTPROT_RA");
         assert!(advertised(2, &[(4, &DEV), (12, &info)]), "the kernel's for an advertised prefix");
         assert!(!advertised(2, &[(4, &DEV), (12, &[0; 28])]), "the kernel's for an address");
-        assert!(!advertised(3, &[(4, &DEV), (12, &info)]), "somebody's");
+        assert!(!advertised(3, &[(4, &DEV), (12, &info)]), "another program's");
         assert!(!way(&message(9, 1, 0, &[(4, &DEV)])).unwrap().advertised, "of IPv4");
     }
 

@@ -1,4 +1,4 @@
-//! Extensions of iptables by their names: those that ask for a part of anybody's packets, and what
+//! Extensions of iptables by their names: those that ask for a part of all packets, and what
 //! becomes of a packet under a target. nf_tables keeps them under the same names as x_tables.
 
 use super::forward::{Asks, End};

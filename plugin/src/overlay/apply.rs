@@ -73,7 +73,7 @@ impl Network<'_> {
     fn make_anew(&self, kernel: &mut dyn Kernel, old: &Link, reason: &str) -> Result<(), Error> {
         let want = self.want;
         receiver::try_out(kernel, &want.link, old)?;
-        log::warn!("{reason}: made anew");
+        log::warn!("{reason}: made again");
         kernel.put_rules(self.rules)?;
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);

@@ -18,7 +18,7 @@ pub fn alone(conf: &NetworkConf, node: &str) -> Result<Flock<File>, Error> {
     lock(conf, node, FlockArg::LockExclusive)
 }
 
-/// Waits until nobody changes the overlay, and keeps it from being changed.
+/// Waits until no other process changes the overlay, and keeps it from being changed.
 ///
 /// # Errors
 /// As [`alone`].

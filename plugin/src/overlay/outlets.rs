@@ -1,5 +1,5 @@
 //! The devices by which packets of pods may leave the machine, as its routes say, and by which the
-//! answers come in. These forward; the others stay closed, lest the node become a router for
+//! answers come in. These forward; the others stay closed, or the node would become a router for
 //! containers and virtual machines that its administrator has not made it one for.
 //!
 //! Every device that a unicast route leads by counts, of each table that a rule leads to, each next

@@ -158,7 +158,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
 
 /// The stamp, if it is fresh and what it stands for is there: the device as it was made, the way to
 /// the world, packet filter rules, and a route. Whatever switches a device off or flushes a table takes at least one
-/// of these away; a single entry that somebody removed is for `flatnet sync` to find.
+/// of these away; a single entry that was removed by hand is for `flatnet sync` to find.
 fn standing(
     kernel: &mut dyn Kernel,
     conf: &NetworkConf,
@@ -208,7 +208,7 @@ impl Site {
         self.settled && Source::of(path).is_ok_and(|source| source == self.source)
     }
 
-    /// Finds out anew which node of the file this namespace is.
+    /// Finds out again which node of the file this namespace is.
     ///
     /// # Errors
     /// No node of it is (7).
@@ -349,7 +349,7 @@ impl Site {
     }
 }
 
-/// An address that one of our routes leads to. One that a stranger's better route covers would
+/// An address that one of our routes leads to. One that another program's better route covers would
 /// make every ADD look for what is missing.
 fn witness(
     kernel: &mut dyn Kernel,
@@ -367,7 +367,7 @@ fn witness(
         let ours = route.metric.map(|metric| (dst, metric));
         match dead_end::before(kernel, address, ours)?.map(|end| dead_end::words(&end)) {
             Some(end) => log::warn!(
-                "packets to {dst} end in a route of somebody else's; `ip route del {end}` removes it"
+                "packets to {dst} end in another program's route; `ip route del {end}` removes it"
             ),
             None => log::warn!(
                 "packets to {dst} do not take flatnet's route; `ip route get fibmatch {address}` \

@@ -140,7 +140,7 @@ fn the_carrier_of_an_uplink_counts() {
     let link = scene.link("eth0");
     scene.judge(&Event::Link(link.clone(), true));
     assert_eq!(scene.judge(&Event::Link(link.clone(), true)), Scope::Nothing);
-    // It is known still when all devices were looked at anew.
+    // It is known still when all devices were looked at again.
     let links = (0..20).filter_map(|n| Some(scene.devices.get(n)?.link.clone())).collect();
     scene.devices.renew(links);
     assert_eq!(scene.judge(&Event::Link(link.clone(), true)), Scope::Nothing);

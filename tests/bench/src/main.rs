@@ -41,7 +41,7 @@ struct Arguments {
     /// Where JSON and SVG go
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     output: PathBuf,
-    /// The document whose generated section is written anew; its plots go into a folder beside it
+    /// The document whose generated section is written again; its plots go into a folder beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
 }

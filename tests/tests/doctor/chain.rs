@@ -73,7 +73,7 @@ fn one_that_hangs_or_says_nothing_is_named_in_time() {
         let begun = Instant::now();
         let mend = scene.finding(&["the plugin \"portmap\" (", words]);
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        assert!(mend.contains("install portmap anew"), "{mend}");
+        assert!(mend.contains("install portmap again"), "{mend}");
     }
     portmap(&scene, r#"echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'"#);
     scene.assert_healthy();

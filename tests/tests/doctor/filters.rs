@@ -1,4 +1,4 @@
-//! Packet filters: another program's that drops, and ours that somebody took away.
+//! Packet filters: another program's that drops, and ours that were taken away.
 
 use flatnet_tests::probe;
 use serde_json::json;
@@ -62,7 +62,7 @@ fn one_chain_flushed() {
     let pod = &scene.pods[0].netns;
     probe::ping(pod, address);
     scene.spoil(&["nft flush chain inet flatnet postrouting-4096"]);
-    assert!(!probe::reaches(pod, address), "nobody there knows the way to a pod");
+    assert!(!probe::reaches(pod, address), "no router there knows the way to a pod");
     scene.mended_by_command(RULES, "flatnet sync");
     probe::ping(pod, address);
     drop(outside);

@@ -1,4 +1,4 @@
-//! What stands for the overlay is not what the range file says: somebody's `ip`, a script that restores an
+//! What stands for the overlay is not what the range file says: an `ip` by hand, a script that restores an
 //! older state, a manager that takes a device for its own.
 
 use flatnet_tests::kernel;
@@ -46,7 +46,8 @@ fn overlay_made_by_hand_with_another_vtep() {
         "ip link add flat.4096 type vxlan id 4096 dstport 4789 local 192.168.50.77 nolearning",
         "ip link set flat.4096 up",
     ]);
-    let words = "flat.4096 is not the device that the range file describes, and is to be made anew";
+    let words =
+        "flat.4096 is not the device that the range file describes, and is to be made again";
     scene.cut_off_until(&BOTH, words, SYNC);
 }
 

@@ -42,7 +42,7 @@ fn a_device_with_our_vni() {
     mend(&scene, remove);
 }
 
-/// One with our VNI at another port is in nobody's way.
+/// One with our VNI at another port hinders no network.
 #[test]
 fn a_device_with_our_vni_at_another_port() {
     let scene = Scene::new();
@@ -106,7 +106,7 @@ fn an_external_device_in_another_namespace() {
     mend(&scene, &remove);
 }
 
-/// What was made elsewhere, or receives as ours does, is in nobody's way.
+/// What was made elsewhere, or receives as ours does, hinders no network.
 #[test]
 fn devices_of_others_in_other_namespaces() {
     let scene = Scene::new();

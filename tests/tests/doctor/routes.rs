@@ -13,7 +13,7 @@ fn a_better_route_of_others() {
     scene.cut_off_until(
         &[Family::V4],
         &format!(
-            "packets to 10.244.2.0/25 of node-b take somebody's route: 10.244.2.0/25 dev {UNDERLAY}"
+            "packets to 10.244.2.0/25 of node-b take another program's route: 10.244.2.0/25 dev {UNDERLAY}"
         ),
         "ip route del 10.244.2.0/25",
     );
@@ -26,7 +26,7 @@ fn a_dead_end_of_others() {
     scene.spoil(&["ip route add blackhole 10.244.2.0/24"]);
     scene.cut_off_until(
         &[Family::V4],
-        "packets to 10.244.2.0/24 of node-b take somebody's route: blackhole 10.244.2.0/24",
+        "packets to 10.244.2.0/24 of node-b take another program's route: blackhole 10.244.2.0/24",
         "ip route del blackhole 10.244.2.0/24",
     );
 }
@@ -42,7 +42,7 @@ fn a_route_as_wide_as_the_cluster() {
     ]);
     scene.cut_off_until(
         &[Family::V4],
-        "packets to 10.244.2.0/24 of node-b take somebody's route: 10.244.2.0/24 dev vpn0",
+        "packets to 10.244.2.0/24 of node-b take another program's route: 10.244.2.0/24 dev vpn0",
         "ip route del 10.244.2.0/24 dev vpn0",
     );
 }

@@ -116,8 +116,8 @@ fn dead_peer() {
 fn duplicate_vtep() {
     let scene = Scene::new();
     scene.assert_healthy();
-    let stranger = scene.cluster.host(scene.node().vtep);
-    let link = kernel::link(&stranger, UNDERLAY).expect("its device");
+    let other = scene.cluster.host(scene.node().vtep);
+    let link = kernel::link(&other, UNDERLAY).expect("its device");
     let mac = link["address"].as_str().expect("a MAC").to_owned();
     let findings = scene.findings();
     let what = format!("duplicate VTEP: the host with MAC {mac} also has 192.168.50.1");
@@ -130,7 +130,7 @@ fn duplicate_vtep() {
         "{advice}"
     );
 
-    stranger.exec(&format!("ip addr flush dev {UNDERLAY}"));
+    other.exec(&format!("ip addr flush dev {UNDERLAY}"));
     // Whom a peer has taken for this node it takes for it until its entry ages.
     scene.cluster.nodes[1].netns.exec(&format!("ip neigh flush dev {UNDERLAY}"));
     scene.assert_healthy();

@@ -97,7 +97,7 @@ fn add_with_every_call_failing_once() {
 }
 
 /// From some message on the kernel refuses all: what was made cannot be taken back. Then the lease
-/// must stay with the interface, lest another pod get the address.
+/// must stay with the interface, or another pod would get the address.
 #[test]
 fn add_with_no_way_back_keeps_lease_and_interface_together() {
     let cluster = Cluster::new(1);
@@ -135,7 +135,7 @@ fn repeated_add_with_every_call_failing_once() {
     let node = &cluster.nodes[0];
     let baseline = Baseline::of(node);
     let mut tally = Tally::new("one failing call within a repeated ADD");
-    // The runtime tells another name of the pod the first time, so the lease is written anew.
+    // The runtime tells another name of the pod the first time, so the lease is written again.
     let attached = || {
         let mut pod = Pod::new("repeated");
         let call = node.call_for("ADD", &pod).env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAME=old");

@@ -30,7 +30,7 @@ fn the_node_routes_each_address_to_the_veth() {
         [
             "sysctl -w net.ipv4.conf.v.forwarding=1 net.ipv4.conf.v.rp_filter=1".to_owned(),
             "ip link set v addrgenmode none".into(),
-            // While it is down: the kernel tells nobody.
+            // While it is down: the kernel does not announce it.
             "ip link set v alias \"flatnet:pods/-/c1/eth0\"".into(),
             "ip link set v up".into(),
             "ip route add 10.1.1.7/32 dev v proto 102".into(),

@@ -36,7 +36,7 @@ pub fn types(list: &Value) -> BTreeSet<String> {
     types
 }
 
-/// The executable of that name. One with a slash in it is nobody's: libcni refuses it, and it would be
+/// The executable of that name. One with a slash in it is no plugin's: libcni refuses it, and it would be
 /// a path here.
 pub fn find(kind: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     let runs = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();

@@ -3,7 +3,7 @@
 //!
 //! No setting shows it: a network card or a hypervisor may do it right for plain packets and wrong
 //! inside of VXLAN. So it is tried. Peers that answer echo requests are sent datagrams for a port at
-//! which nobody listens, some with the checksum left to the device, some with the kernel's. Where only
+//! which no program listens, some with the checksum left to the device, some with the kernel's. Where only
 //! those of the kernel are ever refused, the others did not arrive as they were sent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::cli::asker::Asker;
 use crate::error::Error;
 use crate::kernel::{Flow, Kernel as _};
 
-/// "discard" (RFC 863): if somebody does listen, nothing comes of it.
+/// "discard" (RFC 863): if a program does listen, nothing comes of it.
 const PORT: u16 = 9;
 /// Hosts tell only so often that a port is refused. So both datagrams of a trial go at once, the
 /// device's first, and more than one trial must agree.

@@ -1,4 +1,4 @@
-//! Somebody else has the overlay's VNI or its UDP port, where no look at this namespace's devices shows it:
+//! Another program has the overlay's VNI or its UDP port, where no look at this namespace's devices shows it:
 //! a VXLAN device that was made here and is in another namespace, or a program.
 
 use std::fs;
@@ -52,7 +52,7 @@ fn hidden(astray: &[(PathBuf, Link)], want: &VxlanLink, sync: &str) -> Option<Fi
         false => (format!("UDP port {port} is taken by {device}, with other options"), "port"),
     };
     let mend = format!(
-        "give this network another {key} in the range file; or, if nobody needs {name} (Docker's overlay \
+        "give this network another {key} in the range file; or, if {name} is not needed (Docker's overlay \
          networks have such devices: `docker network ls`), `nsenter --net={path} ip link del {name}`; then \
          `{sync}`"
     );

@@ -41,7 +41,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-/// Without a whole overlay device nobody answers.
+/// Without a whole overlay device no peer answers.
 fn explain_all(scene: &mut Scene<'_>) {
     let peers: Vec<_> = scene.unexplained().map(|peer| peer.name.clone()).collect();
     scene.explained.extend(peers);
@@ -56,7 +56,7 @@ fn in_pod(pod: &InPod) -> String {
 fn unreadable(problem: &str) -> Finding {
     Finding::advise(
         problem,
-        "its addresses are kept from other pods, and nobody knows whether they are used",
+        "its addresses are kept from other pods, and nothing tells whether they are used",
         "delete the pod, or have the runtime call GC",
     )
 }
@@ -129,7 +129,7 @@ impl Kinds {
             self.others.push(words.into());
         } else if words.starts_with("ip link add ") {
             self.whole_device = Some(format!(
-                "{overlay} is not the device that the range file describes, and is to be made anew"
+                "{overlay} is not the device that the range file describes, and is to be made again"
             ));
         } else {
             self.device.push(format!("`{words}` is to do"));
@@ -154,7 +154,7 @@ impl Kinds {
         let table = [
             (self.device, "", "packets between nodes are lost"),
             (self.missing, "missing or wrong: ", "pods do not reach those nodes"),
-            (self.stale, "stale: ", "packets go where nobody waits for them"),
+            (self.stale, "stale: ", "packets go where no pod waits for them"),
             (
                 self.pods,
                 "attachments that are not whole: ",
@@ -250,10 +250,11 @@ mod tests {
         };
         assert_eq!(told(&[], false), ["missing or wrong: the FDB entry of b"]);
         assert_eq!(told(&[], true), ["flat.7 is down"]);
-        let anew = "flat.7 is not the device that the range file describes, and is to be made anew";
+        let again =
+            "flat.7 is not the device that the range file describes, and is to be made again";
         let made =
             ["ip link delete flat.7", "ip link add flat.7 mtu 1450", "ethtool -K flat.7 gro off"];
-        assert_eq!(told(&made, true), [anew]);
+        assert_eq!(told(&made, true), [again]);
         let another =
             "packet filter or settings are not as they should be: sysctl -w a/flat.77/b=0";
         let both = ["missing or wrong: the FDB entry of b", another];

@@ -11,7 +11,7 @@ use crate::cli::arp;
 use crate::error::Error;
 use crate::kernel::{Kernel as _, Link};
 
-/// `IFA_F_DADFAILED` (linux/if_addr.h): somebody else answered when the address was added.
+/// `IFA_F_DADFAILED` (linux/if_addr.h): another host answered when the address was added.
 const DAD_FAILED: u32 = 0x08;
 
 /// Asks the link; for IPv6 the kernel has done so.
@@ -25,7 +25,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let Some(own) = own else {
         return Ok(vec![nowhere(&node.name, node.vtep, &scene.range_file())]);
     };
-    let strangers: Vec<Mac> = match node.vtep {
+    let others: Vec<Mac> = match node.vtep {
         // Who else is on the loopback, on a VRF, or on a tunnel without link-layer addresses?
         IpAddr::V4(vtep)
             if own.up && own.dev.name != "lo" && !own.is("vrf") && own.mac.is_some() =>
@@ -41,11 +41,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
             return Ok(if failed { vec![duplicate(&node.name, node.vtep, None)] } else { vec![] });
         }
     };
-    Ok(strangers
-        .first()
-        .map(|mac| duplicate(&node.name, node.vtep, Some(*mac)))
-        .into_iter()
-        .collect())
+    Ok(others.first().map(|mac| duplicate(&node.name, node.vtep, Some(*mac))).into_iter().collect())
 }
 
 /// A node with two devices on one link may answer itself.
@@ -100,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stranger_is_named() {
+    fn the_other_host_is_named() {
         let found = duplicate("a", "192.0.2.1".parse().unwrap(), Some(Mac([2, 0, 0, 0, 0, 9])));
         assert_eq!(
             found.what,

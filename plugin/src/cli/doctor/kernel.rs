@@ -75,7 +75,7 @@ const VXLAN: Object =
 const VETH: Object = Object { name: "veth pairs", need: "no pod can be attached", modules: "veth" };
 const RULES: Object = Object {
     name: "flatnet's packet filter rules",
-    need: "no pod can be attached: strangers could send into the overlay",
+    need: "no pod can be attached: outsiders could send into the overlay",
     modules: "nf_tables nft_fib_inet nft_masq",
 };
 

@@ -1,5 +1,5 @@
 //! Keys of a configuration that are nearly one of ours. The protocol wants unknown keys tolerated, so a
-//! misspelt one is a setting that nobody makes, and no call fails for it.
+//! misspelt one is a setting that is not made, and no call fails for it.
 
 use std::path::PathBuf;
 

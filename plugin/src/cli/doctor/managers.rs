@@ -63,7 +63,7 @@ const MANAGERS: [Manager; 2] = [
     },
 ];
 
-/// Asks which devices are ours, and looks whether anybody else configures them. `sync` is the
+/// Asks which devices are ours, and looks whether another program configures them. `sync` is the
 /// command that puts them right afterwards.
 pub fn check(sync: &str) -> Result<Vec<Finding>, KernelError> {
     let ours = |alias: &Option<String>| alias.as_ref().is_some_and(|a| a.starts_with("flatnet:"));

@@ -45,7 +45,7 @@ use scene::Scene;
 /// Look for what keeps pods from talking: each finding with its reason and what mends it
 ///
 /// Peers are asked by echo requests and by datagrams that they refuse, and the underlay by ARP whether
-/// anybody else has this node's VTEP; nothing is changed.
+/// another host has this node's VTEP; nothing is changed.
 #[derive(Args)]
 pub struct Command {
     #[command(flatten)]

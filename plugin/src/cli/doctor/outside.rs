@@ -41,7 +41,7 @@ fn judge(node: &str, owner: Option<&str>, found: &[Outside<'_>], file: &str) -> 
         why,
         format!(
             "give {node} the range back in {file} on every node; or, where it is to keep its new ranges, \
-             let the runtime make these pods anew"
+             let the runtime make these pods again"
         ),
     )
 }

@@ -1,4 +1,4 @@
-//! Hosts that say that nobody listens at a UDP port: ICMP port unreachable (RFC 792, RFC 4443).
+//! Hosts that say that no program listens at a UDP port: ICMP port unreachable (RFC 792, RFC 4443).
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};

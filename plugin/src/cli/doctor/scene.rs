@@ -25,7 +25,7 @@ pub struct Scene<'a> {
     pub mtu: u32,
     /// The peers that a finding explains already why they are silent, if they are.
     pub explained: BTreeSet<String>,
-    /// Whether somebody else has what the overlay device needs, so that none can be made.
+    /// Whether another program has what the overlay device needs, so that none can be made.
     pub clash: bool,
     /// The command that makes the kernel what the range file says.
     pub sync: String,

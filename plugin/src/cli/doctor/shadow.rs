@@ -1,4 +1,4 @@
-//! Routes of others that take what ours should: a VPN's, a router's, somebody's `ip route add`; and
+//! Routes of others that take what ours should: a VPN's, a router's, an `ip route add` by hand; and
 //! rules that lead to another table before ours is asked.
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,7 +38,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-/// A route of somebody else's.
+/// Another program's route.
 struct Other {
     dst: IpNetwork,
     /// As ip(8) has it.
@@ -119,9 +119,9 @@ fn elsewhere(dev: Option<&str>, peers: &[String], mend: String) -> Finding {
     )
 }
 
-/// Whether a stranger's route wins over ours for some of its destinations.
+/// Whether another program's route wins over ours for some of its destinations.
 fn takes(other: &Route, ours: &Route) -> bool {
-    // The default route is within nobody's; one that is wider than ours never wins.
+    // The default route is within none of ours; one that is wider than ours never wins.
     let within = |narrow: IpNetwork, wide: IpNetwork| {
         narrow.is_ipv4() == wide.is_ipv4() && wide.contains(narrow.network())
     };
@@ -140,7 +140,7 @@ fn words(dev: &str, route: &Route) -> String {
 fn judge(other: &Other, peers: &[&str]) -> Finding {
     let Other { dst, words, .. } = other;
     Finding::run(
-        format!("packets to {dst} of {} take somebody's route: {words}", some(peers)),
+        format!("packets to {dst} of {} take another program's route: {words}", some(peers)),
         "they do not reach the pods there",
         format!("ip route del {words}"),
     )

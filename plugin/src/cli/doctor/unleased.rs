@@ -40,7 +40,7 @@ fn judge(unleased: &[Record], left: &[String], sync: &str) -> Vec<Finding> {
         findings.push(Finding::advise(
             what,
             "neither disk nor kernel tells their addresses any more, which may be given to other pods",
-            "let the runtime make these pods anew",
+            "let the runtime make these pods again",
         ));
     }
     if let Some(what) =
@@ -89,7 +89,7 @@ mod tests {
             told(&[web, record("bare", None), db], &["veth1".into()]),
             [
                 "2 pods have no lease: web-1, my-db; flatnet sync",
-                "1 pod has no lease and no route: bare; let the runtime make these pods anew",
+                "1 pod has no lease and no route: bare; let the runtime make these pods again",
                 "1 device was left by an ADD that was killed: veth1; have the runtime call DEL or GC for these \
                  attachments",
             ]

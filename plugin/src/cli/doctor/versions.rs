@@ -69,7 +69,7 @@ fn judge(file: &Path, wanted: &str, spoken: &[Spoken]) -> Vec<Finding> {
             Err(why) => Some(Finding::advise(
                 format!("{of} does not say which versions of CNI it speaks: {why}"),
                 "a runtime calls every plugin of a chain: no pod can be attached",
-                format!("install {kind} anew, or take it out of {file}"),
+                format!("install {kind} again, or take it out of {file}"),
             )),
         }
     });
@@ -119,6 +119,6 @@ mod tests {
             found[0].what,
             "the plugin \"x\" (/cni/x) does not say which versions of CNI it speaks: it hangs"
         );
-        assert_eq!(found[0].mend, Mend::Do("install x anew, or take it out of /c".into()));
+        assert_eq!(found[0].mend, Mend::Do("install x again, or take it out of /c".into()));
     }
 }

@@ -25,7 +25,7 @@ enum Owner {
     /// Of that peer.
     Peer(Node),
     /// Of the cluster, and of no node.
-    Nobody,
+    NoNode,
     /// Out of the cluster.
     World,
 }
@@ -35,7 +35,7 @@ fn owner(file: &RangeFile, own: &Node, to: IpAddr) -> Owner {
     match file.nodes.iter().find(has) {
         Some(node) if node.name == own.name => Owner::Own,
         Some(node) => Owner::Peer(node.clone()),
-        None if file.cluster_cidrs.iter().any(|cidr| cidr.contains(to)) => Owner::Nobody,
+        None if file.cluster_cidrs.iter().any(|cidr| cidr.contains(to)) => Owner::NoNode,
         None => Owner::World,
     }
 }
@@ -51,7 +51,7 @@ pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
     let to = walk.to();
     match owner_of(walk) {
         Owner::Own => no_pod(to).into(),
-        Owner::Nobody => nobody(to).into(),
+        Owner::NoNode => of_no_node(to).into(),
         Owner::World => match dead_end::before(&mut walk.look().kernel, to, None) {
             Ok(Some(end)) => ended("route", &end).into(),
             Ok(None) => {
@@ -83,10 +83,10 @@ pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
     }
 }
 
-/// Somebody's route ends it.
+/// Another program's route ends it.
 fn ended(at: &'static str, end: &DeadEnd) -> End {
     let words = dead_end::words(end);
-    let what = format!("somebody's route ends it: {words}");
+    let what = format!("another program's route ends it: {words}");
     End::stops(at, what, format!("remove that route: ip route del {words}"))
 }
 
@@ -98,7 +98,7 @@ fn no_pod(to: IpAddr) -> End {
     )
 }
 
-fn nobody(to: IpAddr) -> End {
+fn of_no_node(to: IpAddr) -> End {
     let what = format!("{to} is in the cluster's ranges, but in no node's");
     End::stops("route", what, "give the range to a node in the range file")
 }
@@ -121,7 +121,7 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
     let peer = match (owner_of(walk), is_overlay) {
         (Owner::Peer(peer), _) => peer,
         (Owner::Own, _) => return Err(no_pod(to).into()),
-        (Owner::Nobody, _) => return Err(nobody(to).into()),
+        (Owner::NoNode, _) => return Err(of_no_node(to).into()),
         (Owner::World, true) => {
             return Err(walk.drifted("route", format!("{to} is no pod's, but goes by {dev}")));
         }
@@ -140,7 +140,8 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
             let what = format!("the route to {} is missing: it goes {via}dev {dev}", peer.name);
             return Err(walk.drifted("route", what));
         }
-        let what = format!("somebody's route takes it: {via}dev {dev}, not to {}", peer.name);
+        let what =
+            format!("another program's route takes it: {via}dev {dev}, not to {}", peer.name);
         let past = past_other_tables(walk.look().site.file(), to.is_ipv6());
         let mend = format!(
             "remove that route (`ip route get fibmatch {to}` shows it); if a rule leads to its table: \
@@ -288,7 +289,7 @@ mod tests {
         let of = |to: &str| owner(&file, &file.nodes[0], to.parse().unwrap());
         assert_eq!(of("10.1.1.7"), Owner::Own);
         assert_eq!(of("10.1.2.7"), Owner::Peer(file.nodes[1].clone()));
-        assert_eq!(of("10.1.9.7"), Owner::Nobody);
+        assert_eq!(of("10.1.9.7"), Owner::NoNode);
         assert_eq!(of("8.8.8.8"), Owner::World);
     }
 }

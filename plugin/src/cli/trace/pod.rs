@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(found("abd"), Ok(vec!["10.1.1.2".into()]));
         assert_eq!(found("abc"), Ok(vec!["10.1.1.3".into()]), "the whole ID, not what it begins");
         assert!(found("web").unwrap_err().starts_with("\"web\" may be any of interface eth0 of"));
-        assert!(found("nobody").unwrap_err().contains("no pod of this node is named \"nobody\""));
+        assert!(found("unknown").unwrap_err().contains("no pod of this node is named \"unknown\""));
         assert!(found("").is_err());
     }
 

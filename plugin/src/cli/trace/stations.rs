@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::hop::{End, Hop, Trace};
 use super::overlay;
-use super::walk::{ANEW, SENT, Stop, Walk};
+use super::walk::{AGAIN, SENT, Stop, Walk};
 use crate::attachment::side::Side;
 use crate::cli::drift::past_other_tables;
 use crate::cli::look::Look;
@@ -46,7 +46,7 @@ impl Walk<'_> {
         let on_node = Side::look(&mut self.look().kernel, &holder.veth)?;
         let Some(on_node) = on_node else {
             let what = format!("{}, the node's end of the pod's veth pair, is gone", holder.veth);
-            return Err(End::stops("veth", what, ANEW).into());
+            return Err(End::stops("veth", what, AGAIN).into());
         };
         if holder.sandbox.is_some() {
             self.leave_pod(&on_node.link)?;
@@ -66,7 +66,7 @@ impl Walk<'_> {
         };
         let Some((pod, side)) = side else {
             let what = format!("the pod's network namespace or its {ifname} is gone");
-            return Err(End::stops("pod", what, ANEW).into());
+            return Err(End::stops("pod", what, AGAIN).into());
         };
         let gateway = gateway(self.to.is_ipv4());
         let verdict = pod.decide(self.to, SENT)?;
@@ -92,7 +92,7 @@ impl Walk<'_> {
             }
         };
         if via != Some(gateway) {
-            let via = via.map_or("nobody".to_owned(), |via| via.to_string());
+            let via = via.map_or("no gateway".to_owned(), |via| via.to_string());
             return Err(self.drifted("pod", format!("its route goes via {via}, not via {gateway}")));
         }
         match side.neighbour(gateway) {
@@ -139,7 +139,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whoever rewrites the destination before it is routed: kube-proxy for a Service, above all.
+    /// What rewrites the destination before it is routed: kube-proxy for a Service, above all.
     fn translate(&mut self) -> Result<(), Stop> {
         let to = self.to;
         for Redirect { table, to: places } in self.look().kernel.redirects(to)? {

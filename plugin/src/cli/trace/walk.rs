@@ -17,7 +17,7 @@ use crate::overlay::desired::masquerade;
 /// A packet of the namespace itself, to which the kernel gives its source.
 pub(super) const SENT: Origin = Origin::Sent(Flow { source: None, port: None, vrf: None });
 /// What mends an attachment that nothing tells how to mend.
-pub(super) const ANEW: &str = "delete the pod, its runtime makes it anew";
+pub(super) const AGAIN: &str = "delete the pod, its runtime makes it again";
 
 /// A network of this node with its attachments.
 type Network<'a> = (&'a NetworkConf, Look, Vec<Record>);
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
     ) -> Stop {
         match holder.sandbox {
             Some(_) => self.drifted(at, what),
-            None => End::stops(at, what, ANEW).into(),
+            None => End::stops(at, what, AGAIN).into(),
         }
     }
 

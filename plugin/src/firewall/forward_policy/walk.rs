@@ -10,7 +10,7 @@ use crate::kernel::{Asks, Condition, End, ForwardChain, NamePattern, Rule, STATE
 const JUMPS: usize = 16;
 /// Rules that are looked at: nests of jumps can be made that take years.
 const RULES: usize = 1_000_000;
-/// Marks of a connection that a first packet which nobody translates has none of: `IPS_EXPECTED` to
+/// Marks of a connection that a first packet which is not translated has none of: `IPS_EXPECTED` to
 /// `IPS_DST_NAT`.
 const STATUS_NONE: u32 = 0x3f;
 

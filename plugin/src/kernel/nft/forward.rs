@@ -151,7 +151,7 @@ impl Reader<'_> {
             "fib" if (find_number(data, 2), find_number(data, 3)) == (Some(3), Some(2)) => {
                 self.load(data, 1, || Field::DestinationType)?;
             }
-            // It may load something, and nobody knows where.
+            // It may load something, and it is not known where.
             _ => {
                 let unknown = Loaded::from(Field::Unknown(name.to_owned()));
                 self.registers.extend(REGISTERS.map(|register| (register, unknown.clone())));

@@ -41,7 +41,7 @@ pub(super) fn networks(networks: &[IpNetwork], family: Family) -> BTreeSet<Eleme
 /// The fewest networks that cover the same addresses as a set's elements.
 pub(super) fn covering(elements: &BTreeSet<Element>) -> Vec<IpNetwork> {
     let mut networks = Vec::new();
-    // An end that follows no start is a stranger's.
+    // An end that follows no start is not ours.
     let starts = elements.iter().filter(|element| !element.end);
     for start in starts {
         let family = Family::of(&start.key);

@@ -1,11 +1,11 @@
 //! Packet filtering of the overlay: one nftables table of our own, `inet flatnet`.
 //!
-//! It keeps strangers out of the overlay and pods from pretending to be someone else, keeps
+//! It keeps outsiders out of the overlay and pods from using other sources than their own, keeps
 //! conntrack away from outer packets, and masquerades what leaves the pod network. Spoken to
 //! nf_tables by netlink: nothing needs to be installed on a node.
 //!
 //! `rules` says what a network wants, `observed` what is there, `plan` what makes the one of the
-//! other; `wire` sends it in one transaction that the kernel refuses if anybody changed nftables
+//! other; `wire` sends it in one transaction that the kernel refuses if nftables has changed
 //! since we looked. Nothing outside the network's own names is touched.
 //!
 //! Our chains only drop or let pass: an accept here cannot override a drop of another table.

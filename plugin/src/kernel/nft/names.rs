@@ -1,5 +1,5 @@
 //! The names by which a network's chains and sets are known in our table. Only what bears one of
-//! them is ours to change: another network has another VNI, a stranger another word.
+//! them is ours to change: another network has another VNI, another program another word.
 
 /// A network's names, whether they are in use or not.
 pub(super) struct Names {

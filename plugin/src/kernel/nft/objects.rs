@@ -126,7 +126,7 @@ impl Set {
 
     /// How many elements it is made for; `None` for intervals, of which the kernel keeps a tree. Where
     /// it knows how many there can be, it takes a plain hash table, which each packet passes faster
-    /// than one that can grow. Nodes that join fill it up; then the set is made anew.
+    /// than one that can grow. Nodes that join fill it up; then the set is made again.
     fn room(&self) -> Option<u32> {
         let twice = u32::try_from(2 * self.elements.len()).unwrap_or(u32::MAX / 2);
         (!self.interval).then(|| twice.max(64).next_power_of_two())

@@ -21,7 +21,7 @@ pub(super) struct Observed {
 pub(super) struct Table {
     /// `NFT_TABLE_F_*`; dormant is 1.
     pub(super) flags: u32,
-    /// How many chains, sets and other objects are in it, of all networks and of strangers.
+    /// How many chains, sets and other objects are in it, of all networks and of other programs.
     pub(super) uses: u32,
 }
 

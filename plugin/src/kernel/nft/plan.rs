@@ -2,7 +2,7 @@
 //! transaction. No message: nothing is to be done.
 //!
 //! A node that joins or leaves is one element of one set. A chain whose rules are not as they should be
-//! is filled anew; a set that is of another kind, or with other intervals, takes all chains with it,
+//! is filled again; a set that is of another kind, or with other intervals, takes all chains with it,
 //! for their rules refer to it. nf_tables switches from the old to the new between two packets.
 
 use super::objects::{

@@ -175,7 +175,7 @@ fn dumps() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(message, 0..4)
 }
 
-/// What somebody else did to the objects of network 7.
+/// What another program did to the objects of network 7.
 #[derive(Clone, Debug)]
 enum Drift {
     Asleep,

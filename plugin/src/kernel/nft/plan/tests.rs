@@ -187,7 +187,7 @@ fn drift_is_repaired_where_it_is() {
     let cases: [(&str, Drift, &[&str]); 6] = [
         ("a rule was deleted", |o| drop(o.chains[6].rules.remove(0)), &["flush chain vxlan-7"]),
         (
-            "a stranger's rule",
+            "another program's rule",
             |o| {
                 let rule = o.chains[6].rules[0].clone();
                 o.chains[2].rules.push(rule);
@@ -258,10 +258,10 @@ fn of_two_networks_one_keeps_apart() {
     let names = Names::of(7);
     for (sets, chains, expected, why) in [
         (vec![set("vteps-7")], vec![], false, "only itself"),
-        (vec![set("vteps-7"), set("mine-8")], vec![], false, "somebody's set"),
+        (vec![set("vteps-7"), set("mine-8")], vec![], false, "another program's set"),
         (vec![set("vteps-7"), set("vteps-8")], vec![], true, "another without the chain"),
         (vec![set("vteps-8")], vec![chain(TABLE, "forward-8")], false, "another with it"),
-        (vec![set("vteps-8")], vec![chain("mine", "forward-8")], true, "somebody's chain"),
+        (vec![set("vteps-8")], vec![chain("mine", "forward-8")], true, "another program's chain"),
         (vec![set("vteps-8")], vec![chain(TABLE, "forward-7")], true, "its own chain"),
         (
             vec![set("vteps-8"), set("vteps-9")],

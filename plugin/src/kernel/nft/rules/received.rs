@@ -114,7 +114,7 @@ impl RuleSet {
     /// what it was wrapped in: a priority stays when a packet is unwrapped, or put together of fragments. The
     /// mark ends here, for NAT may lead the packet to be unwrapped once more.
     pub(super) fn overlay(&self) -> Vec<Rule> {
-        let of_nobody = (!self.masquerades()).then(|| {
+        let of_no_peer = (!self.masquerades()).then(|| {
             let unmarked = vec![meta(MetaKey::Priority), compare(Operator::NotEqual, &self.mark())];
             let unmark = set_meta(MetaKey::Priority, &[0; 4]).to_vec();
             [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])]
@@ -126,7 +126,7 @@ impl RuleSet {
             let parts = [too_large(cluster.family), about, for_this_node()];
             self.drop("path MTU of the underlay", parts)
         });
-        of_nobody.into_iter().flatten().chain(path_mtu).collect()
+        of_no_peer.into_iter().flatten().chain(path_mtu).collect()
     }
 }
 
