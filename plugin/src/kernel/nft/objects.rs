@@ -143,14 +143,13 @@ impl Set {
     /// `nft add set inet flatnet ...` and `nft add element ...`; `id` is the set's alone in its
     /// transaction.
     pub(super) fn add(&self, id: u32) -> Vec<Message> {
-        let mut attributes = vec![
-            SetAttribute::Table(TABLE.into()),
-            SetAttribute::Name(self.name.clone()),
+        let mut attributes = named_set(&self.name);
+        attributes.extend([
             SetAttribute::Flags(self.flags()),
             SetAttribute::KeyType(self.family.key_type()),
             SetAttribute::KeyLen(self.family.length()),
             SetAttribute::Id(id),
-        ];
+        ]);
         let size = |room| SetAttribute::Description(vec![SetDescription::Size(room)]);
         attributes.extend(self.room().map(size));
         let set = NfTablesMessage::NewSet(SetMessage { attributes });
