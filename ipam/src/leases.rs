@@ -331,4 +331,6 @@ fn describe<'a>(ranges: impl Iterator<Item = &'a Range>) -> String {
 }
 
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod tests;

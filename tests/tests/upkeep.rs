@@ -4,19 +4,24 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use flatnet_tests::cli::{conf_dir, prepared};
+use flatnet_tests::cli::conf_dir;
 use flatnet_tests::cluster::{Cluster, UNDERLAY};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::{command, ours, said};
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::watcher::Watcher;
 use flatnet_tests::{kernel, probe, sync};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+
+#[path = "upkeep/traced.rs"]
+mod traced;
+
+use traced::{Traced, messages, traced, waits};
 
 /// The watch looks at everything once a minute; what is right before is owed to an event.
 fn is_put_right(node: &Node, what: &str) {
@@ -357,51 +362,4 @@ fn a_sync_asks_for_no_table_of_the_node_for_a_pod() {
     // Into its namespace and back. What is asked there strace does not read, so no table is seen.
     assert_eq!(each(0, 2), [2.0, 0.0, 7.0], "{counted:?}");
     assert_eq!(each(1, 4), [2.0, 0.0, 7.0], "{counted:?}");
-}
-
-/// A watch under strace that has looked at everything, and the file of what it sends.
-fn traced(cluster: &Cluster, node: &Node) -> (std::path::PathBuf, Traced) {
-    let trace = cluster.folder().join("trace");
-    let out = cluster.folder().join("told");
-    let folder = conf_dir(node, &[]).display().to_string();
-    let watch = prepared("sync", &["--watch", "--conf-dir", &folder]);
-    let mut strace = command("strace", ["-qq", "-e", "trace=sendto,poll", "-o"]);
-    strace.arg(&trace).arg(watch.get_program()).args(watch.get_args());
-    strace.stdin(Stdio::null()).stdout(fs::File::create(&out).expect("a file")).process_group(0);
-    let child = node.netns.run(|| strace.spawn()).expect("start the watch");
-    let watch = Traced(child);
-    wait_for("the watch to wait", || waits(&trace).then_some(()));
-    (trace, watch)
-}
-
-/// Whether the last thing that it did is to wait for events: a call without its result.
-fn waits(trace: &std::path::Path) -> bool {
-    let text = fs::read_to_string(trace).unwrap_or_default();
-    text.lines().last().is_some_and(|line| line.starts_with("poll(")) && !text.ends_with('\n')
-}
-
-/// Ends strace and what it runs when the test does.
-struct Traced(Child);
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.0.id()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        drop(self.0.wait());
-    }
-}
-
-/// What it has sent so far, without what differs each time.
-fn messages(trace: &std::path::Path) -> Vec<String> {
-    let text = fs::read_to_string(trace).expect("the trace");
-    let sent = text.lines().filter(|line| line.contains("sendto("));
-    let kind = |line: &str| {
-        let words = line.split("nlmsg_").skip(1);
-        let of = |key: &'static str| {
-            words.clone().filter_map(move |word| word.strip_prefix(key)).collect::<Vec<_>>()
-        };
-        format!("{:?} {:?}", of("type="), of("flags="))
-    };
-    sent.map(kind).collect()
 }
