@@ -74,6 +74,39 @@ fn the_nearest_who_asks_is_heard() {
     }
 }
 
+/// Wherever the addresses given before lie: they go on behind the last of these.
+#[test]
+fn addresses_are_of_the_parts_that_are_asked_for() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let before = node.add("before");
+    let mut configuration = cluster.network.configuration.clone();
+    configuration["runtimeConfig"] = json!({ "ipRanges": [[{ "subnet": "10.244.1.248/30" }]] });
+    let add = || {
+        let pod = Pod::new("asking");
+        let outcome = node.call_for("ADD", &pod).stdin(configuration.to_string().as_bytes()).run();
+        (pod, outcome)
+    };
+    let mut given: Vec<(Pod, Value)> = Vec::new();
+    for _ in 0..5 {
+        let (pod, outcome) = add();
+        if !outcome.status().success() {
+            assert_eq!(given.len(), 4, "{given:?}");
+            let error = outcome.error();
+            assert_eq!(error.code, 100, "{error:?}");
+            assert!(error.msg.contains("(10.244.1.248 to 10.244.1.251)"), "{error:?}");
+            break;
+        }
+        given.push((pod, outcome.result()));
+    }
+    let mut v4: Vec<_> = given.iter().map(|(_, result)| &result["ips"][0]["address"]).collect();
+    v4.sort_by_key(|address| address.to_string());
+    let part = [248, 249, 250, 251].map(|n| json!(format!("10.244.1.{n}/32")));
+    assert_eq!(v4, part.iter().collect::<Vec<_>>(), "{before:?}");
+    let v6 = given.iter().map(|(_, result)| result["ips"][1]["address"].as_str());
+    assert!(v6.flatten().all(|address| address.starts_with("fd00:10:244:1:")), "{given:?}");
+}
+
 /// containerd and Nomad send what Go makes of their structures.
 #[test]
 fn keys_in_gos_capitals_are_understood() {

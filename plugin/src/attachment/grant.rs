@@ -148,7 +148,7 @@ fn taken(node: &mut dyn Kernel, address: IpAddr, veth: &str) -> Option<String> {
     }
 }
 
-/// The node's ranges, with the parts that the runtime asks for ahead of them.
+/// The parts of the node's ranges that the runtime asks for; all of them in a family in which it asks for none.
 ///
 /// # Errors
 /// Code 7 if it asks for what is not this node's.
@@ -175,7 +175,8 @@ fn narrow(own: &[Range], asked: &[Range]) -> Result<Vec<Range>, Error> {
         let exclude = whole.exclude().to_vec();
         ranges.push(Range::new(whole.subnet(), Some(start), Some(end), exclude)?);
     }
-    ranges.extend_from_slice(own);
+    let asks = |ipv4| asked.iter().any(|part| part.subnet().is_ipv4() == ipv4);
+    ranges.extend(own.iter().filter(|range| !asks(range.subnet().is_ipv4())).cloned());
     Ok(ranges)
 }
 
@@ -217,10 +218,11 @@ mod tests {
 
     #[test]
     fn a_part_keeps_the_rules_of_the_whole() {
-        let own = [range("10.1.1.0/24", "10.1.1.20", "", &["10.1.1.64/28"])];
+        let other = range("fd00::/64", "", "", &[]);
+        let own = [range("10.1.1.0/24", "10.1.1.20", "", &["10.1.1.64/28"]), other.clone()];
         let asked = [range("10.1.1.0/25", "10.1.1.10", "", &[])];
         let expected = range("10.1.1.0/24", "10.1.1.20", "10.1.1.127", &["10.1.1.64/28"]);
-        assert_eq!(narrow(&own, &asked).unwrap(), [expected, own[0].clone()]);
+        assert_eq!(narrow(&own, &asked).unwrap(), [expected, other], "the other family's as it is");
         assert_eq!(narrow(&own, &[]).unwrap(), own);
     }
 
