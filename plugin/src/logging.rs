@@ -7,6 +7,7 @@ mod journal;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use flatnet_conf::{LogLevel, one_line};
 use jiff::Timestamp;
@@ -54,7 +55,9 @@ impl Log for Logger {
             return to_stderr(&line);
         };
         // The reader of standard error notes the time; a file does not.
-        let dated = format!("{:.3} {line}", Timestamp::now());
+        // `Timestamp::now` panics in words that are a quarter of a megabyte of code.
+        let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+        let dated = format!("{now:.3} {line}");
         // A file that cannot be written must not keep a pod from starting, nor a word from being
         // heard.
         if let Err(e) = open.write(dated.as_bytes()) {
