@@ -131,5 +131,8 @@ fn others_routes_and_addresses_are_not_ours_to_check() {
     assert_eq!(expected.pod_problems(Some(&pod())), [""; 0]);
     let other = [ip("10.1.1.8")];
     let expected = Expected::new(&result, "eth0", "veth1", &other);
-    assert_eq!(expected.missing_addresses(), ["prevResult: lacks 10.1.1.8, which the lease has"]);
+    assert_eq!(
+        expected.missing_addresses(),
+        ["prevResult: lacks 10.1.1.8, which the attachment has"]
+    );
 }
