@@ -24,8 +24,6 @@ pub enum Change {
     Finish,
     /// Puts the device into a group (`IFLA_GROUP`).
     Group(u32),
-    /// Makes the device a port of a bridge, by the bridge's index.
-    Port(u32),
     /// IPv4 settings of the device: forwarding of what comes in, and reverse-path filter.
     Forward(ReversePath),
     /// No automatic link-local address: no pod speaks to the node's end by one, and making it
@@ -100,7 +98,6 @@ impl fmt::Display for ForDevice<'_> {
             Change::Alias(alias) => write!(f, "ip link set {dev} alias {alias:?}"),
             Change::Finish => write!(f, "ip link set {dev} gso_max_segs {FINISHED}"),
             Change::Group(group) => write!(f, "ip link set {dev} group {group}"),
-            Change::Port(bridge) => write!(f, "ip link set {dev} master (index {bridge})"),
             Change::Forward(reverse_path) => {
                 write!(f, "sysctl -w net.ipv4.conf.{dev}.forwarding=1")?;
                 write!(f, " net.ipv4.conf.{dev}.rp_filter={}", *reverse_path as i32)

@@ -19,9 +19,7 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{
-    LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
-};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use super::question::{family_and_length, route_address};
 use super::route_socket::Request;
@@ -79,18 +77,14 @@ fn one_queue<T>(builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
         .append_extra_attribute(LinkAttribute::NumRxQueues(1))
 }
 
-/// `ip link add NAME type bridge`
-pub fn create_bridge(name: &str) -> Request {
-    new_link(LinkBridge::new(name).build())
-}
-
 /// `ip link delete NAME`
 pub fn delete_link(name: &str) -> Request {
     let message = LinkUnspec::new_with_name(name).build();
     Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
 }
 
-fn new_link(message: LinkMessage) -> Request {
+/// A request to make a device.
+pub fn new_link(message: LinkMessage) -> Request {
     Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE }
 }
 
@@ -107,7 +101,6 @@ pub fn change(dev: u32, change: &Change) -> Request {
             set_link(link().append_extra_attribute(finished).build())
         }
         Change::Group(group) => set_link(link().link_group(*group).build()),
-        Change::Port(bridge) => set_link(link().controller(*bridge).build()),
         Change::Forward(reverse_path) => {
             let mut conf = InetDevConf::default();
             conf.forwarding = 1;
@@ -162,7 +155,8 @@ pub fn change(dev: u32, change: &Change) -> Request {
     }
 }
 
-fn set_link(message: LinkMessage) -> Request {
+/// A request to change a device.
+pub fn set_link(message: LinkMessage) -> Request {
     Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
 }
 

@@ -274,21 +274,6 @@ impl Kernel for Fake {
         Ok(made)
     }
 
-    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
-        self.make(Link {
-            dev: Dev { index: 0, name: name.into() },
-            mac: None,
-            mtu: 1500,
-            up: false,
-            alias: None,
-            group: 0,
-            peer: None,
-            peer_netns: None,
-            master: None,
-            kind: LinkKind::Other("bridge".into()),
-        })
-    }
-
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
         let removed = self.links.remove(name);
         let found = removed.is_some();

@@ -240,11 +240,6 @@ impl Kernel for Journal<'_> {
         self.made(veth.command(), veth.name, |kernel| kernel.create_veth(veth))
     }
 
-    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
-        let words = format!("ip link add {name} type bridge");
-        self.made(words, name, |kernel| kernel.create_bridge(name))
-    }
-
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
         let found = match self.mode {
             Mode::Apply => self.kernel.delete_link(name)?,

@@ -239,8 +239,6 @@ pub trait Kernel {
     /// Makes a veth pair with one message, each end where it belongs, both down.
     /// `ip link add NAME type veth peer name PEER netns FD`
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;
-    /// Makes a bridge, down. `ip link add NAME type bridge`
-    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError>;
     /// Removes a device; `false` if there was none. `ip link delete NAME`
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first

@@ -1,6 +1,7 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
 mod kernel;
+mod lab;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

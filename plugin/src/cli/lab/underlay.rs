@@ -50,8 +50,8 @@ impl Underlay {
             mtu: MTU,
         };
         let port = self.kernel.create_veth(&veth)?;
-        let joined = [Change::NoLinkLocal, Change::Port(self.bridge.index), Change::Up];
-        self.kernel.apply(&port, &joined)?;
+        self.kernel.join_bridge(&port, &self.bridge)?;
+        self.kernel.apply(&port, &[Change::NoLinkLocal, Change::Up])?;
         let mut node = Netlink::open_in(node)?;
         let Some(link) = node.link(INTERFACE)? else {
             let reason = format!("{INTERFACE} is not in the node's namespace");

@@ -61,8 +61,7 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         Change::Finish => link.link.alias = link.waiting.take().flatten(),
         Change::Group(group) => link.link.group = *group,
         // The last two are on no device.
-        Change::Port(_)
-        | Change::Forward(_)
+        Change::Forward(_)
         | Change::NoLinkLocal
         | Change::PutUnreachable(_)
         | Change::DelUnreachable(_) => {}

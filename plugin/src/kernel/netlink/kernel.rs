@@ -202,11 +202,6 @@ impl Kernel for Netlink {
         self.create(&veth.command(), veth.name, encode::create_veth(veth))
     }
 
-    fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
-        let command = format!("ip link add {name} type bridge");
-        self.create(&command, name, encode::create_bridge(name))
-    }
-
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
         let command = format!("ip link delete {name}");
         match self.ask(&command, encode::delete_link(name), |_| Some(())) {
