@@ -14,7 +14,7 @@ use crate::attachment::sandboxes::Sandboxes;
 use crate::attachment::unleased::{self, Ends, still_stands};
 use crate::error::Error;
 use crate::identity::{key, veth_name};
-use crate::kernel::{Kernel, Link, Mode};
+use crate::kernel::{Link, Mode, Observe};
 use crate::overlay::stamp::Stamp;
 
 /// The books of one network on this node.
@@ -45,7 +45,7 @@ impl Books<'_> {
     ///
     /// # Errors
     /// The kernel cannot be asked, or the state folder cannot be read or written.
-    pub fn keep(&self, kernel: &mut dyn Kernel) -> Result<Kept, Error> {
+    pub fn keep(&self, kernel: &mut dyn Observe) -> Result<Kept, Error> {
         let Self { conf, .. } = self;
         let (mut kept, ours) = (Kept::default(), conf.ipam.is_none());
         // Before the leases: an ADD writes its lease before it makes its veth.
@@ -71,7 +71,7 @@ impl Books<'_> {
     }
 
     /// The same for a call that is about something else: what cannot be kept does not stop it.
-    pub fn keep_along(&self, kernel: &mut dyn Kernel) {
+    pub fn keep_along(&self, kernel: &mut dyn Observe) {
         match self.keep(kernel) {
             Ok(kept) => kept.problems.iter().for_each(|problem| log::warn!("{problem}")),
             Err(e) => log::warn!("leases that were lost cannot be made again: {e}"),
@@ -119,7 +119,7 @@ impl Books<'_> {
     /// The leases that attachments should have, in their order. One to which no route leads shows no address to keep.
     fn records(
         &self,
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         lost: &[Link],
         sandboxes: &Sandboxes,
     ) -> Result<Vec<Record>, Error> {
@@ -136,7 +136,7 @@ impl Books<'_> {
 
     fn restore(
         &self,
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         lost: &[Link],
         records: Vec<Record>,
         kept: &mut Kept,
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, LinkKind, Route};
+    use crate::kernel::{Change, Kernel as _, LinkKind, Route};
 
     /// A network with its state in a folder.
     fn conf(state_dir: &std::path::Path, more: &str) -> NetworkConf {

@@ -89,8 +89,8 @@ pub fn create(
     match node.create_veth(&veth) {
         Err(e) if e.errno() == Some(Errno::EEXIST) => {
             // Another ADD of the same attachment may have ended while this one waited for it.
-            let (veth_name, ifname) = (veth.name, attachment.ifname);
-            finished::refuse(node, &Wanted { veth: veth_name, ifname, netns }, || None)?;
+            let wanted = Wanted { veth: veth.name, ifname: attachment.ifname, netns };
+            finished::refuse(node.observing(), &wanted, || None)?;
             // It may go by itself at this moment, as with the namespace of an earlier pod: only what
             // is in the way a second time is the pod's.
             if node.delete_link(veth.name)? {

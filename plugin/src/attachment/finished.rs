@@ -10,7 +10,7 @@ use flatnet_ipam::Record;
 
 use crate::error::Error;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel, Link, Netlink};
+use crate::kernel::{Link, Netlink, Observe};
 
 /// Whether an ADD came to its end, by the node's end of the veth pair.
 pub fn is_finished(node_end: &Link) -> bool {
@@ -35,7 +35,7 @@ pub struct Wanted<'a> {
 /// # Errors
 /// Code 102 if it stands; 103 if the kernel cannot be asked.
 pub fn refuse(
-    node: &mut dyn Kernel,
+    node: &mut dyn Observe,
     wanted: &Wanted<'_>,
     earlier: impl FnOnce() -> Option<Record>,
 ) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use crate::attachment::delegate::{self, Delegate};
 use crate::attachment::living::lives;
 use crate::error::Error;
-use crate::kernel::{Claim, Kernel};
+use crate::kernel::{Claim, Observe};
 use crate::overlay::own_addresses;
 use crate::overlay::stamp::Stamp;
 
@@ -36,7 +36,7 @@ impl<'a> Grant<'a> {
     /// # Errors
     /// Those of [`Leases::allocate`].
     pub fn lease(
-        node: &mut dyn Kernel,
+        node: &mut dyn Observe,
         conf: &NetworkConf,
         this: &Stamp,
         key: &Key,
@@ -130,7 +130,7 @@ impl<'a> Grant<'a> {
 /// is lost: a host route leads to it. In doubt nothing has it: the pod's host route will show.
 ///
 /// `veth` is the attachment's own, which may be left from an ADD that was killed.
-fn taken(node: &mut dyn Kernel, address: IpAddr, veth: &str) -> Option<String> {
+fn taken(node: &mut dyn Observe, address: IpAddr, veth: &str) -> Option<String> {
     match node.claim(address).ok()?? {
         Claim::Machine => {
             let named = own_addresses::within(node, &[address.into()]).unwrap_or_default();
@@ -184,7 +184,7 @@ fn narrow(own: &[Range], asked: &[Range]) -> Result<Vec<Range>, Error> {
 mod tests {
     use super::*;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, LinkKind, Route};
+    use crate::kernel::{Change, Kernel as _, LinkKind, Route};
 
     fn range(subnet: &str, start: &str, end: &str, exclude: &[&str]) -> Range {
         let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());

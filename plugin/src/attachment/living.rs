@@ -4,7 +4,7 @@ use flatnet_ipam::Candidate;
 use ipnetwork::IpNetwork;
 
 use crate::identity::veth_name;
-use crate::kernel::Kernel;
+use crate::kernel::Observe;
 
 /// Whether the lease's veth is in this namespace, or a host route to one of its addresses. The
 /// kernel removes both with the pod's namespace.
@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 /// In doubt the pod lives: an address given twice is worse than one kept too long. The kernel is
 /// asked again for each lease: one look at all of them could be older than an ADD that has just
 /// succeeded.
-pub fn lives(node: &mut dyn Kernel, candidate: &Candidate) -> bool {
+pub fn lives(node: &mut dyn Observe, candidate: &Candidate) -> bool {
     let veth = candidate.key.as_ref().map(veth_name);
     if veth.is_some_and(|veth| !matches!(node.link(&veth), Ok(None))) {
         return true;
@@ -31,7 +31,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, LinkKind, Route};
+    use crate::kernel::{Change, Kernel as _, LinkKind, Route};
 
     #[test]
     fn a_veth_or_a_route_is_a_life() {

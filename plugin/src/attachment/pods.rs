@@ -17,7 +17,7 @@ use crate::attachment::unleased;
 use crate::error::Error;
 use crate::identity::{VethIdentity, key, veth, veth_group, veth_name};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Record};
+use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Observe, Record};
 use crate::overlay::gateway::gateways;
 use crate::overlay::site::Site;
 
@@ -75,11 +75,11 @@ impl<'a> Pods<'a> {
     /// the others from being looked at.
     pub fn look(&self, node: &mut dyn Kernel) -> Result<Looked, Error> {
         let Self { conf, node: name, own, mode, .. } = *self;
-        let mut books = Books { conf, node: name, own, mode }.keep(node)?;
+        let mut books = Books { conf, node: name, own, mode }.keep(node.observing())?;
         let mut looked = self.look_at(node, &|_| true)?;
         looked.problems.append(&mut books.problems);
         looked.books = books;
-        looked.unleased = self.unleased(node)?;
+        looked.unleased = self.unleased(node.observing())?;
         Ok(looked)
     }
 
@@ -117,7 +117,7 @@ impl<'a> Pods<'a> {
         Ok(looked)
     }
 
-    fn unleased(&self, node: &mut dyn Kernel) -> Result<usize, Error> {
+    fn unleased(&self, node: &mut dyn Observe) -> Result<usize, Error> {
         let conf = self.conf;
         if conf.ipam.is_none() {
             return Ok(0);
@@ -140,9 +140,8 @@ impl<'a> Pods<'a> {
     ) -> Result<(), Error> {
         let holder = &lease.attachment;
         // What is not there is for the next ADD, DEL or GC to clear away.
-        let Some(on_node) = Side::look_on_node(node, &holder.veth, &lease.addresses)? else {
-            return Ok(());
-        };
+        let on_node = Side::look_on_node(node.observing(), &holder.veth, &lease.addresses)?;
+        let Some(on_node) = on_node else { return Ok(()) };
         if !is_finished(&on_node.link) {
             return Ok(());
         }

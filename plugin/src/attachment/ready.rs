@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 5;
 pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, own: u64) -> Result<Stamp, Error> {
     let Ensured { stamp, is_new } = site::ensure(kernel, conf, own)?;
     if is_new {
-        Books { conf, node: &stamp.node, own, mode: Mode::Apply }.keep_along(kernel);
+        Books { conf, node: &stamp.node, own, mode: Mode::Apply }.keep_along(kernel.observing());
     }
     Ok(stamp)
 }

@@ -6,7 +6,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Change, Kernel, Link, Neighbour, Route, Settings};
+use crate::kernel::{Change, Link, Neighbour, Observe, Route, Settings};
 
 /// A device and what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Side {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn look(kernel: &mut dyn Kernel, name: &str) -> Result<Option<Self>, Error> {
+    pub fn look(kernel: &mut dyn Observe, name: &str) -> Result<Option<Self>, Error> {
         let Some((link, settings)) = kernel.device(name)? else { return Ok(None) };
         let dev = link.dev.index;
         Ok(Some(Self {
@@ -49,7 +49,7 @@ impl Side {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn look_in_pod(
-        pod: &mut dyn Kernel,
+        pod: &mut dyn Observe,
         name: &str,
         gateways: &[IpAddr],
     ) -> Result<Option<Self>, Error> {
@@ -73,7 +73,7 @@ impl Side {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn look_on_node(
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         name: &str,
         to: &[IpAddr],
     ) -> Result<Option<Self>, Error> {

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::Error;
 use crate::identity::{key_of_veth, veth_group};
-use crate::kernel::{Kernel, Link, LinkKind, Route};
+use crate::kernel::{Link, LinkKind, Observe, Route};
 use crate::overlay::desired;
 
 /// The node's ends of a network's veth pairs.
@@ -29,7 +29,7 @@ impl Ends {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn look(kernel: &mut dyn Kernel, network: &str) -> Result<Self, Error> {
+    pub fn look(kernel: &mut dyn Observe, network: &str) -> Result<Self, Error> {
         let links = kernel.links()?;
         let ours = desired::alias(network, "");
         let groups: BTreeSet<u32> = links
@@ -59,7 +59,7 @@ impl Ends {
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn node_ends(kernel: &mut dyn Kernel, network: &str) -> Result<Vec<Link>, Error> {
+pub fn node_ends(kernel: &mut dyn Observe, network: &str) -> Result<Vec<Link>, Error> {
     Ok(Ends::look(kernel, network)?.finished)
 }
 
@@ -70,7 +70,7 @@ pub fn node_ends(kernel: &mut dyn Kernel, network: &str) -> Result<Vec<Link>, Er
 /// # Errors
 /// The kernel cannot be asked.
 pub fn without_lease(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     ends: Vec<Link>,
     leased: &BTreeSet<String>,
 ) -> Result<Vec<Link>, Error> {
@@ -87,7 +87,7 @@ pub fn without_lease(
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn still_stands(kernel: &mut dyn Kernel, node_end: &Link) -> Result<bool, Error> {
+pub fn still_stands(kernel: &mut dyn Observe, node_end: &Link) -> Result<bool, Error> {
     let now = kernel.link(&node_end.dev.name)?;
     Ok(now.is_some_and(|now| now.dev == node_end.dev && now.alias == node_end.alias))
 }
@@ -97,7 +97,7 @@ pub fn still_stands(kernel: &mut dyn Kernel, node_end: &Link) -> Result<bool, Er
 /// # Errors
 /// The kernel cannot be asked.
 pub fn attachments(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     network: &str,
     ends: Vec<Link>,
     leases: &[Record],
@@ -112,7 +112,7 @@ pub fn attachments(
 /// # Errors
 /// The kernel cannot be asked.
 pub fn records(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     network: &str,
     ends: &[Link],
 ) -> Result<Vec<Record>, Error> {
@@ -162,8 +162,8 @@ fn holder(network: &str, link: &Link) -> Option<Attachment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Change;
     use crate::kernel::fake::Fake;
+    use crate::kernel::{Change, Kernel as _};
 
     fn node() -> Fake {
         let mut node = Fake::default();

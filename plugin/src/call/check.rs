@@ -16,7 +16,7 @@ use crate::attachment::side::Side;
 use crate::attachment::unleased;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
-use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
+use crate::kernel::{Link, LinkKind, Netlink, Observe, Vxlan};
 use crate::overlay::gateway::{gateway, gateways};
 use crate::overlay::retire;
 use crate::overlay::stamp::Stamp;
@@ -71,7 +71,7 @@ fn pod_addresses(result: &AddResult, ifname: &str) -> Vec<IpAddr> {
 
 /// The addresses of an attachment that stands finished, by the routes that lead to it.
 fn routed(
-    node: &mut dyn Kernel,
+    node: &mut dyn Observe,
     conf: &NetworkConf,
     veth: &str,
 ) -> Result<Option<Vec<IpAddr>>, Error> {
@@ -83,7 +83,7 @@ fn routed(
 /// What is wrong with the network's overlay device. The kernel says which that is: what was last
 /// written down may be older, or illegible, and says nothing about the pod.
 fn overlay_problem(
-    node: &mut dyn Kernel,
+    node: &mut dyn Observe,
     conf: &NetworkConf,
     own: u64,
 ) -> Result<Option<String>, Error> {

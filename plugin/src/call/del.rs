@@ -15,7 +15,7 @@ use flatnet_ipam::{Held, Key, Leases};
 use super::request::Call;
 use crate::error::Error;
 use crate::identity::veth_name;
-use crate::kernel::{Kernel, Link, Netlink, removal};
+use crate::kernel::{Kernel, Link, Netlink, Observe, removal};
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::stamp::Stamp;
 

@@ -21,7 +21,7 @@ use crate::attachment::sandboxes::Sandboxes;
 use crate::error::Error;
 use crate::identity::veth_name;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel, Mode, Netlink};
+use crate::kernel::{Kernel, Mode, Netlink, Observe};
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::site::Site;
 use crate::overlay::stamp::Stamp;
@@ -66,7 +66,7 @@ pub fn run(call: &Call) -> Result<Vec<IpAddr>, Error> {
 
 /// The name of the node that this namespace plays: of what was applied here last, else as the range file
 /// says. `None` if that cannot be told; then there is nothing to make again, either.
-fn this_node(node: &mut dyn Kernel, conf: &NetworkConf, own: u64) -> Option<String> {
+fn this_node(node: &mut dyn Observe, conf: &NetworkConf, own: u64) -> Option<String> {
     if let Some(stamp) = Stamp::find(conf, own) {
         return Some(stamp.node);
     }
@@ -79,7 +79,7 @@ fn this_node(node: &mut dyn Kernel, conf: &NetworkConf, own: u64) -> Option<Stri
 /// Makes lost leases again, to be judged with the others, and removes what an ADD left that never came to
 /// its end, where no lease and nothing but an open file leads to its pod's namespace.
 fn clear(node: &mut dyn Kernel, books: &Books<'_>) -> Result<(), Error> {
-    let kept = books.keep(node)?;
+    let kept = books.keep(node.observing())?;
     kept.problems.iter().for_each(|problem| log::warn!("{problem}"));
     if kept.unfinished.is_empty() {
         return Ok(());
@@ -141,17 +141,17 @@ impl Judge<'_> {
         if !self.is_ours(candidate) {
             return Ok(true);
         }
-        if !lives(node, candidate) {
+        if !lives(node.observing(), candidate) {
             return Ok(false);
         }
         let Some(key) = candidate.key.as_ref().filter(|key| !self.knows(key)) else {
             return Ok(true);
         };
-        if self.may_live(node, key, candidate)? {
+        if self.may_live(node.observing(), key, candidate)? {
             return Ok(true);
         }
         node.delete_link(&veth_name(key))?;
-        Ok(lives(node, candidate))
+        Ok(lives(node.observing(), candidate))
     }
 
     /// Several nodes may share a state folder, each in a namespace of its own: only this one's
@@ -169,7 +169,7 @@ impl Judge<'_> {
     /// the attachment, anywhere. One of which no lease says anything cannot be shown to be dead.
     fn may_live(
         &self,
-        node: &mut dyn Kernel,
+        node: &mut dyn Observe,
         key: &Key,
         candidate: &Candidate,
     ) -> Result<bool, Error> {

@@ -13,7 +13,7 @@ use super::request::Call;
 use crate::attachment::ready;
 use crate::attachment::unleased;
 use crate::error::Error;
-use crate::kernel::{Kernel, Link, LinkKind, Netlink, Vxlan};
+use crate::kernel::{Link, LinkKind, Netlink, Observe, Vxlan};
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::retire::devices;
 
@@ -47,7 +47,7 @@ fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
 
 /// Whether the node has pods of the network, and no overlay that carries anything. The kernel knows also
 /// where the state folder is what is wrong.
-fn are_cut_off(node: &mut dyn Kernel, network: &str) -> Result<bool, Error> {
+fn are_cut_off(node: &mut dyn Observe, network: &str) -> Result<bool, Error> {
     if unleased::node_ends(node, network)?.is_empty() {
         return Ok(false);
     }

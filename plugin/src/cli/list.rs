@@ -18,7 +18,7 @@ use crate::attachment::outside::{self, Outside};
 use crate::attachment::unleased::is_unleased;
 use crate::identity::key;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel as _, Link, Netlink};
+use crate::kernel::{Link, Netlink, Observe as _};
 use crate::upkeep::sync::Report;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole

@@ -12,7 +12,7 @@ use flatnet_conf::RangeFile;
 use ipnetwork::IpNetwork;
 
 use crate::identity::{overlay_group, overlay_name, veth_group};
-use crate::kernel::{ChainFamily, ForwardChain, Keeper, Kernel, KernelError, NamePattern};
+use crate::kernel::{ChainFamily, ForwardChain, Keeper, KernelError, NamePattern, Observe};
 pub use walk::{Device, Way};
 use walk::{Fate, Place, fate};
 
@@ -80,7 +80,7 @@ impl fmt::Display for Blockade {
 ///
 /// # Errors
 /// A packet filter cannot be read.
-pub fn look(kernel: &mut dyn Kernel, file: &RangeFile) -> Result<Vec<Blockade>, KernelError> {
+pub fn look(kernel: &mut dyn Observe, file: &RangeFile) -> Result<Vec<Blockade>, KernelError> {
     look_at(kernel, file, &ways(file.vni, &file.cluster_cidrs))
 }
 
@@ -89,7 +89,7 @@ pub fn look(kernel: &mut dyn Kernel, file: &RangeFile) -> Result<Vec<Blockade>, 
 /// # Errors
 /// A packet filter cannot be read.
 pub fn look_at(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     file: &RangeFile,
     ways: &[Way],
 ) -> Result<Vec<Blockade>, KernelError> {
@@ -97,7 +97,7 @@ pub fn look_at(
 }
 
 /// Says in the log which chains drop packets for certain. Not finding out is no reason for an ADD to fail.
-pub fn warn(kernel: &mut dyn Kernel, file: &RangeFile) {
+pub fn warn(kernel: &mut dyn Observe, file: &RangeFile) {
     match look(kernel, file) {
         Ok(blockades) => {
             let certain = blockades.iter().filter(|blockade| blockade.is_certain());

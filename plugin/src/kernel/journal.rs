@@ -1,15 +1,12 @@
 //! A kernel that writes down what is changed through it, and that can leave it at that: what a dry
 //! run prints and what is applied come from the same code.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod observe;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
-
-use super::{
-    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
-    Neighbour, OurRoutes, Path, Route, RuleSet, Settings, Veth, VxlanLink, Ways,
-};
+use super::{Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VxlanLink};
 
 /// What becomes of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +80,28 @@ const STRIDE: usize = 1000;
 /// Hears how many changes to a device are made, and of how many.
 pub type Listener = dyn FnMut(usize, usize);
 
+/// What a journal stands before. Behind a plan are questions only: it has nothing to change with.
+enum Behind<'a> {
+    Applied(&'a mut dyn Kernel),
+    /// With the VNIs of rules that were planned: what is planned again would tell the same again.
+    Planned(&'a mut dyn Observe, BTreeSet<u32>),
+}
+
 /// Another kernel, watched.
 pub struct Journal<'a> {
-    kernel: &'a mut dyn Kernel,
-    mode: Mode,
+    behind: Behind<'a>,
     changes: Record,
-    /// The VNIs of rules that were planned: what is planned again would tell the same again.
-    planned: BTreeSet<u32>,
     listener: Option<&'a mut Listener>,
 }
 
 impl<'a> Journal<'a> {
     /// Watches `kernel`.
     pub fn new(kernel: &'a mut dyn Kernel, mode: Mode) -> Self {
-        Self { kernel, mode, changes: Record::default(), planned: BTreeSet::new(), listener: None }
+        let behind = match mode {
+            Mode::Apply => Behind::Applied(kernel),
+            Mode::Plan => Behind::Planned(kernel.observing(), BTreeSet::new()),
+        };
+        Self { behind, changes: Record::default(), listener: None }
     }
 
     /// Tells a listener how far long lists of changes are; of what is done at once it hears nothing.
@@ -109,18 +114,31 @@ impl<'a> Journal<'a> {
         self.changes
     }
 
-    fn applies(&self) -> bool {
-        self.mode == Mode::Apply
+    /// Where the answers come from.
+    fn asked(&mut self) -> &mut dyn Observe {
+        match &mut self.behind {
+            Behind::Applied(kernel) => kernel.observing(),
+            Behind::Planned(kernel, _) => *kernel,
+        }
     }
 
-    /// All are tried; the first failure is returned.
+    /// Where changes are made; `None` if they are not.
+    fn applied(&mut self) -> Option<&mut dyn Kernel> {
+        match &mut self.behind {
+            Behind::Applied(kernel) => Some(*kernel),
+            Behind::Planned(..) => None,
+        }
+    }
+
+    /// Makes them, unless they are only planned. All are tried; the first failure is returned.
     fn make(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        let Behind::Applied(kernel) = &mut self.behind else { return Ok(()) };
         let mut outcome = Ok(());
         for (n, part) in changes.chunks(STRIDE).enumerate() {
             if let (Some(listener), true) = (&mut self.listener, n > 0) {
                 listener(n * STRIDE, changes.len());
             }
-            let made = self.kernel.apply(dev, part);
+            let made = kernel.apply(dev, part);
             outcome = outcome.and(made);
         }
         outcome
@@ -133,9 +151,9 @@ impl<'a> Journal<'a> {
         name: &str,
         make: impl FnOnce(&mut dyn Kernel) -> Result<Dev, KernelError>,
     ) -> Result<Dev, KernelError> {
-        let dev = match self.mode {
-            Mode::Apply => make(self.kernel)?,
-            Mode::Plan => Dev { index: 0, name: name.into() },
+        let dev = match self.applied() {
+            Some(kernel) => make(kernel)?,
+            None => Dev { index: 0, name: name.into() },
         };
         self.changes.push(words);
         Ok(dev)
@@ -143,88 +161,16 @@ impl<'a> Journal<'a> {
 }
 
 impl Kernel for Journal<'_> {
-    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
-        self.kernel.link(name)
-    }
-
-    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
-        self.kernel.device(name)
-    }
-
-    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
-        self.kernel.link_by_index(index)
-    }
-
-    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
-        self.kernel.links()
-    }
-
-    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
-        self.kernel.addresses()
-    }
-
-    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
-        self.kernel.vxlans()
-    }
-
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
-        self.kernel.our_routes()
-    }
-
-    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
-        self.kernel.dead_ends()
-    }
-
-    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
-        self.kernel.routes(dev)
-    }
-
-    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
-        self.kernel.ports(master)
-    }
-
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
-        self.kernel.ways(ipv4)
-    }
-
-    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
-        self.kernel.neighbours(dev)
-    }
-
-    fn leads(
-        &mut self,
-        dev: u32,
-        to: &[IpAddr],
-    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
-        self.kernel.leads(dev, to)
-    }
-
-    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
-        self.kernel.fdb(dev)
-    }
-
-    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
-        self.kernel.gro(dev)
+    fn observing(&mut self) -> &mut dyn Observe {
+        self
     }
 
     fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
-        if self.applies() {
-            self.kernel.switch_off_gro(dev)?;
+        if let Some(kernel) = self.applied() {
+            kernel.switch_off_gro(dev)?;
         }
         self.changes.push(format!("ethtool -K {} gro off", dev.name));
         Ok(())
-    }
-
-    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
-        self.kernel.paths(to, flow)
-    }
-
-    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
-        self.kernel.claim(to)
-    }
-
-    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
-        self.kernel.our_route(to)
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
@@ -233,7 +179,7 @@ impl Kernel for Journal<'_> {
 
     /// Nothing of it stays, so that it is not written down.
     fn try_vxlan(&mut self, link: &VxlanLink) -> Result<(), KernelError> {
-        if self.applies() { self.kernel.try_vxlan(link) } else { Ok(()) }
+        self.applied().map_or(Ok(()), |kernel| kernel.try_vxlan(link))
     }
 
     fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
@@ -241,9 +187,9 @@ impl Kernel for Journal<'_> {
     }
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
-        let found = match self.mode {
-            Mode::Apply => self.kernel.delete_link(name)?,
-            Mode::Plan => self.kernel.link(name)?.is_some(),
+        let found = match &mut self.behind {
+            Behind::Applied(kernel) => kernel.delete_link(name)?,
+            Behind::Planned(kernel, _) => kernel.link(name)?.is_some(),
         };
         if found {
             self.changes.push(format!("ip link delete {name}"));
@@ -252,24 +198,20 @@ impl Kernel for Journal<'_> {
     }
 
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
-        if self.applies() {
-            self.make(dev, changes)?;
-        }
+        self.make(dev, changes)?;
         if !changes.is_empty() {
             self.changes.0.push(Entry::Changes(dev.clone(), changes.to_vec()));
         }
         Ok(())
     }
 
-    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
-        self.kernel.rule_changes(rules)
-    }
-
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
-        let changes = match self.mode {
-            Mode::Apply => self.kernel.put_rules(rules)?,
-            Mode::Plan if self.planned.insert(rules.vni) => self.kernel.rule_changes(rules)?,
-            Mode::Plan => Vec::new(),
+        let changes = match &mut self.behind {
+            Behind::Applied(kernel) => kernel.put_rules(rules)?,
+            Behind::Planned(kernel, planned) => match planned.insert(rules.vni) {
+                true => kernel.rule_changes(rules)?,
+                false => Vec::new(),
+            },
         };
         changes.iter().for_each(|words| self.changes.push(words.clone()));
         Ok(changes)
@@ -281,18 +223,16 @@ impl Kernel for Journal<'_> {
         new: &[IpAddr],
         gone: &[IpAddr],
     ) -> Result<Vec<String>, KernelError> {
-        if !self.applies() {
-            return Ok(Vec::new());
-        }
-        let changes = self.kernel.change_vteps(vni, new, gone)?;
+        let Some(kernel) = self.applied() else { return Ok(Vec::new()) };
+        let changes = kernel.change_vteps(vni, new, gone)?;
         changes.iter().for_each(|words| self.changes.push(words.clone()));
         Ok(changes)
     }
 
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
-        let found = match self.mode {
-            Mode::Apply => self.kernel.remove_rules(vni)?,
-            Mode::Plan => self.kernel.has_rules(vni)?,
+        let found = match &mut self.behind {
+            Behind::Applied(kernel) => kernel.remove_rules(vni)?,
+            Behind::Planned(kernel, _) => kernel.has_rules(vni)?,
         };
         if found {
             self.changes.push(format!("nft (table inet flatnet) delete all of VNI {vni}"));
@@ -300,29 +240,13 @@ impl Kernel for Journal<'_> {
         Ok(found)
     }
 
-    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
-        self.kernel.has_rules(vni)
-    }
-
-    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
-        self.kernel.cluster_cidrs()
-    }
-
-    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        self.kernel.forward_chains()
-    }
-
-    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
-        self.kernel.sysctl(key)
-    }
-
     fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
-        let before = self.kernel.sysctl(key)?;
+        let before = self.asked().sysctl(key)?;
         if before.as_deref().is_none_or(|before| before == value) {
             return Ok(before.is_some());
         }
-        if self.applies() {
-            self.kernel.set_sysctl(key, value)?;
+        if let Some(kernel) = self.applied() {
+            kernel.set_sysctl(key, value)?;
         }
         self.changes.push(format!("sysctl -w {key}={value}"));
         Ok(true)
@@ -331,6 +255,8 @@ impl Kernel for Journal<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ipnetwork::IpNetwork;
+
     use super::*;
     use crate::kernel::fake::Fake;
 

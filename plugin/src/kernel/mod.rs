@@ -1,10 +1,12 @@
 //! The one place that talks to the kernel.
 //!
 //! The rest of the plugin speaks of links, addresses, routes, neighbours and FDB entries; what a
-//! netlink library calls them, and in which release, stays behind this door. [`Kernel`] has two
-//! implementations: [`Netlink`], a socket in one network namespace, and a stateful fake that the
-//! unit tests of decisions use.
+//! netlink library calls them, and in which release, stays behind this door. [`Observe`] has the
+//! questions, [`Kernel`] the changes. Both have two implementations: [`Netlink`], a socket in one
+//! network namespace, and a stateful fake that the unit tests of decisions use. [`Journal`] stands
+//! before either; to plan, it is given the questions only.
 
+mod alter;
 mod astray;
 mod attribute;
 mod change;
@@ -27,6 +29,7 @@ pub mod netns;
 mod nft;
 mod nowhere;
 mod nsid;
+mod observe;
 mod question;
 pub mod removal;
 mod route_socket;
@@ -36,12 +39,13 @@ mod sysctl;
 mod ways;
 mod xtables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
+pub use alter::Kernel;
 pub use change::{Change, ReversePath};
 pub use error::KernelError;
 pub use event::Event;
@@ -58,6 +62,7 @@ pub use netlink::Netlink;
 pub use nft::{Masquerade, Redirect, RuleSet};
 pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
 pub use nsid::Numbers;
+pub use observe::Observe;
 pub use settings::Settings;
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
@@ -167,110 +172,4 @@ pub struct Way {
     pub hops: Vec<(u32, bool)>,
     /// Whether a router advertisement brought it. (IPv6)
     pub advertised: bool,
-}
-
-/// What flatnet asks of one network namespace.
-///
-/// Errors name the equivalent `ip` command, the errno and the kernel's own words.
-pub trait Kernel {
-    /// The device of that name; `None` if there is none. `ip -d link show dev NAME`
-    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError>;
-    /// The device of that name and its settings; `None` if there is none. `ip -d link show dev NAME`
-    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError>;
-    /// The device of that index; `None` if there is none.
-    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError>;
-    /// Every device. `ip -d link`
-    fn links(&mut self) -> Result<Vec<Link>, KernelError>;
-    /// Every address, with the index of its device. `ip addr`
-    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError>;
-    /// The addresses of one device. `ip addr show dev DEV`
-    fn addresses_on(&mut self, dev: u32) -> Result<Vec<IpNetwork>, KernelError> {
-        let all = self.addresses()?.into_iter();
-        Ok(all.filter(|(on, _)| *on == dev).map(|(_, address)| address).collect())
-    }
-    /// Every VXLAN device; an old kernel tells of others, too. `ip -d link show type vxlan`
-    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError>;
-    /// Every route of ours. `ip route show proto 102 table main`
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError>;
-    /// Everybody else's routes that lead nowhere. `ip route show table all type blackhole`, and the
-    /// like
-    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError>;
-    /// Everybody's routes on one device. `ip route show dev DEV table all`
-    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError>;
-    /// Our permanent neighbour entries on one device. `ip neigh show dev DEV nud permanent`
-    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError>;
-    /// What leads to each of these addresses by one device, without a look at any other: the route, if
-    /// packets take one by it, and our permanent neighbour entry.
-    /// `ip route get fibmatch ADDRESS`, `ip neigh get ADDRESS dev DEV`
-    fn leads(
-        &mut self,
-        dev: u32,
-        to: &[IpAddr],
-    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError>;
-    /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
-    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
-    /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`
-    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError>;
-    /// Where the packets of a family may go. `ip rule show`, `ip route show table all`
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError>;
-    /// Whether a device puts received packets together before it passes them on (generic receive
-    /// offload); `None` if the kernel is too old to tell. `ethtool -k DEV`
-    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError>;
-    /// Switches that off; nothing happens if the kernel is too old. `ethtool -K DEV gro off`
-    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
-    /// The path of a flow to each destination; `None` where there is no route. `ip route get`
-    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError>;
-    /// What has an address already; `None` if nothing has. `ip addr show to`, `ip route get`,
-    /// `ip route get fibmatch`
-    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError>;
-    /// The route of ours by which packets to an address go, and the index of its device; `None` if
-    /// they go nowhere, whatever errno that has, or by another program's.
-    /// `ip route get fibmatch ADDRESS`
-    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError>;
-    /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`
-    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError>;
-    /// Makes a VXLAN device, switches it on, and removes it again: whether it can be had.
-    fn try_vxlan(&mut self, link: &VxlanLink) -> Result<(), KernelError> {
-        let dev = self.create_vxlan(link)?;
-        let outcome = self.apply(&dev, &[Change::Up]);
-        self.delete_link(&link.name)?;
-        outcome
-    }
-    /// Makes a veth pair with one message, each end where it belongs, both down.
-    /// `ip link add NAME type veth peer name PEER netns FD`
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;
-    /// Removes a device; `false` if there was none. `ip link delete NAME`
-    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
-    /// Makes changes to one device's objects, in order, in batches. All are tried; the first
-    /// failure is returned. Addresses added are usable when it returns.
-    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
-    /// What [`Kernel::put_rules`] would change, in words close to nft(8).
-    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
-    /// Makes a network's packet filter rules exactly these; returns what that changed.
-    /// `nft list table inet flatnet`
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
-    /// Adds addresses to the VTEPs that a network's rules know, and takes others away, without a look
-    /// at what they are now. `nft add element`, `nft delete element`
-    fn change_vteps(
-        &mut self,
-        vni: u32,
-        new: &[IpAddr],
-        gone: &[IpAddr],
-    ) -> Result<Vec<String>, KernelError>;
-    /// Removes the rules of the network with this VNI; `false` if there were none.
-    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
-    /// Whether the network with this VNI has rules: what a glance tells, not whether all are right.
-    /// `nft list chain inet flatnet prerouting-VNI`
-    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
-    /// The cluster ranges of each network that has rules here, by its VNI; adjacent ones are one.
-    /// `nft list sets inet`
-    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError>;
-    /// Other programs' chains that what is forwarded comes through. `nft list chains`,
-    /// `iptables-legacy -S`
-    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError>;
-    /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
-    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
-    /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.
-    /// `false` if the kernel has no such setting (IPv6 switched off). `sysctl -w KEY=VALUE`
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError>;
 }

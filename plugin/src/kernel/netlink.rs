@@ -1,7 +1,8 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
-mod kernel;
+mod alter;
 mod lab;
+mod observe;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use super::netns::Netns;
 use super::nft::Firewall;
 use super::route_socket::{Request, RouteSocket};
-use super::{Dev, Flow, Kernel, KernelError, Link, decode, question, ways};
+use super::{Dev, Flow, KernelError, Link, Observe, decode, question, ways};
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
 /// burst of pods may hold for long.

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::Error;
 use crate::identity::unreachable_metric;
-use crate::kernel::{Change, Dev, Kernel, Link, OurRoutes, Route, RuleSet, Unreachable};
+use crate::kernel::{Change, Dev, Kernel, Link, Observe, OurRoutes, Route, RuleSet, Unreachable};
 use crate::overlay::desired::{Overlay, Via};
 use crate::overlay::receiver;
 use crate::overlay::reconcile::{DevicePlan, Observed, Step, plan_device, plan_objects};
@@ -63,9 +63,9 @@ impl Network<'_> {
         }
         // Before the device: there is no moment in which outsiders could inject.
         kernel.put_rules(self.rules)?;
-        let have = self.observe(kernel, link)?;
+        let have = self.observe(kernel.observing(), link)?;
         let outcome = self.change(kernel, &have, Origin::Stood);
-        outcome.map_err(|e| receiver::explain(kernel, e, &self.want.link))
+        outcome.map_err(|e| receiver::explain(kernel.observing(), e, &self.want.link))
     }
 
     /// A device that cannot become what it should be. One of the same VNI and port cannot be made
@@ -77,9 +77,9 @@ impl Network<'_> {
         kernel.put_rules(self.rules)?;
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
-        self.observe_network(kernel, &mut have, Some(old.dev.index))?;
+        self.observe_network(kernel.observing(), &mut have, Some(old.dev.index))?;
         let outcome = self.change(kernel, &have, Origin::Anew);
-        outcome.map_err(|e| receiver::explain(kernel, e, &want.link))
+        outcome.map_err(|e| receiver::explain(kernel.observing(), e, &want.link))
     }
 
     /// There is no device of this name. What is made does not outlive a failure.
@@ -88,12 +88,13 @@ impl Network<'_> {
         // Those of living pods, whose device was removed by hand, stay in any case.
         let had_rules = kernel.has_rules(self.rules.vni)?;
         let mut have = Observed::bare(want, Dev::none());
-        self.observe_network(kernel, &mut have, None)?;
+        self.observe_network(kernel.observing(), &mut have, None)?;
         let dev = kernel.create_vxlan(&want.link);
-        have.link.dev = dev.map_err(|e| receiver::explain(kernel, e.into(), &want.link))?;
+        have.link.dev =
+            dev.map_err(|e| receiver::explain(kernel.observing(), e.into(), &want.link))?;
         let outcome = self.fill(kernel, &mut have);
         outcome.map_err(|e| {
-            let error = receiver::explain(kernel, e, &want.link);
+            let error = receiver::explain(kernel.observing(), e, &want.link);
             if let Err(e) = self.unmake(kernel, &have, had_rules) {
                 log::warn!("cannot undo all of {}: {e}", want.link.name);
             }
@@ -172,7 +173,7 @@ impl Network<'_> {
         outcome
     }
 
-    fn observe(&self, kernel: &mut dyn Kernel, link: Link) -> Result<Observed, Error> {
+    fn observe(&self, kernel: &mut dyn Observe, link: Link) -> Result<Observed, Error> {
         let dev = link.dev.index;
         let mut is = |setting: &str, wanted: &str| -> Result<bool, Error> {
             let value = kernel.sysctl(&format!("net/ipv4/conf/{}/{setting}", link.dev.name))?;
@@ -192,7 +193,7 @@ impl Network<'_> {
     /// What the network has apart from its device, and from one that is gone.
     fn observe_network(
         &self,
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         have: &mut Observed,
         gone: Option<u32>,
     ) -> Result<(), Error> {

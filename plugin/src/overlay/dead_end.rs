@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{DeadEnd, Kernel};
+use crate::kernel::{DeadEnd, Observe};
 
 /// `RT_TABLE_MAIN`, where ours are.
 const MAIN: u32 = 254;
@@ -17,7 +17,7 @@ const MAIN: u32 = 254;
 /// # Errors
 /// The kernel cannot be asked.
 pub fn before(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     to: IpAddr,
     ours: Option<(IpNetwork, u32)>,
 ) -> Result<Option<DeadEnd>, Error> {

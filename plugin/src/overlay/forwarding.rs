@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use flatnet_conf::{Node, Range};
 
 use crate::error::Error;
-use crate::kernel::{Flow, Kernel};
+use crate::kernel::{Flow, Kernel, Observe};
 use crate::overlay::outlets;
 use crate::overlay::underlay::Underlay;
 
@@ -29,7 +29,7 @@ const WORLD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// A setting cannot be read or written.
 pub fn enable(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Result<(), Error> {
     if has(&node.ranges, false) {
-        for uplink in uplinks(kernel, underlay, node)? {
+        for uplink in uplinks(kernel.observing(), underlay, node)? {
             kernel.set_sysctl(&format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
         }
         if node.vtep.is_ipv6() {
@@ -50,7 +50,7 @@ pub fn enable(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Resu
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn world(kernel: &mut dyn Kernel, ranges: &[Range]) -> Result<Option<u32>, Error> {
+pub fn world(kernel: &mut dyn Observe, ranges: &[Range]) -> Result<Option<u32>, Error> {
     if !has(ranges, false) {
         return Ok(None);
     }
@@ -64,7 +64,7 @@ fn has(ranges: &[Range], ipv6: bool) -> bool {
 
 /// The names of the devices that must forward IPv4.
 fn uplinks(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     underlay: &Underlay,
     node: &Node,
 ) -> Result<BTreeSet<String>, Error> {

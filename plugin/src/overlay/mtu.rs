@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use flatnet_conf::Node;
 
 use crate::error::Error;
-use crate::kernel::Kernel;
+use crate::kernel::Observe;
 use crate::overlay::underlay::Underlay;
 
 /// Outer headers around an inner packet, in bytes: Ethernet 14, VXLAN 8, UDP 8 and IP.
@@ -28,7 +28,7 @@ const ETHERNET: u32 = 1500;
 /// Code 7 if more is configured than the underlay carries, or the result is too small for the
 /// families in use; a kernel error if a device cannot be looked at.
 pub fn overlay_mtu(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     underlay: &Underlay,
     node: &Node,
     configured: Option<u32>,
@@ -85,7 +85,7 @@ pub struct Narrowest {
 /// # Errors
 /// Code 7 if there is neither; a kernel error if a device cannot be looked at.
 pub fn narrowest(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     underlay: &Underlay,
     node: &Node,
 ) -> Result<Narrowest, Error> {

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::Error;
 use crate::identity::overlay_name;
-use crate::kernel::Kernel;
+use crate::kernel::Observe;
 use crate::overlay::desired;
 
 /// Makes sure that no other network of this node has addresses of this one.
@@ -20,7 +20,7 @@ use crate::overlay::desired;
 /// # Errors
 /// Code 104 with both networks and what they share; 103 if the kernel cannot be asked.
 pub fn refuse_overlap(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     network: &str,
     file: &RangeFile,
 ) -> Result<(), Error> {
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, LinkKind, Masquerade};
+    use crate::kernel::{Change, Kernel as _, LinkKind, Masquerade};
 
     fn file(vni: u32, cidrs: &[&str]) -> RangeFile {
         let (cidrs, range) = (serde_json::to_string(cidrs).unwrap(), cidrs[0]);

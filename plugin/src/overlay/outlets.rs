@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::kernel::{Kernel, Link, LinkKind, Ways};
+use crate::kernel::{Link, LinkKind, Observe, Ways};
 
 /// How far the routes by a device lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ enum Reach {
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn look(kernel: &mut dyn Kernel, ways: &Ways) -> Result<BTreeMap<u32, Link>, Error> {
+pub fn look(kernel: &mut dyn Observe, ways: &Ways) -> Result<BTreeMap<u32, Link>, Error> {
     let mut outlets = BTreeMap::new();
     for (index, reach) in reaches(ways) {
         let Some(link) = kernel.link_by_index(index)? else { continue };
@@ -51,7 +51,7 @@ pub fn look(kernel: &mut dyn Kernel, ways: &Ways) -> Result<BTreeMap<u32, Link>,
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn vrf_of(kernel: &mut dyn Kernel, link: &Link) -> Result<Option<Link>, Error> {
+pub fn vrf_of(kernel: &mut dyn Observe, link: &Link) -> Result<Option<Link>, Error> {
     if link.is("vrf") {
         return Ok(Some(link.clone()));
     }
@@ -78,7 +78,7 @@ fn reaches(ways: &Ways) -> BTreeMap<u32, Reach> {
     reaches
 }
 
-fn leads_out(kernel: &mut dyn Kernel, link: &Link, reach: Reach) -> Result<bool, Error> {
+fn leads_out(kernel: &mut dyn Observe, link: &Link, reach: Reach) -> Result<bool, Error> {
     let ours = link.alias.as_ref().is_some_and(|alias| alias.starts_with("flatnet:"));
     if link.dev.name == "lo" || ours {
         return Ok(false);

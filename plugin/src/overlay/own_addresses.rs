@@ -4,14 +4,14 @@
 
 use ipnetwork::IpNetwork;
 
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{KernelError, Observe};
 
 /// The addresses of other programs' devices in these networks, each with its device's name.
 ///
 /// # Errors
 /// The kernel cannot be asked.
 pub fn within(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     networks: &[IpNetwork],
 ) -> Result<Vec<(IpNetwork, String)>, KernelError> {
     let mut found = Vec::new();

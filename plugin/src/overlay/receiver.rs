@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::identity::{trial_name, veth_group, vtep_mac};
-use crate::kernel::{Kernel, KernelError, Link, LinkKind, Vxlan, VxlanLink};
+use crate::kernel::{Kernel, KernelError, Link, LinkKind, Observe, Vxlan, VxlanLink};
 use crate::overlay::reconcile::{DevicePlan, plan_device};
 
 /// Looks whether anything is in the way of the device, as far as that can be seen; changes nothing.
@@ -14,7 +14,7 @@ use crate::overlay::reconcile::{DevicePlan, plan_device};
 ///
 /// # Errors
 /// Code 104 with what is in the way; 103 if the kernel cannot be asked.
-pub fn survey(kernel: &mut dyn Kernel, want: &VxlanLink, alias: &str) -> Result<(), Error> {
+pub fn survey(kernel: &mut dyn Observe, want: &VxlanLink, alias: &str) -> Result<(), Error> {
     let found = kernel.link(&want.name)?;
     match plan_device(want, alias, found.as_ref()) {
         DevicePlan::Foreign(reason) => return Err(Error::Foreign { reason }),
@@ -43,7 +43,7 @@ pub fn try_out(kernel: &mut dyn Kernel, want: &VxlanLink, old: &Link) -> Result<
     // it, and nothing is. So for this moment, too, no outsider injects.
     let group = veth_group(want.vxlan.vni);
     let outcome = kernel.try_vxlan(&VxlanLink { name, group, ..want.clone() });
-    outcome.map_err(|e| explain(kernel, e.into(), want))
+    outcome.map_err(|e| explain(kernel.observing(), e.into(), want))
 }
 
 /// Removes what a trial left that was killed.
@@ -63,7 +63,7 @@ pub fn end_trial(kernel: &mut dyn Kernel, vni: u32) -> Result<(), KernelError> {
 }
 
 /// Says who has the VNI or the port, where that is why the device could not be made or switched on.
-pub fn explain(kernel: &mut dyn Kernel, error: Error, want: &VxlanLink) -> Error {
+pub fn explain(kernel: &mut dyn Observe, error: Error, want: &VxlanLink) -> Error {
     let Error::Kernel(refusal) = &error else { return error };
     let taken = match refusal.errno() {
         Some(Errno::EEXIST) => {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::identity::{overlay_name, route_metric, veth_group, vtep_mac};
-use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, OurRoutes, Route, Vxlan};
+use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, Observe, OurRoutes, Route, Vxlan};
 use crate::overlay::apply::{change_device, unreachable_of};
 use crate::overlay::desired;
 use crate::overlay::receiver;
@@ -16,7 +16,7 @@ use crate::overlay::receiver;
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn devices(kernel: &mut dyn Kernel, network: &str) -> Result<BTreeMap<u32, Link>, Error> {
+pub fn devices(kernel: &mut dyn Observe, network: &str) -> Result<BTreeMap<u32, Link>, Error> {
     let ours = desired::alias(network, "");
     let is_ours = |link: &Link| link.alias.as_ref().is_some_and(|a| a.starts_with(&ours));
     let links = kernel.vxlans()?.into_iter().filter(is_ours);
@@ -32,7 +32,7 @@ pub fn devices(kernel: &mut dyn Kernel, network: &str) -> Result<BTreeMap<u32, L
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub fn nameless(kernel: &mut dyn Kernel, vtep: IpAddr) -> Result<BTreeMap<u32, u32>, Error> {
+pub fn nameless(kernel: &mut dyn Observe, vtep: IpAddr) -> Result<BTreeMap<u32, u32>, Error> {
     let links = kernel.vxlans()?.into_iter().filter(|link| link.alias.is_none() && !link.up);
     let by_index = links.filter_map(|link| match &link.kind {
         LinkKind::Vxlan(Vxlan { vni, .. })
@@ -59,7 +59,7 @@ pub fn regroup(
     let ours = desired::alias(network, "");
     let mut groups = BTreeSet::new();
     for earlier in earlier {
-        if !is_of_another(kernel, network, *earlier)? {
+        if !is_of_another(kernel.observing(), network, *earlier)? {
             groups.insert(veth_group(*earlier));
         }
     }
@@ -80,7 +80,7 @@ pub fn regroup(
 }
 
 /// Whether a VNI's overlay device stands and is another network's.
-fn is_of_another(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<bool, Error> {
+fn is_of_another(kernel: &mut dyn Observe, network: &str, vni: u32) -> Result<bool, Error> {
     let ours = desired::alias(network, "");
     let link = kernel.link(&overlay_name(vni))?;
     Ok(link.is_some_and(|link| !link.alias.is_some_and(|alias| alias.starts_with(&ours))))
@@ -92,7 +92,7 @@ fn is_of_another(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<boo
 /// The kernel refuses.
 pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Error> {
     receiver::end_trial(kernel, vni)?;
-    if is_of_another(kernel, network, vni)? {
+    if is_of_another(kernel.observing(), network, vni)? {
         return Ok(());
     }
     kernel.delete_link(&overlay_name(vni))?;

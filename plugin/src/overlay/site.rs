@@ -13,7 +13,7 @@ use nix::fcntl::Flock;
 use crate::error::Error;
 use crate::firewall::forward_policy;
 use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Kernel, LinkKind, Path, Route, RuleSet};
+use crate::kernel::{Kernel, LinkKind, Observe, Path, Route, RuleSet};
 use crate::overlay::apply::apply;
 use crate::overlay::dead_end;
 use crate::overlay::desired::{self, Overlay, Via};
@@ -82,7 +82,7 @@ impl Ways {
     /// The kernel cannot be asked.
     pub fn to_more(
         &self,
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         vteps: &[IpAddr],
     ) -> Result<Option<HashMap<IpAddr, u32>>, Error> {
         let Underlay { peers, place, .. } = &self.underlay;
@@ -105,7 +105,7 @@ impl Standing {
     /// The kernel cannot be asked.
     pub fn renew(
         &mut self,
-        kernel: &mut dyn Kernel,
+        kernel: &mut dyn Observe,
         routes: &HashMap<RouteKey, (Via, Route)>,
     ) -> Result<(), Error> {
         let leads = |witness: IpAddr| routes.values().any(|(_, r)| r.dst.network() == witness);
@@ -138,20 +138,20 @@ pub struct Ensured {
 /// foreign is in the way (104), or the kernel refuses (103).
 pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result<Ensured, Error> {
     let source = Source::of(conf.range_file()?)?;
-    if let Some(stamp) = standing(kernel, conf, netns, &source)? {
+    if let Some(stamp) = standing(kernel.observing(), conf, netns, &source)? {
         return Ok(Ensured { stamp, is_new: false });
     }
-    let site = Site::find(kernel, conf)?;
+    let site = Site::find(kernel.observing(), conf)?;
     let _all = node_lock::wait();
     let _lock = site.lock(conf)?;
     // Another ADD may have applied it while this one waited.
-    if let Some(stamp) = standing(kernel, conf, netns, &site.source)? {
+    if let Some(stamp) = standing(kernel.observing(), conf, netns, &site.source)? {
         return Ok(Ensured { stamp, is_new: false });
     }
-    let ways = site.survey(kernel, conf)?;
+    let ways = site.survey(kernel.observing(), conf)?;
     let before = Stamp::find(conf, netns);
     let Brought { stamp, .. } = site.bring_about(kernel, conf, netns, &ways)?;
-    forward_policy::warn(kernel, &site.file);
+    forward_policy::warn(kernel.observing(), &site.file);
     let is_new = before.is_none_or(|before| before.node != stamp.node);
     Ok(Ensured { stamp, is_new })
 }
@@ -160,7 +160,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
 /// the world, packet filter rules, and a route. Whatever switches a device off or flushes a table takes at least one
 /// of these away; a single entry that was removed by hand is for `flatnet sync` to find.
 fn standing(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     conf: &NetworkConf,
     netns: u64,
     source: &Source,
@@ -193,7 +193,7 @@ impl Site {
     ///
     /// # Errors
     /// The range file is unreadable (5) or wrong (6, 7), or no node of it is this one (7).
-    pub fn find(kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<Self, Error> {
+    pub fn find(kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<Self, Error> {
         let path = conf.range_file()?;
         // Looked at before it is read: a change in between makes the stamp stale, not wrong.
         let source = Source::of(path)?;
@@ -212,7 +212,7 @@ impl Site {
     ///
     /// # Errors
     /// No node of it is (7).
-    pub fn find_node(&mut self, kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<(), Error> {
+    pub fn find_node(&mut self, kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<(), Error> {
         self.node = this_node(kernel, conf, &self.file)?.clone();
         Ok(())
     }
@@ -243,7 +243,7 @@ impl Site {
     /// # Errors
     /// Another network has its addresses, or another device its VNI or its port (104), the underlay
     /// carries too little (7), or the kernel cannot be asked (103).
-    pub fn survey(&self, kernel: &mut dyn Kernel, conf: &NetworkConf) -> Result<Ways, Error> {
+    pub fn survey(&self, kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<Ways, Error> {
         let Self { file, node, .. } = self;
         other_networks::refuse_overlap(kernel, &conf.name, file)?;
         let underlay = Underlay::look(kernel, file, node)?;
@@ -294,9 +294,9 @@ impl Site {
     ) -> Result<(Standing, Overlay), Error> {
         let Self { file, node, .. } = self;
         let Ways { underlay, mtu, world } = ways;
-        let mut earlier = devices(kernel, &conf.name)?;
+        let mut earlier = devices(kernel.observing(), &conf.name)?;
         earlier.remove(&file.vni);
-        let nameless = nameless(kernel, node.vtep)?;
+        let nameless = nameless(kernel.observing(), node.vtep)?;
         forwarding::enable(kernel, underlay, node)?;
         let vrf = underlay.place.flow.vrf;
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
@@ -317,7 +317,7 @@ impl Site {
             kernel.put_rules(&rules)?;
         }
         self.clear(kernel, &nameless)?;
-        let witness = witness(kernel, &want, before)?;
+        let witness = witness(kernel.observing(), &want, before)?;
         Ok((Standing { mtu: *mtu, vrf, world: *world, witness }, want))
     }
 
@@ -333,7 +333,7 @@ impl Site {
     fn clear(&self, kernel: &mut dyn Kernel, before: &BTreeMap<u32, u32>) -> Result<(), Error> {
         let others = before.iter().filter(|(_, vni)| **vni != self.file.vni);
         for (index, vni) in others {
-            if nameless(kernel, self.node.vtep)?.contains_key(index) {
+            if nameless(kernel.observing(), self.node.vtep)?.contains_key(index) {
                 kernel.delete_link(&overlay_name(*vni))?;
             }
         }
@@ -352,7 +352,7 @@ impl Site {
 /// An address that one of our routes leads to. One that another program's better route covers would
 /// make every ADD look for what is missing.
 fn witness(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     overlay: &Overlay,
     before: Option<&Stamp>,
 ) -> Result<Option<IpAddr>, Error> {
@@ -383,7 +383,7 @@ fn witness(
 /// # Errors
 /// Code 7 if none or several are, with the candidates.
 pub fn this_node<'a>(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     conf: &NetworkConf,
     file: &'a RangeFile,
 ) -> Result<&'a Node, Error> {

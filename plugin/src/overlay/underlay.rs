@@ -11,7 +11,7 @@ use flatnet_conf::{Node, RangeFile};
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Dev, Flow, Kernel, Path, Way, Ways};
+use crate::kernel::{Dev, Flow, Observe, Path, Way, Ways};
 use crate::overlay::outlets;
 
 /// How many peers are asked about of those that are routed alike: among equal-cost nexthops the
@@ -57,7 +57,7 @@ impl Place {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn look(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<Self, Error> {
+    pub fn look(kernel: &mut dyn Observe, file: &RangeFile, node: &Node) -> Result<Self, Error> {
         let addresses = kernel.addresses()?;
         let own = addresses.iter().find(|(_, address)| address.ip() == node.vtep);
         let own = own.map(|(dev, _)| *dev);
@@ -80,7 +80,7 @@ impl Underlay {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn look(kernel: &mut dyn Kernel, file: &RangeFile, node: &Node) -> Result<Self, Error> {
+    pub fn look(kernel: &mut dyn Observe, file: &RangeFile, node: &Node) -> Result<Self, Error> {
         let others = file.nodes.iter().filter(|peer| peer.name != node.name);
         let mut vteps: Vec<IpAddr> = others.map(|peer| peer.vtep).collect();
         vteps.sort_unstable();

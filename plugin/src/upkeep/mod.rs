@@ -40,7 +40,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use crate::error::Error;
 pub use crate::kernel::Listener;
-use crate::kernel::{Heard, Kernel as _, Monitor, Netlink};
+use crate::kernel::{Heard, Monitor, Netlink, Observe as _};
 use crate::logging;
 pub use crate::upkeep::sync::Report;
 use crate::upkeep::watch::Watch;

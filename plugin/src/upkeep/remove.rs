@@ -16,7 +16,7 @@ use flatnet_ipam::{Leases, node_folder};
 use crate::attachment::living::lives;
 use crate::attachment::unleased;
 use crate::error::Error;
-use crate::kernel::{Kernel, Netlink};
+use crate::kernel::{Netlink, Observe};
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::node_lock;
 use crate::overlay::retire::{devices, retire};
@@ -90,7 +90,7 @@ fn removable(
 }
 
 /// A range file that is gone, or that cannot be read, lists no node.
-fn refuse_listed(node: &mut dyn Kernel, stamp: &Stamp) -> Result<(), Error> {
+fn refuse_listed(node: &mut dyn Observe, stamp: &Stamp) -> Result<(), Error> {
     let (network, path) = (&stamp.network, stamp.range_file.display());
     let reason = match RangeFile::load(&stamp.range_file) {
         Err(Input::Read { .. }) => return Ok(()),
@@ -114,7 +114,7 @@ fn refuse_listed(node: &mut dyn Kernel, stamp: &Stamp) -> Result<(), Error> {
 /// The node of the file that this one is: by the name that it had, or by a VTEP that is one of its
 /// addresses, for it is the VTEP that the others trust.
 fn listed(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Observe,
     file: &RangeFile,
     stamp: &Stamp,
 ) -> Result<Option<(String, IpAddr)>, Error> {
@@ -123,7 +123,7 @@ fn listed(
     Ok(file.nodes.iter().find(is_this).map(|node| (node.name.clone(), node.vtep)))
 }
 
-fn refuse_living(node: &mut dyn Kernel, state_dir: &Path, stamp: &Stamp) -> Result<(), Error> {
+fn refuse_living(node: &mut dyn Observe, state_dir: &Path, stamp: &Stamp) -> Result<(), Error> {
     let leases = Leases::existing(state_dir, &stamp.network, &stamp.node)?;
     let Some(leases) = leases else { return Ok(()) };
     leases.reclaim(&mut |candidate| lives(node, candidate))?;
@@ -135,7 +135,7 @@ fn refuse_living(node: &mut dyn Kernel, state_dir: &Path, stamp: &Stamp) -> Resu
 }
 
 /// Pods whose addresses another IPAM plugin gave.
-fn refuse_unleased(node: &mut dyn Kernel, network: &str) -> Result<(), Error> {
+fn refuse_unleased(node: &mut dyn Observe, network: &str) -> Result<(), Error> {
     let ends = unleased::node_ends(node, network)?;
     let attached = unleased::attachments(node, network, ends, &[])?;
     refuse(network, attached.iter().map(|record| record.attachment.to_string()).collect())

@@ -7,7 +7,7 @@ use flatnet_conf::{Mac, NetworkConf};
 use super::*;
 use crate::identity::{overlay_group, unreachable_metric, vtep_mac};
 use crate::kernel::fake::Fake;
-use crate::kernel::{Dev, FdbEntry, Kernel, Link, Neighbour, Route, Unreachable};
+use crate::kernel::{Dev, FdbEntry, Link, Neighbour, Observe, Route, Unreachable};
 use crate::overlay::site::Site;
 use crate::upkeep::drift::Drift;
 

@@ -13,7 +13,7 @@ use super::held::Held;
 use super::scope::{Scope, judge, judge_failed};
 use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
-use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink};
+use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Observe};
 use crate::overlay::apply::make;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::site::Site;

@@ -14,7 +14,7 @@ use super::refusal::{Checksum, Knocks, MOST, refused};
 use super::scene::Scene;
 use crate::cli::asker::Asker;
 use crate::error::Error;
-use crate::kernel::{Flow, Kernel as _};
+use crate::kernel::{Flow, Observe as _};
 
 /// "discard" (RFC 863): if a program does listen, nothing comes of it.
 const PORT: u16 = 9;

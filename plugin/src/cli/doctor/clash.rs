@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::namespaces::astray;
 use super::scene::Scene;
 use crate::error::Error;
-use crate::kernel::{Kernel as _, Link, LinkKind, VxlanLink};
+use crate::kernel::{Link, LinkKind, Observe as _, VxlanLink};
 use crate::overlay::desired;
 use crate::overlay::receiver::{holder, rival};
 

@@ -5,7 +5,7 @@ use super::scene::Scene;
 use crate::cli::drift::Peers;
 use crate::error::Error;
 use crate::identity::overlay_name;
-use crate::kernel::{Change, FdbEntry, Kernel as _};
+use crate::kernel::{Change, FdbEntry, Observe as _};
 use crate::upkeep::sync::InPod;
 
 /// Puts what `flatnet sync` would change into words, kind by kind; nothing of that where another check

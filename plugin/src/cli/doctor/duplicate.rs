@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::scene::Scene;
 use crate::cli::arp;
 use crate::error::Error;
-use crate::kernel::{Kernel as _, Link};
+use crate::kernel::{Link, Observe as _};
 
 /// `IFA_F_DADFAILED` (linux/if_addr.h): another host answered when the address was added.
 const DAD_FAILED: u32 = 0x08;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::finding::{Finding, some};
-use crate::kernel::{Dev, Kernel as _, KernelError, Netlink};
+use crate::kernel::{Dev, KernelError, Netlink, Observe as _};
 
 /// How such a program is recognised, and how it is told to leave devices alone.
 struct Manager {

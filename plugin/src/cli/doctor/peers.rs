@@ -11,7 +11,7 @@ use crate::cli::ask::{ask, ask_as};
 use crate::cli::asker::Asker;
 use crate::cli::echo::TRIES;
 use crate::error::Error;
-use crate::kernel::{Kernel as _, Path};
+use crate::kernel::{Observe as _, Path};
 
 /// No more silent peers are looked at closer than this: each that is dead and on the link fills an
 /// entry of the kernel's table of neighbours, which has room for some thousand.

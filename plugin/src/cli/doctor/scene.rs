@@ -7,7 +7,7 @@ use flatnet_conf::{NetworkConf, Node};
 
 use crate::cli::look::Look;
 use crate::error::Error;
-use crate::kernel::{Kernel as _, Link};
+use crate::kernel::{Link, Observe as _};
 use crate::overlay::mtu::overlay_mtu;
 use crate::overlay::underlay::Underlay;
 

@@ -9,7 +9,7 @@ use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::error::Error;
-use crate::kernel::{Change, DeadEnd, Flow, Kernel as _, Netlink, Route};
+use crate::kernel::{Change, DeadEnd, Flow, Observe, Route};
 use crate::overlay::dead_end;
 use crate::overlay::desired::{self, Via};
 
@@ -62,7 +62,7 @@ impl Other {
     }
 }
 
-fn others(kernel: &mut Netlink) -> Result<Vec<Other>, Error> {
+fn others(kernel: &mut dyn Observe) -> Result<Vec<Other>, Error> {
     let ours: HashSet<_> = kernel.our_routes()?.routes.into_iter().collect();
     let mut others = Vec::new();
     for link in kernel.links()? {

@@ -17,7 +17,7 @@ use super::name::Name;
 use super::namespace_folder::file;
 use crate::cli::error::Error;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Kernel as _, Netlink};
+use crate::kernel::{Change, Kernel as _, Netlink, Observe as _};
 
 const OWN: &str = "/proc/thread-self/ns/net";
 

@@ -13,7 +13,9 @@ use ipnetwork::IpNetwork;
 use super::addresses;
 use crate::cli::error::Error;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Dev, Kernel as _, KernelError, Neighbour, Netlink, Veth};
+use crate::kernel::{
+    Change, Dev, Kernel as _, KernelError, Neighbour, Netlink, Observe as _, Veth,
+};
 
 const BRIDGE: &str = "br0";
 /// The nodes' interface.

@@ -15,7 +15,7 @@ use super::output::{Answer, Outcome, complain};
 use crate::attachment::outside;
 use crate::cli::fingerprint::fingerprint;
 use crate::identity::overlay_name;
-use crate::kernel::Kernel as _;
+use crate::kernel::Observe as _;
 use crate::overlay::mtu::{narrowest, overhead};
 use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;

@@ -12,7 +12,7 @@ use crate::attachment::side::Side;
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
-use crate::kernel::{DeadEnd, Flow, Kernel as _, Link, Origin, Verdict};
+use crate::kernel::{DeadEnd, Flow, Link, Observe as _, Origin, Verdict};
 use crate::overlay::dead_end;
 use crate::overlay::outlets;
 use crate::overlay::underlay::Place;

@@ -11,7 +11,7 @@ use crate::cli::look::Look;
 use crate::cli::output::some;
 use crate::error::Error;
 use crate::firewall::forward_policy::{self, Device, Way};
-use crate::kernel::{Kernel as _, Link, NamePattern, Origin, Redirect, Verdict};
+use crate::kernel::{Link, NamePattern, Observe as _, Origin, Redirect, Verdict};
 use crate::overlay::gateway::gateway;
 
 /// A packet filter is asked about any protocol.

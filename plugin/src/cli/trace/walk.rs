@@ -11,7 +11,7 @@ use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
 use crate::error::Error;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Flow, Kernel as _, KernelError, Masquerade, Netlink, Origin, Verdict};
+use crate::kernel::{Flow, KernelError, Masquerade, Netlink, Observe as _, Origin, Verdict};
 use crate::overlay::desired::masquerade;
 
 /// A packet of the namespace itself, to which the kernel gives its source.

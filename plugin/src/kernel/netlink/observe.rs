@@ -1,26 +1,24 @@
-//! What the rest of the plugin asks of the kernel and tells it, as conversations.
+//! What the rest of the plugin asks of the kernel, as conversations.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::AddressFamily;
-use nix::errno::Errno;
 
-use super::super::nft::RuleSet;
 use super::super::route_socket::Request;
 use super::super::{
-    Change, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, Kernel, KernelError, Link,
-    Neighbour, OurRoutes, Path, Route, Settings, Veth, VxlanLink, Ways, decode, encode, gro,
-    legacy, lookup, nowhere, question, settings, sysctl, ways,
+    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, Observe,
+    OurRoutes, Path, Route, RuleSet, Settings, Ways, decode, gro, legacy, lookup, nowhere,
+    question, settings, sysctl, ways,
 };
 use super::{Netlink, absent_is_empty};
 
 const RT_TABLE_DEFAULT: u32 = 253;
 const RT_TABLE_MAIN: u32 = 254;
 
-impl Kernel for Netlink {
+impl Observe for Netlink {
     fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
         self.look_up(format!("ip link show dev {name}"), question::link(name), decode::link)
     }
@@ -119,11 +117,6 @@ impl Kernel for Netlink {
         self.inside(|| gro::is_on(dev))?
     }
 
-    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
-        log::debug!("ethtool -K {} gro off", dev.name);
-        self.inside(|| gro::switch_off(dev))?
-    }
-
     fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
         let words = flow.words();
         let request = |message| Request { message, flags: 0 };
@@ -194,68 +187,8 @@ impl Kernel for Netlink {
         found
     }
 
-    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
-        self.create(&link.command(), &link.name, encode::create_vxlan(link))
-    }
-
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        self.create(&veth.command(), veth.name, encode::create_veth(veth))
-    }
-
-    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
-        let command = format!("ip link delete {name}");
-        match self.ask(&command, encode::delete_link(name), |_| Some(())) {
-            Ok(_) => Ok(true),
-            Err(e) if e.errno() == Some(Errno::ENODEV) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
-        let requests = changes.iter().map(|change| encode::change(dev.index, change));
-        let mut failures = HashMap::new();
-        self.socket.exchange(requests, |index, answer| {
-            if let Err(refusal) = answer {
-                failures.insert(index, refusal);
-            }
-        })?;
-        let mut first = Ok(());
-        for (index, change) in changes.iter().enumerate() {
-            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
-            if log::log_enabled!(log::Level::Debug) || failure.is_some() {
-                let command = change.command(&dev.name);
-                log::debug!("{command}");
-                if let (Some(refusal), true) = (failure, first.is_ok()) {
-                    first = Err(refusal.of(&command));
-                }
-            }
-        }
-        first?;
-        changes.iter().try_for_each(|change| match change {
-            Change::AddAddress(IpNetwork::V6(address)) => self.await_local(address.ip().into()),
-            _ => Ok(()),
-        })
-    }
-
     fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
         Ok(self.firewall()?.changes(rules)?)
-    }
-
-    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
-        Ok(self.firewall()?.replace(rules)?)
-    }
-
-    fn change_vteps(
-        &mut self,
-        vni: u32,
-        new: &[IpAddr],
-        gone: &[IpAddr],
-    ) -> Result<Vec<String>, KernelError> {
-        Ok(self.firewall()?.change_vteps(vni, new, gone)?)
-    }
-
-    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
-        Ok(self.firewall()?.remove(vni)?)
     }
 
     fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
@@ -279,20 +212,5 @@ impl Kernel for Netlink {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
         }
-    }
-
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
-        // Writing forwarding settings walks over all devices even if nothing changes: look first.
-        match self.sysctl(key)? {
-            None => return Ok(false),
-            Some(now) if now == value => return Ok(true),
-            Some(_) => log::debug!("sysctl -w {key}={value}"),
-        }
-        self.inside(|| sysctl::write(key, value))?.map_err(|source| KernelError::Sysctl {
-            action: "write",
-            key: format!("{key}={value}"),
-            source,
-        })?;
-        Ok(true)
     }
 }

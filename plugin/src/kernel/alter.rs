@@ -1,0 +1,48 @@
+//! The changes that flatnet makes to one network namespace.
+
+use std::net::IpAddr;
+
+use super::{Change, Dev, KernelError, Observe, RuleSet, Veth, VxlanLink};
+
+/// What flatnet changes in one network namespace, which it can ask as well.
+///
+/// Errors name the equivalent `ip` command, the errno and the kernel's own words.
+pub trait Kernel: Observe {
+    /// The half that only asks, for what changes nothing.
+    fn observing(&mut self) -> &mut dyn Observe;
+    /// Switches generic receive offload off; nothing happens if the kernel is too old. `ethtool -K DEV gro off`
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError>;
+    /// Makes a VXLAN device, down. `ip link add NAME type vxlan …`
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError>;
+    /// Makes a VXLAN device, switches it on, and removes it again: whether it can be had.
+    fn try_vxlan(&mut self, link: &VxlanLink) -> Result<(), KernelError> {
+        let dev = self.create_vxlan(link)?;
+        let outcome = self.apply(&dev, &[Change::Up]);
+        self.delete_link(&link.name)?;
+        outcome
+    }
+    /// Makes a veth pair with one message, each end where it belongs, both down.
+    /// `ip link add NAME type veth peer name PEER netns FD`
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;
+    /// Removes a device; `false` if there was none. `ip link delete NAME`
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
+    /// Makes changes to one device's objects, in order, in batches. All are tried; the first
+    /// failure is returned. Addresses added are usable when it returns.
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
+    /// Makes a network's packet filter rules exactly these; returns what that changed.
+    /// `nft list table inet flatnet`
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;
+    /// Adds addresses to the VTEPs that a network's rules know, and takes others away, without a look
+    /// at what they are now. `nft add element`, `nft delete element`
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError>;
+    /// Removes the rules of the network with this VNI; `false` if there were none.
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
+    /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.
+    /// `false` if the kernel has no such setting (IPv6 switched off). `sysctl -w KEY=VALUE`
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError>;
+}

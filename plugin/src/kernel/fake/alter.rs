@@ -1,0 +1,135 @@
+//! What it does when it is told to.
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use super::{Fake, refused};
+use crate::kernel::{
+    Change, Dev, Kernel, KernelError, Link, LinkKind, Observe, Route, RuleSet, Veth, VxlanLink,
+};
+
+impl Kernel for Fake {
+    fn observing(&mut self) -> &mut dyn Observe {
+        self
+    }
+
+    fn switch_off_gro(&mut self, dev: &Dev) -> Result<(), KernelError> {
+        let command = format!("ethtool -K {} gro off", dev.name);
+        let link = self.by_index(dev.index).ok_or_else(|| refused(&command, Errno::ENODEV))?;
+        link.gro = false;
+        self.log.push(command);
+        Ok(())
+    }
+
+    fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
+        let own = &link.vxlan;
+        let same = |other: &Link| match &other.kind {
+            LinkKind::Vxlan(other) => {
+                own.vni == other.vni && own.meets(other) && own.special == other.special
+            }
+            _ => false,
+        };
+        if self.links()?.iter().any(same) {
+            return Err(refused(&link.command(), Errno::EEXIST));
+        }
+        self.make(Link {
+            dev: Dev { index: 0, name: link.name.clone() },
+            mac: Some(link.mac),
+            mtu: link.mtu,
+            up: false,
+            alias: None,
+            group: link.group,
+            peer: None,
+            peer_netns: None,
+            master: None,
+            kind: LinkKind::Vxlan(link.vxlan.clone()),
+        })
+    }
+
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
+        let made = self.make(Link {
+            dev: Dev { index: 0, name: veth.name.into() },
+            mac: Some(veth.mac),
+            mtu: veth.mtu,
+            up: false,
+            alias: None,
+            group: veth.group,
+            peer: None,
+            peer_netns: None,
+            master: None,
+            kind: LinkKind::Veth,
+        })?;
+        self.links.entry(made.name.clone()).and_modify(|link| link.waiting = Some(None));
+        Ok(made)
+    }
+
+    fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
+        let removed = self.links.remove(name);
+        let found = removed.is_some();
+        if let Some(link) = removed {
+            link.addresses.iter().for_each(|address| self.forget_source(address.ip()));
+            self.log.push(format!("ip link delete {name}"));
+        }
+        Ok(found)
+    }
+
+    fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
+        let mut first = Ok(());
+        for change in changes {
+            let command = change.command(&dev.name);
+            let outcome = self.change(dev.index, change);
+            // A route is one of its table, whatever its device.
+            if let (Change::PutRoute(route), Ok(())) = (change, outcome) {
+                let others = self.links.values_mut().filter(|link| link.link.dev != *dev);
+                let is_same = |r: &Route| r.dst == route.dst && r.metric == route.metric;
+                others.for_each(|link| link.routes.retain(|r| !is_same(r)));
+            }
+            if let (Change::DelAddress(address), Ok(())) = (change, outcome) {
+                self.forget_source(address.ip());
+            }
+            match outcome {
+                Err(errno) if !change.tolerates(errno) && first.is_ok() => {
+                    first = Err(refused(&command, errno));
+                }
+                _ => self.log.push(command),
+            }
+        }
+        first
+    }
+
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        let changes = self.rule_changes(rules)?;
+        self.rules.insert(rules.vni, rules.clone());
+        self.log.extend_from_slice(&changes);
+        Ok(changes)
+    }
+
+    fn change_vteps(
+        &mut self,
+        vni: u32,
+        new: &[IpAddr],
+        gone: &[IpAddr],
+    ) -> Result<Vec<String>, KernelError> {
+        let words = format!("nft vteps of {vni}");
+        let rules = self.rules.get_mut(&vni).ok_or_else(|| refused(&words, Errno::ENOENT))?;
+        rules.vteps.retain(|vtep| !gone.contains(vtep));
+        rules.vteps.extend(new);
+        Ok(vec![words])
+    }
+
+    fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        let found = self.rules.remove(&vni).is_some();
+        if found {
+            self.log.push(format!("nft delete rules of {vni}"));
+        }
+        Ok(found)
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        if self.sysctls.insert(key.into(), value.into()).as_deref() != Some(value) {
+            self.log.push(format!("sysctl -w {key}={value}"));
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,110 @@
+//! Questions go on to the kernel that is watched.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::Journal;
+use crate::kernel::{
+    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, Observe,
+    OurRoutes, Path, Route, RuleSet, Settings, Ways,
+};
+
+impl Observe for Journal<'_> {
+    fn link(&mut self, name: &str) -> Result<Option<Link>, KernelError> {
+        self.asked().link(name)
+    }
+
+    fn device(&mut self, name: &str) -> Result<Option<(Link, Settings)>, KernelError> {
+        self.asked().device(name)
+    }
+
+    fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, KernelError> {
+        self.asked().link_by_index(index)
+    }
+
+    fn links(&mut self) -> Result<Vec<Link>, KernelError> {
+        self.asked().links()
+    }
+
+    fn addresses(&mut self) -> Result<Vec<(u32, IpNetwork)>, KernelError> {
+        self.asked().addresses()
+    }
+
+    fn vxlans(&mut self) -> Result<Vec<Link>, KernelError> {
+        self.asked().vxlans()
+    }
+
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
+        self.asked().our_routes()
+    }
+
+    fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
+        self.asked().dead_ends()
+    }
+
+    fn routes(&mut self, dev: u32) -> Result<Vec<Route>, KernelError> {
+        self.asked().routes(dev)
+    }
+
+    fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError> {
+        self.asked().ports(master)
+    }
+
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
+        self.asked().ways(ipv4)
+    }
+
+    fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
+        self.asked().neighbours(dev)
+    }
+
+    fn leads(
+        &mut self,
+        dev: u32,
+        to: &[IpAddr],
+    ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError> {
+        self.asked().leads(dev, to)
+    }
+
+    fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
+        self.asked().fdb(dev)
+    }
+
+    fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {
+        self.asked().gro(dev)
+    }
+
+    fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError> {
+        self.asked().paths(to, flow)
+    }
+
+    fn claim(&mut self, to: IpAddr) -> Result<Option<Claim>, KernelError> {
+        self.asked().claim(to)
+    }
+
+    fn our_route(&mut self, to: IpAddr) -> Result<Option<(u32, Route)>, KernelError> {
+        self.asked().our_route(to)
+    }
+
+    fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
+        self.asked().rule_changes(rules)
+    }
+
+    fn has_rules(&mut self, vni: u32) -> Result<bool, KernelError> {
+        self.asked().has_rules(vni)
+    }
+
+    fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
+        self.asked().cluster_cidrs()
+    }
+
+    fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
+        self.asked().forward_chains()
+    }
+
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
+        self.asked().sysctl(key)
+    }
+}
