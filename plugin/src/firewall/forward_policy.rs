@@ -81,7 +81,12 @@ impl fmt::Display for Blockade {
 /// # Errors
 /// A packet filter cannot be read.
 pub fn look(kernel: &mut dyn Observe, file: &RangeFile) -> Result<Vec<Blockade>, KernelError> {
-    look_at(kernel, file, &ways(file.vni, &file.cluster_cidrs))
+    let chains = kernel.forward_chains()?;
+    // On most nodes there is none, and nothing to compare.
+    if chains.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(blockades(&chains, file, &ways(file.vni, &file.cluster_cidrs)))
 }
 
 /// Looks for what ends packets of these ways.
@@ -154,15 +159,19 @@ fn spelled(Place { rule, by }: &Place<'_>) -> String {
     }
 }
 
-/// The ways by which a packet from pod to pod crosses a node, from device to device, for each pair of the
-/// ranges that pods have addresses of.
+/// The ways by which a packet from pod to pod crosses a node, from device to device: within each of the
+/// ranges that pods have addresses of, and between each and the first of its family. Not for every pair:
+/// where the file has no `clusterCIDRs` there may be ten thousand ranges.
 fn ways(vni: u32, cidrs: &[IpNetwork]) -> Vec<Way> {
     let pod = Device { name: NamePattern::Beginning("veth".into()), group: veth_group(vni) };
     let overlay =
         Device { name: NamePattern::Exactly(overlay_name(vni)), group: overlay_group(vni) };
     let devices = [(&pod, &pod), (&pod, &overlay), (&overlay, &pod)];
-    let pairs = cidrs.iter().flat_map(|from| cidrs.iter().map(move |to| (from, to)));
-    let pairs = pairs.filter(|(from, to)| from.is_ipv4() == to.is_ipv4());
+    let pairs = cidrs.iter().flat_map(|cidr| {
+        let first = cidrs.iter().find(|first| first.is_ipv4() == cidr.is_ipv4()).unwrap_or(cidr);
+        let others = (first != cidr).then_some([(first, cidr), (cidr, first)]);
+        [(cidr, cidr)].into_iter().chain(others.into_iter().flatten())
+    });
     let ways = pairs.flat_map(|(source, destination)| {
         devices.map(|(input, output)| Way {
             input: input.clone(),

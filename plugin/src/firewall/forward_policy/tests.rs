@@ -245,3 +245,14 @@ fn the_families_of_the_network_and_of_the_chain_count() {
     let what = found(&[both]).pop().unwrap().what();
     assert!(what.contains(" drops IPv6 packets between pods by its rule 2"), "{what}");
 }
+
+#[test]
+fn ten_thousand_ranges_are_as_many_ways() {
+    let cidrs: Vec<IpNetwork> = (0..10_000_u32)
+        .map(|n| format!("10.{}.{}.0/24", n / 250, n % 250).parse().unwrap())
+        .collect();
+    let devices = 3;
+    assert_eq!(ways(4096, &cidrs[..1]).len(), devices);
+    assert_eq!(ways(4096, &cidrs[..2]).len(), devices * 4, "all pairs");
+    assert_eq!(ways(4096, &cidrs).len(), devices * (3 * cidrs.len() - 2));
+}
