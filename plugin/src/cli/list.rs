@@ -13,6 +13,7 @@ use super::error::Error;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
+use super::pod_name::pod_name;
 use super::table::{Align, Table};
 use crate::attachment::outside::{self, Outside};
 use crate::attachment::unleased::is_unleased;
@@ -214,18 +215,6 @@ fn table(rows: &[Row]) -> Table {
         ]));
     }
     table
-}
-
-/// The pod, or where the runtime did not name it, the container's ID: of a hash as much as runtimes
-/// show.
-pub fn pod_name(holder: &Attachment) -> String {
-    let is_hash = holder.container_id.chars().all(|c| c.is_ascii_hexdigit());
-    match (&holder.pod.namespace, &holder.pod.name) {
-        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
-        (None, Some(name)) => name.clone(),
-        (_, None) if is_hash => holder.container_id.chars().take(13).collect(),
-        (_, None) => holder.container_id.clone(),
-    }
 }
 
 /// In the largest unit of which it has some: `90s`, `3m`, `5h`, `12d`.

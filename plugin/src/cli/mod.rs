@@ -4,13 +4,16 @@
 //! prints, and turns the outcome into an exit code: 0 fine, 1 a finding (what was looked at is not
 //! as it should be), 2 could not look, or not understood.
 
+mod allot;
 mod arp;
 mod ask;
 mod asker;
+mod capacity;
 mod doctor;
 mod drift;
 mod echo;
 mod error;
+mod finding;
 mod fingerprint;
 mod install;
 mod lab;
@@ -19,15 +22,20 @@ mod look;
 mod networks;
 mod notify;
 mod output;
+mod plugins;
+mod pod_name;
 mod probe;
 mod progress;
 mod ranges;
 mod remove;
 mod status;
 mod sync;
+mod synced;
 mod table;
 mod trace;
+mod usage;
 mod version;
+mod versions;
 
 use std::env::consts::{ARCH, OS};
 use std::process::ExitCode;

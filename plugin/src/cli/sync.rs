@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::{io, mem};
 
 use clap::Args;
-use flatnet_conf::{NetworkConf, printable};
-use flatnet_ipam::Record;
+use flatnet_conf::NetworkConf;
 use serde_json::{Value, json};
 
 use super::error::Error;
@@ -13,13 +12,10 @@ use super::networks::Networks;
 use super::notify;
 use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
+use super::synced::{apply, leases, log, run, words};
 use crate::kernel::Mode;
-use crate::logging;
-use crate::upkeep::sync::{self, Report};
+use crate::upkeep::sync::Report;
 use crate::upkeep::{Looked, Upkeep};
-
-/// More changes than this are counted, not told: they are a new overlay, not a drift.
-const TOLD: usize = 30;
 
 /// Make what stands in the kernel what the range files say, with the difference only
 #[derive(Args)]
@@ -172,92 +168,12 @@ impl Pass {
     }
 }
 
-/// Makes one network what its range file says, and logs what that changed where the network's log is.
-pub fn apply(conf: &NetworkConf) -> Result<Report, crate::error::Error> {
-    logging::start(conf.log_level, conf.log_file.as_deref());
-    let report = run(conf, Mode::Apply)?;
-    log(conf, &report);
-    Ok(report)
-}
-
-/// With progress on a terminal where thousands of peers are new.
-fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, crate::error::Error> {
-    let mut progress = None;
-    sync::run(conf, mode, &mut move |made, all| {
-        progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
-    })
-}
-
-/// A line for each change at level info; a new overlay is one line. Complaints go to standard error.
-fn log(conf: &NetworkConf, report: &Report) {
-    let name = &conf.name;
-    match report.count() {
-        count if count > TOLD => log::info!("sync of {name}: {count} changes made"),
-        _ => {
-            report.changes.words().for_each(|change| log::info!("sync of {name}: {change}"));
-            for pod in &report.pods {
-                pod.changes
-                    .words()
-                    .for_each(|change| log::info!("sync of {name}: {pod}: {change}"));
-            }
-        }
-    }
-}
-
 fn judge(report: &Report, mode: Mode) -> Outcome {
     match mode {
         _ if !report.problems.is_empty() => Outcome::Failed,
         Mode::Plan if report.count() > 0 => Outcome::Finding,
         _ => Outcome::Fine,
     }
-}
-
-/// `pods on node-a: 3 changes made`
-pub fn summary(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
-    let count = report.count();
-    let what = match (count, mode) {
-        (0, _) => "in sync".to_owned(),
-        (1, Mode::Plan) => "1 change to make".into(),
-        (1, Mode::Apply) => "1 change made".into(),
-        (_, Mode::Plan) => format!("{count} changes to make"),
-        (_, Mode::Apply) => format!("{count} changes made"),
-    };
-    format!("{} on {}: {what}", conf.name, report.node)
-}
-
-/// For people.
-fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
-    let mut text = format!("{}\n", summary(conf, report, mode));
-    if report.unleased > 0 {
-        let ipam = conf.ipam.as_deref().unwrap_or_default();
-        text += &format!("  not looked at: pods with addresses of {ipam}: {}\n", report.unleased);
-    }
-    for end in &report.books.unfinished {
-        let name = &end.dev.name;
-        text += &format!(
-            "  left: {name}, of an ADD that did not come to its end; GC or DEL clears it\n"
-        );
-    }
-    if report.count() > TOLD && mode == Mode::Apply {
-        return text;
-    }
-    for lease in leases(report) {
-        text += &format!("  {}\n", printable(&lease));
-    }
-    report.changes.words().for_each(|change| text += &format!("  {}\n", printable(&change)));
-    for pod in &report.pods {
-        text += &format!("  {}:\n", printable(&pod.to_string()));
-        pod.changes.words().for_each(|change| text += &format!("    {}\n", printable(&change)));
-    }
-    text
-}
-
-/// The leases that were made again, or would be.
-fn leases(report: &Report) -> impl Iterator<Item = String> {
-    report.books.leases.iter().map(|Record { attachment, addresses }| {
-        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        format!("lease made again: {} of {attachment}", addresses.join(", "))
-    })
 }
 
 /// For scripts.

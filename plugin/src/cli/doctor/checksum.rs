@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::finding::{Finding, some};
 use super::refusal::{Checksum, Knocks, MOST, refused};
 use super::scene::Scene;
 use crate::cli::asker::Asker;
+use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::kernel::{Flow, Observe as _};
 
@@ -92,6 +92,6 @@ mod tests {
     fn the_finding_names_device_and_peers() {
         let found = judge("flat.7", &["b", "c"]);
         assert!(found.what.contains("by flat.7 reach b, c if"), "{}", found.what);
-        assert_eq!(found.mend, super::super::finding::Mend::Run("ethtool -K flat.7 tx off".into()));
+        assert_eq!(found.mend, crate::cli::finding::Mend::Run("ethtool -K flat.7 tx off".into()));
     }
 }

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
 use super::namespaces::astray;
 use super::scene::Scene;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::kernel::{Link, LinkKind, Observe as _, VxlanLink};
 use crate::overlay::desired;
@@ -94,8 +94,8 @@ fn lists(table: &str, port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Mend;
     use super::*;
+    use crate::cli::finding::Mend;
     use crate::kernel::fake::Fake;
     use crate::kernel::{Vxlan, VxlanLink};
     use crate::overlay::desired::vxlan;

@@ -2,8 +2,8 @@
 
 use flatnet_conf::{Error as ConfError, NetworkConf};
 
-use super::finding::Finding;
 use crate::cli::error::Error as CliError;
+use crate::cli::finding::Finding;
 use crate::cli::networks::{LEFT_OUT, Problem};
 use crate::error::Error;
 
@@ -79,8 +79,8 @@ fn split(message: &str) -> (String, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Mend;
     use super::*;
+    use crate::cli::finding::Mend;
 
     fn conf() -> NetworkConf {
         let text = r#"{"name":"pods","type":"flatnet","rangeFile":"/etc/pods.json"}"#;

@@ -1,8 +1,8 @@
 //! What stands in the kernel is not what the range file says.
 
-use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::drift::Peers;
+use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::identity::overlay_name;
 use crate::kernel::{Change, FdbEntry, Observe as _};

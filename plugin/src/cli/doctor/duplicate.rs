@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use flatnet_conf::Mac;
 
-use super::finding::Finding;
 use super::scene::Scene;
 use crate::cli::arp;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::kernel::{Link, Observe as _};
 

@@ -1,7 +1,7 @@
 //! A packet filter of another program that drops what is forwarded, or may.
 
-use super::finding::Finding;
 use super::scene::Scene;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::firewall::forward_policy::{Blockade, Fault, look};
 

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use flatnet_ipam::{Candidate, Key};
 
-use super::finding::Finding;
 use super::scene::Scene;
 use crate::attachment::living::lives;
-use crate::cli::status::usage;
+use crate::cli::finding::Finding;
+use crate::cli::usage;
 use crate::error::Error;
 
 /// Counts the addresses of living pods: the next ADD takes the others back.

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use nix::sys::inotify::{InitFlags, Inotify};
 
-use super::finding::Finding;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::upkeep::inotify::more_instances;
 

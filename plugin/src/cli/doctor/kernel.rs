@@ -7,8 +7,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::finding::Finding;
 use super::scene::Scene;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::identity::{overlay_group, vtep_mac};
 use crate::kernel::netns::Netns;

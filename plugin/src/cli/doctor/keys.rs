@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use flatnet_conf::NetworkConf;
 
-use super::finding::Finding;
+use crate::cli::finding::Finding;
 
 /// Looks at every configuration file that flatnet is in.
 pub fn check(files: &[(PathBuf, Vec<u8>)]) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::finding::{Finding, some};
+use crate::cli::finding::{Finding, some};
 use crate::kernel::{Dev, KernelError, Netlink, Observe as _};
 
 /// How such a program is recognised, and how it is told to leave devices alone.
@@ -135,8 +135,8 @@ impl Manager {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::super::finding::Mend;
     use super::*;
+    use crate::cli::finding::Mend;
 
     struct Root(tempfile::TempDir);
 

@@ -8,7 +8,6 @@ mod clash;
 mod configuration;
 mod drift;
 mod duplicate;
-mod finding;
 mod forward;
 mod full;
 mod inotify;
@@ -27,7 +26,6 @@ mod reverse_path;
 mod scene;
 mod shadow;
 mod unleased;
-pub mod versions;
 
 use std::path::PathBuf;
 
@@ -35,10 +33,11 @@ use clap::Args;
 use flatnet_conf::NetworkConf;
 
 use super::error::Error;
+use super::finding::Finding;
 use super::networks::Networks;
 use super::output::Answer;
+use super::versions;
 use crate::error::Error as PluginError;
-use finding::Finding;
 use report::{Report, Section};
 use scene::Scene;
 

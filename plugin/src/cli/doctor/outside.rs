@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::attachment::outside::{self, Outside};
-use crate::cli::list::pod_name;
+use crate::cli::finding::{Finding, some};
+use crate::cli::pod_name::pod_name;
 use crate::error::Error;
 
 /// Looks where the addresses of this node's pods are in the range file.

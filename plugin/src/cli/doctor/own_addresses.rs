@@ -2,8 +2,8 @@
 
 use ipnetwork::IpNetwork;
 
-use super::finding::Finding;
 use super::scene::Scene;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::overlay::own_addresses;
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::ask::ask;
+use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::overlay::mtu::overhead;
 

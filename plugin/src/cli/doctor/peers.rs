@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::finding::{Finding, some};
 use super::refusal::refused;
 use super::reverse_path::{self, Silent};
 use super::scene::Scene;
 use crate::cli::ask::{ask, ask_as};
 use crate::cli::asker::Asker;
 use crate::cli::echo::TRIES;
+use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::kernel::{Observe as _, Path};
 

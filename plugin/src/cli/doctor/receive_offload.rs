@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::Finding;
 use super::scene::Scene;
+use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::kernel::{Kernel, KernelError, LinkKind};
 

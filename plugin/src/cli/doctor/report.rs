@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use flatnet_conf::printable;
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Mend};
+use crate::cli::finding::{Finding, Mend};
 use crate::cli::output::{Answer, Outcome};
 
 /// All sections.

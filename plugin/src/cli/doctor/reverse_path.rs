@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
-use super::finding::{Finding, some};
+use crate::cli::finding::{Finding, some};
 use crate::kernel::{Kernel, KernelError};
 
 /// How many packets the filter has dropped in the calling thread's namespace: `nstat
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(judge(9, 3, &strict[..1], None, &silent), None, "the uplink itself");
         assert_eq!(judge(9, 3, &strict, None, &[]), None, "everybody answered");
         let run = |own| match judge(3, 3, &strict, own, &silent).unwrap().mend {
-            super::super::finding::Mend::Run(run) => run,
+            crate::cli::finding::Mend::Run(run) => run,
             other => panic!("{other:?}"),
         };
         assert_eq!(

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use ipnetwork::IpNetwork;
 
-use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::cli::drift::{Peers, past_other_tables};
+use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::kernel::{Change, DeadEnd, Flow, Observe, Route};
 use crate::overlay::dead_end;
@@ -177,6 +177,6 @@ mod tests {
         let words = words("eth0", &other);
         let found = judge(&Other { dst: other.dst, words, leads: Leads::Somewhere(other) }, &["b"]);
         let run = "ip route del 10.1.2.0/25 via 192.0.2.9 dev eth0 metric 5";
-        assert_eq!(found.mend, super::super::finding::Mend::Run(run.into()));
+        assert_eq!(found.mend, crate::cli::finding::Mend::Run(run.into()));
     }
 }

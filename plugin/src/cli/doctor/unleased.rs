@@ -3,10 +3,10 @@
 
 use flatnet_ipam::Record;
 
-use super::finding::{Finding, some};
 use super::scene::Scene;
 use crate::attachment::unleased::is_unleased;
-use crate::cli::list::pod_name;
+use crate::cli::finding::{Finding, some};
+use crate::cli::pod_name::pod_name;
 use crate::error::Error;
 
 /// Looks which attachments have no lease. Where another IPAM plugin gives addresses, that keeps the books.

@@ -6,9 +6,9 @@ use flatnet_conf::{NetworkConf, read_file};
 use serde_json::Value;
 
 use super::EXECUTABLES;
-use crate::cli::doctor::versions;
 use crate::cli::error::Error;
 use crate::cli::networks;
+use crate::cli::versions;
 
 /// The network that is put in place if none is named: also an example for people.
 const DEFAULT: (&str, &[u8]) =

@@ -6,7 +6,7 @@ use std::path::Path;
 use flatnet_conf::{Error as Input, NetworkConf};
 
 use crate::cli::error::Error;
-use crate::cli::sync;
+use crate::cli::synced;
 use crate::error::Error as Verb;
 use crate::kernel::Mode;
 
@@ -29,9 +29,9 @@ pub enum Brought {
 /// # Errors
 /// What keeps it from standing, and that therefore `configuration` was not written.
 pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, Error> {
-    match sync::apply(conf) {
+    match synced::apply(conf) {
         Ok(report) => Ok(Brought::Up {
-            summary: sync::summary(conf, &report, Mode::Apply),
+            summary: synced::summary(conf, &report, Mode::Apply),
             problems: report.problems,
         }),
         Err(error) => awaited(&error).map(Brought::Awaited).ok_or_else(|| {

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use flatnet_conf::{Node, RangeFile};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use crate::cli::allot::{NodeAt, Prefixes, allot};
 use crate::cli::error::Error;
-use crate::cli::ranges::allot::{NodeAt, Prefixes, allot};
 
 /// Ports of one bridge (`BR_MAX_PORTS` is 1024, and number 0 is none).
 const MOST_NODES: usize = 1023;

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::ask::{Question, TIMEOUT};
 use super::error::Error;
-use super::list::pod_name;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
+use super::pod_name::pod_name;
 use crate::error::Error as PluginError;
 use crate::kernel::Netlink;
 use crate::kernel::netns::Netns;

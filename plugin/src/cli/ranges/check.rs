@@ -5,8 +5,8 @@ use std::path::Path;
 use flatnet_conf::RangeFile;
 use serde_json::{Value, json};
 
-use super::capacity::Capacity;
 use super::outside;
+use crate::cli::capacity::Capacity;
 use crate::cli::error::Error;
 use crate::cli::output::{Answer, Outcome, columns, complain};
 use crate::cli::table::{Align, Table};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
-use super::allot::{NodeAt, Prefixes, allot};
+use crate::cli::allot::{NodeAt, Prefixes, allot};
 use crate::cli::error::Error;
 use crate::cli::output::Answer;
 

@@ -1,7 +1,5 @@
 //! `flatnet ranges`: writes a range file, or says what is wrong with one.
 
-pub mod allot;
-pub mod capacity;
 mod check;
 mod init;
 mod outside;
@@ -11,9 +9,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use ipnetwork::IpNetwork;
 
+use super::allot::{self, NodeAt};
 use super::error::Error;
 use super::output::Answer;
-use allot::NodeAt;
 
 /// The commands on range files.
 #[derive(Subcommand)]

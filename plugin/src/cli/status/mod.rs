@@ -1,6 +1,5 @@
 //! `flatnet status`: this node, network by network.
 
-pub mod usage;
 mod view;
 
 use clap::Args;
@@ -12,6 +11,7 @@ use super::error::Error;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
+use super::usage;
 use crate::attachment::outside;
 use crate::cli::fingerprint::fingerprint;
 use crate::identity::overlay_name;

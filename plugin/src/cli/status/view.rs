@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::usage::{Usage, full};
+use crate::cli::capacity::short;
 use crate::cli::output::Outcome;
-use crate::cli::ranges::capacity::short;
 use crate::cli::table::{Align, Table};
+use crate::cli::usage::{Usage, full};
 use crate::overlay::mtu::Narrowest;
 
 /// More peers than this are counted, not named.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use flatnet_conf::Range;
 use ipnetwork::IpNetwork;
 
-use crate::cli::ranges::capacity::Capacity;
+use super::capacity::Capacity;
 
 /// One range.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use flatnet_conf::Version;
 use serde_json::Value;
 
-use super::chain::{find, types};
 use super::finding::Finding;
-use crate::cli::version;
+use super::plugins::{find, types};
+use super::version;
 
 /// What one executable of a chain answers.
 struct Spoken {
@@ -78,8 +78,8 @@ fn judge(file: &Path, wanted: &str, spoken: &[Spoken]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Mend;
     use super::*;
+    use crate::cli::finding::Mend;
 
     fn spoken(kind: &str, versions: Result<&[&str], &str>) -> Spoken {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
