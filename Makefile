@@ -119,7 +119,7 @@ e2e: build manual
 	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
-FAULTS := doctor faults hostile foreign forward_policy drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
+FAULTS := doctor faults hostile foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
 faults: build
 	@mkdir -p target
 	status=0

@@ -1,3 +1,3 @@
 //! Packet filtering: what other programs' rules let through.
 
-pub mod forward_policy;
+pub mod blockade;

@@ -2,7 +2,7 @@
 //! the kernel says that there is such a table at all.
 
 use super::KernelError;
-use super::forward::{
+use super::foreign_chains::{
     Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,
 };
 use super::xtables::{extension, target};

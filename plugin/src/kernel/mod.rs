@@ -16,7 +16,7 @@ mod error;
 mod event;
 #[cfg(test)]
 pub mod fake;
-mod forward;
+mod foreign_chains;
 mod gro;
 mod journal;
 mod legacy;
@@ -49,7 +49,7 @@ pub use alter::Kernel;
 pub use change::{Change, ReversePath};
 pub use error::KernelError;
 pub use event::Event;
-pub use forward::{
+pub use foreign_chains::{
     Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,
 };
 pub use journal::{Journal, Listener, Mode, Record};

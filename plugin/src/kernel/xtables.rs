@@ -1,7 +1,7 @@
 //! Extensions of iptables by their names: those that ask for a part of all packets, and what
 //! becomes of a packet under a target. nf_tables keeps them under the same names as x_tables.
 
-use super::forward::{Asks, End};
+use super::foreign_chains::{Asks, End};
 
 /// What comes from and goes to anywhere: protocols, ports, marks, rates.
 const PART: &str = "addrtype ah connbytes connlimit connmark dccp dscp ecn esp hashlimit helper hl icmp \

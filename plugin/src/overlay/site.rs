@@ -11,7 +11,7 @@ use flatnet_ipam::Leases;
 use nix::fcntl::Flock;
 
 use crate::error::Error;
-use crate::firewall::forward_policy;
+use crate::firewall::blockade;
 use crate::identity::{overlay_name, vtep_mac};
 use crate::kernel::{Kernel, LinkKind, Observe, Path, Route, RuleSet};
 use crate::overlay::apply::apply;
@@ -151,7 +151,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     let ways = site.survey(kernel.observing(), conf)?;
     let before = Stamp::find(conf, netns);
     let Brought { stamp, .. } = site.bring_about(kernel, conf, netns, &ways)?;
-    forward_policy::warn(kernel.observing(), &site.file);
+    blockade::warn(kernel.observing(), &site.file);
     let is_new = before.is_none_or(|before| before.node != stamp.node);
     Ok(Ensured { stamp, is_new })
 }

@@ -2,13 +2,13 @@
 //!
 //! Each check has a file of its own: what it looks at, and apart from that how it judges.
 
+mod blockade;
 mod chain;
 mod checksum;
 mod clash;
 mod configuration;
 mod drift;
 mod duplicate;
-mod forward;
 mod full;
 mod inotify;
 mod kernel;
@@ -64,7 +64,7 @@ const CHECKS: [Check; 14] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
-    ("forward chains", forward::check),
+    ("forward chains", blockade::check),
     ("addresses of others", own_addresses::check),
     ("routes of others", shadow::check),
     ("VTEP", duplicate::check),

@@ -10,7 +10,7 @@ use crate::cli::drift::past_other_tables;
 use crate::cli::look::Look;
 use crate::cli::output::some;
 use crate::error::Error;
-use crate::firewall::forward_policy::{self, Device, Way};
+use crate::firewall::blockade::{self, Device, Way};
 use crate::kernel::{Link, NamePattern, Observe as _, Origin, Redirect, Verdict};
 use crate::overlay::gateway::gateway;
 
@@ -183,7 +183,7 @@ impl Walk<'_> {
             source: source.into(),
             destination: to.into(),
         };
-        let blockades = forward_policy::look_at(&mut look.kernel, look.site.file(), &[way])?;
+        let blockades = blockade::look_at(&mut look.kernel, look.site.file(), &[way])?;
         if let Some(blockade) = blockades.iter().find(|blockade| blockade.is_certain()) {
             let mend = blockade.commands.join(" && ");
             return Err(End::stops("filters", blockade.does_with(LIKE_IT), mend).into());

@@ -1,6 +1,6 @@
 //! What a rule loads out of a packet, and what it means to compare it.
 
-use crate::kernel::forward::{Asks, Condition, NamePattern};
+use crate::kernel::foreign_chains::{Asks, Condition, NamePattern};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

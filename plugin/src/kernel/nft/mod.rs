@@ -14,7 +14,7 @@ mod clusters;
 mod error;
 mod expression;
 mod field;
-mod forward;
+mod foreign;
 mod intervals;
 mod names;
 mod objects;
@@ -32,8 +32,8 @@ pub use redirect::Redirect;
 pub use rules::{Masquerade, RuleSet};
 
 use super::attribute::find_text;
-use super::forward::{ChainFamily, ForwardChain, Keeper};
-use forward::Base;
+use super::foreign_chains::{ChainFamily, ForwardChain, Keeper};
+use foreign::Base;
 use names::Names;
 pub(super) use objects::TABLE;
 use objects::{Change, Element, Message, change_elements};
@@ -109,7 +109,7 @@ impl Firewall {
             let mut found = Vec::new();
             for family in [ChainFamily::V4, ChainFamily::V6, ChainFamily::Both] {
                 let chains = this.wire.dump_of(family, "all chains", &question::chains())?;
-                let others = forward::bases(&chains).into_iter();
+                let others = foreign::bases(&chains).into_iter();
                 let ours = |base: &Base| family == ChainFamily::Both && base.table == TABLE;
                 for base in others.filter(|base| !ours(base)) {
                     found.push(this.forward_chain(family, base, names)?);
@@ -135,12 +135,12 @@ impl Firewall {
             }
             let rules_of = question::rules_of(&table, &chain);
             let dump = self.wire.dump_of(family, "all rules", &rules_of)?;
-            for set in forward::sets(&dump) {
+            for set in foreign::sets(&dump) {
                 if !sets.contains_key(set) {
                     sets.insert(set.to_owned(), self.set(family, &table, set)?);
                 }
             }
-            let read = forward::rules(&chain, &dump, family, &sets, names);
+            let read = foreign::rules(&chain, &dump, family, &sets, names);
             next.extend(read.iter().filter_map(|rule| rule.end.chain()).map(str::to_owned));
             rules.insert(chain, read);
         }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::objects::{Family, TABLE, octets};
 use super::{Firewall, NftError, question};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
-use crate::kernel::forward::ChainFamily;
+use crate::kernel::foreign_chains::ChainFamily;
 
 const HOOK_PREROUTING: u32 = 0;
 /// The kernel's own limit of jumps (`NFT_JUMP_STACK_SIZE`).

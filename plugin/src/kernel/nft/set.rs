@@ -3,7 +3,7 @@
 use super::field::{Loaded, Names};
 use super::verdict::verdict;
 use crate::kernel::attribute::{decode, find, find_number};
-use crate::kernel::forward::{Asks, Condition, End};
+use crate::kernel::foreign_chains::{Asks, Condition, End};
 use std::collections::BTreeMap;
 
 /// `NFT_SET_INTERVAL`

@@ -1,7 +1,7 @@
 //! What other tables' rules do with a packet.
 
 use crate::kernel::attribute::{find_number, find_text};
-use crate::kernel::forward::End;
+use crate::kernel::foreign_chains::End;
 
 /// `NF_DROP`
 pub(super) const NF_DROP: u32 = 0;

@@ -5,7 +5,7 @@ use super::error::NftError;
 use super::objects::Message;
 use super::question;
 use crate::kernel::attribute::{find_number, number};
-use crate::kernel::forward::ChainFamily;
+use crate::kernel::foreign_chains::ChainFamily;
 use crate::kernel::message::{Request, Said};
 use crate::kernel::socket::{Failure, Socket};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP};

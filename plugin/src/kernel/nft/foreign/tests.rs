@@ -11,7 +11,7 @@ use super::super::expression::{
 };
 use super::*;
 use crate::kernel::attribute::{encoded, nest, number};
-use crate::kernel::forward::NamePattern;
+use crate::kernel::foreign_chains::NamePattern;
 use crate::kernel::nft::verdict::NF_ACCEPT;
 
 fn element(key: &[u8], more: &[DefaultNla]) -> DefaultNla {

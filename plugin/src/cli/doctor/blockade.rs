@@ -3,7 +3,7 @@
 use super::scene::Scene;
 use crate::cli::finding::Finding;
 use crate::error::Error;
-use crate::firewall::forward_policy::{Blockade, Fault, look};
+use crate::firewall::blockade::{Blockade, Fault, look};
 
 /// Looks at every chain of hook forward.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {

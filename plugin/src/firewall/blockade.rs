@@ -3,7 +3,7 @@
 //! cannot override another table's drop, so all that can be done is to say which chain it is and what allows
 //! our traffic.
 
-#[path = "forward_policy/walk.rs"]
+#[path = "blockade/walk.rs"]
 mod walk;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use super::field::{Field, Loaded, Names};
 use super::set::Set;
 use super::verdict::{NF_DROP, verdict};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
-use crate::kernel::forward::{Asks, ChainFamily, Condition, End, Rule};
+use crate::kernel::foreign_chains::{Asks, ChainFamily, Condition, End, Rule};
 use crate::kernel::xtables;
 use std::collections::BTreeMap;
 
@@ -263,5 +263,5 @@ fn register(data: &[u8], kind: u16) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "forward/tests.rs"]
+#[path = "foreign/tests.rs"]
 mod tests;
