@@ -11,7 +11,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use super::netns::Netns;
-use super::nft::Firewall;
+use super::nft::Nftables;
 use super::route_socket::{Request, RouteSocket};
 use super::{Dev, Flow, KernelError, Link, Observe, decode, question, ways};
 
@@ -101,8 +101,8 @@ impl Netlink {
         Ok(ready)
     }
 
-    pub(super) fn firewall(&self) -> Result<Firewall, KernelError> {
-        Ok(self.inside(Firewall::open)??)
+    pub(super) fn firewall(&self) -> Result<Nftables, KernelError> {
+        Ok(self.inside(Nftables::open)??)
     }
 
     /// The routes of both families that `get` asks for, as `decode` reads them.

@@ -6,6 +6,7 @@
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
+use crate::firewall::Policy;
 use crate::identity::unreachable_metric;
 use crate::kernel::{Change, Dev, Kernel, Link, Observe, OurRoutes, Route, RuleSet, Unreachable};
 use crate::overlay::desired::{Overlay, Via};
@@ -32,12 +33,12 @@ enum Origin {
 pub fn apply(
     kernel: &mut dyn Kernel,
     want: &Overlay,
-    rules: &RuleSet,
+    policy: &Policy,
     earlier: &[u32],
 ) -> Result<(), Error> {
     let name = &want.link.name;
     receiver::end_trial(kernel, want.link.vxlan.vni)?;
-    let network = Network { want, rules, earlier };
+    let network = Network { want, policy, rules: policy.rules(), earlier };
     let found = kernel.link(name)?;
     match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
         (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
@@ -50,7 +51,9 @@ pub fn apply(
 /// What should stand, and what else of the network does.
 struct Network<'a> {
     want: &'a Overlay,
-    rules: &'a RuleSet,
+    policy: &'a Policy,
+    /// The same for the kernel.
+    rules: RuleSet,
     /// Indices of devices under other VNIs.
     earlier: &'a [u32],
 }
@@ -62,7 +65,7 @@ impl Network<'_> {
             self.name(kernel, &mut link)?;
         }
         // Before the device: there is no moment in which outsiders could inject.
-        kernel.put_rules(self.rules)?;
+        kernel.put_rules(&self.rules)?;
         let have = self.observe(kernel.observing(), link)?;
         let outcome = self.change(kernel, &have, Origin::Stood);
         outcome.map_err(|e| receiver::explain(kernel.observing(), e, &self.want.link))
@@ -74,7 +77,7 @@ impl Network<'_> {
         let want = self.want;
         receiver::try_out(kernel, &want.link, old)?;
         log::warn!("{reason}: made again");
-        kernel.put_rules(self.rules)?;
+        kernel.put_rules(&self.rules)?;
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
         self.observe_network(kernel.observing(), &mut have, Some(old.dev.index))?;
@@ -86,7 +89,7 @@ impl Network<'_> {
     fn make(&self, kernel: &mut dyn Kernel) -> Result<(), Error> {
         let want = self.want;
         // Those of living pods, whose device was removed by hand, stay in any case.
-        let had_rules = kernel.has_rules(self.rules.vni)?;
+        let had_rules = kernel.has_rules(self.policy.vni)?;
         let mut have = Observed::bare(want, Dev::none());
         self.observe_network(kernel.observing(), &mut have, None)?;
         let dev = kernel.create_vxlan(&want.link);
@@ -105,7 +108,7 @@ impl Network<'_> {
     fn fill(&self, kernel: &mut dyn Kernel, have: &mut Observed) -> Result<(), Error> {
         self.name(kernel, &mut have.link)?;
         // Before it is switched on: there is no moment in which outsiders could inject.
-        kernel.put_rules(self.rules)?;
+        kernel.put_rules(&self.rules)?;
         self.change(kernel, have, Origin::Made)
     }
 
@@ -127,7 +130,7 @@ impl Network<'_> {
     ) -> Result<(), Error> {
         if !had_rules {
             // Before the device, by which the next call finds them if this one is killed.
-            kernel.remove_rules(self.rules.vni)?;
+            kernel.remove_rules(self.policy.vni)?;
         }
         kernel.delete_link(&self.want.link.name)?;
         let new = self.want.unreachable.iter().filter(|route| !have.unreachable.contains(route));
@@ -200,7 +203,7 @@ impl Network<'_> {
         let own: Vec<_> = have.addresses.iter().chain(&self.want.addresses).copied().collect();
         let OurRoutes { mut routes, unreachable } = kernel.our_routes()?;
         routes.retain(|(dev, _)| Some(*dev) != gone);
-        have.routes = routes_of(routes, have.link.dev.index, &own, &self.rules.cluster_cidrs);
+        have.routes = routes_of(routes, have.link.dev.index, &own, &self.policy.cluster_cidrs);
         have.unreachable = unreachable_of(unreachable, self.want.link.vxlan.vni);
         if !self.earlier.is_empty() {
             have.earlier = kernel.addresses()?;

@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use flatnet_conf::{NetworkConf, Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
+use crate::firewall::{Masquerade, Policy};
 use crate::identity::{
     overlay_group, overlay_name, route_metric, unreachable_metric, veth_group, vtep_mac,
 };
-use crate::kernel::{
-    FdbEntry, Masquerade, Neighbour, Route, RuleSet, Unreachable, Vxlan, VxlanLink,
-};
+use crate::kernel::{FdbEntry, Neighbour, Route, Unreachable, Vxlan, VxlanLink};
 use crate::overlay::gateway::GATEWAY_V4;
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
@@ -123,16 +122,16 @@ pub fn masquerade(conf: &NetworkConf) -> Masquerade {
     }
 }
 
-/// The packet filter rules that `network` wants on `node`, where peers' packets come in by the devices of
+/// What `network` wants of the packet filter on `node`, where peers' packets come in by the devices of
 /// these names.
-pub fn rules(
+pub fn policy(
     network: &str,
     file: &RangeFile,
     node: &Node,
     underlay: &BTreeSet<String>,
     masquerade: Masquerade,
-) -> RuleSet {
-    RuleSet {
+) -> Policy {
+    Policy {
         network: network.to_owned(),
         vni: file.vni,
         port: file.port,

@@ -65,8 +65,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::firewall::Masquerade;
     use crate::kernel::fake::Fake;
-    use crate::kernel::{Change, Kernel as _, LinkKind, Masquerade};
+    use crate::kernel::{Change, Kernel as _, LinkKind};
 
     fn file(vni: u32, cidrs: &[&str]) -> RangeFile {
         let (cidrs, range) = (serde_json::to_string(cidrs).unwrap(), cidrs[0]);
@@ -84,14 +85,9 @@ mod tests {
         let dev = crate::kernel::Dev { index, name: "flat.8".into() };
         node.apply(&dev, &[Change::Alias("flatnet:storage/a".into())]).unwrap();
         let theirs = file(8, &["10.8.0.0/16", "fd00:8::/48"]);
-        node.put_rules(&desired::rules(
-            "storage",
-            &theirs,
-            &theirs.nodes[0],
-            &BTreeSet::new(),
-            Masquerade::Off,
-        ))
-        .unwrap();
+        let (underlay, off) = (BTreeSet::new(), Masquerade::Off);
+        let policy = desired::policy("storage", &theirs, &theirs.nodes[0], &underlay, off);
+        node.put_rules(&policy.rules()).unwrap();
         node
     }
 

@@ -11,9 +11,9 @@ use flatnet_ipam::Leases;
 use nix::fcntl::Flock;
 
 use crate::error::Error;
-use crate::firewall::blockade;
+use crate::firewall::{Policy, blockade};
 use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Kernel, LinkKind, Observe, Path, Route, RuleSet};
+use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
 use crate::overlay::apply::apply;
 use crate::overlay::dead_end;
 use crate::overlay::desired::{self, Overlay, Via};
@@ -301,9 +301,9 @@ impl Site {
         let vrf = underlay.place.flow.vrf;
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
-        let rules = self.rules(conf, ways);
+        let policy = self.policy(conf, ways);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
-        apply(kernel, &want, &rules, &indices)?;
+        apply(kernel, &want, &policy, &indices)?;
         // Of what was cut short the stamp may tell where no device does.
         let mut vnis: BTreeSet<u32> = earlier.into_keys().collect();
         vnis.extend(before.map(|before| before.vni).filter(|vni| *vni != file.vni));
@@ -314,18 +314,18 @@ impl Site {
                 retire(kernel, &conf.name, vni)?;
             }
             // What kept the two apart is not needed any more.
-            kernel.put_rules(&rules)?;
+            kernel.put_rules(&policy.rules())?;
         }
         self.clear(kernel, &nameless)?;
         let witness = witness(kernel.observing(), &want, before)?;
         Ok((Standing { mtu: *mtu, vrf, world: *world, witness }, want))
     }
 
-    /// The packet filter rules that the network wants here.
-    pub fn rules(&self, conf: &NetworkConf, ways: &Ways) -> RuleSet {
+    /// What the network wants of the packet filter here.
+    pub fn policy(&self, conf: &NetworkConf, ways: &Ways) -> Policy {
         let Self { file, node, .. } = self;
         let masquerade = desired::masquerade(conf);
-        desired::rules(&conf.name, file, node, ways.underlay.devices(), masquerade)
+        desired::policy(&conf.name, file, node, ways.underlay.devices(), masquerade)
     }
 
     /// Removes devices that were without a name when we began, and still are: of a change that was

@@ -189,7 +189,7 @@ fn look_closely(
         }
     }
     if work.rules {
-        journal.put_rules(&held.site.rules(conf, &held.ways))?;
+        journal.put_rules(&held.site.policy(conf, &held.ways).rules())?;
     }
     let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
     for step in work.drift.plan(held) {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::identity::{overlay_group, vtep_mac};
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel as _, KernelError, Netlink, RuleSet, Veth, VxlanLink};
-use crate::overlay::desired::{masquerade, rules, vxlan};
+use crate::overlay::desired::{masquerade, policy, vxlan};
 
 /// Makes one of each object.
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
@@ -27,7 +27,9 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         vxlan: vxlan(vni, site.file().port, vtep),
     };
     let uplink = BTreeSet::from(["uplink".to_owned()]);
-    let rules = rules(&scene.conf.name, site.file(), &site.node, &uplink, masquerade(scene.conf));
+    let masquerade = masquerade(scene.conf);
+    let policy = policy(&scene.conf.name, site.file(), &site.node, &uplink, masquerade);
+    let rules = policy.rules();
     let trial = thread::scope(|scope| scope.spawn(|| trial(&link, &rules)).join());
     // A thread that panicked has told why.
     let refusals = trial.unwrap_or_else(|_| Ok(Vec::new()))?;

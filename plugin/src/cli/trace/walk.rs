@@ -10,8 +10,9 @@ use super::hop::{End, Hop};
 use crate::cli::error::Error as CliError;
 use crate::cli::look::Look;
 use crate::error::Error;
+use crate::firewall::Masquerade;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Flow, KernelError, Masquerade, Netlink, Observe as _, Origin, Verdict};
+use crate::kernel::{Flow, KernelError, Netlink, Observe as _, Origin, Verdict};
 use crate::overlay::desired::masquerade;
 
 /// A packet of the namespace itself, to which the kernel gives its source.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::{Fake, refused};
+use crate::kernel::nft::intervals;
+use crate::kernel::nft::names::Names;
 use crate::kernel::{
     Change, Dev, Kernel, KernelError, Link, LinkKind, Observe, Route, RuleSet, Veth, VxlanLink,
 };
@@ -113,8 +115,11 @@ impl Kernel for Fake {
     ) -> Result<Vec<String>, KernelError> {
         let words = format!("nft vteps of {vni}");
         let rules = self.rules.get_mut(&vni).ok_or_else(|| refused(&words, Errno::ENOENT))?;
-        rules.vteps.retain(|vtep| !gone.contains(vtep));
-        rules.vteps.extend(new);
+        let named = Names::of(vni).vteps;
+        for set in rules.sets.iter_mut().filter(|set| set.name == named) {
+            set.elements.retain(|element| !gone.contains(&element.key));
+            set.elements.extend(intervals::addresses(new));
+        }
         Ok(vec![words])
     }
 

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::Fake;
+use crate::kernel::nft::intervals;
+use crate::kernel::nft::names::Names;
 use crate::kernel::{
     Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, LinkKind, Neighbour,
     Observe, OurRoutes, Path, Route, RuleSet, Settings, Ways,
@@ -138,7 +140,13 @@ impl Observe for Fake {
     }
 
     fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, KernelError> {
-        Ok(self.rules.iter().map(|(vni, rules)| (*vni, rules.cluster_cidrs.clone())).collect())
+        let mut found: BTreeMap<u32, Vec<IpNetwork>> = BTreeMap::new();
+        for set in self.rules.values().flat_map(|rules| &rules.sets) {
+            if let Some(vni) = Names::of_cluster(&set.name) {
+                found.entry(vni).or_default().extend(intervals::covering(&set.elements));
+            }
+        }
+        Ok(found)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

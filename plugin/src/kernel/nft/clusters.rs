@@ -3,12 +3,12 @@
 
 use super::names::Names;
 use super::objects::TABLE;
-use super::{Firewall, NftError, intervals, question};
+use super::{NftError, Nftables, intervals, question};
 use crate::kernel::attribute::find_text;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 
-impl Firewall {
+impl Nftables {
     /// The cluster ranges of each network that has rules, by its VNI.
     pub fn cluster_cidrs(&mut self) -> Result<BTreeMap<u32, Vec<IpNetwork>>, NftError> {
         self.stable(Self::read_cluster_cidrs).map(|(_, found)| found)

@@ -9,21 +9,21 @@ use netlink_packet_netfilter::nftables::{
     Lookup, Meta, Payload, Register, VerdictAttribute,
 };
 
-pub(super) use lacking::{
+pub(crate) use lacking::{
     ACCEPT, DROP, Direction, Tracked, destination_type, masquerade, notrack, reverse_path,
     source_type, tracked,
 };
-pub(super) use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
+pub(crate) use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
 
 /// One expression, as an element of a rule's list of them.
-pub(super) type Expression = ListAttribute<ExpressionAttribute>;
+pub(crate) type Expression = ListAttribute<ExpressionAttribute>;
 
 /// No rule of ours needs two at once.
 const REGISTER: Register = Register::Reg1;
 
 /// Where `payload` counts from (`enum nft_payload_bases`).
 #[derive(Clone, Copy)]
-pub(super) enum Header {
+pub(crate) enum Header {
     /// The IP header.
     Network = 1,
     /// The UDP header; in a fragment that is not the first the rule ends here.
@@ -32,7 +32,7 @@ pub(super) enum Header {
 
 /// Whether to be in a set.
 #[derive(Clone, Copy)]
-pub(super) enum Member {
+pub(crate) enum Member {
     /// The rule goes on for members.
     In,
     /// The rule goes on for all others.
@@ -46,19 +46,19 @@ fn value(bytes: &[u8]) -> DataAttribute {
 /// Loads a fact about the packet that is not in it. Names and kinds of devices have 16 bytes, groups,
 /// priorities and users four in host order, `Nfproto` and `L4Proto` one. The rule ends where there is
 /// no device, or no socket that has a user.
-pub(super) fn meta(key: MetaKey) -> Expression {
+pub(crate) fn meta(key: MetaKey) -> Expression {
     Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into()
 }
 
 /// Changes a fact about the packet that is not in it. `meta KEY set VALUE`
-pub(super) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
+pub(crate) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
     let load = vec![Immediate::DestinationRegister(REGISTER), Immediate::Data(value(bytes))];
     let set = vec![Meta::Key(key), Meta::SourceRegister(REGISTER)];
     [Expressions::Immediate(load).into(), Expressions::Meta(set).into()]
 }
 
 /// Loads bytes of the packet; beyond its end the rule ends.
-pub(super) fn payload(header: Header, offset: u32, length: u32) -> Expression {
+pub(crate) fn payload(header: Header, offset: u32, length: u32) -> Expression {
     Expressions::Payload(vec![
         Payload::DestinationRegister(REGISTER),
         Payload::Base(header as u32),
@@ -69,7 +69,7 @@ pub(super) fn payload(header: Header, offset: u32, length: u32) -> Expression {
 }
 
 /// Keeps the bits of `bits`, as many bytes as were loaded.
-pub(super) fn mask(bits: &[u8]) -> Expression {
+pub(crate) fn mask(bits: &[u8]) -> Expression {
     Expressions::Bitwise(vec![
         Bitwise::SourceRegister(REGISTER),
         Bitwise::DestinationRegister(REGISTER),
@@ -81,13 +81,13 @@ pub(super) fn mask(bits: &[u8]) -> Expression {
 }
 
 /// Goes on if what is loaded compares so with `bytes`.
-pub(super) fn compare(is: Operator, bytes: &[u8]) -> Expression {
+pub(crate) fn compare(is: Operator, bytes: &[u8]) -> Expression {
     let with = Cmp::Data(value(bytes));
     Expressions::Cmp(vec![Cmp::SourceRegister(REGISTER), Cmp::Op(is), with]).into()
 }
 
 /// Goes on if what is loaded is, or is not, in the set of this name.
-pub(super) fn lookup(member: Member, set: &str) -> Expression {
+pub(crate) fn lookup(member: Member, set: &str) -> Expression {
     const NFT_LOOKUP_F_INV: u32 = 1;
     let mut data = vec![Lookup::SourceRegister(REGISTER), Lookup::Set(set.into())];
     if let Member::NotIn = member {
@@ -97,17 +97,17 @@ pub(super) fn lookup(member: Member, set: &str) -> Expression {
 }
 
 /// Leaves this chain for another one, for good. `goto CHAIN`
-pub(super) fn goto(chain: &str) -> Expression {
+pub(crate) fn goto(chain: &str) -> Expression {
     immediate(vec![VerdictAttribute::Code(Verdict::Goto), VerdictAttribute::Chain(chain.into())])
 }
 
 /// Goes through another chain, and on behind this rule unless that has a verdict. `jump CHAIN`
-pub(super) fn jump(chain: &str) -> Expression {
+pub(crate) fn jump(chain: &str) -> Expression {
     immediate(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.into())])
 }
 
 /// Ends the rule with a verdict.
-pub(super) fn verdict(verdict: Verdict) -> Expression {
+pub(crate) fn verdict(verdict: Verdict) -> Expression {
     immediate(vec![VerdictAttribute::Code(verdict)])
 }
 

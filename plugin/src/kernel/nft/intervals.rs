@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Bound;
 
 /// Single addresses; a set has one family, that of the first.
-pub(super) fn addresses(addresses: &[IpAddr]) -> BTreeSet<Element> {
+pub(crate) fn addresses(addresses: &[IpAddr]) -> BTreeSet<Element> {
     addresses
         .iter()
         .filter(|address| Some(Family::of(address)) == addresses.first().map(Family::of))
@@ -18,7 +18,7 @@ pub(super) fn addresses(addresses: &[IpAddr]) -> BTreeSet<Element> {
 }
 
 /// The networks of one family, merged.
-pub(super) fn networks(networks: &[IpNetwork], family: Family) -> BTreeSet<Element> {
+pub(crate) fn networks(networks: &[IpNetwork], family: Family) -> BTreeSet<Element> {
     let mut bounds: Vec<(u128, u128)> = networks
         .iter()
         .filter(|network| Family::of(&network.ip()) == family)
@@ -39,7 +39,7 @@ pub(super) fn networks(networks: &[IpNetwork], family: Family) -> BTreeSet<Eleme
 }
 
 /// The fewest networks that cover the same addresses as a set's elements.
-pub(super) fn covering(elements: &BTreeSet<Element>) -> Vec<IpNetwork> {
+pub(in crate::kernel) fn covering(elements: &BTreeSet<Element>) -> Vec<IpNetwork> {
     let mut networks = Vec::new();
     // An end that follows no start is not ours.
     let starts = elements.iter().filter(|element| !element.end);

@@ -1,35 +1,32 @@
-//! Packet filtering of the overlay: one nftables table of our own, `inet flatnet`.
+//! nf_tables, spoken to by netlink: nothing needs to be installed on a node. One table is our own,
+//! `inet flatnet`; what others have in theirs is read.
 //!
-//! It keeps outsiders out of the overlay and pods from using other sources than their own, keeps
-//! conntrack away from outer packets, and masquerades what leaves the pod network. Spoken to
-//! nf_tables by netlink: nothing needs to be installed on a node.
-//!
-//! `rules` says what a network wants, `observed` what is there, `plan` what makes the one of the
-//! other; `wire` sends it in one transaction that the kernel refuses if nftables has changed
-//! since we looked. Nothing outside the network's own names is touched.
-//!
-//! Our chains only drop or let pass: an accept here cannot override a drop of another table.
+//! A [`RuleSet`] says what a network wants, in the words of `objects` and `expression`; `observed` what
+//! is there, `plan` what makes the one of the other; `wire` sends it in one transaction that the
+//! kernel refuses if nftables has changed since we looked. Nothing outside the network's own `names` is
+//! touched. What the rules are for is not known here.
 
 mod clusters;
 mod error;
-mod expression;
+pub(crate) mod expression;
 mod field;
 mod foreign;
-mod intervals;
-mod names;
-mod objects;
+pub(crate) mod intervals;
+#[cfg(test)]
+pub(crate) mod model;
+pub(crate) mod names;
+pub(crate) mod objects;
 mod observed;
 mod plan;
 mod question;
 mod redirect;
-mod rules;
 mod set;
 mod verdict;
 mod wire;
 
 pub use error::NftError;
+pub use objects::RuleSet;
 pub use redirect::Redirect;
-pub use rules::{Masquerade, RuleSet};
 
 use super::attribute::find_text;
 use super::foreign_chains::{ChainFamily, ForwardChain, Keeper};
@@ -47,14 +44,14 @@ use wire::{Generation, Outcome, Wire};
 const ATTEMPTS: usize = 16;
 
 /// nftables of one network namespace.
-pub struct Firewall {
+pub struct Nftables {
     wire: Wire,
 }
 
-impl Firewall {
+impl Nftables {
     /// Opens nftables of the calling thread's network namespace; the thread may leave it after.
     pub fn open() -> Result<Self, NftError> {
-        Ok(Firewall { wire: Wire::open()? })
+        Ok(Nftables { wire: Wire::open()? })
     }
 
     /// Makes the network's chains and sets exactly these, in one transaction of the differences;
@@ -64,7 +61,7 @@ impl Firewall {
         Ok(done.iter().map(Message::command).collect())
     }
 
-    /// The differences that [`Firewall::replace`] would make.
+    /// The differences that [`Nftables::replace`] would make.
     pub fn changes(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {
         let (_, observed) = self.observe(want.vni)?;
         let changes = plan::replace(&observed, want);

@@ -2,28 +2,28 @@
 //! them is ours to change: another network has another VNI, another program another word.
 
 /// A network's names, whether they are in use or not.
-pub(super) struct Names {
-    pub(super) prerouting: String,
+pub(crate) struct Names {
+    pub(crate) prerouting: String,
     /// An earlier version's.
     input: String,
-    pub(super) forward: String,
-    pub(super) output: String,
-    pub(super) postrouting: String,
-    pub(super) pod: String,
-    pub(super) overlay: String,
-    pub(super) path_mtu: String,
-    pub(super) local: String,
-    pub(super) landing: String,
-    pub(super) departing: String,
-    pub(super) source: String,
-    pub(super) vxlan: String,
-    pub(super) vteps: String,
-    pub(super) cluster4: String,
-    pub(super) cluster6: String,
+    pub(crate) forward: String,
+    pub(crate) output: String,
+    pub(crate) postrouting: String,
+    pub(crate) pod: String,
+    pub(crate) overlay: String,
+    pub(crate) path_mtu: String,
+    pub(crate) local: String,
+    pub(crate) landing: String,
+    pub(crate) departing: String,
+    pub(crate) source: String,
+    pub(crate) vxlan: String,
+    pub(crate) vteps: String,
+    pub(crate) cluster4: String,
+    pub(crate) cluster6: String,
 }
 
 impl Names {
-    pub(super) fn of(vni: u32) -> Self {
+    pub(crate) fn of(vni: u32) -> Self {
         Names {
             prerouting: format!("prerouting-{vni}"),
             input: format!("input-{vni}"),
@@ -50,12 +50,12 @@ impl Names {
     }
 
     /// The VNI of the network whose cluster set bears this name.
-    pub(super) fn of_cluster(set: &str) -> Option<u32> {
+    pub(in crate::kernel) fn of_cluster(set: &str) -> Option<u32> {
         set.strip_prefix("cluster4-").or_else(|| set.strip_prefix("cluster6-"))?.parse().ok()
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(super) fn chains(&self) -> [&str; 13] {
+    pub(crate) fn chains(&self) -> [&str; 13] {
         [
             &self.prerouting,
             &self.input,
@@ -73,7 +73,7 @@ impl Names {
         ]
     }
 
-    pub(super) fn sets(&self) -> [&str; 3] {
+    pub(crate) fn sets(&self) -> [&str; 3] {
         [&self.vteps, &self.cluster4, &self.cluster6]
     }
 }

@@ -2,11 +2,12 @@
 //! No socket here: what is sent for a rule set can be tested without privilege.
 
 use super::expression::Expression;
+pub(crate) use netlink_packet_netfilter::nftables::InetHookNumber;
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, Hook, HookNumber, InetHookNumber, ListAttribute,
-    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementAttribute,
-    SetElementFlags, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
-    TableFlags, TableMessage,
+    ChainAttribute, ChainMessage, DataAttribute, Hook, HookNumber, ListAttribute, NfTablesMessage,
+    RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementAttribute, SetElementFlags,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -42,18 +43,18 @@ impl Message {
 
 /// The two IP families of a table of family inet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 impl Family {
-    pub(super) fn of(address: &IpAddr) -> Self {
+    pub(crate) fn of(address: &IpAddr) -> Self {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
     /// Bytes of an address.
-    pub(super) fn length(self) -> u32 {
+    pub(crate) fn length(self) -> u32 {
         match self {
             Family::V4 => 4,
             Family::V6 => 16,
@@ -61,7 +62,7 @@ impl Family {
     }
 
     /// Where the source address stands in the header, in bytes.
-    pub(super) fn source(self) -> u32 {
+    pub(crate) fn source(self) -> u32 {
         match self {
             Family::V4 => 12,
             Family::V6 => 8,
@@ -69,7 +70,7 @@ impl Family {
     }
 
     /// Where the destination address stands in the header, in bytes.
-    pub(super) fn destination(self) -> u32 {
+    pub(crate) fn destination(self) -> u32 {
         self.source() + self.length()
     }
 
@@ -83,7 +84,7 @@ impl Family {
 }
 
 /// An address as it stands in a packet or a set.
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -93,9 +94,9 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
 /// An element of a set. An interval is two: its first address, and the one after its last with
 /// `end`; one that reaches the top of the address space has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Element {
-    pub(super) key: IpAddr,
-    pub(super) end: bool,
+pub(crate) struct Element {
+    pub(crate) key: IpAddr,
+    pub(crate) end: bool,
 }
 
 impl Element {
@@ -111,11 +112,11 @@ impl Element {
 
 /// A set of addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Set {
-    pub(super) name: String,
-    pub(super) family: Family,
-    pub(super) interval: bool,
-    pub(super) elements: BTreeSet<Element>,
+pub(crate) struct Set {
+    pub(crate) name: String,
+    pub(crate) family: Family,
+    pub(crate) interval: bool,
+    pub(crate) elements: BTreeSet<Element>,
 }
 
 impl Set {
@@ -189,9 +190,9 @@ pub(super) fn change_elements(
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) comment: String,
-    pub(super) expressions: Vec<Expression>,
+pub(crate) struct Rule {
+    pub(crate) comment: String,
+    pub(crate) expressions: Vec<Expression>,
 }
 
 impl Rule {
@@ -211,25 +212,25 @@ impl Rule {
 
 /// `type` of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChainType {
+pub(crate) enum ChainType {
     Filter,
     Nat,
 }
 
 /// How packets come into a chain by themselves. Its policy is accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Base {
-    pub(super) kind: ChainType,
-    pub(super) hook: InetHookNumber,
-    pub(super) priority: i32,
+pub(crate) struct Base {
+    pub(crate) kind: ChainType,
+    pub(crate) hook: InetHookNumber,
+    pub(crate) priority: i32,
 }
 
 /// A chain with its rules; without a base, other chains' rules lead there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) name: String,
-    pub(super) base: Option<Base>,
-    pub(super) rules: Vec<Rule>,
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    pub(crate) base: Option<Base>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 impl Chain {
@@ -280,6 +281,20 @@ impl Chain {
     fn place(&self) -> [RuleAttribute; 2] {
         [RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(self.name.clone())]
     }
+}
+
+/// What one network wants of the table on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSet {
+    /// The network's VNI, in the name of everything here.
+    pub vni: u32,
+    /// What the rules look up in.
+    pub(crate) sets: Vec<Set>,
+    /// Each behind those to which its rules lead.
+    pub(crate) chains: Vec<Chain>,
+    /// What keeps the network apart from others: there only in company of one that does not keep itself
+    /// apart.
+    pub(crate) apart: Chain,
 }
 
 pub(super) fn named_table() -> TableAttribute {

@@ -6,15 +6,16 @@
 //! for their rules refer to it. nf_tables switches from the old to the new between two packets.
 
 use super::objects::{
-    Chain, Change, Message, Set, add_table, change_elements, delete_chain, delete_set, delete_table,
+    Chain, Change, Message, RuleSet, Set, add_table, change_elements, delete_chain, delete_set,
+    delete_table,
 };
 use super::observed::{Observed, ObservedChain, ObservedSet, Table};
-use super::rules::RuleSet;
 use crate::kernel::attribute::{encoded, includes};
 
 /// What makes `observed` into what the network wants.
 pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
-    let (sets, chains) = (want.sets(), want.chains(observed.in_company));
+    let sets = &want.sets;
+    let chains = || want.chains.iter().chain(observed.in_company.then_some(&want.apart));
     let mut messages = Vec::new();
     if observed.table.as_ref().is_none_or(|table| table.flags != 0) {
         messages.push(add_table());
@@ -31,12 +32,10 @@ pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
             messages.extend(change_elements(Change::Delete, &set.name, gone.copied()));
             messages.extend(change_elements(Change::Add, &set.name, new.copied()));
         }
-        let wrong = observed
-            .chains
-            .iter()
-            .filter(|have| !chains.iter().any(|chain| same_kind(have, chain)));
+        let wrong =
+            observed.chains.iter().filter(|have| !chains().any(|chain| same_kind(have, chain)));
         messages.extend(wrong.map(|chain| delete_chain(&chain.name)));
-        for chain in &chains {
+        for chain in chains() {
             match observed.chains.iter().find(|have| same_kind(have, chain)) {
                 None => messages.extend(chain.add()),
                 Some(have) if !same_rules(have, chain) => messages.extend(chain.refill()),
@@ -45,8 +44,8 @@ pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
         }
     } else {
         messages.extend(clear(observed));
-        messages.extend((1..).zip(&sets).flat_map(|(id, set)| set.add(id)));
-        messages.extend(chains.iter().flat_map(Chain::add));
+        messages.extend((1..).zip(sets).flat_map(|(id, set)| set.add(id)));
+        messages.extend(chains().flat_map(Chain::add));
     }
     messages
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::objects::{Family, TABLE, octets};
-use super::{Firewall, NftError, question};
+use super::{NftError, Nftables, question};
 use crate::kernel::attribute::{decode, find, find_number, find_text};
 use crate::kernel::foreign_chains::ChainFamily;
 
@@ -26,7 +26,7 @@ pub struct Redirect {
     pub to: BTreeSet<(IpAddr, Option<u16>)>,
 }
 
-impl Firewall {
+impl Nftables {
     /// The tables of others whose rules name this destination where destinations are rewritten.
     pub fn redirects(&mut self, to: IpAddr) -> Result<Vec<Redirect>, NftError> {
         let (own, word) = match to {

@@ -9,8 +9,9 @@ use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::firewall::Masquerade;
 use crate::kernel::fake::{Fake, FakeLink};
-use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Masquerade, Neighbour, Route};
+use crate::kernel::{Change, FdbEntry, Kernel as _, LinkKind, Neighbour, Route};
 use crate::overlay::apply;
 use crate::overlay::desired::{self, Overlay};
 
@@ -112,8 +113,8 @@ impl Cluster {
     fn apply(&self, fake: &mut Fake) {
         let file = self.file();
         let masquerade = if self.masquerade { Masquerade::On } else { Masquerade::Off };
-        let rules = desired::rules("pods", &file, &file.nodes[0], &BTreeSet::new(), masquerade);
-        apply::apply(fake, &self.want(), &rules, &[]).unwrap();
+        let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), masquerade);
+        apply::apply(fake, &self.want(), &policy, &[]).unwrap();
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::Path;
 use flatnet_conf::RangeFile;
 
 use super::*;
+use crate::firewall::Masquerade;
+use crate::kernel::LinkKind;
 use crate::kernel::fake::Fake;
-use crate::kernel::{LinkKind, Masquerade};
 use crate::overlay::desired;
 
 fn want() -> Overlay {
@@ -18,7 +19,7 @@ fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
     super::apply(
         kernel,
         want,
-        &desired::rules("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
+        &desired::policy("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
         &[],
     )
 }
@@ -88,10 +89,10 @@ fn what_is_refused_leaves_what_stood() {
     let mut file = file();
     (file.vni, file.port) = (8, 4790);
     let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
-    let rules = desired::rules("pods", &file, &file.nodes[0], &BTreeSet::new(), Masquerade::Off);
+    let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), Masquerade::Off);
     let mut fake = stood();
     let earlier = [fake.links["flat.7"].link.dev.index];
-    let error = super::apply(&mut fake, &moved, &rules, &earlier).unwrap_err();
+    let error = super::apply(&mut fake, &moved, &policy, &earlier).unwrap_err();
     assert!(error.to_string().contains("UDP port 4790 is taken by another program"), "{error}");
     assert_eq!((&fake.links, &fake.rules), (&before.links, &before.rules));
     assert_eq!(fake.unreachable, before.unreachable);
@@ -99,7 +100,7 @@ fn what_is_refused_leaves_what_stood() {
     // With a port that can be had both stand, until the caller retires the old one.
     file.port = 4789;
     let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
-    super::apply(&mut fake, &moved, &rules, &earlier).unwrap();
+    super::apply(&mut fake, &moved, &policy, &earlier).unwrap();
     assert!(fake.links["flat.8"].link.up);
     assert_eq!(fake.links["flat.7"].addresses, before.links["flat.7"].addresses);
 }
@@ -126,7 +127,7 @@ fn another_network_with_the_same_vni_changes_nothing() {
     let error = super::apply(
         &mut fake,
         &theirs,
-        &desired::rules("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
+        &desired::policy("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
         &[],
     )
     .unwrap_err();

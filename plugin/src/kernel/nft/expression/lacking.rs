@@ -7,9 +7,9 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions};
 
 /// Thrown away. `NF_DROP`
-pub(in super::super) const DROP: Verdict = Verdict::Other(0);
+pub(crate) const DROP: Verdict = Verdict::Other(0);
 /// Done with this chain; others are still asked. `NF_ACCEPT`
-pub(in super::super) const ACCEPT: Verdict = Verdict::Other(1);
+pub(crate) const ACCEPT: Verdict = Verdict::Other(1);
 
 fn expression(name: &str, attributes: Vec<DefaultNla>) -> Expression {
     Expressions::Other { expression_type: name.into(), attributes }.into()
@@ -22,7 +22,7 @@ fn register(kind: u16) -> DefaultNla {
 
 /// Loads whether the way back to the packet's source leads through the device that it came by:
 /// one byte in a word. `fib saddr . iif oif exists`
-pub(in super::super) fn reverse_path() -> Expression {
+pub(crate) fn reverse_path() -> Expression {
     const NFT_FIB_RESULT_OIF: u32 = 1;
     // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF, NFTA_FIB_F_PRESENT
     fib(1 | (1 << 3) | (1 << 5), NFT_FIB_RESULT_OIF)
@@ -30,12 +30,12 @@ pub(in super::super) fn reverse_path() -> Expression {
 
 /// Loads what the packet's destination is to this node: four bytes in host order.
 /// `fib daddr type`
-pub(in super::super) fn destination_type() -> Expression {
+pub(crate) fn destination_type() -> Expression {
     fib(1 << 1, NFT_FIB_RESULT_ADDRTYPE) // NFTA_FIB_F_DADDR
 }
 
 /// The same for its source. `fib saddr type`
-pub(in super::super) fn source_type() -> Expression {
+pub(crate) fn source_type() -> Expression {
     fib(1, NFT_FIB_RESULT_ADDRTYPE) // NFTA_FIB_F_SADDR
 }
 
@@ -47,7 +47,7 @@ fn fib(flags: u32, result: u32) -> Expression {
 
 /// What `tracked` loads (`enum nft_ct_keys`).
 #[derive(Clone, Copy)]
-pub(in super::super) enum Tracked {
+pub(crate) enum Tracked {
     /// `IPS_*` bits, four bytes in host order. `ct status`
     Status,
     /// Two bytes. `ct original proto-dst`
@@ -56,14 +56,14 @@ pub(in super::super) enum Tracked {
 
 /// A direction of a connection (`enum ip_conntrack_dir`).
 #[derive(Clone, Copy)]
-pub(in super::super) enum Direction {
+pub(crate) enum Direction {
     /// That of its first packet.
     Original = 0,
 }
 
 /// Loads what conntrack knows of the packet's connection; the rule ends for what is not tracked. Needs
 /// conntrack, and so switches it on.
-pub(in super::super) fn tracked(key: Tracked) -> Expression {
+pub(crate) fn tracked(key: Tracked) -> Expression {
     const NFT_CT_STATUS: u32 = 2;
     const NFT_CT_PROTO_DST: u32 = 12;
     let data = match key {
@@ -78,13 +78,13 @@ pub(in super::super) fn tracked(key: Tracked) -> Expression {
 
 /// Keeps the packet out of conntrack; only before conntrack sees it (priority raw). It has no data, not
 /// even none of it.
-pub(in super::super) fn notrack() -> Expression {
+pub(crate) fn notrack() -> Expression {
     Expression::Element(vec![ExpressionAttribute::Name("notrack".into())])
 }
 
 /// Gives the packet's connection the address of the device it leaves by, and a random port: two
 /// connections made at the same instant otherwise race for one port, and one loses its packet.
-pub(in super::super) fn masquerade() -> Expression {
+pub(crate) fn masquerade() -> Expression {
     const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
     expression("masq", vec![number(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY)])
 }

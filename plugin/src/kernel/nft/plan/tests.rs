@@ -1,26 +1,55 @@
+use super::super::expression::{DROP, Operator, compare, reverse_path, verdict};
+use super::super::intervals;
 use super::super::names::Names;
-use super::super::objects::{CHAIN_HOOK, TABLE};
+use super::super::objects::{
+    Base, CHAIN_HOOK, ChainType, Element, Family, InetHookNumber, Rule, TABLE,
+};
 use super::super::observed;
-use super::super::rules::{Masquerade, RuleSet};
 use super::*;
 use crate::kernel::attribute::{nest, text};
 use netlink_packet_core::Emitable;
 use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage};
+use std::collections::BTreeSet;
 
-fn want(vteps: u8, cidr: &str) -> RuleSet {
+/// What a network of so many nodes wants: a set of each kind, all chains, each with two rules.
+pub(super) fn want(vteps: u8, cidr: &str) -> RuleSet {
+    let names = Names::of(7);
+    let vteps: Vec<_> = (1..=vteps).map(|last| [192, 168, 50, last].into()).collect();
+    let based = [
+        (&names.prerouting, InetHookNumber::PreRouting),
+        (&names.landing, InetHookNumber::LocalIn),
+        (&names.output, InetHookNumber::LocalOut),
+        (&names.local, InetHookNumber::LocalOut),
+        (&names.departing, InetHookNumber::PostRouting),
+        (&names.postrouting, InetHookNumber::PostRouting),
+    ]
+    .map(|(name, hook)| chain(name, Some(hook)));
+    let led_to = [&names.vxlan, &names.pod, &names.path_mtu, &names.overlay, &names.source]
+        .map(|name| chain(name, None));
     RuleSet {
-        network: "pods".into(),
         vni: 7,
-        port: 4789,
-        group: 0x6600_0007,
-        overlay_group: 0x6700_0007,
-        vtep: [192, 168, 50, 1].into(),
-        vteps: (1..=vteps).map(|last| [192, 168, 50, last].into()).collect(),
-        underlay: vec!["eth0".into()],
-        gateway: [169, 254, 1, 1].into(),
-        cluster_cidrs: vec![cidr.parse().unwrap()],
-        masquerade: Masquerade::On,
+        sets: vec![
+            set(&names.vteps, intervals::addresses(&vteps), false),
+            set(&names.cluster4, intervals::networks(&[cidr.parse().unwrap()], Family::V4), true),
+        ],
+        chains: led_to.into_iter().chain(based).collect(),
+        apart: chain(&names.forward, Some(InetHookNumber::Forward)),
     }
+}
+
+fn set(name: &str, elements: BTreeSet<Element>, interval: bool) -> Set {
+    Set { name: name.to_owned(), family: Family::V4, interval, elements }
+}
+
+fn chain(name: &str, hook: Option<InetHookNumber>) -> Chain {
+    let base = hook.map(|hook| Base { kind: ChainType::Filter, hook, priority: -300 });
+    let dropped = [vec![reverse_path(), compare(Operator::Equal, &[0; 4])], Vec::new()];
+    let rule = |(comment, mut expressions): (&str, Vec<_>)| {
+        expressions.push(verdict(DROP));
+        Rule { comment: format!("pods: {comment}"), expressions }
+    };
+    let rules = ["spoofed source", "all"].into_iter().zip(dropped).map(rule).collect();
+    Chain { name: name.to_owned(), base, rules }
 }
 
 fn bytes(message: &Message) -> Vec<u8> {
@@ -42,8 +71,8 @@ fn standing(want: &RuleSet) -> Observed {
     }
     let names = Names::of(want.vni);
     let mut sets = observed::sets(&names, &sets);
-    for (have, set) in sets.iter_mut().zip(want.sets()) {
-        let add = change_elements(Change::Add, &set.name, set.elements.into_iter());
+    for (have, set) in sets.iter_mut().zip(&want.sets) {
+        let add = change_elements(Change::Add, &set.name, set.elements.iter().copied());
         let dump: Vec<Vec<u8>> = add.iter().map(bytes).collect();
         have.elements = observed::elements(&dump);
     }
@@ -64,59 +93,6 @@ fn to_do(observed: &Observed, want: &RuleSet) -> Vec<String> {
 const CLUSTER: &str = "10.244.0.0/16";
 
 #[test]
-fn builds_all_in_an_empty_namespace() {
-    assert_eq!(
-        to_do(&Observed::default(), &want(2, CLUSTER)),
-        [
-            "add the table",
-            "add set vteps-7",
-            "add elements of set vteps-7",
-            "add set cluster4-7",
-            "add elements of set cluster4-7",
-            "add chain vxlan-7",
-            "add rule \"pods: overlay packet\" to chain vxlan-7",
-            "add rule \"pods: overlay packet\" to chain vxlan-7",
-            "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
-            "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
-            "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
-            "add chain path-mtu-7",
-            "add rule \"pods: path MTU to no pod\" to chain path-mtu-7",
-            "add rule \"pods: path MTU to the node\" to chain path-mtu-7",
-            "add chain pod-7",
-            "add rule \"pods: spoofed source\" to chain pod-7",
-            "add rule \"pods: path MTU from a pod\" to chain pod-7",
-            "add chain overlay-7",
-            "add rule \"pods: path MTU of the underlay\" to chain overlay-7",
-            "add chain source-7",
-            "add rule \"pods: by the underlay\" to chain source-7",
-            "add rule \"pods: spoofed source\" to chain source-7",
-            "add chain prerouting-7",
-            "add rule \"pods: VXLAN\" to chain prerouting-7",
-            "add rule \"pods: from a pod\" to chain prerouting-7",
-            "add rule \"pods: from the overlay\" to chain prerouting-7",
-            "add rule \"pods: a pod's source\" to chain prerouting-7",
-            "add chain output-7",
-            "add rule \"pods: not the overlay's\" to chain output-7",
-            "add rule \"pods: overlay packet\" to chain output-7",
-            "add chain local-7",
-            "add rule \"pods: to a pod\" to chain local-7",
-            "add chain landing-7",
-            "add rule \"pods: VXLAN by NAT\" to chain landing-7",
-            "add rule \"pods: VXLAN by NAT\" to chain landing-7",
-            "add rule \"pods: to the loopback by NAT\" to chain landing-7",
-            "add rule \"pods: to the loopback by NAT\" to chain landing-7",
-            "add chain departing-7",
-            "add rule \"pods: VXLAN by NAT\" to chain departing-7",
-            "add rule \"pods: VXLAN by NAT\" to chain departing-7",
-            "add rule \"pods: to the gateway\" to chain departing-7",
-            "add chain postrouting-7",
-            "add rule \"pods: leaves the pod network\" to chain postrouting-7",
-            "add rule \"pods: enters the pod network\" to chain postrouting-7",
-        ]
-    );
-}
-
-#[test]
 fn does_nothing_twice() {
     assert_eq!(to_do(&standing(&want(2, CLUSTER)), &want(2, CLUSTER)), [""; 0]);
 }
@@ -128,7 +104,7 @@ fn nodes_that_join_and_leave_are_elements() {
     assert_eq!(to_do(&standing(&three), &two), ["delete elements of set vteps-7"]);
     let message = &replace(&standing(&two), &three)[0];
     let third =
-        change_elements(Change::Add, "vteps-7", three.sets()[0].elements.iter().copied().skip(2));
+        change_elements(Change::Add, "vteps-7", three.sets[0].elements.iter().copied().skip(2));
     assert_eq!(std::slice::from_ref(message), third);
 }
 
@@ -147,11 +123,9 @@ fn a_set_that_is_full_is_made_anew_and_larger() {
 
 #[test]
 fn many_nodes_take_several_messages() {
-    let many = RuleSet {
-        vteps: (0..10_000_u32).map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).into()).collect(),
-        ..want(0, CLUSTER)
-    };
-    let messages = many.sets()[0].add(1);
+    let many: Vec<_> =
+        (0..10_000_u32).map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).into()).collect();
+    let messages = set("vteps-7", intervals::addresses(&many), false).add(1);
     assert_eq!(messages.len(), 11);
     assert!(messages.iter().all(|message| bytes(message).len() < 1 << 16));
 }
@@ -218,7 +192,7 @@ fn drift_is_repaired_where_it_is() {
 fn a_policy_of_drop_is_drift() {
     let want = want(2, CLUSTER);
     let mut observed = standing(&want);
-    let mut attributes = want.chains(false)[5].attributes();
+    let mut attributes = want.chains[5].attributes();
     for attribute in &mut attributes {
         if let ChainAttribute::Policy(policy) = attribute {
             *policy = 0;
@@ -248,8 +222,8 @@ fn of_two_networks_one_keeps_apart() {
         actions,
         [
             "add chain forward-7",
-            "add rule \"pods: to another network\" to chain forward-7",
-            "add rule \"pods: from another network\" to chain forward-7",
+            "add rule \"pods: spoofed source\" to chain forward-7",
+            "add rule \"pods: all\" to chain forward-7",
         ]
     );
 
@@ -272,27 +246,6 @@ fn of_two_networks_one_keeps_apart() {
     ] {
         assert_eq!(observed::in_company(&names, &sets, &chains), expected, "{why}");
     }
-}
-
-#[test]
-fn without_masquerade_its_chain_goes() {
-    let masked = want(2, CLUSTER);
-    let plain = RuleSet { masquerade: Masquerade::Off, ..masked.clone() };
-    let mut actions = to_do(&standing(&masked), &plain);
-    actions.retain(|action| !action.starts_with("add rule"));
-    assert_eq!(
-        actions,
-        [
-            "delete chain postrouting-7",
-            "flush chain vxlan-7",
-            "flush chain pod-7",
-            "flush chain overlay-7",
-            "flush chain local-7",
-            "flush chain landing-7",
-            "flush chain departing-7",
-        ]
-    );
-    assert_eq!(to_do(&standing(&plain), &plain), [""; 0]);
 }
 
 #[test]
@@ -349,7 +302,7 @@ fn a_rule_as_the_kernel_dumps_it_is_ours() {
         \x30\0\x01\0\x0e\0\x01\0immediate\0\0\0\x1c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x10\0\x02\0\x0c\0\x02\0\x08\0\x01\0\0\0\0\0\
         \x1b\0\x07\0\0\x15pods: spoofed source\0\0";
-    let rules = want(2, CLUSTER).chains(false).remove(2).rules;
+    let rules = want(2, CLUSTER).chains.remove(1).rules;
     assert!(includes(dump, &encoded(&rules[0].attributes())));
     assert!(!includes(dump, &encoded(&rules[1].attributes())));
     let mut accepts = dump.to_vec();

@@ -1,11 +1,11 @@
-use super::super::expression::{
+use super::*;
+use crate::kernel::nft::expression::{
     ACCEPT, Direction, Expression, Header, Member, Tracked, compare, destination_type, jump,
     lookup, mask, masquerade, meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
 };
-use super::*;
 
-fn rule_set(vteps: &[&str], cidrs: &[&str]) -> RuleSet {
-    RuleSet {
+fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
+    Policy {
         network: "pods".into(),
         vni: 7,
         port: 4789,
@@ -25,9 +25,10 @@ const V6: &[&str] = &["fd00:50::1", "fd00:50::2"];
 const DUAL: &[&str] = &["10.244.0.0/16", "fd00:10:244::/56"];
 
 /// Chains with the reasons of their rules, in order.
-fn outline(want: &RuleSet, in_company: bool) -> Vec<(String, Vec<String>)> {
+fn outline(want: &Policy, in_company: bool) -> Vec<(String, Vec<String>)> {
     let comments = |chain: Chain| chain.rules.into_iter().map(|rule| rule.comment).collect();
-    let chains = want.chains(in_company).into_iter();
+    let RuleSet { chains, apart, .. } = want.rules();
+    let chains = chains.into_iter().chain(in_company.then_some(apart));
     chains.map(|chain| (chain.name.clone(), comments(chain))).collect()
 }
 
@@ -91,11 +92,11 @@ fn each_chain_is_there_for_a_reason() {
     let only_plain = ["to the loopback", "to the gateway", "wrapped by no peer", "unwrapped"];
     for (vteps, masquerade, in_company, then) in [
         (V4, Masquerade::On, false, [&local[..], &masked].concat()),
-        (V6, Masquerade::SparesNodes, true, [&local[..], &forward, &masked].concat()),
+        (V6, Masquerade::SparesNodes, true, [&local[..], &masked, &forward].concat()),
         (V4, Masquerade::Off, false, [&plain_local[..], &plain].concat()),
-        (V6, Masquerade::Off, true, [&plain_local[..], &forward, &plain].concat()),
+        (V6, Masquerade::Off, true, [&plain_local[..], &plain, &forward].concat()),
     ] {
-        let want = RuleSet { masquerade, ..rule_set(vteps, DUAL) };
+        let want = Policy { masquerade, ..policy(vteps, DUAL) };
         let expected: Vec<_> = always
             .iter()
             .chain(&then)
@@ -119,19 +120,24 @@ fn a_family_takes_a_set_and_masquerading_two_rules() {
         (Masquerade::SparesNodes, &DUAL[1..], vec!["vteps-7", "cluster6-7"], 2),
         (Masquerade::Off, DUAL, vec!["vteps-7", "cluster4-7", "cluster6-7"], 0),
     ] {
-        let want = RuleSet { masquerade, ..rule_set(V4, cidrs) };
+        let want = Policy { masquerade, ..policy(V4, cidrs) };
         let names: Vec<String> = want.sets().into_iter().map(|set| set.name).collect();
         assert_eq!(names, sets, "{masquerade:?} {cidrs:?}");
         let is_nat = |chain: &Chain| chain.base.is_some_and(|base| base.kind == ChainType::Nat);
         let named = |chain: &Chain| chain.name == "postrouting-7" && is_nat(chain);
-        let nat = want.chains(false).into_iter().find(named);
+        let nat = want.rules().chains.into_iter().find(named);
         assert_eq!(nat.map_or(0, |chain| chain.rules.len()), rules, "{masquerade:?} {cidrs:?}");
     }
 }
 
 /// The chain of that name.
-fn chain(want: &RuleSet, name: &str) -> Chain {
-    want.chains(true).into_iter().find(|chain| chain.name == name).unwrap()
+fn chain(want: &Policy, name: &str) -> Chain {
+    all_chains(want).find(|chain| chain.name == name).unwrap()
+}
+
+fn all_chains(want: &Policy) -> impl Iterator<Item = Chain> + use<> {
+    let RuleSet { chains, apart, .. } = want.rules();
+    chains.into_iter().chain([apart])
 }
 
 fn hook(chain: &Chain) -> Option<(InetHookNumber, i32)> {
@@ -174,7 +180,7 @@ fn what_is_received_reads_as_documented() {
     for (masquerade, marked) in
         [(Masquerade::On, vec![]), (Masquerade::Off, set_meta(MetaKey::Priority, &mark).to_vec())]
     {
-        let want = RuleSet { masquerade, ..rule_set(V4, DUAL) };
+        let want = Policy { masquerade, ..policy(V4, DUAL) };
         let prerouting = chain(&want, "prerouting-7");
         assert_eq!(hook(&prerouting), Some((InetHookNumber::PreRouting, -300)));
         assert_eq!(prerouting.rules[0].expressions, [&to_port()[..], &[jump("vxlan-7")]].concat());
@@ -197,12 +203,14 @@ fn what_is_received_reads_as_documented() {
         let to_no_vtep = &vxlan.rules[5].expressions;
         assert_eq!(*to_no_vtep, [&our_vni(Operator::Equal)[..], &for_this_node, &drop].concat());
     }
-    let plain = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
+    let plain = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
     let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &mark)];
     let overlay = chain(&plain, "overlay-7");
     let drop = [verdict(DROP)];
     assert_eq!(overlay.rules[0].expressions, [&unmarked[..], &drop].concat());
     assert_eq!(overlay.rules[1].expressions, set_meta(MetaKey::Priority, &[0; 4]));
+    let astray = [reverse_path(), compare(Operator::Equal, &[0; 4]), verdict(DROP)];
+    assert_eq!(chain(&plain, "pod-7").rules[0].expressions, astray);
 }
 
 fn to_a_vtep() -> [Expression; 4] {
@@ -216,7 +224,7 @@ fn to_a_vtep() -> [Expression; 4] {
 
 #[test]
 fn what_users_send_reads_as_documented() {
-    let want = rule_set(V4, DUAL);
+    let want = policy(V4, DUAL);
     let group = 0x6700_0007_u32.to_ne_bytes();
     let by_a_socket = [meta(MetaKey::SocketUserId), compare(Operator::GreatherThanEqual, &[0; 4])];
     let local = chain(&want, "local-7");
@@ -245,7 +253,7 @@ fn what_users_send_reads_as_documented() {
 
 #[test]
 fn what_nat_leads_astray_reads_as_documented() {
-    let want = rule_set(V4, DUAL);
+    let want = policy(V4, DUAL);
     let (landing, departing) = (chain(&want, "landing-7"), chain(&want, "departing-7"));
     assert_eq!(hook(&landing), Some((InetHookNumber::LocalIn, 100)));
     assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
@@ -268,7 +276,7 @@ fn what_nat_leads_astray_reads_as_documented() {
 
 #[test]
 fn what_is_sent_on_without_masquerading_reads_as_documented() {
-    let want = RuleSet { masquerade: Masquerade::Off, ..rule_set(V4, DUAL) };
+    let want = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
     let departing = chain(&want, "departing-7");
     assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
     let by_another =
@@ -284,14 +292,14 @@ fn what_is_sent_on_without_masquerading_reads_as_documented() {
         assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
     }
     let asks_conntrack = |rule: &Rule| rule.expressions.contains(&tracked(Tracked::Status));
-    for chain in want.chains(true) {
+    for chain in all_chains(&want) {
         assert!(!chain.rules.iter().any(asks_conntrack), "{} would switch it on", chain.name);
     }
 }
 
 #[test]
 fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
-    let want = RuleSet { masquerade: Masquerade::SparesNodes, ..rule_set(V6, DUAL) };
+    let want = Policy { masquerade: Masquerade::SparesNodes, ..policy(V6, DUAL) };
     let nat = chain(&want, "postrouting-7");
     let by_overlay = |is| [meta(MetaKey::Oifgroup), compare(is, &0x6700_0007_u32.to_ne_bytes())];
     let source = |member| {
@@ -320,25 +328,25 @@ fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
         nat.rules[3].expressions,
         [&by_overlay(Operator::Equal)[..], &source(Member::NotIn), &[masquerade()]].concat()
     );
-    let spared = |want: &RuleSet, rule: usize| {
+    let spared = |want: &Policy, rule: usize| {
         chain(want, "postrouting-7").rules[rule].expressions.contains(&no_vtep[1])
     };
     assert!(!spared(&want, 0), "an IPv4 packet goes to no IPv6 VTEP");
-    assert!(!spared(&rule_set(V6, DUAL), 2), "nodes are not spared by default");
+    assert!(!spared(&policy(V6, DUAL), 2), "nodes are not spared by default");
 }
 
 #[test]
 fn every_name_bears_the_vni() {
-    let want = RuleSet { vni: 16_777_215, ..rule_set(V4, DUAL) };
+    let want = Policy { vni: 16_777_215, ..policy(V4, DUAL) };
     let names = Names::of(want.vni);
-    assert!(want.chains(true).iter().all(|chain| names.chains().contains(&chain.name.as_str())));
+    assert!(all_chains(&want).all(|chain| names.chains().contains(&chain.name.as_str())));
     assert!(want.sets().iter().all(|set| names.sets().contains(&set.name.as_str())));
     assert!(names.chains().iter().chain(&names.sets()).all(|name| name.ends_with("-16777215")));
 }
 
 #[test]
 fn the_rule_between_networks_reads_as_documented() {
-    let forward = chain(&rule_set(V4, DUAL), "forward-7");
+    let forward = chain(&policy(V4, DUAL), "forward-7");
     assert_eq!(forward.base.map(|base| base.hook), Some(InetHookNumber::Forward));
     let masked = |side, bits: u32, is, value: u32| {
         [meta(side), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]

@@ -1,12 +1,12 @@
 //! What our rules ask of a packet, each as the expressions that go on if it is so.
 
-use super::super::expression::{
+use super::Policy;
+use crate::kernel::nft::expression::{
     Expression, Header, Member, MetaKey, Operator, compare, destination_type, lookup, mask, meta,
     payload, reverse_path,
 };
-use super::super::names::Names;
-use super::super::objects::{Family, octets};
-use super::RuleSet;
+use crate::kernel::nft::names::Names;
+use crate::kernel::nft::objects::{Family, octets};
 
 /// The bits of a device group but the one that tells pods from the overlay.
 pub(super) const NETWORK: u32 = 0xfeff_ffff;
@@ -18,7 +18,7 @@ pub(super) enum Side {
     Destination,
 }
 
-impl RuleSet {
+impl Policy {
     pub(super) fn underlay_family(&self) -> Family {
         Family::of(&self.vtep)
     }

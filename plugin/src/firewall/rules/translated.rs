@@ -3,16 +3,16 @@
 //! only, whatever it carries: the rest cost nothing. Such a chain alone does not switch conntrack on, only
 //! asking for what that knows does; so this is asked with `ipMasq` only, which has it anyway.
 
-use super::super::expression::{
+use super::Policy;
+use super::matches::of;
+use crate::kernel::nft::expression::{
     Direction, Expression, Header, MetaKey, Operator, Tracked, compare, mask, meta, payload,
     source_type, tracked,
 };
-use super::super::objects::{Family, Rule};
-use super::RuleSet;
-use super::matches::of;
+use crate::kernel::nft::objects::{Family, Rule};
 use std::net::Ipv6Addr;
 
-impl RuleSet {
+impl Policy {
     /// For this node.
     pub(super) fn landing(&self) -> Vec<Rule> {
         let to_loopback = [(Family::V4, &[127][..]), (Family::V6, &Ipv6Addr::LOCALHOST.octets())]

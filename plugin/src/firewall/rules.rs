@@ -1,4 +1,4 @@
-//! What one network wants of nftables on this node, in our nouns and then as nft objects.
+//! What one network wants of the packet filter on this node, and the rules that bring it about.
 //!
 //! As nft would print it for network `pods`, VNI 4096, with an IPv4 underlay:
 //!
@@ -162,12 +162,12 @@ mod translated;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_netfilter::nftables::InetHookNumber;
 
-use super::expression::{DROP, Expression, MetaKey, Operator, verdict};
-use super::intervals;
-use super::names::Names;
-use super::objects::{Base, Chain, ChainType, Family, Rule, Set};
+use crate::kernel::RuleSet;
+use crate::kernel::nft::expression::{DROP, Expression, MetaKey, Operator, verdict};
+use crate::kernel::nft::intervals;
+use crate::kernel::nft::names::Names;
+use crate::kernel::nft::objects::{Base, Chain, ChainType, Family, InetHookNumber, Rule, Set};
 pub use nat::Masquerade;
 
 /// Before conntrack (-200), behind IPv4 and IPv6 defragmentation (-400).
@@ -177,9 +177,9 @@ const PRIORITY_SRCNAT: i32 = 100;
 /// Behind all that changes the destination of what this node receives or sends (IPVS: 99 and -98).
 const PRIORITY_LAST: i32 = 300;
 
-/// What one network wants of nftables on this node.
+/// What one network wants of the packet filter on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSet {
+pub struct Policy {
     /// The network's name, in every rule's comment.
     pub network: String,
     /// Its VNI, in every chain's and set's name, so that networks never meet.
@@ -205,9 +205,16 @@ pub struct RuleSet {
     pub masquerade: Masquerade,
 }
 
-impl RuleSet {
+impl Policy {
+    /// The rules that bring that about.
+    pub fn rules(&self) -> RuleSet {
+        let names = Names::of(self.vni);
+        let (sets, chains) = (self.sets(), self.chains(&names));
+        RuleSet { vni: self.vni, sets, chains, apart: self.apart(&names) }
+    }
+
     /// The sets that the rules refer to.
-    pub(super) fn sets(&self) -> Vec<Set> {
+    fn sets(&self) -> Vec<Set> {
         let names = Names::of(self.vni);
         let mut sets = vec![Set {
             name: names.vteps,
@@ -229,29 +236,20 @@ impl RuleSet {
         })
     }
 
-    /// The chains with their rules; `in_company` of a network that does not keep itself apart.
-    pub(super) fn chains(&self, in_company: bool) -> Vec<Chain> {
-        let names = Names::of(self.vni);
+    /// The chains with their rules, but for the one that keeps the network apart.
+    fn chains(&self, names: &Names) -> Vec<Chain> {
         let led_to = |name: &String, rules| Chain { name: name.clone(), base: None, rules };
-        let base = |name: &String, kind, hook, priority, rules| {
-            let base = Some(Base { kind, hook, priority });
-            Chain { name: name.clone(), base, rules }
-        };
         let (filter, nat) = (ChainType::Filter, ChainType::Nat);
-        let raw = |name, hook, rules| base(name, filter, hook, PRIORITY_RAW, rules);
         let mut chains = vec![
             led_to(&names.vxlan, self.vxlan()),
             led_to(&names.path_mtu, self.path_mtu()),
-            led_to(&names.pod, self.pod(&names)),
+            led_to(&names.pod, self.pod(names)),
             led_to(&names.overlay, self.overlay()),
             led_to(&names.source, self.source()),
-            raw(&names.prerouting, InetHookNumber::PreRouting, self.prerouting(&names)),
+            raw(&names.prerouting, InetHookNumber::PreRouting, self.prerouting(names)),
             raw(&names.output, InetHookNumber::LocalOut, self.output()),
             base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local()),
         ];
-        if in_company {
-            chains.push(raw(&names.forward, InetHookNumber::Forward, self.forward()));
-        }
         let (hook, priority) = (InetHookNumber::PostRouting, PRIORITY_SRCNAT - 1);
         chains.push(base(
             &names.landing,
@@ -267,6 +265,11 @@ impl RuleSet {
             chains.push(base(&names.postrouting, nat, hook, priority, rules));
         }
         chains
+    }
+
+    /// What keeps the network apart from others.
+    fn apart(&self, names: &Names) -> Chain {
+        raw(&names.forward, InetHookNumber::Forward, self.forward())
     }
 
     fn forward(&self) -> Vec<Rule> {
@@ -309,6 +312,28 @@ impl RuleSet {
     }
 }
 
+/// A chain that packets come into by themselves.
+fn base(
+    name: &str,
+    kind: ChainType,
+    hook: InetHookNumber,
+    priority: i32,
+    rules: Vec<Rule>,
+) -> Chain {
+    Chain { name: name.to_owned(), base: Some(Base { kind, hook, priority }), rules }
+}
+
+/// One that sees packets before conntrack does.
+fn raw(name: &str, hook: InetHookNumber, rules: Vec<Rule>) -> Chain {
+    base(name, ChainType::Filter, hook, PRIORITY_RAW, rules)
+}
+
+#[cfg(test)]
+#[path = "rules/properties.rs"]
+mod properties;
 #[cfg(test)]
 #[path = "rules/tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "rules/transaction_tests.rs"]
+mod transaction_tests;

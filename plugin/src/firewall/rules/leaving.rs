@@ -1,13 +1,13 @@
 //! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
-use super::super::expression::{
+use super::Policy;
+use super::matches::{Side, load, of};
+use crate::kernel::nft::expression::{
     Expression, Member, MetaKey, Operator, compare, lookup, meta, notrack, set_meta,
 };
-use super::super::objects::{Rule, Set};
-use super::RuleSet;
-use super::matches::{Side, load, of};
+use crate::kernel::nft::objects::{Rule, Set};
 
-impl RuleSet {
+impl Policy {
     /// Outer packets, of the overlay or of a user. What is not tracked is not translated, so that none of
     /// these goes anywhere else.
     pub(super) fn output(&self) -> Vec<Rule> {

@@ -1,16 +1,16 @@
 //! The rules for what comes in, before anything is translated: from the underlay, from pods, and from
 //! everything else.
 
-use super::super::expression::{
+use super::Policy;
+use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
+use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
     notrack, payload, reverse_path, set_meta, verdict,
 };
-use super::super::names::Names;
-use super::super::objects::{Family, Rule, Set};
-use super::RuleSet;
-use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
+use crate::kernel::nft::names::Names;
+use crate::kernel::nft::objects::{Family, Rule, Set};
 
-impl RuleSet {
+impl Policy {
     pub(super) fn prerouting(&self, names: &Names) -> Vec<Rule> {
         let others = self.clusters().map(|cluster| {
             let source =

@@ -1,9 +1,11 @@
 //! What takes the node's address, so that answers come back the way that packets went.
 
-use super::super::expression::{Member, MetaKey, Operator, compare, lookup, masquerade, meta};
-use super::super::objects::{Rule, Set};
-use super::RuleSet;
+use super::Policy;
 use super::matches::{Side, load, no_multicast, of};
+use crate::kernel::nft::expression::{
+    Member, MetaKey, Operator, compare, lookup, masquerade, meta,
+};
+use crate::kernel::nft::objects::{Rule, Set};
 
 /// What `masquerade` is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub enum Masquerade {
     SparesNodes,
 }
 
-impl RuleSet {
+impl Policy {
     /// What leaves the pod network, and what enters it by the overlay. What leaves by the overlay
     /// stays as it is if it comes from a pod, so that a connection that is made while a new range's
     /// route is there and its element of `cluster` is not yet, is not translated for the rest of its life.
