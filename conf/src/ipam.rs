@@ -23,7 +23,7 @@ pub struct IpamConf {
     /// `name` of the network.
     pub name: String,
     /// Where addresses come from; `None` for DEL and GC, which ask for none.
-    pub source: Option<Source>,
+    pub source: Option<AddressSource>,
     /// Whether there may be leases in a range file's ranges, and in range sets: one of both, except
     /// for a DEL or GC whose section `ipam` does not tell which.
     pub by_range_file: bool,
@@ -52,7 +52,7 @@ pub struct IpamConf {
 
 /// Where addresses come from.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Source {
+pub enum AddressSource {
     /// One node's ranges of a range file.
     RangeFile {
         /// `ipam.rangeFile`, absolute.
@@ -130,7 +130,7 @@ impl IpamConf {
             Command::Gc => None,
             _ if by_file && by_sets => return Err(network::invalid(two_kinds())),
             _ if by_file => Some(range_file(&section)?),
-            _ => Some(Source::Sets(sets(&ip_ranges, &section, cni_version)?)),
+            _ => Some(AddressSource::Sets(sets(&ip_ranges, &section, cni_version)?)),
         };
         let by_sets = by_sets || section.data_dir.is_some();
         let state_dir = fields.get(path(section.state_dir.as_deref(), "stateDir"))?;
@@ -150,7 +150,7 @@ impl IpamConf {
             routes: fields.get(routes(section.routes))?,
             resolv_conf: fields.get(path(section.resolv_conf.as_deref(), "resolvConf"))?,
             requested_ips: fields.get(match source {
-                Some(Source::RangeFile { .. }) => requests.ips(),
+                Some(AddressSource::RangeFile { .. }) => requests.ips(),
                 _ => requests.every_ip(),
             })?,
             source,
@@ -178,11 +178,11 @@ fn path(text: Option<&str>, field: &str) -> Result<Option<PathBuf>, Broken> {
     fields::absolute_path(text, field).map_err(|broken| broken.under("ipam"))
 }
 
-fn range_file(section: &raw::IpamSection) -> Result<Source, Broken> {
+fn range_file(section: &raw::IpamSection) -> Result<AddressSource, Broken> {
     let path = fields::absolute_path(section.range_file.as_deref(), "rangeFile");
     let read = path.and_then(|path| fields::required_range_file(path, None)).and_then(|path| {
         let node = fields::node(section.node.clone())?;
-        Ok(Source::RangeFile { path: path.unwrap_or_default(), node })
+        Ok(AddressSource::RangeFile { path: path.unwrap_or_default(), node })
     });
     read.map_err(|broken| broken.under("ipam"))
 }

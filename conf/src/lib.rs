@@ -35,7 +35,7 @@ pub use call::{Failure, Reply, call};
 pub use error::{Code, Error};
 pub use file::read_file;
 pub use invocation::{Command, Invocation};
-pub use ipam::{IpamConf, Source};
+pub use ipam::{AddressSource, IpamConf};
 pub use mac::Mac;
 pub use network::{AttachmentId, LogLevel, NetworkConf};
 pub use one_line::{one_line, printable};

@@ -7,7 +7,7 @@ mod resolv_conf;
 use std::net::IpAddr;
 
 use flatnet_conf::{
-    AddResult, Command, Dns, Invocation, IpConfig, IpamConf, Source, versions_json,
+    AddResult, AddressSource, Command, Dns, Invocation, IpConfig, IpamConf, versions_json,
 };
 use flatnet_ipam::{Error, Given, Result};
 use serde_json::Value;
@@ -49,10 +49,10 @@ fn add(conf: &IpamConf, invocation: &Invocation) -> Result<Value> {
         None => Dns::default(),
     };
     let given = match &conf.source {
-        Some(Source::RangeFile { path, node }) => {
+        Some(AddressSource::RangeFile { path, node }) => {
             range_file::add(path, node.as_deref(), conf, invocation)?
         }
-        Some(Source::Sets(sets)) => range_sets::add(sets, conf, invocation)?,
+        Some(AddressSource::Sets(sets)) => range_sets::add(sets, conf, invocation)?,
         None => Vec::new(),
     };
     let ips = given.into_iter().map(|Given { address, gateway }| IpConfig {
@@ -68,7 +68,7 @@ fn add(conf: &IpamConf, invocation: &Invocation) -> Result<Value> {
 /// The attachment has its lease, and prevResult, where there is one, tells all addresses of it.
 fn check(conf: &IpamConf, invocation: &Invocation) -> Result<()> {
     let leased = match &conf.source {
-        Some(Source::RangeFile { path, node }) => {
+        Some(AddressSource::RangeFile { path, node }) => {
             range_file::leased(path, node.as_deref(), conf, invocation)?
         }
         _ => range_sets::leased(conf, invocation)?,
@@ -93,7 +93,9 @@ fn check(conf: &IpamConf, invocation: &Invocation) -> Result<()> {
 
 fn status(conf: &IpamConf) -> Result<()> {
     let looked = match &conf.source {
-        Some(Source::RangeFile { path, node }) => range_file::look(path, node.as_deref(), conf),
+        Some(AddressSource::RangeFile { path, node }) => {
+            range_file::look(path, node.as_deref(), conf)
+        }
         _ => range_sets::look(conf),
     };
     looked.map_err(|error| Error::Unavailable(Box::new(error)))

@@ -15,7 +15,7 @@ use flatnet_conf::Range;
 use crate::allocator::{self, Cursor, Refusal, Wish};
 use crate::error::Result;
 use crate::key::Key;
-use crate::lease::{Attachment, Record};
+use crate::lease::{Holder, Record};
 use crate::lock::LeaseFile;
 use crate::store::Store;
 
@@ -45,7 +45,7 @@ pub(crate) fn choose(
 pub(crate) fn take(
     store: &mut dyn Store,
     key: &Key,
-    attachment: &Attachment,
+    attachment: &Holder,
     (addresses, cursor): Choice,
     earlier: Option<LeaseFile>,
 ) -> Result<(LeaseFile, Record)> {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::disk::Disk;
 use crate::store::Store as _;
-use crate::{Attachment, Candidate, Error, Key, Lease, Leases, Request};
+use crate::{Candidate, Error, Holder, Key, Lease, Leases, Request};
 
 pub(crate) const NETWORK: &str = "pods";
 pub(crate) const NODE: &str = "node-a";
@@ -108,13 +108,13 @@ pub(crate) fn key(container: &str) -> Key {
     Key::new(NETWORK, container, "eth0")
 }
 
-pub(crate) fn attachment(container: &str) -> Attachment {
-    Attachment {
+pub(crate) fn attachment(container: &str) -> Holder {
+    Holder {
         container_id: container.to_owned(),
         ifname: "eth0".to_owned(),
         veth: format!("veth{}", key(container).as_str().get(..11).unwrap()),
         netns: NETNS,
-        ..Attachment::default()
+        ..Holder::default()
     }
 }
 

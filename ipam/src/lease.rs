@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One interface of one container in a network, as the verb that attaches it knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Attachment {
+pub struct Holder {
     /// `CNI_CONTAINERID`; empty in a lease that was made again, and where an attachment is known by
     /// other means, if these do not tell.
     #[serde(rename = "containerID")]
@@ -31,7 +31,7 @@ pub struct Attachment {
     pub sandbox: Option<String>,
 }
 
-impl Attachment {
+impl Holder {
     /// Whether another main plugin than flatnet makes the interface: then only its DEL and its
     /// GC know when the addresses are free.
     pub fn is_delegated(&self) -> bool {
@@ -67,14 +67,14 @@ impl Pod {
 pub struct Record {
     /// Whose lease it is.
     #[serde(flatten)]
-    pub attachment: Attachment,
+    pub attachment: Holder,
     /// The addresses it holds, at most one per family, IPv4 first.
     pub addresses: Vec<IpAddr>,
 }
 
 /// `interface eth0 of container c1 (pod default/web-0)`, for messages.
 /// For people: what comes from outside is printable here.
-impl fmt::Display for Attachment {
+impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { container_id, ifname, pod, .. } = self;
         let pod = match (&pod.namespace, &pod.name) {
@@ -97,7 +97,7 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            attachment: Attachment {
+            attachment: Holder {
                 container_id: "c1".to_owned(),
                 ifname: "eth0".to_owned(),
                 veth: "veth0123456789a".to_owned(),
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(attachment.to_string(), with);
         attachment.container_id.clear();
         assert_eq!(attachment.to_string(), "interface eth0 of pod default/web-0");
-        attachment = Attachment { pod: Pod::default(), ..record().attachment };
+        attachment = Holder { pod: Pod::default(), ..record().attachment };
         assert_eq!(attachment.to_string(), "interface eth0 of container c1");
     }
 }

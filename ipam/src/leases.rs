@@ -13,7 +13,7 @@ use crate::decision;
 use crate::disk::{self, Disk, Locked};
 use crate::error::{Error, Result};
 use crate::key::{self, Key};
-use crate::lease::{Attachment, Record};
+use crate::lease::{Holder, Record};
 use crate::lock::{self, Attempt, LeaseFile};
 use crate::reclaim::{self, Candidate, Listing, Reclaimed};
 
@@ -28,7 +28,7 @@ pub struct Leases {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Who will hold the addresses.
-    pub attachment: &'a Attachment,
+    pub attachment: &'a Holder,
     /// The node's ranges, in the order of the range file: one address of each family among them.
     pub ranges: &'a [Range],
     /// The addresses the runtime asks for, at most one of each family.
@@ -56,7 +56,7 @@ pub struct Lease {
 
 /// The lease of an attachment that a DEL is about to give back, locked; see [`Leases::hold`].
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldLease {
     disk: Disk,
     key: Key,
     file: Option<LeaseFile>,
@@ -140,7 +140,7 @@ impl Leases {
     ///
     /// `netns` as in [`Leases::release`]. A lease that was made again has a key of its own; see
     /// [`Leases::restore`].
-    pub fn hold(&self, key: &Key, netns: Option<u64>) -> Result<Held> {
+    pub fn hold(&self, key: &Key, netns: Option<u64>) -> Result<HeldLease> {
         let lease = self.disk.wait_for_lease(key)?;
         let record = match lease.as_ref().map(LeaseFile::record) {
             Some(Err(error @ Error::Io { .. })) => return Err(error),
@@ -149,7 +149,7 @@ impl Leases {
         let made_in = record.as_ref().map(|record| record.attachment.netns);
         let ours = netns.is_none() || made_in == netns;
         let (file, record) = if ours { (lease, record) } else { (None, None) };
-        Ok(Held { disk: self.disk.clone(), key: key.clone(), file, record })
+        Ok(HeldLease { disk: self.disk.clone(), key: key.clone(), file, record })
     }
 
     /// Removes every lease, and every address without one, that `alive` says no pod lives on.
@@ -258,7 +258,7 @@ impl Leases {
     }
 }
 
-impl Held {
+impl HeldLease {
     /// Whether there is a lease.
     pub fn is_lease(&self) -> bool {
         self.file.is_some()

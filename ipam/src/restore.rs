@@ -136,14 +136,14 @@ mod tests {
 
     use super::*;
     use crate::fixture::{Fixture, NETNS, NETWORK, addresses, attachment, key};
-    use crate::lease::{Attachment, Pod};
+    use crate::lease::{Holder, Pod};
 
     /// What the kernel shows of a pod of Kubernetes.
     fn seen(container: &str, has: &[&str]) -> (Key, Record) {
-        let Attachment { ifname, veth, netns, .. } = attachment(container);
+        let Holder { ifname, veth, netns, .. } = attachment(container);
         let pod = Pod { name: Some(container.into()), ..Pod::default() };
         let (container_id, sandbox) = (String::new(), None);
-        let attachment = Attachment { container_id, ifname, veth, netns, pod, sandbox };
+        let attachment = Holder { container_id, ifname, veth, netns, pod, sandbox };
         (key(container).less_tail(), Record { attachment, addresses: addresses(has) })
     }
 

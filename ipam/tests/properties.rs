@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use flatnet_conf::Range;
-use flatnet_ipam::{Attachment, Key, Leases, Request};
+use flatnet_ipam::{Holder, Key, Leases, Request};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
@@ -195,13 +195,13 @@ fn key(container: u8) -> Key {
     Key::new("pods", &name(container), "eth0")
 }
 
-fn attachment(container: u8) -> Attachment {
-    Attachment {
+fn attachment(container: u8) -> Holder {
+    Holder {
         container_id: name(container),
         ifname: "eth0".to_owned(),
         veth: format!("veth{container}"),
         netns: 1,
-        ..Attachment::default()
+        ..Holder::default()
     }
 }
 

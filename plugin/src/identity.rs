@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::Mac;
-use flatnet_ipam::{Attachment, Key};
+use flatnet_ipam::{Holder, Key};
 use sha2::{Digest, Sha256};
 
 /// Name of the overlay device of a VXLAN network: `flat.4096`.
@@ -84,7 +84,7 @@ pub fn key_of_veth(name: &str) -> Option<Key> {
 }
 
 /// The key under which an attachment's lease is filed: one that was made again may not know its container.
-pub fn key(network: &str, holder: &Attachment) -> Key {
+pub fn key(network: &str, holder: &Holder) -> Key {
     let whole = Key::new(network, &holder.container_id, &holder.ifname);
     match key_of_veth(&holder.veth) {
         Some(head) if head != whole.less_tail() => head,
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn a_key_is_as_whole_as_what_is_known() {
         let whole = Key::new("pods", "c1", "eth0");
-        let holder = |id: &str, veth: &str| Attachment {
+        let holder = |id: &str, veth: &str| Holder {
             container_id: id.into(),
             ifname: "eth0".into(),
             veth: veth.into(),
-            ..Attachment::default()
+            ..Holder::default()
         };
         assert_eq!(key("pods", &holder("c1", &veth_name(&whole))), whole);
         assert_eq!(key("pods", &holder("", &veth_name(&whole))), whole.less_tail());

@@ -35,7 +35,7 @@ fn problem(value: &Value) -> String {
 /// The sets, each as text.
 fn sets_of(value: &Value) -> Vec<String> {
     match parse_for(Command::Add, value).unwrap().source {
-        Some(Source::Sets(sets)) => sets.iter().map(ToString::to_string).collect(),
+        Some(AddressSource::Sets(sets)) => sets.iter().map(ToString::to_string).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +52,7 @@ fn a_range_file() {
     let expected = IpamConf {
         cni_version: Version::V1_1_0,
         name: "pods".to_owned(),
-        source: Some(Source::RangeFile {
+        source: Some(AddressSource::RangeFile {
             path: "/etc/pods.json".into(),
             node: Some("node-a".to_owned()),
         }),

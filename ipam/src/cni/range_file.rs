@@ -11,9 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use flatnet_conf::{Invocation, IpamConf, Node, Range, RangeFile, find_node};
-use flatnet_ipam::{
-    Attachment, Error, Given, Key, Leases, Pod, Record, Request, Result, check_leases,
-};
+use flatnet_ipam::{Error, Given, Holder, Key, Leases, Pod, Record, Request, Result, check_leases};
 use ipnetwork::IpNetwork;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
@@ -83,7 +81,7 @@ pub fn gc(conf: &IpamConf) -> Result<()> {
     let Some(valid) = &conf.valid_attachments else { return Ok(()) };
     let own = own_netns()?;
     let mut alive = |record: &Record| {
-        let Attachment { container_id, ifname, netns, sandbox, .. } = &record.attachment;
+        let Holder { container_id, ifname, netns, sandbox, .. } = &record.attachment;
         *netns != own
             || valid.iter().any(|id| id.container_id == *container_id && id.ifname == *ifname)
             || sandbox.as_ref().is_some_and(|path| is_namespace(Path::new(path)))
@@ -149,9 +147,9 @@ fn key(conf: &IpamConf, invocation: &Invocation) -> Key {
     Key::new(&conf.name, &invocation.container_id, &invocation.ifname)
 }
 
-fn holder(invocation: &Invocation) -> Result<Attachment> {
+fn holder(invocation: &Invocation) -> Result<Holder> {
     let args = &invocation.args;
-    Ok(Attachment {
+    Ok(Holder {
         container_id: invocation.container_id.clone(),
         ifname: invocation.ifname.clone(),
         // Whatever the main plugin makes is not known here.

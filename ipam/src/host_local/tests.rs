@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::thread;
 
-use flatnet_conf::{Command, Invocation, IpamConf, Source};
+use flatnet_conf::{AddressSource, Command, Invocation, IpamConf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ pub(super) fn sets(ranges: &Value) -> Vec<RangeSet> {
     };
     let conf = IpamConf::parse(conf.to_string().as_bytes(), &invocation).unwrap();
     match conf.source {
-        Some(Source::Sets(sets)) => sets,
+        Some(AddressSource::Sets(sets)) => sets,
         other => panic!("{other:?}"),
     }
 }

@@ -261,7 +261,7 @@ fn networks_with_names_of_any_length_have_folders() {
 #[test]
 fn leases_for_another_main_plugin_are_left_to_it() {
     let fixture = Fixture::new(&["10.1.0.0/30"]);
-    let delegated = Attachment { veth: String::new(), ..attachment("bridged") };
+    let delegated = Holder { veth: String::new(), ..attachment("bridged") };
     let request = Request { attachment: &delegated, ranges: &fixture.ranges, requested: &[] };
     let lease =
         fixture.leases.allocate(&key("bridged"), &request, &mut |_| true, &mut |_| None).unwrap();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use flatnet_conf::Mac;
-use flatnet_ipam::Attachment as Holder;
+use flatnet_ipam::Holder;
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 

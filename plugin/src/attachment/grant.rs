@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use flatnet_conf::{Dns, NetworkConf, Range};
-use flatnet_ipam::{Attachment as Holder, Key, Lease, Leases, Request};
+use flatnet_ipam::{Holder, Key, Lease, Leases, Request};
 use ipnetwork::IpNetwork;
 
 use crate::attachment::delegate::{self, Delegate};
@@ -22,10 +22,10 @@ pub struct Grant<'a> {
     pub routes: Option<Vec<IpNetwork>>,
     /// A delegate's name resolution.
     pub dns: Dns,
-    source: Source<'a>,
+    source: Giver<'a>,
 }
 
-enum Source<'a> {
+enum Giver<'a> {
     Lease(Box<Lease>),
     Delegate(Delegate<'a>),
 }
@@ -58,7 +58,7 @@ impl<'a> Grant<'a> {
             addresses,
             routes: None,
             dns: Dns::default(),
-            source: Source::Lease(Box::new(lease)),
+            source: Giver::Lease(Box::new(lease)),
         })
     }
 
@@ -77,7 +77,7 @@ impl<'a> Grant<'a> {
             addresses: Vec::new(),
             routes: Some(routes).filter(|routes| !routes.is_empty()),
             dns: result.dns.clone(),
-            source: Source::Delegate(delegate),
+            source: Giver::Delegate(delegate),
         };
         match delegate::addresses(&result, &this.ranges) {
             Ok(addresses) => {
@@ -107,7 +107,7 @@ impl<'a> Grant<'a> {
 
     /// Keeps them: the attachment stands.
     pub fn commit(self) {
-        if let Source::Lease(lease) = self.source {
+        if let Giver::Lease(lease) = self.source {
             lease.commit();
         }
     }
@@ -116,8 +116,8 @@ impl<'a> Grant<'a> {
     /// report, and is left to the next DEL or GC.
     pub fn give_back(self) {
         let given_back = match self.source {
-            Source::Lease(lease) => lease.release().map_err(Error::from),
-            Source::Delegate(delegate) => delegate.run("DEL"),
+            Giver::Lease(lease) => lease.release().map_err(Error::from),
+            Giver::Delegate(delegate) => delegate.run("DEL"),
         };
         if let Err(e) = given_back {
             log::warn!("rolling back: {e}");

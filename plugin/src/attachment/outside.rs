@@ -8,13 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use flatnet_conf::{Node, RangeFile};
-use flatnet_ipam::{Attachment, Record};
+use flatnet_ipam::{Holder, Record};
 
 /// One address of one attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outside<'a> {
     /// Whose it is.
-    pub holder: &'a Attachment,
+    pub holder: &'a Holder,
     /// The address.
     pub address: IpAddr,
     /// The other node that has it in a range now; `None` if no node has.
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn record(id: &str, addresses: &[&str]) -> Record {
-        let attachment = Attachment { container_id: id.into(), ..Attachment::default() };
+        let attachment = Holder { container_id: id.into(), ..Holder::default() };
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Record { attachment, addresses }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment as Holder, Leases, Record as Lease};
+use flatnet_ipam::{Holder, Leases, Record as Lease};
 
 use crate::attachment::books::{Books, Kept};
 use crate::attachment::ends::{self, Attachment};
@@ -17,7 +17,7 @@ use crate::attachment::unleased;
 use crate::error::Error;
 use crate::identity::{VethIdentity, key, veth, veth_group, veth_name};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Journal, Kernel, Link, Mode, Netlink, Observe, Record};
+use crate::kernel::{Change, Changes, Journal, Kernel, Link, Mode, Netlink, Observe};
 use crate::overlay::gateway::gateways;
 use crate::overlay::site::Site;
 
@@ -27,7 +27,7 @@ pub struct InPod {
     /// Whose interface it is.
     pub holder: Holder,
     /// What was changed in its namespace.
-    pub changes: Record,
+    pub changes: Changes,
 }
 
 /// The pod and its namespace, for messages.
@@ -42,7 +42,7 @@ impl fmt::Display for InPod {
 pub struct Looked {
     /// What was changed in pods, or would be.
     pub pods: Vec<InPod>,
-    /// See [`crate::upkeep::sync::Report::unleased`].
+    /// See [`crate::upkeep::sync::SyncReport::unleased`].
     pub unleased: usize,
     /// What the books lacked.
     pub books: Kept,

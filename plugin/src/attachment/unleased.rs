@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use flatnet_ipam::{Attachment, Pod, Record};
+use flatnet_ipam::{Holder, Pod, Record};
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
@@ -134,17 +134,17 @@ pub fn records(
 }
 
 /// Whether a record is what the kernel tells, and no lease: that knows where it was made.
-pub fn is_unleased(holder: &Attachment) -> bool {
+pub fn is_unleased(holder: &Holder) -> bool {
     holder.netns == 0
 }
 
 /// Who an alias says it is: see [`crate::attachment::ends::alias`].
-fn holder(network: &str, link: &Link) -> Option<Attachment> {
+fn holder(network: &str, link: &Link) -> Option<Holder> {
     let alias = link.alias.as_deref()?.strip_prefix(&desired::alias(network, ""))?;
     let (pod, ifname) = alias.rsplit_once('/')?;
     let (namespace, name) = pod.split_once('/')?;
     let named = namespace != "-";
-    Some(Attachment {
+    Some(Holder {
         // Without a namespace it is the container's ID, or the name of a pod that has no namespace.
         container_id: if named { String::new() } else { name.into() },
         ifname: ifname.into(),
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_no_lease_has_is_told_by_alias_and_routes() {
         let mut node = node();
-        let attachment = Attachment { veth: "veth4".into(), ..Attachment::default() };
+        let attachment = Holder { veth: "veth4".into(), ..Holder::default() };
         let leases = [Record { attachment, addresses: Vec::new() }];
         let ends = node_ends(&mut node, "pods").unwrap();
         let found = attachments(&mut node, "pods", ends, &leases).unwrap();

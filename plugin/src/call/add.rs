@@ -6,7 +6,7 @@
 use flatnet_conf::{
     AddResult, Code, Dns, Interface, Invocation, IpConfig, Mac, NetworkConf, Route,
 };
-use flatnet_ipam::{Attachment as Holder, Key, Leases, Pod};
+use flatnet_ipam::{Holder, Key, Leases, Pod};
 use ipnetwork::IpNetwork;
 
 use super::pod_netns;

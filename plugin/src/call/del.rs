@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Held, Key, Leases};
+use flatnet_ipam::{HeldLease, Key, Leases};
 
 use super::request::Call;
 use crate::error::Error;
@@ -61,18 +61,18 @@ fn take_out(
     node: &mut Netlink,
     conf: &NetworkConf,
     key: &Key,
-) -> Result<(Vec<Held>, Vec<Error>), Error> {
+) -> Result<(Vec<HeldLease>, Vec<Error>), Error> {
     let (name, netns) = (veth_name(key), node.netns().inode()?);
     let (mut held, mut errors) = hold(conf, key, netns);
     let mut link = node.link(&name)?;
-    if link.is_some() && !held.iter().any(Held::is_lease) {
+    if link.is_some() && !held.iter().any(HeldLease::is_lease) {
         // An ADD takes its lease before it makes its veth: one has begun since we looked.
         (held, errors) = hold(conf, key, netns);
         link = node.link(&name)?;
     }
     if let Some(link) = link {
         remove(node, &link)?;
-        if !held.iter().any(Held::is_lease) {
+        if !held.iter().any(HeldLease::is_lease) {
             // A `sync` may have made its lease again while it stood.
             (held, errors) = hold(conf, key, netns);
         }
@@ -91,7 +91,7 @@ fn remove(node: &mut Netlink, link: &Link) -> Result<(), Error> {
 
 /// Locks the attachment's leases, in whatever node's folder, and under its key's head if they were made
 /// again.
-fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<Held>, Vec<Error>) {
+fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<HeldLease>, Vec<Error>) {
     let this = Stamp::find(conf, netns).map(|stamp| stamp.node);
     let (mut held, mut errors) = (Vec::new(), Vec::new());
     // A lease elsewhere is ours only if it says so; one of this node also if it is illegible.
@@ -104,7 +104,7 @@ fn hold(conf: &NetworkConf, key: &Key, netns: u64) -> (Vec<Held>, Vec<Error>) {
         match locked {
             Ok((lease, again)) => {
                 held.push(lease);
-                held.extend(Some(again).filter(Held::is_lease));
+                held.extend(Some(again).filter(HeldLease::is_lease));
             }
             Err(e) => errors.push(e.into()),
         }

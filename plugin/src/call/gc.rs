@@ -193,7 +193,7 @@ impl Judge<'_> {
 
 #[cfg(test)]
 mod tests {
-    use flatnet_ipam::{Attachment, Key, Record};
+    use flatnet_ipam::{Holder, Key, Record};
 
     use super::*;
     use crate::kernel::LinkKind;
@@ -203,12 +203,12 @@ mod tests {
     const GONE: &str = "/nonexistent/netns";
 
     fn candidate(sandbox: &str) -> Candidate {
-        let attachment = Attachment {
+        let attachment = Holder {
             container_id: "c1".into(),
             ifname: "eth0".into(),
             netns: 7,
             sandbox: Some(sandbox.into()),
-            ..Attachment::default()
+            ..Holder::default()
         };
         let address = "10.1.1.7".parse().unwrap();
         Candidate {

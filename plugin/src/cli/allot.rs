@@ -8,7 +8,7 @@ use std::path::Path;
 use flatnet_conf::{Node, Range, RangeFile};
 use ipnetwork::IpNetwork;
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// VNI of a range file that names none.
 const VNI: u32 = 4096;
@@ -42,16 +42,16 @@ impl Default for Prefixes {
 impl Prefixes {
     /// From the lengths as given. A number tells its family by its size: a node is not
     /// given an IPv6 network of /32 or more, and IPv4 ends there.
-    pub fn given(lengths: &[u8], clusters: &[IpNetwork]) -> Result<Self, Error> {
+    pub fn given(lengths: &[u8], clusters: &[IpNetwork]) -> Result<Self, CommandError> {
         let mut prefixes = Self::default();
         for (index, &length) in lengths.iter().enumerate() {
             let (v4, family) = if length <= 32 { (true, "IPv4") } else { (false, "IPv6") };
             if lengths[..index].iter().any(|earlier| (*earlier <= 32) == v4) {
                 let problem = format!("--prefix {length}: there is another one for {family}");
-                return Err(Error::Refused(problem));
+                return Err(CommandError::Refused(problem));
             }
             if !clusters.iter().any(|cluster| cluster.is_ipv4() == v4) {
-                return Err(Error::Refused(format!(
+                return Err(CommandError::Refused(format!(
                     "--prefix {length} is a length for {family}, but no --cluster-cidr is {family} \
                      (up to 32 means IPv4, 33 to 128 IPv6)"
                 )));
@@ -78,7 +78,7 @@ pub fn allot(
     clusters: &[IpNetwork],
     nodes: &[NodeAt],
     prefixes: Prefixes,
-) -> Result<RangeFile, Error> {
+) -> Result<RangeFile, CommandError> {
     for cluster in clusters {
         fits(*cluster, prefixes.of(*cluster), nodes.len())?;
     }
@@ -102,12 +102,12 @@ pub fn allot(
 }
 
 /// Whether a cluster CIDR has a subnet of that length for each of so many nodes.
-fn fits(cluster: IpNetwork, prefix: u8, nodes: usize) -> Result<(), Error> {
+fn fits(cluster: IpNetwork, prefix: u8, nodes: usize) -> Result<(), CommandError> {
     let first = cluster.network();
     if first != cluster.ip() {
         let length = cluster.prefix();
         let problem = format!("--cluster-cidr {cluster} has host bits set; write {first}/{length}");
-        return Err(Error::Refused(problem));
+        return Err(CommandError::Refused(problem));
     }
     let room = room(cluster, prefix);
     if room >= nodes as u128 {
@@ -121,7 +121,7 @@ fn fits(cluster: IpNetwork, prefix: u8, nodes: usize) -> Result<(), Error> {
         Some(length) => format!("give a larger network, or --prefix {length}"),
         None => "give a larger network".to_owned(),
     };
-    Err(Error::Refused(format!(
+    Err(CommandError::Refused(format!(
         "cluster CIDR {cluster} has room for {room} {} with a /{prefix} each, but there are \
          {nodes}: {advice}",
         if room == 1 { "node" } else { "nodes" },
@@ -137,7 +137,7 @@ fn room(cluster: IpNetwork, prefix: u8) -> u128 {
 }
 
 /// The subnet of a length with this number, counted from 0.
-fn subnet(cluster: IpNetwork, prefix: u8, number: u128) -> Result<IpNetwork, Error> {
+fn subnet(cluster: IpNetwork, prefix: u8, number: u128) -> Result<IpNetwork, CommandError> {
     let first = match cluster.network() {
         IpAddr::V4(first) => {
             // `fits` keeps the number below the count of subnets, so this is within 32 bits.
@@ -150,7 +150,7 @@ fn subnet(cluster: IpNetwork, prefix: u8, number: u128) -> Result<IpNetwork, Err
         }
     };
     IpNetwork::new(first, prefix)
-        .map_err(|e| Error::Refused(format!("--prefix {prefix} for {cluster}: {e}")))
+        .map_err(|e| CommandError::Refused(format!("--prefix {prefix} for {cluster}: {e}")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::kernel::KernelError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CommandError {
     /// What was looked at breaks a rule: a finding, not a failure to look.
     #[error("{0}")]
     Finding(String),
@@ -48,7 +48,7 @@ pub enum Error {
     Interrupted,
 }
 
-impl Error {
+impl CommandError {
     /// For `map_err`: the action on this file failed.
     pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::Error;
+use super::error::CommandError;
 use super::networks::CONF_DIR;
 use super::output::{Answer, Outcome};
 use configuration::Configuration;
 use network::{Brought, bring_up};
 use place::{Done, put};
-use report::Report;
+use report::InstallReport;
 use service::Kept;
 
 /// Where runtimes look for plugins if they are not told otherwise.
@@ -59,11 +59,12 @@ pub struct Command {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         // Judged before the first file is written.
         let configuration = Configuration::choose(self.conf.as_deref(), &self.conf_dir)?;
         configuration.judge(&self.conf_dir, self.overwrite)?;
-        let mut report = Report { network: configuration.network.clone(), ..Report::default() };
+        let mut report =
+            InstallReport { network: configuration.network.clone(), ..InstallReport::default() };
         for (name, bytes) in executables(&mut report)? {
             let done = put(&self.cni_bin_dir, name, &bytes, 0o755)?;
             report.executables.push((self.cni_bin_dir.join(name), done));
@@ -98,9 +99,9 @@ impl Command {
 }
 
 /// This executable, and those that were built with it.
-fn executables(report: &mut Report) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+fn executables(report: &mut InstallReport) -> Result<Vec<(&'static str, Vec<u8>)>, CommandError> {
     let own = env::current_exe()
-        .map_err(Error::file("find the executable by", Path::new("/proc/self/exe")))?;
+        .map_err(CommandError::file("find the executable by", Path::new("/proc/self/exe")))?;
     let mut found = Vec::new();
     for name in EXECUTABLES {
         let path = if name == "flatnet" { own.clone() } else { own.with_file_name(name) };
@@ -108,7 +109,7 @@ fn executables(report: &mut Report) -> Result<Vec<(&'static str, Vec<u8>)>, Erro
             report.notes.push(format!("{} is not there and was left out", path.display()));
             continue;
         }
-        found.push((name, fs::read(&path).map_err(Error::file("read", &path))?));
+        found.push((name, fs::read(&path).map_err(CommandError::file("read", &path))?));
     }
     Ok(found)
 }

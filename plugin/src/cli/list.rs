@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment, Record};
+use flatnet_ipam::{Holder, Record};
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::error::CommandError;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
@@ -20,7 +20,7 @@ use crate::attachment::unleased::is_unleased;
 use crate::identity::key;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Link, Netlink, Observe as _};
-use crate::upkeep::sync::Report;
+use crate::upkeep::sync::SyncReport;
 
 /// The attachments of this node: pod, addresses, veth, age, and whether each is whole
 ///
@@ -37,7 +37,7 @@ pub struct Command {
 
 impl Command {
     /// Lists; exit code 1 if an attachment is not whole.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         let (networks, mut outcome) = self.networks.usable()?;
         let mut rows = Vec::new();
         for conf in &networks {
@@ -139,7 +139,7 @@ fn rows_of(conf: &NetworkConf) -> Result<(Vec<Row>, Vec<String>), crate::error::
 fn lost(
     look: &mut Look,
     conf: &NetworkConf,
-    holder: &Attachment,
+    holder: &Holder,
 ) -> Result<Option<State>, crate::error::Error> {
     if holder.is_delegated() {
         return Ok(Some(State::Unknown("made for another plugin")));
@@ -188,7 +188,7 @@ fn unleased(conf: &NetworkConf, on_node: Option<&Link>) -> State {
 }
 
 /// How many changes `flatnet sync` would make to an attachment.
-fn changes(drift: &Report, holder: &Attachment) -> usize {
+fn changes(drift: &SyncReport, holder: &Holder) -> usize {
     let on_node = drift.changes.changes().filter(|(dev, _)| *dev == holder.veth).count();
     let in_pod = drift.pods.iter().filter(|pod| pod.holder == *holder);
     on_node + in_pod.map(|pod| pod.changes.count()).sum::<usize>()
@@ -258,12 +258,12 @@ mod tests {
             name: name.map(str::to_owned),
             ..Pod::default()
         };
-        let attachment = Attachment {
+        let attachment = Holder {
             container_id: "0123456789abcdef".into(),
             ifname: "eth0".into(),
             veth: "veth0".into(),
             pod,
-            ..Attachment::default()
+            ..Holder::default()
         };
         let addresses = vec!["10.1.1.7".parse().unwrap(), "fd00::7".parse().unwrap()];
         let lease = Record { attachment, addresses };
@@ -291,8 +291,7 @@ mod tests {
 
     #[test]
     fn only_hashes_are_cut() {
-        let name =
-            |id: &str| pod_name(&Attachment { container_id: id.into(), ..Attachment::default() });
+        let name = |id: &str| pod_name(&Holder { container_id: id.into(), ..Holder::default() });
         assert_eq!(name("0123456789abcdef0123"), "0123456789abc");
         assert_eq!(name("lab-pod-1-127-and-more"), "lab-pod-1-127-and-more");
     }

@@ -7,7 +7,7 @@ use crate::attachment::unleased;
 use crate::error::Error;
 use crate::kernel::{Mode, Netlink};
 use crate::overlay::site::Site;
-use crate::upkeep::sync::{self, Report};
+use crate::upkeep::sync::{self, SyncReport};
 
 /// What should stand, what does, and who can be asked for more.
 pub struct Look {
@@ -18,7 +18,7 @@ pub struct Look {
     /// The range file and this node of it.
     pub site: Site,
     /// What `flatnet sync` would change.
-    pub drift: Report,
+    pub drift: SyncReport,
 }
 
 impl Look {

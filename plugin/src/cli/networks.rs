@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use flatnet_conf::{NetworkConf, read_file};
 
-use super::error::Error;
+use super::error::CommandError;
 use super::output::{Outcome, complain};
 
 /// Where runtimes have their configurations if they are not told otherwise.
@@ -29,7 +29,7 @@ impl Networks {
     ///
     /// # Errors
     /// The folder cannot be listed.
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+    fn files(&self) -> Result<Vec<PathBuf>, CommandError> {
         if self.files.is_empty() { files(&self.conf_dir) } else { Ok(self.files.clone()) }
     }
 
@@ -56,7 +56,7 @@ impl Networks {
     ///
     /// # Errors
     /// None can be used.
-    pub fn find(&self) -> Result<Vec<NetworkConf>, Error> {
+    pub fn find(&self) -> Result<Vec<NetworkConf>, CommandError> {
         self.usable().map(|(networks, _)| networks)
     }
 
@@ -65,7 +65,7 @@ impl Networks {
     ///
     /// # Errors
     /// None can be used.
-    pub fn usable(&self) -> Result<(Vec<NetworkConf>, Outcome), Error> {
+    pub fn usable(&self) -> Result<(Vec<NetworkConf>, Outcome), CommandError> {
         let (found, mut problems) = self.look();
         if found.is_empty() {
             // What may be flatnet's explains more.
@@ -106,12 +106,12 @@ impl Networks {
         (found, problems)
     }
 
-    fn none(&self) -> Error {
+    fn none(&self) -> CommandError {
         let looked = match self.files.first() {
             Some(file) => file.display(),
             None => self.conf_dir.display(),
         };
-        Error::Refused(format!(
+        CommandError::Refused(format!(
             "no network of flatnet in {looked}; name a CNI configuration file, or its folder with \
              --conf-dir"
         ))
@@ -130,13 +130,13 @@ impl Networks {
 #[derive(Debug)]
 pub struct Problem {
     /// What it is.
-    pub error: Error,
+    pub error: CommandError,
     /// Whether the file is flatnet's, or was named as such.
     pub ours: bool,
 }
 
 impl Problem {
-    fn of_ours(error: Error) -> Self {
+    fn of_ours(error: CommandError) -> Self {
         Self { error, ours: true }
     }
 }
@@ -155,7 +155,7 @@ pub const LEFT_OUT: &str =
     "it was left out: correct it if it is of flatnet, else move it out of the folder";
 
 fn read(path: &Path) -> Result<Vec<NetworkConf>, Problem> {
-    let failed = |e| Problem { error: Error::file("read", path)(e), ours: false };
+    let failed = |e| Problem { error: CommandError::file("read", path)(e), ours: false };
     let bytes = read_file(path).map_err(failed)?;
     NetworkConf::parse_file(path, &bytes)
         .map_err(|error| Problem { error: error.into(), ours: names_flatnet(&bytes) })
@@ -170,11 +170,11 @@ fn names_flatnet(bytes: &[u8]) -> bool {
 }
 
 /// What a runtime takes for a configuration, by its name, in the order of the names.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(Error::file("list", folder))?;
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
+    let entries = fs::read_dir(folder).map_err(CommandError::file("list", folder))?;
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(Error::file("list", folder))?.path();
+        let path = entry.map_err(CommandError::file("list", folder))?.path();
         if path.extension().is_some_and(|end| end == "conflist" || end == "conf" || end == "json") {
             files.push(path);
         }
@@ -187,7 +187,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 mod tests {
     use super::*;
 
-    fn find(folder: &Path) -> Result<Vec<NetworkConf>, Error> {
+    fn find(folder: &Path) -> Result<Vec<NetworkConf>, CommandError> {
         Networks { files: Vec::new(), conf_dir: folder.to_owned() }.find()
     }
 

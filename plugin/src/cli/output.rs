@@ -7,7 +7,7 @@ use std::path::Path;
 use flatnet_conf::one_line;
 use serde_json::Value;
 
-use super::error::Error;
+use super::error::CommandError;
 
 /// How a command ended; the number is the exit code.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +21,10 @@ pub enum Outcome {
     Failed = 2,
 }
 
-impl From<&Error> for Outcome {
-    fn from(error: &Error) -> Self {
+impl From<&CommandError> for Outcome {
+    fn from(error: &CommandError) -> Self {
         match error {
-            Error::Finding(_) => Self::Finding,
+            CommandError::Finding(_) => Self::Finding,
             _ => Self::Failed,
         }
     }
@@ -51,11 +51,11 @@ impl Answer {
     }
 
     /// Prints the text, its colours only on a terminal, and not if NO_COLOR is set. A reader that had enough (`| head`) is no failure.
-    pub fn print(self) -> Result<Outcome, Error> {
+    pub fn print(self) -> Result<Outcome, CommandError> {
         let mut stdout = anstream::stdout().lock();
         match stdout.write_all(self.text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(self.outcome),
-            Err(e) => Err(Error::file("write", Path::new("standard output"))(e)),
+            Err(e) => Err(CommandError::file("write", Path::new("standard output"))(e)),
             Ok(()) => Ok(self.outcome),
         }
     }

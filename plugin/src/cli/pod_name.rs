@@ -1,10 +1,10 @@
 //! What people call a pod.
 
-use flatnet_ipam::Attachment;
+use flatnet_ipam::Holder;
 
 /// The pod, or where the runtime did not name it, the container's ID: of a hash as much as runtimes
 /// show.
-pub fn pod_name(holder: &Attachment) -> String {
+pub fn pod_name(holder: &Holder) -> String {
     let is_hash = holder.container_id.chars().all(|c| c.is_ascii_hexdigit());
     match (&holder.pod.namespace, &holder.pod.name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),

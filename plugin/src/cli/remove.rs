@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::error::Error;
+use super::error::CommandError;
 use super::output::{Answer, Outcome};
 use crate::upkeep::remove;
 
@@ -35,7 +35,7 @@ pub struct Command {
 
 impl Command {
     /// Does it. A network that is not there is a finding.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         let Self { network, state_dir, force, json } = self;
         let removed = remove::run(&state_dir, &network, force)?;
         let devices: Vec<_> = removed.vnis.iter().map(|vni| format!("flat.{vni}")).collect();

@@ -7,14 +7,14 @@ use clap::Args;
 use flatnet_conf::NetworkConf;
 use serde_json::{Value, json};
 
-use super::error::Error;
+use super::error::CommandError;
 use super::networks::Networks;
 use super::notify;
 use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
 use super::synced::{apply, leases, log, run, words};
 use crate::kernel::Mode;
-use crate::upkeep::sync::Report;
+use crate::upkeep::sync::SyncReport;
 use crate::upkeep::{Looked, Upkeep};
 
 /// Make what stands in the kernel what the range files say, with the difference only
@@ -35,7 +35,7 @@ pub struct Command {
 
 impl Command {
     /// Does it, network by network; one that fails does not stop the others.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         if self.watch {
             return self.keep();
         }
@@ -48,8 +48,8 @@ impl Command {
     }
 
     /// Does it again and again; tells what was changed, and a complaint once.
-    fn keep(&self) -> Result<Answer, Error> {
-        let refused = |e: io::Error| Error::Refused(e.to_string());
+    fn keep(&self) -> Result<Answer, CommandError> {
+        let refused = |e: io::Error| CommandError::Refused(e.to_string());
         // Listened to before it is looked at: no change falls between the two.
         let mut upkeep = Upkeep::new().map_err(refused)?;
         let mut known = Complaints::default();
@@ -150,7 +150,12 @@ impl Pass {
         pass
     }
 
-    fn add(&mut self, conf: &NetworkConf, looked: Result<Report, crate::error::Error>, mode: Mode) {
+    fn add(
+        &mut self,
+        conf: &NetworkConf,
+        looked: Result<SyncReport, crate::error::Error>,
+        mode: Mode,
+    ) {
         match looked {
             Ok(report) => {
                 self.outcome = self.outcome.max(judge(&report, mode));
@@ -168,7 +173,7 @@ impl Pass {
     }
 }
 
-fn judge(report: &Report, mode: Mode) -> Outcome {
+fn judge(report: &SyncReport, mode: Mode) -> Outcome {
     match mode {
         _ if !report.problems.is_empty() => Outcome::Failed,
         Mode::Plan if report.count() > 0 => Outcome::Finding,
@@ -177,7 +182,7 @@ fn judge(report: &Report, mode: Mode) -> Outcome {
 }
 
 /// For scripts.
-fn document(conf: &NetworkConf, report: &Report) -> Value {
+fn document(conf: &NetworkConf, report: &SyncReport) -> Value {
     let pods = report.pods.iter().map(|pod| {
         let changes: Vec<_> = pod.changes.words().collect();
         json!({ "pod": pod.to_string(), "changes": changes })

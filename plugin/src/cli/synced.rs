@@ -6,13 +6,13 @@ use flatnet_ipam::Record;
 use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::logging;
-use crate::upkeep::sync::{self, Report};
+use crate::upkeep::sync::{self, SyncReport};
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
 const TOLD: usize = 30;
 
 /// Makes one network what its range file says, and logs what that changed where the network's log is.
-pub fn apply(conf: &NetworkConf) -> Result<Report, crate::error::Error> {
+pub fn apply(conf: &NetworkConf) -> Result<SyncReport, crate::error::Error> {
     logging::start(conf.log_level, conf.log_file.as_deref());
     let report = run(conf, Mode::Apply)?;
     log(conf, &report);
@@ -20,7 +20,7 @@ pub fn apply(conf: &NetworkConf) -> Result<Report, crate::error::Error> {
 }
 
 /// With progress on a terminal where thousands of peers are new.
-pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, crate::error::Error> {
+pub fn run(conf: &NetworkConf, mode: Mode) -> Result<SyncReport, crate::error::Error> {
     let mut progress = None;
     sync::run(conf, mode, &mut move |made, all| {
         progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
@@ -28,7 +28,7 @@ pub fn run(conf: &NetworkConf, mode: Mode) -> Result<Report, crate::error::Error
 }
 
 /// A line for each change at level info; a new overlay is one line. Complaints go to standard error.
-pub fn log(conf: &NetworkConf, report: &Report) {
+pub fn log(conf: &NetworkConf, report: &SyncReport) {
     let name = &conf.name;
     match report.count() {
         count if count > TOLD => log::info!("sync of {name}: {count} changes made"),
@@ -44,7 +44,7 @@ pub fn log(conf: &NetworkConf, report: &Report) {
 }
 
 /// `pods on node-a: 3 changes made`
-pub fn summary(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
+pub fn summary(conf: &NetworkConf, report: &SyncReport, mode: Mode) -> String {
     let count = report.count();
     let what = match (count, mode) {
         (0, _) => "in sync".to_owned(),
@@ -57,7 +57,7 @@ pub fn summary(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
 }
 
 /// For people.
-pub fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
+pub fn words(conf: &NetworkConf, report: &SyncReport, mode: Mode) -> String {
     let mut text = format!("{}\n", summary(conf, report, mode));
     if report.unleased > 0 {
         let ipam = conf.ipam.as_deref().unwrap_or_default();
@@ -84,7 +84,7 @@ pub fn words(conf: &NetworkConf, report: &Report, mode: Mode) -> String {
 }
 
 /// The leases that were made again, or would be.
-pub fn leases(report: &Report) -> impl Iterator<Item = String> {
+pub fn leases(report: &SyncReport) -> impl Iterator<Item = String> {
     report.books.leases.iter().map(|Record { attachment, addresses }| {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         format!("lease made again: {} of {attachment}", addresses.join(", "))

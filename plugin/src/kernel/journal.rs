@@ -20,7 +20,7 @@ pub enum Mode {
 /// What was changed, in order. Put into words only when they are asked for: an overlay of ten
 /// thousand nodes is thirty thousand changes.
 #[derive(Debug, Default)]
-pub struct Record(Vec<Entry>);
+pub struct Changes(Vec<Entry>);
 
 #[derive(Debug)]
 enum Entry {
@@ -28,7 +28,7 @@ enum Entry {
     Changes(Dev, Vec<Change>),
 }
 
-impl Record {
+impl Changes {
     /// How many changes.
     pub fn count(&self) -> usize {
         let count = |entry: &Entry| match entry {
@@ -90,7 +90,7 @@ enum Behind<'a> {
 /// Another kernel, watched.
 pub struct Journal<'a> {
     behind: Behind<'a>,
-    changes: Record,
+    changes: Changes,
     listener: Option<&'a mut Listener>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Journal<'a> {
             Mode::Apply => Behind::Applied(kernel),
             Mode::Plan => Behind::Planned(kernel.observing(), BTreeSet::new()),
         };
-        Self { behind, changes: Record::default(), listener: None }
+        Self { behind, changes: Changes::default(), listener: None }
     }
 
     /// Tells a listener how far long lists of changes are; of what is done at once it hears nothing.
@@ -110,7 +110,7 @@ impl<'a> Journal<'a> {
     }
 
     /// What was changed, or would be.
-    pub fn changes(self) -> Record {
+    pub fn changes(self) -> Changes {
         self.changes
     }
 

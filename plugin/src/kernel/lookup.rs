@@ -11,7 +11,7 @@ use super::{Flow, KernelError, Netlink, Redirect, question, ways};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// It is for this machine itself.
     Local,
     /// It is sent on.
@@ -57,7 +57,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn decide(&mut self, to: IpAddr, origin: Origin) -> Result<Verdict, KernelError> {
+    pub fn decide(&mut self, to: IpAddr, origin: Origin) -> Result<Decision, KernelError> {
         let command = format!("ip route get {to}{}", words(&origin));
         let message = match origin {
             Origin::Sent(flow) => question::lookup(to, &flow),
@@ -69,7 +69,7 @@ impl Netlink {
                 request: command,
                 reason: "no route in it".into(),
             }),
-            Err(e) => e.errno().map(Verdict::Drop).ok_or(e),
+            Err(e) => e.errno().map(Decision::Drop).ok_or(e),
         }
     }
 

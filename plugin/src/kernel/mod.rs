@@ -52,11 +52,11 @@ pub use event::Event;
 pub use foreign_chains::{
     Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,
 };
-pub use journal::{Journal, Listener, Mode, Record};
+pub use journal::{Changes, Journal, Listener, Mode};
 #[cfg(test)]
 pub use legacy::parse as rules_of_iptables;
 pub use link::{FINISHED, Link, LinkKind, UNFINISHED, Veth, Vxlan, VxlanLink};
-pub use lookup::{Origin, Verdict};
+pub use lookup::{Decision, Origin};
 pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
 pub use nft::{Redirect, RuleSet};

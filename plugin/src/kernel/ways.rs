@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::attribute::find;
 use super::decode::{address_in, number};
-use super::{PROTOCOL, Path, Verdict, Way};
+use super::{Decision, PROTOCOL, Path, Way};
 
 /// `struct rtmsg` and `struct fib_rule_hdr`, which begin alike.
 const HEADER: usize = 12;
@@ -159,17 +159,17 @@ pub fn is_taken(payload: &[u8]) -> bool {
 }
 
 /// What becomes of a packet, by the answer to a question for its way.
-pub fn verdict(payload: &[u8]) -> Option<Verdict> {
+pub fn verdict(payload: &[u8]) -> Option<Decision> {
     const RTN_BLACKHOLE: u8 = 6;
     const RTN_PROHIBIT: u8 = 8;
     let (head, all) = head(payload)?;
     let gateway = find(all, GATEWAY).and_then(address_in).or_else(|| via(find(all, VIA)?));
     Some(match (head.kind, find(all, OIF).and_then(number)) {
-        (RTN_LOCAL, _) => Verdict::Local,
-        (RTN_UNICAST, Some(dev)) => Verdict::Send { dev, gateway },
-        (RTN_PROHIBIT, _) => Verdict::Drop(Errno::EACCES),
-        (RTN_BLACKHOLE, _) => Verdict::Drop(Errno::EINVAL),
-        _ => Verdict::Drop(Errno::ENETUNREACH),
+        (RTN_LOCAL, _) => Decision::Local,
+        (RTN_UNICAST, Some(dev)) => Decision::Send { dev, gateway },
+        (RTN_PROHIBIT, _) => Decision::Drop(Errno::EACCES),
+        (RTN_BLACKHOLE, _) => Decision::Drop(Errno::EINVAL),
+        _ => Decision::Drop(Errno::ENETUNREACH),
     })
 }
 
@@ -303,15 +303,15 @@ mod tests {
     fn a_verdict_is_one_of_three() {
         let of = |kind, attributes: &[(u16, &[u8])]| verdict(&message(0, kind, 0, attributes));
         let gateway = Some(IpAddr::from([192, 0, 2, 9]));
-        assert_eq!(of(1, &[(4, &DEV), (5, ROUTER)]), Some(Verdict::Send { dev: 7, gateway }));
+        assert_eq!(of(1, &[(4, &DEV), (5, ROUTER)]), Some(Decision::Send { dev: 7, gateway }));
         let v6 = std::net::Ipv6Addr::LOCALHOST;
         let via = [&[10, 0][..], &v6.octets()].concat();
         let gateway = Some(IpAddr::from(v6));
-        assert_eq!(of(1, &[(4, &DEV), (18, &via)]), Some(Verdict::Send { dev: 7, gateway }));
-        assert_eq!(of(2, &[(4, &DEV)]), Some(Verdict::Local));
-        assert_eq!(of(6, &[]), Some(Verdict::Drop(Errno::EINVAL)));
-        assert_eq!(of(8, &[]), Some(Verdict::Drop(Errno::EACCES)));
-        assert_eq!(of(7, &[]), Some(Verdict::Drop(Errno::ENETUNREACH)));
+        assert_eq!(of(1, &[(4, &DEV), (18, &via)]), Some(Decision::Send { dev: 7, gateway }));
+        assert_eq!(of(2, &[(4, &DEV)]), Some(Decision::Local));
+        assert_eq!(of(6, &[]), Some(Decision::Drop(Errno::EINVAL)));
+        assert_eq!(of(8, &[]), Some(Decision::Drop(Errno::EACCES)));
+        assert_eq!(of(7, &[]), Some(Decision::Drop(Errno::ENETUNREACH)));
         for (kind, taken) in [(1, false), (2, true), (3, true), (4, true), (7, false)] {
             assert_eq!(is_taken(&message(0, kind, 0, &[])), taken, "{kind}");
         }

@@ -25,12 +25,12 @@ use crate::overlay::other_networks;
 use crate::overlay::receiver;
 use crate::overlay::reconcile::RouteKey;
 use crate::overlay::retire::{devices, nameless, regroup, retire};
-use crate::overlay::stamp::{Applied, Source, Stamp};
+use crate::overlay::stamp::{Applied, FileState, Stamp};
 use crate::overlay::underlay::Underlay;
 
 /// A node of a range file: where a network is to be brought about.
 pub struct Site {
-    source: Source,
+    source: FileState,
     /// Whether a later change of the file is sure to show in its source.
     settled: bool,
     file: RangeFile,
@@ -137,7 +137,7 @@ pub struct Ensured {
 /// The range file is unreadable (5) or wrong (6, 7), no node of it is this one (7), something
 /// foreign is in the way (104), or the kernel refuses (103).
 pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result<Ensured, Error> {
-    let source = Source::of(conf.range_file()?)?;
+    let source = FileState::of(conf.range_file()?)?;
     if let Some(stamp) = standing(kernel.observing(), conf, netns, &source)? {
         return Ok(Ensured { stamp, is_new: false });
     }
@@ -163,7 +163,7 @@ fn standing(
     kernel: &mut dyn Observe,
     conf: &NetworkConf,
     netns: u64,
-    source: &Source,
+    source: &FileState,
 ) -> Result<Option<Stamp>, Error> {
     let stamp = Stamp::find(conf, netns).filter(|stamp| stamp.is_fresh(source, conf));
     let Some(stamp) = stamp else { return Ok(None) };
@@ -196,7 +196,7 @@ impl Site {
     pub fn find(kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<Self, Error> {
         let path = conf.range_file()?;
         // Looked at before it is read: a change in between makes the stamp stale, not wrong.
-        let source = Source::of(path)?;
+        let source = FileState::of(path)?;
         let file = RangeFile::load(path)?;
         let settled = source.settled(SystemTime::now());
         let node = this_node(kernel, conf, &file)?.clone();
@@ -205,7 +205,7 @@ impl Site {
 
     /// Whether a file is the one that was read, and unchanged.
     pub fn is_of(&self, path: &FilePath) -> bool {
-        self.settled && Source::of(path).is_ok_and(|source| source == self.source)
+        self.settled && FileState::of(path).is_ok_and(|source| source == self.source)
     }
 
     /// Finds out again which node of the file this namespace is.

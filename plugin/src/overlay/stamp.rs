@@ -30,7 +30,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// Which content of the range file, as far as stat(2) tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Source {
+pub struct FileState {
     device: u64,
     inode: u64,
     size: u64,
@@ -46,7 +46,7 @@ pub struct Stamp {
     /// Where the range file was.
     pub range_file: PathBuf,
     /// Its content; `None` if it had just changed when it was read.
-    source: Option<Source>,
+    source: Option<FileState>,
     /// Inode of the network namespace that plays this node.
     pub netns: u64,
     /// The network's name.
@@ -95,7 +95,7 @@ pub struct Applied<'a> {
     pub witness: Option<IpAddr>,
 }
 
-impl Source {
+impl FileState {
     /// Looks at the range file, without reading it.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Source {
 
 impl Stamp {
     /// The stamp of what has just been applied in the namespace with this inode.
-    pub fn new(source: Source, conf: &NetworkConf, netns: u64, applied: &Applied<'_>) -> Self {
+    pub fn new(source: FileState, conf: &NetworkConf, netns: u64, applied: &Applied<'_>) -> Self {
         Self {
             format: FORMAT,
             range_file: conf.range_file.clone().unwrap_or_default(),
@@ -154,7 +154,7 @@ impl Stamp {
     }
 
     /// Whether the range file and the options are still those that were applied.
-    pub fn is_fresh(&self, source: &Source, conf: &NetworkConf) -> bool {
+    pub fn is_fresh(&self, source: &FileState, conf: &NetworkConf) -> bool {
         self.source.as_ref() == Some(source)
             && conf.range_file.as_ref() == Some(&self.range_file)
             && self.configured_mtu == conf.mtu
@@ -282,12 +282,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.json");
         fs::write(&path, "one").unwrap();
-        let before = Source::of(&path).unwrap();
-        assert_eq!(before, Source::of(&path).unwrap());
+        let before = FileState::of(&path).unwrap();
+        assert_eq!(before, FileState::of(&path).unwrap());
         // Replaced as an editor or a configuration manager does: same length, new inode.
         fs::write(folder.path().join("new"), "two").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
-        assert_ne!(before, Source::of(&path).unwrap());
+        assert_ne!(before, FileState::of(&path).unwrap());
     }
 
     #[test]
@@ -310,7 +310,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let (vrf, world, witness) = (None, None, None);
             let applied = Applied { node, vni: 7, port: 4789, vrf, world, mtu: 1450, witness };
-            Stamp::new(Source::of(&range_file).unwrap(), &conf, 1, &applied).write(&conf).unwrap();
+            Stamp::new(FileState::of(&range_file).unwrap(), &conf, 1, &applied)
+                .write(&conf)
+                .unwrap();
             path
         };
         let found = || Stamp::find(&conf, 1).map(|stamp| stamp.node);
@@ -350,7 +352,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.json");
         fs::write(&path, "one").unwrap();
-        let source = Source::of(&path).unwrap();
+        let source = FileState::of(&path).unwrap();
         let changed = UNIX_EPOCH + Duration::new(source.changed.0 as u64, source.changed.1 as u32);
         assert!(!source.settled(changed + Duration::from_millis(99)));
         assert!(source.settled(changed + Duration::from_millis(100)));

@@ -42,7 +42,7 @@ pub use crate::error::Error;
 pub use crate::kernel::Listener;
 use crate::kernel::{Heard, Monitor, Netlink, Observe as _};
 use crate::logging;
-pub use crate::upkeep::sync::Report;
+pub use crate::upkeep::sync::SyncReport;
 use crate::upkeep::watch::Watch;
 use devices::Devices;
 use tended::Tended;
@@ -61,7 +61,7 @@ pub struct Looked<'a> {
     /// The network.
     pub network: &'a NetworkConf,
     /// What was different, or why it could not be put right.
-    pub outcome: Result<Report, Error>,
+    pub outcome: Result<SyncReport, Error>,
     /// Whether all of it was looked at, and not only what an event had named.
     pub whole: bool,
 }

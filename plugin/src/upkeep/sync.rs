@@ -10,7 +10,7 @@ use crate::attachment::books::Kept;
 pub use crate::attachment::pods::InPod;
 use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
-use crate::kernel::{Journal, Listener, Mode, Netlink, Record};
+use crate::kernel::{Changes, Journal, Listener, Mode, Netlink};
 use crate::overlay::desired::Overlay;
 use crate::overlay::node_lock;
 use crate::overlay::site::{Brought, Site, Standing, Ways};
@@ -18,11 +18,11 @@ use crate::overlay::stamp::Stamp;
 
 /// What was different, by place.
 #[derive(Debug)]
-pub struct Report {
+pub struct SyncReport {
     /// The node's name in the range file.
     pub node: String,
     /// What was changed on the node, or would be.
-    pub changes: Record,
+    pub changes: Changes,
     /// What was changed in pods, or would be.
     pub pods: Vec<InPod>,
     /// Attachments that were not looked at: another IPAM plugin gave their addresses, and nothing on
@@ -34,9 +34,9 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-impl Report {
+impl SyncReport {
     /// What came of looking at a node.
-    pub fn new(site: &Site, changes: Record, looked: Looked) -> Self {
+    pub fn new(site: &Site, changes: Changes, looked: Looked) -> Self {
         let Looked { pods, unleased, books, problems } = looked;
         Self { node: site.node.name.clone(), changes, pods, unleased, books, problems }
     }
@@ -53,8 +53,8 @@ impl Report {
 ///
 /// # Errors
 /// Those of [`crate::overlay::site::ensure`]. A pod that fails does not keep the others from being
-/// looked at: see [`Report::problems`].
-pub fn run(conf: &NetworkConf, mode: Mode, listener: &mut Listener) -> Result<Report, Error> {
+/// looked at: see [`SyncReport::problems`].
+pub fn run(conf: &NetworkConf, mode: Mode, listener: &mut Listener) -> Result<SyncReport, Error> {
     let mut node = Netlink::open()?;
     let site = Site::find(&mut node, conf)?;
     run_at(&site, &mut node, conf, mode, listener)
@@ -70,12 +70,12 @@ pub fn run_at(
     conf: &NetworkConf,
     mode: Mode,
     listener: &mut Listener,
-) -> Result<Report, Error> {
+) -> Result<SyncReport, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
     let (_, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
     let looked = Pods::of(site, conf, standing.mtu, own, mode).look(&mut journal)?;
-    Ok(Report::new(site, journal.changes(), looked))
+    Ok(SyncReport::new(site, journal.changes(), looked))
 }
 
 /// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods

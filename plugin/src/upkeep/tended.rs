@@ -17,8 +17,8 @@ use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Observ
 use crate::overlay::apply::make;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::site::Site;
-use crate::overlay::stamp::Source;
-use crate::upkeep::sync::{self, Report};
+use crate::overlay::stamp::FileState;
+use crate::upkeep::sync::{self, SyncReport};
 
 /// A network, and what is known of it.
 pub struct Tended {
@@ -28,7 +28,7 @@ pub struct Tended {
     /// Tells `remove` that what goes is brought back.
     lock: Option<NetworkLock>,
     /// The range file when it was last looked at, and whether a later change is sure to show.
-    file: (Option<Source>, bool),
+    file: (Option<FileState>, bool),
     /// Since when looks at all of it have failed, and how often.
     failed: Option<Failure>,
     work: Work,
@@ -80,7 +80,7 @@ impl Tended {
 
     /// Files may have changed: looks whether the range file is the one that was looked at last.
     pub fn look_at_file(&mut self) {
-        let now = self.conf.range_file().ok().and_then(|path| Source::of(path).ok());
+        let now = self.conf.range_file().ok().and_then(|path| FileState::of(path).ok());
         // One that had just changed may have changed again without a trace.
         let settled = now.as_ref().is_some_and(|source| source.settled(SystemTime::now()));
         let (before, was_settled) = mem::replace(&mut self.file, (now, settled));
@@ -122,7 +122,7 @@ impl Tended {
         &mut self,
         node: &mut Netlink,
         listener: &mut Listener,
-    ) -> (Result<Report, Error>, bool) {
+    ) -> (Result<SyncReport, Error>, bool) {
         let mut work = mem::take(&mut self.work);
         // What an ADD has applied meanwhile is no drift.
         self.look_at_file();
@@ -148,7 +148,7 @@ impl Tended {
         node: &mut Netlink,
         listener: &mut Listener,
         only: Option<&BTreeSet<String>>,
-    ) -> Result<Report, Error> {
+    ) -> Result<SyncReport, Error> {
         let own = node.netns().inode()?;
         // Anew each time, for the state folder may have been lost meanwhile.
         self.lock = Some(NetworkLock::keep(&self.conf, own)?);
@@ -166,7 +166,7 @@ impl Tended {
         let only = only.filter(|_| mtu == Some(standing.mtu));
         let looked = look_at_pods(&mut journal, conf, &site, standing.mtu, own, only)?;
         let changes = journal.changes();
-        let report = Report::new(&site, changes, looked);
+        let report = SyncReport::new(&site, changes, looked);
         let index = node.link(&overlay.link.name)?.map_or(0, |link| link.dev.index);
         self.held = Some(Held::new(site, ways, index, standing, overlay));
         Ok(report)
@@ -179,7 +179,7 @@ fn look_closely(
     conf: &NetworkConf,
     held: &mut Held,
     work: &Work,
-) -> Result<Option<Report>, Error> {
+) -> Result<Option<SyncReport>, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, Mode::Apply);
     if work.file {
@@ -201,7 +201,7 @@ fn look_closely(
         false => look_at_pods(&mut journal, conf, &held.site, mtu, own, Some(&work.pods))?,
     };
     let changes = journal.changes();
-    Ok(Some(Report::new(&held.site, changes, looked)))
+    Ok(Some(SyncReport::new(&held.site, changes, looked)))
 }
 
 fn look_at_pods(

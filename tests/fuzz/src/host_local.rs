@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use flatnet_conf::{AttachmentId, Command, IpamConf, RangeSet, Source};
+use flatnet_conf::{AddressSource, AttachmentId, Command, IpamConf, RangeSet};
 use flatnet_ipam::{Error, HostLocal};
 
 use crate::reply::{invocation, refusal};
@@ -64,7 +64,7 @@ fn damaged(data_dir: &Path, address: &[u8], last: &[u8]) {
 fn sets() -> Vec<RangeSet> {
     let conf = IpamConf::parse(CONFIGURATION, &invocation(Command::Add)).expect("a configuration");
     match conf.source {
-        Some(Source::Sets(sets)) => sets,
+        Some(AddressSource::Sets(sets)) => sets,
         other => panic!("{other:?}"),
     }
 }

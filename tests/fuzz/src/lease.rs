@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet_conf::Range;
-use flatnet_ipam::{Attachment, Error, Key, Leases, Record, Request, node_folder};
+use flatnet_ipam::{Error, Holder, Key, Leases, Record, Request, node_folder};
 
 use crate::reply::refusal;
 
@@ -84,12 +84,12 @@ fn key(container: &str) -> Key {
 }
 
 fn add(leases: &Leases, container: &str) -> Result<Vec<IpAddr>, Error> {
-    let attachment = Attachment {
+    let attachment = Holder {
         container_id: container.to_owned(),
         ifname: "eth0".to_owned(),
         veth: "veth0".to_owned(),
         netns: 1,
-        ..Attachment::default()
+        ..Holder::default()
     };
     let ranges = ["10.1.0.0/29", "fd00::/64"].map(|text| Range::parse(text).expect("a range"));
     let request = Request { attachment: &attachment, ranges: &ranges, requested: &[] };

@@ -4,7 +4,7 @@
 use std::iter::successors;
 use std::path::{Component, Path};
 
-use flatnet_conf::{Command, Error, IpamConf, NetworkConf, RangeSet, Source};
+use flatnet_conf::{AddressSource, Command, Error, IpamConf, NetworkConf, RangeSet};
 use flatnet_ipam::{Key, network_folder, node_folder};
 use serde_json::Value;
 
@@ -66,8 +66,8 @@ fn ipam_accepted(conf: &IpamConf, command: Command) {
     conf.resolv_conf.iter().for_each(|path| assert_path(path));
     match &conf.source {
         None => assert!(matches!(command, Command::Del | Command::Gc)),
-        Some(Source::RangeFile { path, .. }) => assert_path(path),
-        Some(Source::Sets(sets)) => {
+        Some(AddressSource::RangeFile { path, .. }) => assert_path(path),
+        Some(AddressSource::Sets(sets)) => {
             for (index, set) in sets.iter().enumerate() {
                 assert_set(set, sets.iter().take(index));
             }

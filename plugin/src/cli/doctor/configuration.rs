@@ -2,7 +2,7 @@
 
 use flatnet_conf::{Error as ConfError, NetworkConf};
 
-use crate::cli::error::Error as CliError;
+use crate::cli::error::CommandError;
 use crate::cli::finding::Finding;
 use crate::cli::networks::{LEFT_OUT, Problem};
 use crate::error::Error;
@@ -20,10 +20,10 @@ pub fn unusable(problem: &Problem) -> Finding {
     }
     let why = "a runtime attaches no pod, or without an address";
     let otherwise = match error {
-        CliError::File { action: "list", .. } => {
+        CommandError::File { action: "list", .. } => {
             "put a network configuration there (`flatnet install`), or name its folder with --conf-dir"
         }
-        CliError::File { .. } => "make it readable, or name another with --conf-dir",
+        CommandError::File { .. } => "make it readable, or name another with --conf-dir",
         _ => "correct the file",
     };
     Finding::advise(what, why, mend.unwrap_or_else(|| otherwise.into()))
@@ -93,10 +93,11 @@ mod tests {
         let path = std::path::Path::new("/etc/cni/net.d");
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
         let ours = |error| Problem { error, ours: true };
-        let found = unusable(&ours(CliError::file("list", path)(gone)));
+        let found = unusable(&ours(CommandError::file("list", path)(gone)));
         assert!(found.what.starts_with("cannot list /etc/cni/net.d: "), "{}", found.what);
         assert!(matches!(found.mend, Mend::Do(mend) if mend.contains("`flatnet install`")));
-        let none = unusable(&ours(CliError::Refused("no network in /n; name its folder".into())));
+        let none =
+            unusable(&ours(CommandError::Refused("no network in /n; name its folder".into())));
         assert_eq!(
             (&none.what[..], none.mend),
             ("no network in /n", Mend::Do("name its folder".into()))

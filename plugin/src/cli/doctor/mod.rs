@@ -32,13 +32,13 @@ use std::path::PathBuf;
 use clap::Args;
 use flatnet_conf::NetworkConf;
 
-use super::error::Error;
+use super::error::CommandError;
 use super::finding::Finding;
 use super::networks::Networks;
 use super::output::Answer;
 use super::versions;
 use crate::error::Error as PluginError;
-use report::{Report, Section};
+use report::{DoctorReport, Section};
 use scene::Scene;
 
 /// Look for what keeps pods from talking: each finding with its reason and what mends it
@@ -79,8 +79,8 @@ const CHECKS: [Check; 14] = [
 
 impl Command {
     /// Checks everything; exit code 1 if there is a finding, 2 if something could not be looked at.
-    pub fn run(self) -> Result<Answer, Error> {
-        let mut report = Report::default();
+    pub fn run(self) -> Result<Answer, CommandError> {
+        let mut report = DoctorReport::default();
         let mut host = Section::new("this node");
         let (networks, problems) = self.networks.look();
         host.found("configuration", problems.iter().map(configuration::unusable).collect());

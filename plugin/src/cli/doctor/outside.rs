@@ -49,7 +49,7 @@ fn judge(node: &str, owner: Option<&str>, found: &[Outside<'_>], file: &str) -> 
 #[cfg(test)]
 mod tests {
     use flatnet_conf::RangeFile;
-    use flatnet_ipam::Attachment;
+    use flatnet_ipam::Holder;
 
     use super::*;
 
@@ -58,7 +58,7 @@ mod tests {
         let text =
             br#"{"version":1,"nodes":[{"name":"b","vtep":"192.0.2.2","ranges":["10.1.1.0/24"]}]}"#;
         let file = RangeFile::parse(std::path::Path::new("t.json"), text).unwrap();
-        let holder = &Attachment { container_id: "web".into(), ..Attachment::default() };
+        let holder = &Holder { container_id: "web".into(), ..Holder::default() };
         let address = "10.1.1.7".parse().unwrap();
         let shadowed = Outside { holder, address, owner: file.nodes.first() };
         let found = judge("a", Some("b"), &[shadowed, shadowed], "/etc/pods.json");

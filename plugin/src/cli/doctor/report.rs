@@ -11,7 +11,7 @@ use crate::cli::output::{Answer, Outcome};
 
 /// All sections.
 #[derive(Default)]
-pub struct Report {
+pub struct DoctorReport {
     /// The node itself, then each network.
     pub sections: Vec<Section>,
 }
@@ -54,7 +54,7 @@ impl Section {
     }
 }
 
-impl Report {
+impl DoctorReport {
     /// As text or as a document.
     pub fn answer(&self, json: bool) -> Answer {
         match json {
@@ -184,7 +184,7 @@ mod tests {
                 Finding::advise("b is dead", "its pods are gone", "bring b back"),
             ],
         );
-        let mut report = Report { sections: vec![host, network] };
+        let mut report = DoctorReport { sections: vec![host, network] };
         assert_eq!(
             plain(&report.text()),
             "this node\n\
@@ -215,7 +215,7 @@ mod tests {
     fn nothing_wrong_is_said_too() {
         let mut host = Section::new("this node");
         host.found("chain", vec![]);
-        let report = Report { sections: vec![host] };
+        let report = DoctorReport { sections: vec![host] };
         assert!(report.text().ends_with("no finding in 1 checks\n"));
         assert_eq!(report.outcome(), Outcome::Fine);
     }

@@ -66,14 +66,14 @@ fn counted(names: &[String], one: &str, several: &str, what: &str) -> Option<Str
 
 #[cfg(test)]
 mod tests {
-    use flatnet_ipam::Attachment;
+    use flatnet_ipam::Holder;
 
     use super::*;
 
     #[test]
     fn pods_without_a_lease_are_counted_and_named() {
         let record = |id: &str, address: Option<&str>| Record {
-            attachment: Attachment { container_id: id.into(), ..Attachment::default() },
+            attachment: Holder { container_id: id.into(), ..Holder::default() },
             addresses: address.map(|address| address.parse().unwrap()).into_iter().collect(),
         };
         let [web, db] = ["web-1", "my-db"].map(|id| record(id, Some("10.1.1.1")));

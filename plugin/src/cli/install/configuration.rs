@@ -6,7 +6,7 @@ use flatnet_conf::{NetworkConf, read_file};
 use serde_json::Value;
 
 use super::EXECUTABLES;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::networks;
 use crate::cli::versions;
 
@@ -30,7 +30,7 @@ pub struct Configuration {
 
 impl Configuration {
     /// The one of this file; else the one of flatnet that the folder has; else the default.
-    pub fn choose(given: Option<&Path>, folder: &Path) -> Result<Self, Error> {
+    pub fn choose(given: Option<&Path>, folder: &Path) -> Result<Self, CommandError> {
         if let Some(path) = given {
             return Self::read(path);
         }
@@ -41,13 +41,13 @@ impl Configuration {
         }
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
-        Self::parse(path, read_file(path).map_err(Error::file("read", path))?)
+    fn read(path: &Path) -> Result<Self, CommandError> {
+        Self::parse(path, read_file(path).map_err(CommandError::file("read", path))?)
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CommandError> {
         let shown = path.display();
-        let refused = |problem: &str| Error::Refused(format!("{shown}: {problem}"));
+        let refused = |problem: &str| CommandError::Refused(format!("{shown}: {problem}"));
         let name = path.file_name().and_then(|name| name.to_str());
         let file = name
             .filter(|name| name.ends_with(".conflist"))
@@ -64,21 +64,21 @@ impl Configuration {
     }
 
     /// Refuses to replace another's file unless told to, and to give a network's name twice.
-    pub fn judge(&self, folder: &Path, overwrite: bool) -> Result<(), Error> {
+    pub fn judge(&self, folder: &Path, overwrite: bool) -> Result<(), CommandError> {
         for other in neighbours(folder)? {
             let same_network = other.network.as_ref() == Some(&self.network);
             let ours = same_network && other.plugins.iter().any(is_ours);
             let path = folder.join(&other.name);
             if other.name != self.file {
                 if same_network {
-                    return Err(Error::Refused(format!(
+                    return Err(CommandError::Refused(format!(
                         "{} has a network {} already; remove it, or give yours that file name",
                         path.display(),
                         self.network,
                     )));
                 }
             } else if !(ours || overwrite) {
-                return Err(Error::Refused(format!(
+                return Err(CommandError::Refused(format!(
                     "{} is not network {} of flatnet; name your file otherwise, or replace that \
                      one with --overwrite",
                     path.display(),
@@ -96,7 +96,7 @@ impl Configuration {
     }
 
     /// What is missing of the chain, and what a runtime may do otherwise than expected.
-    pub fn notes(&self, bin_dir: &Path, folder: &Path) -> Result<Vec<String>, Error> {
+    pub fn notes(&self, bin_dir: &Path, folder: &Path) -> Result<Vec<String>, CommandError> {
         let mut notes = Vec::new();
         if let Some(first) = neighbours(folder)?.first().filter(|first| first.name != self.file) {
             notes.push(format!(
@@ -145,7 +145,7 @@ impl Seen {
 }
 
 /// The folder's configurations in the order of their names; none if there is no folder.
-fn neighbours(folder: &Path) -> Result<Vec<Seen>, Error> {
+fn neighbours(folder: &Path) -> Result<Vec<Seen>, CommandError> {
     if !folder.exists() {
         return Ok(Vec::new());
     }

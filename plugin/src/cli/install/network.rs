@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flatnet_conf::{Error as Input, NetworkConf};
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::synced;
 use crate::error::Error as Verb;
 use crate::kernel::Mode;
@@ -28,7 +28,7 @@ pub enum Brought {
 ///
 /// # Errors
 /// What keeps it from standing, and that therefore `configuration` was not written.
-pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, Error> {
+pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, CommandError> {
     match synced::apply(conf) {
         Ok(report) => Ok(Brought::Up {
             summary: synced::summary(conf, &report, Mode::Apply),
@@ -40,7 +40,7 @@ pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, Err
                 false => "was not put in place, for a runtime would call this node ready",
             };
             let (network, file) = (&conf.name, configuration.display());
-            Error::Refused(format!(
+            CommandError::Refused(format!(
                 "network {network} cannot be brought up: {error}; {file} {what}"
             ))
         }),

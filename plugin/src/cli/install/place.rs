@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// What became of a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -37,34 +37,35 @@ impl Done {
 /// one that is started gets the old or the new one. A new name alone would not do, nor a file moved
 /// in from elsewhere: containerd ignores files that appear in its folder of configurations, and
 /// reads it again when one of it is renamed.
-pub fn put(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<Done, Error> {
-    fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
-    let opened = File::open(folder).map_err(Error::file("open", folder))?;
+pub fn put(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<Done, CommandError> {
+    fs::create_dir_all(folder).map_err(CommandError::file("create", folder))?;
+    let opened = File::open(folder).map_err(CommandError::file("open", folder))?;
     // One at a time, so that the unfinished file can have one name and a dead one's is overwritten.
     let folder_lock = Flock::lock(opened, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::call("lock", folder)(errno))?;
+        .map_err(|(_, errno)| CommandError::call("lock", folder)(errno))?;
     let path = folder.join(name);
     let before = match fs::read(&path) {
         Ok(bytes) => Some(bytes),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
-        Err(e) => return Err(Error::file("read", &path)(e)),
+        Err(e) => return Err(CommandError::file("read", &path)(e)),
     };
     if before.as_deref() == Some(bytes) && has_mode(&path, mode)? {
         return Ok(Done::Unchanged);
     }
     let unfinished = folder.join(format!(".{name}.new"));
-    let written = write(&unfinished, bytes, mode)
-        .and_then(|()| fs::rename(&unfinished, &path).map_err(Error::file("put in place", &path)));
+    let written = write(&unfinished, bytes, mode).and_then(|()| {
+        fs::rename(&unfinished, &path).map_err(CommandError::file("put in place", &path))
+    });
     if written.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&unfinished);
     }
     written?;
-    folder_lock.sync_all().map_err(Error::file("sync", folder))?;
+    folder_lock.sync_all().map_err(CommandError::file("sync", folder))?;
     Ok(if before.is_some() { Done::Replaced } else { Done::Installed })
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {
     OpenOptions::new()
         .create(true)
         .write(true)
@@ -77,11 +78,12 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
             file.set_permissions(Permissions::from_mode(mode))?;
             file.sync_all()
         })
-        .map_err(Error::file("write", path))
+        .map_err(CommandError::file("write", path))
 }
 
-fn has_mode(path: &Path, mode: u32) -> Result<bool, Error> {
-    let found = fs::metadata(path).map_err(Error::file("look at", path))?.permissions().mode();
+fn has_mode(path: &Path, mode: u32) -> Result<bool, CommandError> {
+    let found =
+        fs::metadata(path).map_err(CommandError::file("look at", path))?.permissions().mode();
     Ok(found & mode == mode)
 }
 

@@ -8,7 +8,7 @@ use super::place::Done;
 
 /// Both, in the order in which it was done.
 #[derive(Default)]
-pub struct Report {
+pub struct InstallReport {
     /// The executables, and what became of each.
     pub executables: Vec<(PathBuf, Done)>,
     /// A line for each network that stands.
@@ -25,7 +25,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl InstallReport {
     /// For people.
     pub fn words(&self) -> String {
         let mut text = String::new();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::place::{Done, put};
 use super::{BIN_DIR, CONF_DIR};
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 const UNIT: &str = "flatnet-sync.service";
 /// The package's.
@@ -41,7 +41,7 @@ pub enum Kept {
 ///
 /// # Errors
 /// The unit cannot be written.
-pub fn keep(bin_dir: &Path, conf_dir: &Path, renewed: bool) -> Result<Kept, Error> {
+pub fn keep(bin_dir: &Path, conf_dir: &Path, renewed: bool) -> Result<Kept, CommandError> {
     let usual = bin_dir == Path::new(BIN_DIR) && conf_dir == Path::new(CONF_DIR);
     if !usual || !systemd_runs() {
         return Ok(Kept::ByOthers(by_hand(bin_dir, conf_dir)));

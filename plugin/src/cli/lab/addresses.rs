@@ -7,7 +7,7 @@ use flatnet_conf::{Node, RangeFile};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use crate::cli::allot::{NodeAt, Prefixes, allot};
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// Ports of one bridge (`BR_MAX_PORTS` is 1024, and number 0 is none).
 const MOST_NODES: usize = 1023;
@@ -29,7 +29,7 @@ pub fn underlay(number: usize) -> (IpAddr, u8) {
 
 /// The range file of a lab: nodes `node-1`, `node-2` and so on, each with an IPv4 subnet and, where
 /// the kernel has IPv6, one of that.
-pub fn range_file(nodes: usize, pods: usize, ipv6: bool) -> Result<RangeFile, Error> {
+pub fn range_file(nodes: usize, pods: usize, ipv6: bool) -> Result<RangeFile, CommandError> {
     let prefixes = prefixes(nodes, pods)?;
     let mut clusters: Vec<IpNetwork> =
         Ipv4Network::new(PODS_V4, PODS_V4_LENGTH).into_iter().map(IpNetwork::V4).collect();
@@ -55,9 +55,9 @@ pub fn of_pods(node: &Node) -> impl Iterator<Item = Vec<IpAddr>> + '_ {
 
 /// A /24 for each node; longer where there are more than 256 nodes, shorter where a node has more
 /// pods than that and there is room.
-fn prefixes(nodes: usize, pods: usize) -> Result<Prefixes, Error> {
+fn prefixes(nodes: usize, pods: usize) -> Result<Prefixes, CommandError> {
     if !(1..=MOST_NODES).contains(&nodes) {
-        return Err(Error::Refused(format!(
+        return Err(CommandError::Refused(format!(
             "--nodes {nodes}: a lab has 1 to {MOST_NODES} nodes, the ports of its one bridge"
         )));
     }
@@ -72,7 +72,7 @@ fn prefixes(nodes: usize, pods: usize) -> Result<Prefixes, Error> {
         length -= 1;
     }
     if room(length) < pods {
-        return Err(Error::Refused(format!(
+        return Err(CommandError::Refused(format!(
             "--pods {pods}: with {nodes} nodes each has room for {} pods in its part of \
              {PODS_V4}/{PODS_V4_LENGTH}",
             room(length)

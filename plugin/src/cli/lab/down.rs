@@ -3,18 +3,18 @@
 
 use super::folder::{Folder, Root};
 use super::name::Name;
-use super::record::Record;
+use super::record::LabRecord;
 use super::runtime::Runtime;
 use super::{namespace, namespace_folder};
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::output::{Answer, Outcome, complain};
 use crate::cli::progress::Progress;
 
 /// Removes the lab. That there is none is a finding, as with other commands that delete.
-pub fn run(name: &Name) -> Result<Answer, Error> {
+pub fn run(name: &Name) -> Result<Answer, CommandError> {
     let folder = Folder::of(name);
     if !folder.exists() {
-        return Err(Error::Finding(format!("there is no lab {name}")));
+        return Err(CommandError::Finding(format!("there is no lab {name}")));
     }
     let _lock = folder.lock()?;
     let record = folder.load()?;
@@ -23,7 +23,7 @@ pub fn run(name: &Name) -> Result<Answer, Error> {
         complain(failure);
     }
     if folder.exists() {
-        return Err(Error::Refused(format!("lab {name} is not all gone; run this again")));
+        return Err(CommandError::Refused(format!("lab {name} is not all gone; run this again")));
     }
     let outcome = if failures.is_empty() { Outcome::Fine } else { Outcome::Finding };
     Ok(Answer { text: format!("lab {name} is gone\n"), outcome })
@@ -31,14 +31,14 @@ pub fn run(name: &Name) -> Result<Answer, Error> {
 
 /// Removes what there is of a lab, goes on past failures, and tells them. The folder with the
 /// record goes last, and only if nothing is left that it has to name.
-pub fn remove(folder: &Folder, record: Option<&Record>) -> Vec<Error> {
+pub fn remove(folder: &Folder, record: Option<&LabRecord>) -> Vec<CommandError> {
     let mut failures = Vec::new();
     if let Some(record) = record {
         detach(record, &mut failures);
         let mut stays = false;
         for netns in record.namespaces() {
             if let Err(error) = namespace::remove(&record.name, netns) {
-                stays |= !matches!(error, Error::Refused(_));
+                stays |= !matches!(error, CommandError::Refused(_));
                 failures.push(error);
             }
         }
@@ -53,7 +53,7 @@ pub fn remove(folder: &Folder, record: Option<&Record>) -> Vec<Error> {
 
 /// DEL for each pod that has a namespace; a pod without one was never attached, or `down` has been
 /// here before.
-fn detach(record: &Record, failures: &mut Vec<Error>) {
+fn detach(record: &LabRecord, failures: &mut Vec<CommandError>) {
     let runtime = Runtime::new(record);
     let pods = record.nodes.iter().map(|node| node.pods.len()).sum();
     let mut progress = Progress::new("removing pod", pods);
@@ -77,7 +77,7 @@ fn detach(record: &Record, failures: &mut Vec<Error>) {
 }
 
 /// After the last lab, puts back what labs share.
-fn leave() -> Result<(), Error> {
+fn leave() -> Result<(), CommandError> {
     let lock = Root::lock()?;
     if Root::is_empty() {
         namespace_folder::release()?;

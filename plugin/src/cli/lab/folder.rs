@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 
 use super::name::Name;
-use super::record::Record;
-use crate::cli::error::Error;
+use super::record::LabRecord;
+use crate::cli::error::CommandError;
 
 /// Where all labs are. Gone after a reboot, as the namespaces are.
 const ROOT: &str = "/run/flatnet-lab";
@@ -34,7 +34,7 @@ impl Folder {
     }
 
     /// Makes the folder; `false` if there was one.
-    pub fn create(&self) -> Result<bool, Error> {
+    pub fn create(&self) -> Result<bool, CommandError> {
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
         for path in [Path::new(ROOT), &self.path] {
@@ -44,7 +44,7 @@ impl Folder {
                         return Ok(false);
                     }
                 }
-                made => made.map_err(Error::file("create", path))?,
+                made => made.map_err(CommandError::file("create", path))?,
             }
         }
         Ok(true)
@@ -60,10 +60,10 @@ impl Folder {
     /// The kernel lets go of it when the process has ended, however it ends, which after a SIGKILL
     /// can take it half a second: hence the patience. A plugin that is still at work then holds it
     /// too, by inheritance, and cannot write into a folder that is just being removed.
-    pub fn lock(&self) -> Result<Flock<File>, Error> {
-        let mut file = File::open(&self.path).map_err(Error::file("open", &self.path))?;
+    pub fn lock(&self) -> Result<Flock<File>, CommandError> {
+        let mut file = File::open(&self.path).map_err(CommandError::file("open", &self.path))?;
         fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
-            .map_err(Error::call("pass on", &self.path))?;
+            .map_err(CommandError::call("pass on", &self.path))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -72,9 +72,9 @@ impl Folder {
                 Err((_, Errno::EWOULDBLOCK)) => {
                     let path = self.path.display();
                     let problem = "another flatnet is building or removing this lab; wait for it";
-                    return Err(Error::Refused(format!("{path}: {problem}")));
+                    return Err(CommandError::Refused(format!("{path}: {problem}")));
                 }
-                Err((_, errno)) => return Err(Error::call("lock", &self.path)(errno)),
+                Err((_, errno)) => return Err(CommandError::call("lock", &self.path)(errno)),
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -96,23 +96,26 @@ impl Folder {
     }
 
     /// Writes the record; a reader sees the old one or the new one, never half of it.
-    pub fn save(&self, record: &Record) -> Result<(), Error> {
+    pub fn save(&self, record: &LabRecord) -> Result<(), CommandError> {
         let path = self.path.join(RECORD);
         let text = serde_json::to_string_pretty(record)
-            .map_err(|e| Error::file("write", &path)(e.into()))?;
+            .map_err(|e| CommandError::file("write", &path)(e.into()))?;
         self.write(&path, &text)
     }
 
     /// Writes what people and runtimes read.
-    pub fn save_inputs(&self, record: &Record, range_file: &str) -> Result<(), Error> {
+    pub fn save_inputs(&self, record: &LabRecord, range_file: &str) -> Result<(), CommandError> {
         self.write(&self.range_file(), range_file)?;
         let folder = self.configuration_dir();
-        DirBuilder::new().mode(0o700).create(&folder).map_err(Error::file("create", &folder))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(CommandError::file("create", &folder))?;
         let file = folder.join(format!("10-{}.conflist", record.name));
         self.write(&file, &format!("{:#}\n", record.configuration_list()))
     }
 
-    fn write(&self, path: &Path, text: &str) -> Result<(), Error> {
+    fn write(&self, path: &Path, text: &str) -> Result<(), CommandError> {
         let new = self.path.join("new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -120,23 +123,23 @@ impl Folder {
             .open(&new)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&new, path))
-            .map_err(Error::file("write", path))
+            .map_err(CommandError::file("write", path))
     }
 
     /// Reads the record; `None` if there is none, as when `up` died before it made anything.
-    pub fn load(&self) -> Result<Option<Record>, Error> {
+    pub fn load(&self) -> Result<Option<LabRecord>, CommandError> {
         let path = self.path.join(RECORD);
         let text = match fs::read_to_string(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(Error::file("read", &path))?,
+            text => text.map_err(CommandError::file("read", &path))?,
         };
         let record = serde_json::from_str(&text);
-        Ok(Some(record.map_err(|e| Error::file("read", &path)(e.into()))?))
+        Ok(Some(record.map_err(|e| CommandError::file("read", &path)(e.into()))?))
     }
 
     /// Removes the folder and all in it.
-    pub fn remove(&self) -> Result<(), Error> {
-        fs::remove_dir_all(&self.path).map_err(Error::file("remove", &self.path))
+    pub fn remove(&self) -> Result<(), CommandError> {
+        fs::remove_dir_all(&self.path).map_err(CommandError::file("remove", &self.path))
     }
 }
 
@@ -150,11 +153,11 @@ impl Root {
     }
 
     /// Holds off other labs' beginnings and ends.
-    pub fn lock() -> Result<Flock<File>, Error> {
+    pub fn lock() -> Result<Flock<File>, CommandError> {
         let path = Path::new(ROOT);
-        let file = File::open(path).map_err(Error::file("open", path))?;
+        let file = File::open(path).map_err(CommandError::file("open", path))?;
         Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| Error::call("lock", path)(errno))
+            .map_err(|(_, errno)| CommandError::call("lock", path)(errno))
     }
 
     /// Whether no lab is left.

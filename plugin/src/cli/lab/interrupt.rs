@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// While the process lives, SIGINT, SIGTERM and SIGHUP wait here to be asked for. Children are not
 /// concerned: the standard library gives them an empty signal mask.
@@ -14,7 +14,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Begins to hold the signals back. To be called before the first thread starts.
-    pub fn hold() -> Result<Self, Error> {
+    pub fn hold() -> Result<Self, CommandError> {
         let mut mask = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             mask.add(signal);
@@ -23,13 +23,15 @@ impl Interrupt {
         mask.thread_block()
             .and_then(|()| SignalFd::with_flags(&mask, flags))
             .map(|signals| Self { signals })
-            .map_err(|errno: Errno| Error::Refused(format!("cannot hold signals back: {errno}")))
+            .map_err(|errno: Errno| {
+                CommandError::Refused(format!("cannot hold signals back: {errno}"))
+            })
     }
 
     /// An error if one has come.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), CommandError> {
         match self.signals.read_signal() {
-            Ok(Some(_)) => Err(Error::Interrupted),
+            Ok(Some(_)) => Err(CommandError::Interrupted),
             // None has come; and a descriptor that fails is no reason to stop.
             Ok(None) | Err(_) => Ok(()),
         }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::folder::Folder;
 use super::name::Name;
 use super::namespace;
-use super::report::{Pair, Pod, Report};
+use super::report::{LabReport, Pair, Pod};
 use crate::cli::echo::Echo;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::output::{Answer, Outcome};
 use crate::cli::progress::Progress;
 
@@ -19,10 +19,10 @@ use crate::cli::progress::Progress;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Asks and reports.
-pub fn run(name: &Name, json: bool) -> Result<Answer, Error> {
+pub fn run(name: &Name, json: bool) -> Result<Answer, CommandError> {
     let pods = pods(name)?;
     let pairs = probe_all(name, &pods)?;
-    let report = Report { pods, pairs };
+    let report = LabReport { pods, pairs };
     let outcome = if report.is_complete() { Outcome::Fine } else { Outcome::Finding };
     if json {
         return Ok(Answer::json(&report.json(), outcome));
@@ -31,11 +31,13 @@ pub fn run(name: &Name, json: bool) -> Result<Answer, Error> {
 }
 
 /// The pods of the lab and the addresses that the plugin gave them.
-fn pods(name: &Name) -> Result<Vec<Pod>, Error> {
+fn pods(name: &Name) -> Result<Vec<Pod>, CommandError> {
     let folder = Folder::of(name);
     let record = if folder.exists() { folder.load()? } else { None };
     let Some(record) = record.filter(|record| record.complete) else {
-        return Err(Error::Refused(format!("there is no lab {name}, or it was never finished")));
+        return Err(CommandError::Refused(format!(
+            "there is no lab {name}, or it was never finished"
+        )));
     };
     let mut pods = Vec::new();
     for node in &record.nodes {
@@ -52,7 +54,7 @@ fn pods(name: &Name) -> Result<Vec<Pod>, Error> {
 }
 
 /// All pairs, in the order of the pods.
-fn probe_all(lab: &Name, pods: &[Pod]) -> Result<Vec<Pair>, Error> {
+fn probe_all(lab: &Name, pods: &[Pod]) -> Result<Vec<Pair>, CommandError> {
     // One pod at a time asks, so that nothing but the network is timed; for late answers, which
     // are mostly none, all wait together.
     let turn = Mutex::new(());
@@ -64,7 +66,7 @@ fn probe_all(lab: &Name, pods: &[Pod]) -> Result<Vec<Pair>, Error> {
         let mut progress = Progress::new("pod", pods.len());
         for thread in threads {
             let row = thread.join();
-            pairs.extend(row.map_err(|_| Error::Refused("a thread failed".to_owned()))??);
+            pairs.extend(row.map_err(|_| CommandError::Refused("a thread failed".to_owned()))??);
             progress.step();
         }
         Ok(pairs)
@@ -72,10 +74,15 @@ fn probe_all(lab: &Name, pods: &[Pod]) -> Result<Vec<Pair>, Error> {
 }
 
 /// All pairs of which this pod is the first: the addresses of others in its own families.
-fn probe(lab: &Name, pods: &[Pod], from: usize, turn: &Mutex<()>) -> Result<Vec<Pair>, Error> {
+fn probe(
+    lab: &Name,
+    pods: &[Pod],
+    from: usize,
+    turn: &Mutex<()>,
+) -> Result<Vec<Pair>, CommandError> {
     let source = &pods[from];
     let netns = namespace::open(lab, &source.name)?;
-    let failed = || Error::file("send echo requests in", Path::new(&source.name));
+    let failed = || CommandError::file("send echo requests in", Path::new(&source.name));
     let mut asked = Vec::new();
     // The lock guards nothing that a thread which failed could have spoilt.
     let held = turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,7 +22,7 @@ mod up;
 
 use clap::{Args, Subcommand};
 
-use super::error::Error;
+use super::error::CommandError;
 use super::output::Answer;
 use name::Name;
 
@@ -68,10 +68,10 @@ pub struct Which {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         if !nix::unistd::geteuid().is_root() {
             let problem = "lab needs root: it makes network namespaces and devices in them";
-            return Err(Error::Refused(problem.to_owned()));
+            return Err(CommandError::Refused(problem.to_owned()));
         }
         match self {
             Self::Up { nodes, pods, lab, json } => up::run(&lab.name, nodes, pods, json),

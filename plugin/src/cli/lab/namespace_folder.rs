@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::folder::Root;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 const FOLDER: &str = "/run/netns";
 const NONE: Option<&str> = None;
@@ -28,7 +28,7 @@ pub fn file(name: &str) -> PathBuf {
 }
 
 /// Makes the folder what `ip netns add` would make it, and notes what that took.
-pub fn prepare() -> Result<(), Error> {
+pub fn prepare() -> Result<(), CommandError> {
     let folder = Path::new(FOLDER);
     // Asking the kernel to share the mount is the one way to learn whether there is one: the
     // mount table also lists those that later mounts hide.
@@ -36,16 +36,16 @@ pub fn prepare() -> Result<(), Error> {
         Ok(()) => return Ok(()),
         Err(Errno::ENOENT) => MADE,
         Err(Errno::EINVAL) => MOUNTED,
-        Err(e) => return Err(Error::call("share the mount of", folder)(e)),
+        Err(e) => return Err(CommandError::call("share the mount of", folder)(e)),
     };
     // The note comes first: a lab that dies in between leaves something that the last lab undoes.
     let note = Root::note();
-    fs::write(&note, done).map_err(Error::file("write", &note))?;
+    fs::write(&note, done).map_err(CommandError::file("write", &note))?;
     let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-    made.map_err(Error::file("create", folder))?;
+    made.map_err(CommandError::file("create", folder))?;
     mount(Some(FOLDER), FOLDER, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
-        .map_err(Error::call("mount", folder))?;
-    share().map_err(Error::call("share the mount of", folder))
+        .map_err(CommandError::call("mount", folder))?;
+    share().map_err(CommandError::call("share the mount of", folder))
 }
 
 fn share() -> nix::Result<()> {
@@ -53,11 +53,11 @@ fn share() -> nix::Result<()> {
 }
 
 /// Undoes what was done to the folder, if no namespace is left in it.
-pub fn release() -> Result<(), Error> {
+pub fn release() -> Result<(), CommandError> {
     let note = Root::note();
     let done = match fs::read_to_string(&note) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        done => done.map_err(Error::file("read", &note))?,
+        done => done.map_err(CommandError::file("read", &note))?,
     };
     let folder = Path::new(FOLDER);
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
@@ -69,8 +69,8 @@ pub fn release() -> Result<(), Error> {
                 let _ = fs::remove_dir(folder);
             }
             Ok(()) | Err(Errno::EINVAL | Errno::EBUSY) => {}
-            Err(e) => return Err(Error::call("unmount", folder)(e)),
+            Err(e) => return Err(CommandError::call("unmount", folder)(e)),
         }
     }
-    fs::remove_file(&note).map_err(Error::file("remove", &note))
+    fs::remove_file(&note).map_err(CommandError::file("remove", &note))
 }

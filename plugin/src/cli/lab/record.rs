@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::name::Name;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// The protocol version that the lab speaks to the plugin.
 pub const VERSION: Version = Version::V1_1_0;
@@ -16,7 +16,7 @@ pub const VERSION: Version = Version::V1_1_0;
 /// A lab.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Record {
+pub struct LabRecord {
     /// The lab's name, and the network's.
     pub name: Name,
     /// Whether `up` came to its end.
@@ -55,7 +55,7 @@ pub struct PodRecord {
     pub result: Value,
 }
 
-impl Record {
+impl LabRecord {
     /// What a lab of that name would consist of.
     pub fn plan(
         name: &Name,
@@ -108,7 +108,7 @@ impl Record {
 
 impl PodRecord {
     /// The pod's addresses, as the plugin answered.
-    pub fn addresses(&self) -> Result<Vec<IpAddr>, Error> {
+    pub fn addresses(&self) -> Result<Vec<IpAddr>, CommandError> {
         let result = AddResult::from_json(&self.result, VERSION)?;
         Ok(result.ips.iter().map(|ip| ip.address.ip()).collect())
     }
@@ -119,10 +119,10 @@ mod tests {
     use super::*;
     use crate::cli::lab::addresses;
 
-    fn record() -> Record {
+    fn record() -> LabRecord {
         let file = addresses::range_file(2, 1, true).unwrap();
         let configuration = json!({ "cniVersion": "1.1.0", "name": "x", "type": "flatnet" });
-        Record::plan(&"x".parse().unwrap(), &file, 1, "/bin/flatnet".into(), configuration)
+        LabRecord::plan(&"x".parse().unwrap(), &file, 1, "/bin/flatnet".into(), configuration)
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(names, ["x-pod-1-1", "x-pod-2-1", "x-node-1", "x-node-2", "x-underlay"]);
         assert_eq!(record.nodes[1].pods[0].label, "2-1");
         let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        assert_eq!(serde_json::from_str::<LabRecord>(&text).unwrap(), record);
     }
 
     #[test]

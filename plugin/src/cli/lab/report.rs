@@ -35,14 +35,14 @@ pub struct Pair {
 
 /// Pods and pairs.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct LabReport {
     /// All pods.
     pub pods: Vec<Pod>,
     /// All pairs, in the order of the pods.
     pub pairs: Vec<Pair>,
 }
 
-impl Report {
+impl LabReport {
     /// Whether every pair is reached.
     pub fn is_complete(&self) -> bool {
         self.reached() == self.pairs.len()
@@ -122,7 +122,7 @@ fn milliseconds(trip: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn report() -> Report {
+    fn report() -> LabReport {
         let pod = |label: &str, node: &str, addresses: &[&str]| Pod {
             name: format!("lab-pod-{label}"),
             label: label.to_owned(),
@@ -135,7 +135,7 @@ mod tests {
             address: address.parse().unwrap(),
             trip: micros.map(Duration::from_micros),
         };
-        Report {
+        LabReport {
             pods: vec![
                 pod("1-1", "node-1", &["10.244.0.1", "fd00::1"]),
                 pod("1-2", "node-1", &["10.244.0.2"]),

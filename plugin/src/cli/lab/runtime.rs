@@ -9,8 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use super::namespace_folder::file;
-use super::record::{PodRecord, Record};
-use crate::cli::error::Error;
+use super::record::{LabRecord, PodRecord};
+use crate::cli::error::CommandError;
 use crate::cli::output::complain;
 use crate::kernel::netns::Netns;
 
@@ -26,13 +26,18 @@ pub struct Runtime<'a> {
 
 impl<'a> Runtime<'a> {
     /// The runtime that the lab's record describes.
-    pub fn new(record: &'a Record) -> Self {
+    pub fn new(record: &'a LabRecord) -> Self {
         let folder = record.plugin.parent().map(Path::to_owned).unwrap_or_default();
         Self { plugin: &record.plugin, folder, configuration: &record.configuration }
     }
 
     /// Attaches a pod, which asks for its addresses; the plugin's result.
-    pub fn add(&self, node: &Netns, pod: &PodRecord, asked: &[IpAddr]) -> Result<Value, Error> {
+    pub fn add(
+        &self,
+        node: &Netns,
+        pod: &PodRecord,
+        asked: &[IpAddr],
+    ) -> Result<Value, CommandError> {
         let mut configuration = self.configuration.clone();
         configuration["args"] = json!({ "cni": { "ips": asked } });
         let output = self.call("ADD", node, pod, &configuration)?;
@@ -41,7 +46,7 @@ impl<'a> Runtime<'a> {
     }
 
     /// Detaches a pod, with the result of its ADD where that is known.
-    pub fn del(&self, node: &Netns, pod: &PodRecord) -> Result<(), Error> {
+    pub fn del(&self, node: &Netns, pod: &PodRecord) -> Result<(), CommandError> {
         let mut configuration = self.configuration.clone();
         if !pod.result.is_null() {
             configuration["prevResult"] = pod.result.clone();
@@ -55,7 +60,7 @@ impl<'a> Runtime<'a> {
         node: &Netns,
         pod: &PodRecord,
         configuration: &Value,
-    ) -> Result<Output, Error> {
+    ) -> Result<Output, CommandError> {
         let mut command = Command::new(self.plugin);
         command
             .env_clear()
@@ -71,7 +76,7 @@ impl<'a> Runtime<'a> {
         let output = node
             .run(|| command.spawn())?
             .and_then(|child| converse(child, configuration.to_string().as_bytes()))
-            .map_err(Error::file("run", self.plugin))?;
+            .map_err(CommandError::file("run", self.plugin))?;
         if output.status.success() {
             // What a runtime would put into its log.
             for line in String::from_utf8_lossy(&output.stderr).lines() {
@@ -96,8 +101,8 @@ fn converse(mut child: Child, input: &[u8]) -> std::io::Result<Output> {
     child.wait_with_output()
 }
 
-fn failure(command: &'static str, pod: &PodRecord, message: String) -> Error {
-    Error::Plugin { command, pod: pod.netns.clone(), message }
+fn failure(command: &'static str, pod: &PodRecord, message: String) -> CommandError {
+    CommandError::Plugin { command, pod: pod.netns.clone(), message }
 }
 
 /// What the plugin said: its error object, else its standard error, else how it ended.

@@ -11,7 +11,7 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 
 use super::addresses;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::kernel::netns::Netns;
 use crate::kernel::{
     Change, Dev, Kernel as _, KernelError, Neighbour, Netlink, Observe as _, Veth,
@@ -24,15 +24,15 @@ const INTERFACE: &str = "under0";
 const MTU: u32 = 1500;
 
 /// The underlay under construction.
-pub struct Underlay {
+pub struct LabUnderlay {
     kernel: Netlink,
     bridge: Dev,
     nodes: usize,
 }
 
-impl Underlay {
+impl LabUnderlay {
     /// Makes the bridge for so many nodes. It has no address: it only carries frames.
-    pub fn create(netns: Netns, nodes: usize) -> Result<Self, Error> {
+    pub fn create(netns: Netns, nodes: usize) -> Result<Self, CommandError> {
         let mut kernel = Netlink::open_in(netns)?;
         let bridge = kernel.create_bridge(BRIDGE)?;
         kernel.apply(&bridge, &[Change::NoLinkLocal, Change::Up])?;
@@ -40,7 +40,7 @@ impl Underlay {
     }
 
     /// Plugs in a node by its number, from 1.
-    pub fn connect(&mut self, number: usize, node: Netns) -> Result<(), Error> {
+    pub fn connect(&mut self, number: usize, node: Netns) -> Result<(), CommandError> {
         let name = format!("node-{number}");
         let veth = Veth {
             name: &name,
@@ -61,7 +61,7 @@ impl Underlay {
         };
         let (address, length) = addresses::underlay(number);
         let address = IpNetwork::new(address, length)
-            .map_err(|e| Error::Refused(format!("{address}/{length}: {e}")))?;
+            .map_err(|e| CommandError::Refused(format!("{address}/{length}: {e}")))?;
         let mut changes = vec![Change::NoLinkLocal, Change::AddAddress(address), Change::Up];
         let others = (1..=self.nodes).filter(|other| *other != number);
         changes.extend(others.map(|other| {

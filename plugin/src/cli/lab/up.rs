@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use super::folder::{Folder, Root};
 use super::interrupt::Interrupt;
 use super::name::Name;
-use super::record::{Record, VERSION};
+use super::record::{LabRecord, VERSION};
 use super::runtime::Runtime;
-use super::underlay::Underlay;
+use super::underlay::LabUnderlay;
 use super::{addresses, down, namespace, namespace_folder};
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::output::{Answer, Outcome, complain};
 use crate::cli::progress::Progress;
 
 /// Builds it and says how to look at it.
-pub fn run(name: &Name, nodes: usize, pods: usize, json: bool) -> Result<Answer, Error> {
+pub fn run(name: &Name, nodes: usize, pods: usize, json: bool) -> Result<Answer, CommandError> {
     let interrupt = Interrupt::hold()?;
     let range_file = addresses::range_file(nodes, pods, has_ipv6())?;
     let folder = Folder::of(name);
@@ -36,9 +36,14 @@ pub fn run(name: &Name, nodes: usize, pods: usize, json: bool) -> Result<Answer,
 }
 
 /// Everything that the lab will be, decided before anything is touched.
-fn plan(name: &Name, folder: &Folder, file: &RangeFile, pods: usize) -> Result<Record, Error> {
+fn plan(
+    name: &Name,
+    folder: &Folder,
+    file: &RangeFile,
+    pods: usize,
+) -> Result<LabRecord, CommandError> {
     let plugin = env::current_exe()
-        .map_err(Error::file("find the executable by", Path::new("/proc/self/exe")))?;
+        .map_err(CommandError::file("find the executable by", Path::new("/proc/self/exe")))?;
     let configuration = json!({
         "cniVersion": VERSION.as_str(),
         "name": name,
@@ -46,13 +51,13 @@ fn plan(name: &Name, folder: &Folder, file: &RangeFile, pods: usize) -> Result<R
         "rangeFile": folder.range_file(),
         "stateDir": folder.state_dir(),
     });
-    let record = Record::plan(name, file, pods, plugin, configuration);
+    let record = LabRecord::plan(name, file, pods, plugin, configuration);
     if folder.exists() {
         return Err(there_already(name));
     }
     let taken = record.namespaces().find(|netns| namespace::exists(netns));
     taken.map_or(Ok(()), |taken| {
-        Err(Error::Refused(format!(
+        Err(CommandError::Refused(format!(
             "{} exists and is not of a lab that is known here; use another --name, or remove it \
              with `ip netns delete {taken}`",
             namespace_folder::file(taken).display(),
@@ -61,20 +66,23 @@ fn plan(name: &Name, folder: &Folder, file: &RangeFile, pods: usize) -> Result<R
     Ok(record)
 }
 
-fn there_already(name: &Name) -> Error {
-    Error::Refused(format!("lab {name} is there already; remove it with `{}`", hint("down", name)))
+fn there_already(name: &Name) -> CommandError {
+    CommandError::Refused(format!(
+        "lab {name} is there already; remove it with `{}`",
+        hint("down", name)
+    ))
 }
 
 /// A lab under construction. Unless it is committed, all that was made is removed.
 struct Building {
     folder: Folder,
-    record: Record,
+    record: LabRecord,
     committed: bool,
     _lock: Flock<File>,
 }
 
 impl Building {
-    fn begin(folder: Folder, record: Record) -> Result<Self, Error> {
+    fn begin(folder: Folder, record: LabRecord) -> Result<Self, CommandError> {
         if !folder.create()? {
             return Err(there_already(&record.name));
         }
@@ -82,7 +90,7 @@ impl Building {
         Ok(Self { folder, record, committed: false, _lock: lock })
     }
 
-    fn build(&mut self, range_file: &RangeFile, interrupt: &Interrupt) -> Result<(), Error> {
+    fn build(&mut self, range_file: &RangeFile, interrupt: &Interrupt) -> Result<(), CommandError> {
         // From here on `down` knows what to look for, whatever becomes of this process.
         self.folder.save(&self.record)?;
         self.folder.save_inputs(&self.record, &range_file.to_json())?;
@@ -91,7 +99,7 @@ impl Building {
         let lab = &self.record.name;
         let nodes = self.record.nodes.len();
         let netns = namespace::create(lab, &self.record.underlay)?;
-        let mut underlay = Underlay::create(netns, nodes)?;
+        let mut underlay = LabUnderlay::create(netns, nodes)?;
         drop(lock);
         // All nodes stand before the first pod comes: as in a cluster, and each finds the others.
         let mut progress = Progress::new("node", nodes);
@@ -104,7 +112,11 @@ impl Building {
         self.attach(range_file, interrupt)
     }
 
-    fn attach(&mut self, range_file: &RangeFile, interrupt: &Interrupt) -> Result<(), Error> {
+    fn attach(
+        &mut self,
+        range_file: &RangeFile,
+        interrupt: &Interrupt,
+    ) -> Result<(), CommandError> {
         let mut results = Vec::new();
         let lab = &self.record.name;
         let runtime = Runtime::new(&self.record);
@@ -131,7 +143,7 @@ impl Building {
         Ok(())
     }
 
-    fn commit(mut self) -> Result<Record, Error> {
+    fn commit(mut self) -> Result<LabRecord, CommandError> {
         self.record.complete = true;
         self.folder.save(&self.record)?;
         self.committed = true;
@@ -162,7 +174,7 @@ fn hint(command: &str, name: &Name) -> String {
 }
 
 /// For scripts: where to `ip netns exec`, and what to reach.
-fn document(record: &Record) -> Result<Value, Error> {
+fn document(record: &LabRecord) -> Result<Value, CommandError> {
     let mut nodes = Vec::new();
     for node in &record.nodes {
         let mut pods = Vec::new();
@@ -175,7 +187,7 @@ fn document(record: &Record) -> Result<Value, Error> {
 }
 
 /// For people.
-fn words(record: &Record, file: &RangeFile) -> String {
+fn words(record: &LabRecord, file: &RangeFile) -> String {
     let clusters: Vec<String> = file.cluster_cidrs.iter().map(ToString::to_string).collect();
     let nodes = record.nodes.len();
     let pods = record.nodes.first().map_or(0, |node| node.pods.len());
@@ -208,7 +220,7 @@ mod tests {
     fn says_how_to_go_on() {
         let file = addresses::range_file(3, 2, true).unwrap();
         let name: Name = "x".parse().unwrap();
-        let record = Record::plan(&name, &file, 2, "/f".into(), json!({}));
+        let record = LabRecord::plan(&name, &file, 2, "/f".into(), json!({}));
         assert_eq!(
             words(&record, &file),
             "lab x: 3 nodes with 2 pods each in 10.244.0.0/16 and fd00:10:244::/56\n  \

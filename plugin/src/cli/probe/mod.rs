@@ -14,7 +14,7 @@ use flatnet_conf::NetworkConf;
 use serde_json::json;
 
 use super::ask::{Question, TIMEOUT};
-use super::error::Error;
+use super::error::CommandError;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
 use super::pod_name::pod_name;
@@ -23,7 +23,7 @@ use crate::kernel::Netlink;
 use crate::kernel::netns::Netns;
 use crate::overlay::site::Site;
 use flatnet_ipam::Leases;
-use report::{Report, Source, Target};
+use report::{ProbeReport, Sender, Target};
 
 /// Round trips over the overlay to every node: from this node, and with --pods from each of its pods
 ///
@@ -46,7 +46,7 @@ pub struct Command {
 
 impl Command {
     /// Probes; exit code 1 if a node or pod does not answer.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         let mut outcome = Outcome::Fine;
         let (mut reports, mut documents) = (Vec::new(), Vec::new());
         for conf in &self.networks.find()? {
@@ -65,7 +65,7 @@ impl Command {
             }
         }
         if let Some(path) = &self.svg {
-            fs::write(path, svg::draw(&reports)).map_err(Error::file("write", path))?;
+            fs::write(path, svg::draw(&reports)).map_err(CommandError::file("write", path))?;
         }
         match self.json {
             true => Ok(Answer::json(&json!({ "networks": documents }), outcome)),
@@ -78,7 +78,7 @@ impl Command {
     }
 }
 
-fn probe(conf: &NetworkConf, pods: bool) -> Result<Report, PluginError> {
+fn probe(conf: &NetworkConf, pods: bool) -> Result<ProbeReport, PluginError> {
     let mut kernel = Netlink::open()?;
     let own = kernel.netns().inode()?;
     let site = Site::find(&mut kernel, conf)?;
@@ -105,14 +105,14 @@ fn probe(conf: &NetworkConf, pods: bool) -> Result<Report, PluginError> {
         asked.push((name, to, question));
     }
     let deadline = Instant::now() + TIMEOUT;
-    let mut report = Report {
+    let mut report = ProbeReport {
         network: conf.name.clone(),
         node: site.node.name.clone(),
         targets,
         sources: Vec::new(),
     };
     for (name, asked, question) in asked {
-        report.sources.push(Source { name, asked, answers: question.answers(deadline)? });
+        report.sources.push(Sender { name, asked, answers: question.answers(deadline)? });
     }
     Ok(report)
 }

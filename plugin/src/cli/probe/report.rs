@@ -24,7 +24,7 @@ pub struct Target {
 
 /// One who asked.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct Sender {
     /// The node, or one of its pods.
     pub name: String,
     /// Whom it asked.
@@ -33,7 +33,7 @@ pub struct Source {
     pub answers: HashMap<IpAddr, Duration>,
 }
 
-impl Source {
+impl Sender {
     /// How one target looks from here.
     pub fn shade(&self, to: IpAddr) -> Shade {
         match self.asked.contains(&to) {
@@ -45,7 +45,7 @@ impl Source {
 
 /// One network.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct ProbeReport {
     /// Its name.
     pub network: String,
     /// This node.
@@ -53,16 +53,16 @@ pub struct Report {
     /// Every node's addresses, in the order of the range file.
     pub targets: Vec<Target>,
     /// This node first, then its pods.
-    pub sources: Vec<Source>,
+    pub sources: Vec<Sender>,
 }
 
-impl Report {
+impl ProbeReport {
     /// Whether everybody answered.
     pub fn is_complete(&self) -> bool {
         self.lost().next().is_none()
     }
 
-    fn lost(&self) -> impl Iterator<Item = (&Source, &Target)> {
+    fn lost(&self) -> impl Iterator<Item = (&Sender, &Target)> {
         self.sources.iter().flat_map(move |source| {
             let lost = |target: &&Target| source.shade(target.address) == Shade::Lost;
             self.targets.iter().filter(lost).map(move |target| (source, target))
@@ -138,15 +138,15 @@ pub fn milliseconds(trip: Duration) -> String {
 pub mod tests {
     use super::*;
 
-    pub fn report() -> Report {
+    pub fn report() -> ProbeReport {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let target = |node: &str, address| Target { node: node.into(), address: ip(address) };
-        let source = |name: &str, asked: &[&str], answers: &[(&str, u64)]| Source {
+        let source = |name: &str, asked: &[&str], answers: &[(&str, u64)]| Sender {
             name: name.into(),
             asked: asked.iter().map(|to| ip(to)).collect(),
             answers: answers.iter().map(|(to, us)| (ip(to), Duration::from_micros(*us))).collect(),
         };
-        Report {
+        ProbeReport {
             network: "pods".into(),
             node: "a".into(),
             targets: vec![

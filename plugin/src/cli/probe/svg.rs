@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Report, milliseconds};
+use super::report::{ProbeReport, milliseconds};
 use super::shade::{LEGEND, Shade};
 
 /// Pixels of a cell, of its row's and its column's labels, and around all.
@@ -12,7 +12,7 @@ const COLUMN_LABEL: usize = 160;
 const MARGIN: usize = 10;
 
 /// All networks, one below the other.
-pub fn draw(reports: &[Report]) -> String {
+pub fn draw(reports: &[ProbeReport]) -> String {
     let columns = reports.iter().map(|report| report.sources.len()).max().unwrap_or(0);
     let width = 2 * MARGIN + (ROW_LABEL + columns * CELL).max(LEGEND.len() * 110) + COLUMN_LABEL;
     let mut body = String::new();
@@ -34,8 +34,8 @@ pub fn draw(reports: &[Report]) -> String {
 }
 
 /// One network from here on down; returns where it ends.
-fn network(body: &mut String, report: &Report, top: usize) -> usize {
-    let Report { network, node, targets, sources } = report;
+fn network(body: &mut String, report: &ProbeReport, top: usize) -> usize {
+    let ProbeReport { network, node, targets, sources } = report;
     let title = format!("{network} from {node}: round trips over the overlay");
     text(body, MARGIN, top + 14, &title, " font-weight=\"bold\"");
     let top = top + COLUMN_LABEL;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::outside;
 use crate::cli::capacity::Capacity;
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::output::{Answer, Outcome, columns, complain};
 use crate::cli::table::{Align, Table};
 
 /// Reads the file and judges it. A pod outside of its node's ranges is no fault of the file's.
-pub fn run(path: &Path, state_dir: &Path, json: bool) -> Result<Answer, Error> {
+pub fn run(path: &Path, state_dir: &Path, json: bool) -> Result<Answer, CommandError> {
     match RangeFile::load(path) {
         Ok(file) => {
             let warnings = outside::warnings(&file, state_dir)?;
@@ -27,7 +27,7 @@ pub fn run(path: &Path, state_dir: &Path, json: bool) -> Result<Answer, Error> {
             let document = json!({ "valid": false, "error": error.to_string() });
             Ok(Answer::json(&document, Outcome::Finding))
         }
-        Err(error) => Err(Error::Finding(error.to_string())),
+        Err(error) => Err(CommandError::Finding(error.to_string())),
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
             "rangeStart": "10.244.2.10", "rangeEnd": "10.244.2.200",
             "exclude": ["10.244.2.50/32"] } ] } ] }"#;
 
-    fn check(text: &str, json: bool) -> Result<Answer, Error> {
+    fn check(text: &str, json: bool) -> Result<Answer, CommandError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pods.json");
         std::fs::write(&path, text).unwrap();

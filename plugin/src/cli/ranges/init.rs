@@ -7,7 +7,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 
 use crate::cli::allot::{NodeAt, Prefixes, allot};
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::cli::output::Answer;
 
 /// Makes the range file and prints or writes it.
@@ -16,7 +16,7 @@ pub fn run(
     nodes: &[NodeAt],
     prefixes: &[u8],
     output: Option<&Path>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, CommandError> {
     let prefixes = Prefixes::given(prefixes, clusters)?;
     let mut text = allot(clusters, nodes, prefixes)?.to_json();
     if !text.ends_with('\n') {
@@ -29,18 +29,20 @@ pub fn run(
 }
 
 /// Writes a file that must not be there yet: it may be the only copy of a cluster's addresses.
-fn write_new(path: &Path, text: &str) -> Result<(), Error> {
+fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| {
         if e.kind() == ErrorKind::AlreadyExists {
             let path = path.display();
-            return Error::Refused(format!("{path} exists; remove it first, or name another file"));
+            return CommandError::Refused(format!(
+                "{path} exists; remove it first, or name another file"
+            ));
         }
-        Error::file("create", path)(e)
+        CommandError::file("create", path)(e)
     })?;
     file.write_all(text.as_bytes()).map_err(|e| {
         // Half a range file is worse than none.
         let _ = fs::remove_file(path);
-        Error::file("write", path)(e)
+        CommandError::file("write", path)(e)
     })
 }
 

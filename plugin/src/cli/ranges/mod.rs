@@ -10,7 +10,7 @@ use clap::Subcommand;
 use ipnetwork::IpNetwork;
 
 use super::allot::{self, NodeAt};
-use super::error::Error;
+use super::error::CommandError;
 use super::output::Answer;
 
 /// The commands on range files.
@@ -49,7 +49,7 @@ pub enum Command {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         match self {
             Self::Init { cluster_cidrs, nodes, prefixes, output } => {
                 init::run(&cluster_cidrs, &nodes, &prefixes, output.as_deref())

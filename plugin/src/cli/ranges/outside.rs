@@ -7,7 +7,7 @@ use std::path::Path;
 use flatnet_conf::{Range, RangeFile};
 use flatnet_ipam::{Leases, Record};
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 use crate::error::Error as Verb;
 use crate::overlay::stamp::Stamp;
 
@@ -16,7 +16,7 @@ use crate::overlay::stamp::Stamp;
 ///
 /// # Errors
 /// The leases cannot be looked at.
-pub fn warnings(file: &RangeFile, state_dir: &Path) -> Result<Vec<String>, Error> {
+pub fn warnings(file: &RangeFile, state_dir: &Path) -> Result<Vec<String>, CommandError> {
     let mut warnings = Vec::new();
     for stamp in Stamp::all(state_dir).iter().filter(|stamp| stamp.vni == file.vni) {
         let Some(leases) =
@@ -54,17 +54,14 @@ fn outside(node: &str, ranges: &[Range], lease: &Record) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use flatnet_ipam::Attachment;
+    use flatnet_ipam::Holder;
 
     use super::*;
 
     #[test]
     fn an_address_outside_is_named_with_what_that_means() {
-        let attachment = Attachment {
-            container_id: "c1".into(),
-            ifname: "eth0".into(),
-            ..Attachment::default()
-        };
+        let attachment =
+            Holder { container_id: "c1".into(), ifname: "eth0".into(), ..Holder::default() };
         let addresses = ["10.1.1.7", "fd00::7"].map(|ip| ip.parse().unwrap()).to_vec();
         let lease = Record { attachment, addresses };
         let range = |subnet: &str| Range::parse(subnet).unwrap();

@@ -7,7 +7,7 @@ use flatnet_conf::NetworkConf;
 use serde_json::{Value, json};
 
 use super::drift::Peers;
-use super::error::Error;
+use super::error::CommandError;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::{Answer, Outcome, complain};
@@ -19,7 +19,7 @@ use crate::kernel::Observe as _;
 use crate::overlay::mtu::{narrowest, overhead};
 use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;
-use view::{Mtu, Overlay, View};
+use view::{Mtu, OverlayView, View};
 
 /// This node, network by network: overlay, MTU and why, peers, ranges and how full they are, pods
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub struct Command {
 
 impl Command {
     /// Tells; exit code 1 if a network has drifted or a range is full.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         let (networks, mut outcome) = self.networks.usable()?;
         let mut texts = Vec::new();
         let mut documents: Vec<Value> = Vec::new();
@@ -95,7 +95,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
         vtep: node.vtep,
         uplink,
         vrf: underlay.place.vrf.map(|vrf| vrf.name),
-        overlay: Overlay {
+        overlay: OverlayView {
             name,
             vni: file.vni,
             port: file.port,

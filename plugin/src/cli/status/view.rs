@@ -27,7 +27,7 @@ pub struct View {
     /// The VRF that this is in.
     pub vrf: Option<String>,
     /// The VXLAN device.
-    pub overlay: Overlay,
+    pub overlay: OverlayView,
     /// How large packets may be.
     pub mtu: Mtu,
     /// The range file's fingerprint.
@@ -48,7 +48,7 @@ pub struct View {
 
 /// The VXLAN device.
 #[derive(Clone, Debug)]
-pub struct Overlay {
+pub struct OverlayView {
     /// Its name.
     pub name: String,
     /// VXLAN network identifier.
@@ -103,7 +103,7 @@ impl View {
 
     /// For people.
     pub fn text(&self) -> String {
-        let Overlay { name, vni, port, up } = &self.overlay;
+        let OverlayView { name, vni, port, up } = &self.overlay;
         let state = match up {
             Some(true) => "up",
             Some(false) => "down",
@@ -159,7 +159,7 @@ impl View {
 
     /// For scripts.
     pub fn json(&self) -> Value {
-        let Overlay { name, vni, port, up } = &self.overlay;
+        let OverlayView { name, vni, port, up } = &self.overlay;
         let Narrowest { mtu, dev, toward } = &self.mtu.narrowest;
         let ranges = self.ranges.iter().map(|range| {
             let Usage { subnet, used, free } = range;
@@ -200,7 +200,7 @@ mod tests {
             vtep: "192.0.2.1".parse().unwrap(),
             uplink: Some("eth0".into()),
             vrf: None,
-            overlay: Overlay { name: "flat.7".into(), vni: 7, port: 4789, up: Some(true) },
+            overlay: OverlayView { name: "flat.7".into(), vni: 7, port: 4789, up: Some(true) },
             mtu: Mtu { stands: Some(1450), configured: None, overhead: 50, narrowest },
             file: "0123abcd".into(),
             peers: 2,

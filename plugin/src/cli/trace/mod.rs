@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use clap::Args;
 use flatnet_ipam::Record;
 
-use super::error::Error;
+use super::error::CommandError;
 use super::look::Look;
 use super::networks::Networks;
 use super::output::Answer;
@@ -40,12 +40,15 @@ pub struct Command {
 
 impl Command {
     /// Traces; exit code 1 if the packet ends early.
-    pub fn run(self) -> Result<Answer, Error> {
+    pub fn run(self) -> Result<Answer, CommandError> {
         let confs = self.networks.find()?;
         let mut looks = Vec::new();
         for conf in &confs {
             let failed = |error: crate::error::Error| {
-                Error::Refused(format!("network {}: {error}; see `flatnet doctor`", conf.name))
+                CommandError::Refused(format!(
+                    "network {}: {error}; see `flatnet doctor`",
+                    conf.name
+                ))
             };
             let mut look = Look::at(conf).map_err(failed)?;
             let leases = look.attachments(conf).map_err(failed)?.leases;
@@ -55,13 +58,13 @@ impl Command {
         let from = pod::named(&all, &self.pod)?;
         let to = destination(&all, &from, &self.to)?;
         let mut walk = Walk::new(looks, &from, to, self.networks.command("sync"))?;
-        let failed = |error: crate::error::Error| Error::Refused(error.to_string());
+        let failed = |error: crate::error::Error| CommandError::Refused(error.to_string());
         Ok(walk.trace().map_err(failed)?.answer(self.json))
     }
 }
 
 /// The address that is meant: of a pod, one in a family that the other has too.
-fn destination(leases: &[Record], from: &[&Record], word: &str) -> Result<IpAddr, Error> {
+fn destination(leases: &[Record], from: &[&Record], word: &str) -> Result<IpAddr, CommandError> {
     if let Ok(address) = word.parse() {
         return Ok(address);
     }
@@ -70,6 +73,6 @@ fn destination(leases: &[Record], from: &[&Record], word: &str) -> Result<IpAddr
     let mut addresses = pod.iter().flat_map(|lease| &lease.addresses);
     let shared = addresses.find(|to| own.iter().any(|own| own.is_ipv4() == to.is_ipv4()));
     shared.copied().ok_or_else(|| {
-        Error::Refused(format!("{word} has no address of a family that the first pod has"))
+        CommandError::Refused(format!("{word} has no address of a family that the first pod has"))
     })
 }

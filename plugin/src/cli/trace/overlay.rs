@@ -12,7 +12,7 @@ use crate::attachment::side::Side;
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
-use crate::kernel::{DeadEnd, Flow, Link, Observe as _, Origin, Verdict};
+use crate::kernel::{DeadEnd, Decision, Flow, Link, Observe as _, Origin};
 use crate::overlay::dead_end;
 use crate::overlay::outlets;
 use crate::overlay::underlay::Place;
@@ -235,12 +235,12 @@ fn outer(walk: &mut Walk<'_>) -> Result<Flow, Stop> {
 fn underlay(walk: &mut Walk<'_>, vtep: IpAddr, flow: Flow) -> Result<(), Stop> {
     let kernel = &mut walk.look().kernel;
     let (dev, gateway) = match kernel.decide(vtep, Origin::Sent(flow))? {
-        Verdict::Send { dev, gateway } => (kernel.link_by_index(dev)?, gateway),
-        Verdict::Local => {
+        Decision::Send { dev, gateway } => (kernel.link_by_index(dev)?, gateway),
+        Decision::Local => {
             let what = format!("the peer's VTEP {vtep} is an address of this node");
             return Err(End::stops("underlay", what, "`flatnet doctor` says more").into());
         }
-        Verdict::Drop(errno) => {
+        Decision::Drop(errno) => {
             if let Some(end) = dead_end::before(kernel, vtep, None)? {
                 return Err(ended("underlay", &end).into());
             }

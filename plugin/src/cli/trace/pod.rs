@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use flatnet_ipam::Record;
 
-use crate::cli::error::Error;
+use crate::cli::error::CommandError;
 
 /// The leases of the one container that a word names: by an address, by the pod's namespace and name
 /// or its name alone, or by the container's ID or what it begins with.
 ///
 /// # Errors
 /// It names none or several.
-pub fn named<'a>(leases: &'a [Record], word: &str) -> Result<Vec<&'a Record>, Error> {
+pub fn named<'a>(leases: &'a [Record], word: &str) -> Result<Vec<&'a Record>, CommandError> {
     let address: Option<IpAddr> = word.parse().ok();
     let exact = |lease: &&Record| {
         let holder = &lease.attachment;
@@ -35,21 +35,21 @@ pub fn named<'a>(leases: &'a [Record], word: &str) -> Result<Vec<&'a Record>, Er
         containers.iter().map(|lease| lease.attachment.to_string()).collect::<Vec<_>>().join(", ")
     };
     match found.first() {
-        None => Err(Error::Refused(format!(
+        None => Err(CommandError::Refused(format!(
             "no pod of this node is named {word:?}; `flatnet list` shows them"
         ))),
         // The container's other interfaces, too: its own routes say which a packet takes.
         Some(first) if found.iter().all(|lease| same(lease, first)) => {
             Ok(leases.iter().filter(|lease| same(lease, first)).collect())
         }
-        Some(_) => Err(Error::Refused(format!("{word:?} may be any of {}", mean(&found)))),
+        Some(_) => Err(CommandError::Refused(format!("{word:?} may be any of {}", mean(&found)))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flatnet_ipam::{Attachment, Pod};
+    use flatnet_ipam::{Holder, Pod};
 
     fn lease(id: &str, ifname: &str, pod: Option<(&str, &str)>, address: &str) -> Record {
         let pod = pod.map_or_else(Pod::default, |(namespace, name)| Pod {
@@ -57,12 +57,8 @@ mod tests {
             name: Some(name.into()),
             uid: None,
         });
-        let attachment = Attachment {
-            container_id: id.into(),
-            ifname: ifname.into(),
-            pod,
-            ..Attachment::default()
-        };
+        let attachment =
+            Holder { container_id: id.into(), ifname: ifname.into(), pod, ..Holder::default() };
         Record { attachment, addresses: vec![address.parse().unwrap()] }
     }
 

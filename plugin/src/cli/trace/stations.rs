@@ -11,7 +11,7 @@ use crate::cli::look::Look;
 use crate::cli::output::some;
 use crate::error::Error;
 use crate::firewall::blockade::{self, Device, Way};
-use crate::kernel::{Link, NamePattern, Observe as _, Origin, Redirect, Verdict};
+use crate::kernel::{Decision, Link, NamePattern, Observe as _, Origin, Redirect};
 use crate::overlay::gateway::gateway;
 
 /// A packet filter is asked about any protocol.
@@ -77,15 +77,15 @@ impl Walk<'_> {
             return Err(self.drifted("pod", format!("{ifname} has lost {}", self.source)));
         }
         let via = match verdict {
-            Verdict::Local => {
+            Decision::Local => {
                 return Err(End::Arrives(format!("{} is the pod's own address", self.to)).into());
             }
-            Verdict::Drop(errno) => {
+            Decision::Drop(errno) => {
                 let what = format!("the pod has no route to {}: {}", self.to, errno.desc());
                 return Err(self.drifted("pod", what));
             }
-            Verdict::Send { dev, gateway } if dev == side.link.dev.index => gateway,
-            Verdict::Send { dev, .. } => {
+            Decision::Send { dev, gateway } if dev == side.link.dev.index => gateway,
+            Decision::Send { dev, .. } => {
                 let name = pod.link_by_index(dev)?.map_or_else(String::new, |l| l.dev.name);
                 let what = format!("leaves the pod by {name}, which is no interface of flatnet");
                 return Err(End::Arrives(what).into());
@@ -121,7 +121,7 @@ impl Walk<'_> {
         }
         let (source, index) = (self.source, on_node.link.dev.index);
         match self.look().kernel.decide(source, SENT)? {
-            Verdict::Send { dev, .. } if dev == index => {}
+            Decision::Send { dev, .. } if dev == index => {}
             _ => {
                 let what = format!("{source} is not routed back to {name}: taken for forged");
                 let Look { site, drift, .. } = self.look();
@@ -171,7 +171,7 @@ impl Walk<'_> {
         let decided =
             look.kernel.decide(to, Origin::Received { from: source, dev: veth.dev.index })?;
         // What the node takes, or has no way for, is not forwarded.
-        let Verdict::Send { dev, .. } = decided else { return Ok(()) };
+        let Decision::Send { dev, .. } = decided else { return Ok(()) };
         let Some(output) = look.kernel.link_by_index(dev)? else { return Ok(()) };
         let device = |link: &Link| Device {
             name: NamePattern::Exactly(link.dev.name.clone()),
@@ -202,19 +202,19 @@ impl Walk<'_> {
         let (to, source) = (self.to, self.source);
         let kernel = &mut self.look().kernel;
         match kernel.decide(to, Origin::Received { from: source, dev: veth })? {
-            Verdict::Local => {
+            Decision::Local => {
                 self.passes("route", format!("{to} is an address of this node"));
                 Ok(End::Arrives("arrives at this node".into()))
             }
             // For what comes in, the kernel has one errno for all reasons (inet_rtm_getroute).
-            Verdict::Drop(errno) => match kernel.decide(to, SENT)? {
-                Verdict::Drop(errno) => Err(overlay::no_route(self, errno)),
+            Decision::Drop(errno) => match kernel.decide(to, SENT)? {
+                Decision::Drop(errno) => Err(overlay::no_route(self, errno)),
                 _ => {
                     let what = format!("the kernel does not forward it: {}", errno.desc());
                     Err(self.drifted("route", what))
                 }
             },
-            Verdict::Send { dev, gateway } => match kernel.link_by_index(dev)? {
+            Decision::Send { dev, gateway } => match kernel.link_by_index(dev)? {
                 Some(link) => overlay::go(self, &link, gateway),
                 None => Err(self.drifted("route", "its device is gone")),
             },

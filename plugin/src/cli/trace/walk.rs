@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Attachment, Record};
+use flatnet_ipam::{Holder, Record};
 
 use super::hop::{End, Hop};
-use crate::cli::error::Error as CliError;
+use crate::cli::error::CommandError;
 use crate::cli::look::Look;
 use crate::error::Error;
 use crate::firewall::Masquerade;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Flow, KernelError, Netlink, Observe as _, Origin, Verdict};
+use crate::kernel::{Decision, Flow, KernelError, Netlink, Observe as _, Origin};
 use crate::overlay::desired::masquerade;
 
 /// A packet of the namespace itself, to which the kernel gives its source.
@@ -76,13 +76,13 @@ impl<'a> Walk<'a> {
         leases: &[&Record],
         to: IpAddr,
         sync: String,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, CommandError> {
         let sandbox = leases.iter().find_map(|lease| lease.attachment.sandbox.as_deref());
         let netns = Netns::open(Path::new(sandbox.unwrap_or_default()))?;
         let mut pod = netns.map(Netlink::open_in).transpose()?;
         let chosen = match &mut pod {
             Some(pod) => match pod.decide(to, SENT)? {
-                Verdict::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
+                Decision::Send { dev, .. } => pod.link_by_index(dev)?.map(|link| link.dev.name),
                 _ => None,
             },
             None => None,
@@ -92,7 +92,9 @@ impl<'a> Walk<'a> {
         let by_name = |lease: &&&Record| chosen.as_ref() == Some(&lease.attachment.ifname);
         let lease = leases.iter().filter(family).find(by_name).or(leases.iter().find(family));
         let Some(lease) = lease.copied() else {
-            return Err(CliError::Refused(format!("the pod has no address of the family of {to}")));
+            return Err(CommandError::Refused(format!(
+                "the pod has no address of the family of {to}"
+            )));
         };
         let source = lease.addresses.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
         let at = networks.iter().position(|(.., all)| all.contains(lease)).unwrap_or(0);
@@ -121,7 +123,7 @@ impl<'a> Walk<'a> {
     /// too little.
     pub(super) fn spoiled(
         &self,
-        holder: &Attachment,
+        holder: &Holder,
         at: &'static str,
         what: impl Into<String>,
     ) -> Stop {

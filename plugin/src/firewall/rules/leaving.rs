@@ -1,7 +1,7 @@
 //! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
 use super::Policy;
-use super::matches::{Side, load, of};
+use super::matches::{Direction, load, of};
 use crate::kernel::nft::expression::{
     Expression, Member, MetaKey, Operator, compare, lookup, meta, notrack, set_meta,
 };
@@ -22,7 +22,7 @@ impl Policy {
     /// where they should not.
     pub(super) fn local(&self) -> Vec<Rule> {
         let marked = |cluster: Set| {
-            let to = vec![load(cluster.family, Side::Destination)];
+            let to = vec![load(cluster.family, Direction::Destination)];
             let to = [to, vec![lookup(Member::In, &cluster.name)]].concat();
             let mark = set_meta(MetaKey::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])

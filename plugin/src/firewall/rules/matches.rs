@@ -13,7 +13,7 @@ pub(super) const NETWORK: u32 = 0xfeff_ffff;
 
 /// Which address of a packet.
 #[derive(Clone, Copy)]
-pub(super) enum Side {
+pub(super) enum Direction {
     Source,
     Destination,
 }
@@ -46,20 +46,21 @@ impl Policy {
     /// and at which VXLAN listens, too.
     pub(super) fn to_us(&self) -> Vec<Expression> {
         let family = self.underlay_family();
-        let to = [load(family, Side::Destination), compare(Operator::Equal, &octets(self.vtep))];
+        let to =
+            [load(family, Direction::Destination), compare(Operator::Equal, &octets(self.vtep))];
         [of(family), to.to_vec()].concat()
     }
 
     /// From a VTEP that is not this node's; of the underlay's family, which was asked before.
     pub(super) fn sent_by_peer(&self) -> Vec<Expression> {
         vec![
-            load(self.underlay_family(), Side::Source),
+            load(self.underlay_family(), Direction::Source),
             compare(Operator::NotEqual, &octets(self.vtep)),
             lookup(Member::In, &Names::of(self.vni).vteps),
         ]
     }
 
-    pub(super) fn vtep(&self, side: Side, member: Member) -> Vec<Expression> {
+    pub(super) fn vtep(&self, side: Direction, member: Member) -> Vec<Expression> {
         vec![load(self.underlay_family(), side), lookup(member, &Names::of(self.vni).vteps)]
     }
 
@@ -80,7 +81,7 @@ impl Policy {
 
     /// To any node's VTEP.
     pub(super) fn to_a_vtep(&self) -> Vec<Expression> {
-        [of(self.underlay_family()), self.vtep(Side::Destination, Member::In)].concat()
+        [of(self.underlay_family()), self.vtep(Direction::Destination, Member::In)].concat()
     }
 }
 
@@ -121,7 +122,7 @@ pub(super) fn too_large(family: Family) -> Vec<Expression> {
 pub(super) fn no_multicast(family: Family) -> Vec<Expression> {
     match family {
         Family::V4 => vec![
-            load(family, Side::Destination),
+            load(family, Direction::Destination),
             mask(&[0xf0, 0, 0, 0]),
             compare(Operator::NotEqual, &[224, 0, 0, 0]),
         ],
@@ -135,10 +136,10 @@ pub(super) fn no_multicast(family: Family) -> Vec<Expression> {
 }
 
 /// Loads an address.
-pub(super) fn load(family: Family, side: Side) -> Expression {
+pub(super) fn load(family: Family, side: Direction) -> Expression {
     let offset = match side {
-        Side::Source => family.source(),
-        Side::Destination => family.destination(),
+        Direction::Source => family.source(),
+        Direction::Destination => family.destination(),
     };
     payload(Header::Network, offset, family.length())
 }

@@ -1,7 +1,7 @@
 //! What takes the node's address, so that answers come back the way that packets went.
 
 use super::Policy;
-use super::matches::{Side, load, no_multicast, of};
+use super::matches::{Direction, load, no_multicast, of};
 use crate::kernel::nft::expression::{
     Member, MetaKey, Operator, compare, lookup, masquerade, meta,
 };
@@ -27,11 +27,12 @@ impl Policy {
         let overlay = self.overlay_group.to_ne_bytes();
         let by_overlay = |is| vec![meta(MetaKey::Oifgroup), compare(is, &overlay)];
         let source = |member| {
-            vec![of(family), vec![load(family, Side::Source), lookup(member, &cluster.name)]]
+            vec![of(family), vec![load(family, Direction::Source), lookup(member, &cluster.name)]]
         };
-        let mut to = vec![load(family, Side::Destination), lookup(Member::NotIn, &cluster.name)];
+        let mut to =
+            vec![load(family, Direction::Destination), lookup(Member::NotIn, &cluster.name)];
         if self.masquerade == Masquerade::SparesNodes && family == self.underlay_family() {
-            to.extend(self.vtep(Side::Destination, Member::NotIn));
+            to.extend(self.vtep(Direction::Destination, Member::NotIn));
         }
         to.extend(no_multicast(family));
         let from_pod = source(Member::In).concat();

@@ -2,7 +2,7 @@
 //! everything else.
 
 use super::Policy;
-use super::matches::{Side, astray, device_name, for_this_node, load, of, too_large};
+use super::matches::{Direction, astray, device_name, for_this_node, load, of, too_large};
 use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
     notrack, payload, reverse_path, set_meta, verdict,
@@ -14,7 +14,7 @@ impl Policy {
     pub(super) fn prerouting(&self, names: &Names) -> Vec<Rule> {
         let others = self.clusters().map(|cluster| {
             let source =
-                vec![load(cluster.family, Side::Source), lookup(Member::In, &cluster.name)];
+                vec![load(cluster.family, Direction::Source), lookup(Member::In, &cluster.name)];
             let judged = vec![goto(&names.source)];
             self.rule("a pod's source", [of(cluster.family), source, judged])
         });
@@ -94,7 +94,7 @@ impl Policy {
     pub(super) fn to_gateway(&self, from: &[Expression]) -> Rule {
         // Most packets fail the comparison, so the family is asked behind it.
         let to = vec![
-            load(Family::V4, Side::Destination),
+            load(Family::V4, Direction::Destination),
             compare(Operator::Equal, &self.gateway.octets()),
         ];
         self.drop("to the gateway", [to, of(Family::V4), from.to_vec()])

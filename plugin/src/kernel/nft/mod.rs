@@ -34,7 +34,7 @@ use foreign::Base;
 use names::Names;
 pub(super) use objects::TABLE;
 use objects::{Change, Element, Message, change_elements};
-use observed::{Observed, Table};
+use observed::{ObservedObjects, Table};
 use set::Set;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -155,7 +155,7 @@ impl Nftables {
     fn change(
         &mut self,
         vni: u32,
-        plan: impl Fn(&Observed) -> Vec<Message>,
+        plan: impl Fn(&ObservedObjects) -> Vec<Message>,
     ) -> Result<Vec<Message>, NftError> {
         self.commit(|this| {
             let (generation, observed) = this.observe(vni)?;
@@ -182,7 +182,7 @@ impl Nftables {
     }
 
     /// What stands of the network, all of one generation.
-    fn observe(&mut self, vni: u32) -> Result<(Generation, Observed), NftError> {
+    fn observe(&mut self, vni: u32) -> Result<(Generation, ObservedObjects), NftError> {
         self.stable(|this| this.read(&Names::of(vni)))
     }
 
@@ -202,9 +202,9 @@ impl Nftables {
         Err(NftError::Unstable { action: "read", attempts: ATTEMPTS })
     }
 
-    fn read(&mut self, names: &Names) -> Result<Observed, NftError> {
+    fn read(&mut self, names: &Names) -> Result<ObservedObjects, NftError> {
         let Some(answer) = self.wire.get("the table", &question::table())? else {
-            return Ok(Observed::default());
+            return Ok(ObservedObjects::default());
         };
         let chains = self.wire.dump("the chains", &question::chains())?;
         let rules = self.wire.dump("the rules", &question::rules(TABLE))?;
@@ -215,7 +215,7 @@ impl Nftables {
             set.elements = self.elements(&set.name)?;
         }
         let chains = observed::chains(names, chains, rules);
-        Ok(Observed { table: Some(Table::decode(&answer)), sets, chains, in_company })
+        Ok(ObservedObjects { table: Some(Table::decode(&answer)), sets, chains, in_company })
     }
 
     fn elements(&mut self, set: &str) -> Result<BTreeSet<Element>, NftError> {

@@ -11,7 +11,7 @@ use proptest::sample::Index;
 
 use super::names::Names;
 use super::objects::{Element, Message, RuleSet};
-use super::observed::{self, Observed, Table};
+use super::observed::{self, ObservedObjects, Table};
 use super::plan;
 use crate::kernel::attribute::{find_number, find_text};
 
@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// What of a network is there.
-    fn observe(&self, vni: u32) -> Observed {
+    fn observe(&self, vni: u32) -> ObservedObjects {
         let names = Names::of(vni);
         let dumps: Vec<Vec<u8>> = self.sets.values().map(|(set, _)| set.clone()).collect();
         let mut sets = observed::sets(&names, &dumps);
@@ -101,7 +101,7 @@ impl Model {
         let chains = observed::chains(&names, chains, rules);
         let uses = (self.sets.len() + self.chains.len()) as u32;
         let table = self.table.map(|flags| Table { flags, uses });
-        Observed { table, sets, chains, in_company }
+        ObservedObjects { table, sets, chains, in_company }
     }
 
     /// Makes the network's objects these; returns what was sent.
@@ -120,7 +120,7 @@ impl Model {
 
     /// The sets and chains of a network.
     pub(crate) fn objects(&self, vni: u32) -> impl PartialEq + Debug + use<> {
-        let Observed { sets, chains, .. } = self.observe(vni);
+        let ObservedObjects { sets, chains, .. } = self.observe(vni);
         (sets, chains)
     }
 

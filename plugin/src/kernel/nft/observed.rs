@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// The table, and in it the chains and sets that bear the network's names.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Observed {
+pub(super) struct ObservedObjects {
     /// Absent if there is no table.
     pub(super) table: Option<Table>,
     pub(super) sets: Vec<ObservedSet>,

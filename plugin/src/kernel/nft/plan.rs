@@ -9,11 +9,11 @@ use super::objects::{
     Chain, Change, Message, RuleSet, Set, add_table, change_elements, delete_chain, delete_set,
     delete_table,
 };
-use super::observed::{Observed, ObservedChain, ObservedSet, Table};
+use super::observed::{ObservedChain, ObservedObjects, ObservedSet, Table};
 use crate::kernel::attribute::{encoded, includes};
 
 /// What makes `observed` into what the network wants.
-pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
+pub(super) fn replace(observed: &ObservedObjects, want: &RuleSet) -> Vec<Message> {
     let sets = &want.sets;
     let chains = || want.chains.iter().chain(observed.in_company.then_some(&want.apart));
     let mut messages = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn replace(observed: &Observed, want: &RuleSet) -> Vec<Message> {
 }
 
 /// What removes all of the network, and the table when nothing else is in it.
-pub(super) fn remove(observed: &Observed) -> Vec<Message> {
+pub(super) fn remove(observed: &ObservedObjects) -> Vec<Message> {
     let ours = observed.sets.len() + observed.chains.len();
     match observed.table {
         None => Vec::new(),
@@ -61,7 +61,7 @@ pub(super) fn remove(observed: &Observed) -> Vec<Message> {
 }
 
 /// Chains first: their rules hold the sets.
-fn clear(observed: &Observed) -> impl Iterator<Item = Message> {
+fn clear(observed: &ObservedObjects) -> impl Iterator<Item = Message> {
     let chains = observed.chains.iter().map(|chain| delete_chain(&chain.name));
     chains.chain(observed.sets.iter().map(|set| delete_set(&set.name)))
 }

@@ -42,7 +42,7 @@ proptest! {
         sets.iter_mut().for_each(|set| set.elements = observed::elements(&elements));
         let chains = observed::chains(&names, chains, rules);
         let table = Some(Table { flags: 0, uses: 0 });
-        let observed = Observed { table, sets, chains, in_company };
+        let observed = ObservedObjects { table, sets, chains, in_company };
         prop_assert!(!replace(&observed, &want(vteps, "10.0.0.0/9")).is_empty());
     }
 }

@@ -59,9 +59,9 @@ fn bytes(message: &Message) -> Vec<u8> {
 }
 
 /// What the kernel would dump after `want` was put into an empty table.
-fn standing(want: &RuleSet) -> Observed {
+fn standing(want: &RuleSet) -> ObservedObjects {
     let (mut chains, mut rules, mut sets) = (Vec::new(), Vec::new(), Vec::new());
-    for message in replace(&Observed::default(), want) {
+    for message in replace(&ObservedObjects::default(), want) {
         match message.content {
             NfTablesMessage::NewChain(_) => chains.push(bytes(&message)),
             NfTablesMessage::NewRule(_) => rules.push(bytes(&message)),
@@ -78,14 +78,14 @@ fn standing(want: &RuleSet) -> Observed {
     }
     let chains = observed::chains(&names, chains, rules);
     let uses = (sets.len() + chains.len()) as u32;
-    Observed { table: Some(Table { flags: 0, uses }), sets, chains, in_company: false }
+    ObservedObjects { table: Some(Table { flags: 0, uses }), sets, chains, in_company: false }
 }
 
 fn actions(messages: &[Message]) -> Vec<&str> {
     messages.iter().map(|message| message.action.as_str()).collect()
 }
 
-fn to_do(observed: &Observed, want: &RuleSet) -> Vec<String> {
+fn to_do(observed: &ObservedObjects, want: &RuleSet) -> Vec<String> {
     let messages = replace(observed, want);
     actions(&messages).into_iter().map(str::to_owned).collect()
 }
@@ -151,13 +151,13 @@ fn other_intervals_rebuild_everything() {
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions[13..], to_do(&Observed::default(), &want(2, "10.0.0.0/8"))[1..]);
+    assert_eq!(actions[13..], to_do(&ObservedObjects::default(), &want(2, "10.0.0.0/8"))[1..]);
 }
 
 #[test]
 fn drift_is_repaired_where_it_is() {
     let want = want(2, CLUSTER);
-    type Drift = fn(&mut Observed);
+    type Drift = fn(&mut ObservedObjects);
     let cases: [(&str, Drift, &[&str]); 6] = [
         ("a rule was deleted", |o| drop(o.chains[6].rules.remove(0)), &["flush chain vxlan-7"]),
         (
@@ -286,7 +286,7 @@ fn the_table_goes_with_its_last_network() {
             "delete set cluster4-7",
         ]
     );
-    assert_eq!(actions(&remove(&Observed::default())), [""; 0]);
+    assert_eq!(actions(&remove(&ObservedObjects::default())), [""; 0]);
 }
 
 /// Dumped by kernel 6.18 for a rule like the first of `pod-7`: other order of attributes than we
