@@ -38,6 +38,8 @@ fn record(data: &[u8]) {
 fn damaged(state: &Path, lease: &[u8], lock: &[u8], orphan: &[u8]) {
     let leases = Leases::create(state, NETWORK, NODE).expect("a folder of our own");
     let folder = node_folder(state, NETWORK, NODE);
+    // From the first address on: none of the two has the one that no lease is behind.
+    fs::write(folder.join("lock"), r#"{"4":"10.1.0.0","6":"fd00::"}"#).expect("write");
     let healthy = add(&leases, "healthy").expect("an empty range");
     let hurt = add(&leases, "hurt").expect("a nearly empty range");
     // In its place, so that the addresses are still names of it.
