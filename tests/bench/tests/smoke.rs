@@ -85,6 +85,8 @@ fn a_short_run_writes_everything() {
     expected.extend(product(&upkeep, &["flatnet", "allowed"]));
     let alone = ["CPU of the watch for an unchanged file", "ADD on a node"];
     expected.extend(product(&alone, &["flatnet"]));
+    expected.extend(product(&["ip: a veth on a node"], &["ip"]));
+    expected.extend(product(&["more on a node"], &["flatnet", "ip"]));
     assert_eq!(series(&scale), expected);
 
     let datapath = json(&folder.path().join("datapath.json"));
@@ -102,7 +104,7 @@ fn a_short_run_writes_everything() {
     assert_eq!(series(&datapath), product(&traffic, &paths));
 
     let text = fs::read_to_string(&document).unwrap();
-    for (part, bars) in [(&attach, 4), (&scale, 9), (&datapath, 4)] {
+    for (part, bars) in [(&attach, 4), (&scale, 10), (&datapath, 4)] {
         let verdicts = part["bars"].as_array().unwrap();
         assert_eq!(verdicts.len(), bars, "{verdicts:?}");
         for verdict in verdicts {
