@@ -53,6 +53,8 @@ pub struct Brought {
     pub overlay: Overlay,
     /// The stamp.
     pub stamp: Stamp,
+    /// See [`Ensured::is_new`].
+    pub is_new: bool,
 }
 
 /// What of it decides whether it still stands.
@@ -149,10 +151,8 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
         return Ok(Ensured { stamp, is_new: false });
     }
     let ways = site.survey(kernel.observing(), conf)?;
-    let before = Stamp::find(conf, netns);
-    let Brought { stamp, .. } = site.bring_about(kernel, conf, netns, &ways)?;
+    let Brought { stamp, is_new, .. } = site.bring_about(kernel, conf, netns, &ways)?;
     blockade::warn(kernel.observing(), &site.file);
-    let is_new = before.is_none_or(|before| before.node != stamp.node);
     Ok(Ensured { stamp, is_new })
 }
 
@@ -274,7 +274,8 @@ impl Site {
         let (standing, overlay) = self.establish(kernel, conf, ways, before.as_ref())?;
         let stamp = self.stamp(conf, netns, &standing);
         stamp.write(conf)?;
-        Ok(Brought { standing, overlay, stamp })
+        let is_new = before.is_none_or(|before| before.node != stamp.node);
+        Ok(Brought { standing, overlay, stamp, is_new })
     }
 
     /// Makes what stands into what should stand, with the difference only, and returns that. `before` is
