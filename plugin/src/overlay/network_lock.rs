@@ -56,19 +56,15 @@ impl NetworkLock {
     /// # Errors
     /// Code 5 if the file cannot be made or locked.
     pub fn enter(conf: &NetworkConf, netns: u64) -> Result<Self, Error> {
-        let lock = Self::open(&create_network_folder(&conf.state_dir, &conf.name)?)?;
-        lock.wait(&Byte::Calls(netns), &How::Shared)?;
-        Ok(lock)
+        let folder = create_network_folder(&conf.state_dir, &conf.name)?;
+        Self::shared(&folder, &Byte::Calls(netns))
     }
 
     /// For a call that must go on whatever is missing. `None` if the network has no folder, and so nothing
     /// is under way.
     pub fn join(conf: &NetworkConf, netns: u64) -> Option<Self> {
         let folder = existing_network_folder(&conf.state_dir, &conf.name).ok()??;
-        let joined = Self::open(&folder).and_then(|lock| {
-            lock.wait(&Byte::Calls(netns), &How::Shared)?;
-            Ok(lock)
-        });
+        let joined = Self::shared(&folder, &Byte::Calls(netns));
         joined.inspect_err(|e| log::warn!("{e}; going on without")).ok()
     }
 
@@ -77,9 +73,8 @@ impl NetworkLock {
     /// # Errors
     /// Code 5 if the file cannot be made or locked.
     pub fn keep(conf: &NetworkConf, netns: u64) -> Result<Self, Error> {
-        let lock = Self::open(&create_network_folder(&conf.state_dir, &conf.name)?)?;
-        lock.wait(&Byte::Keepers(netns), &How::Shared)?;
-        Ok(lock)
+        let folder = create_network_folder(&conf.state_dir, &conf.name)?;
+        Self::shared(&folder, &Byte::Keepers(netns))
     }
 
     /// One at a time has an attachment. Waits.
@@ -113,6 +108,12 @@ impl NetworkLock {
         }
         lock.wait(&Byte::Calls(netns), &How::Alone)?;
         Ok(Some(lock))
+    }
+
+    fn shared(folder: &Path, byte: &Byte<'_>) -> Result<Self, Error> {
+        let lock = Self::open(folder)?;
+        lock.wait(byte, &How::Shared)?;
+        Ok(lock)
     }
 
     fn open(folder: &Path) -> Result<Self, Error> {
