@@ -31,10 +31,10 @@ impl Ends {
     /// The kernel cannot be asked.
     pub fn look(kernel: &mut dyn Observe, network: &str) -> Result<Self, Error> {
         let links = kernel.links()?;
-        let ours = desired::alias(network, "");
+        let bears_alias = desired::is_of(network);
         let groups: BTreeSet<u32> = links
             .iter()
-            .filter(|link| link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours)))
+            .filter(|link| bears_alias(link))
             .filter_map(|link| match &link.kind {
                 LinkKind::Vxlan(vxlan) => Some(veth_group(vxlan.vni)),
                 _ => None,

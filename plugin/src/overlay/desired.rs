@@ -10,7 +10,7 @@ use crate::firewall::{Masquerade, Policy};
 use crate::identity::{
     overlay_group, overlay_name, route_metric, unreachable_metric, veth_group, vtep_mac,
 };
-use crate::kernel::{FdbEntry, Neighbour, Route, Unreachable, Vxlan, VxlanLink};
+use crate::kernel::{FdbEntry, Link, Neighbour, Route, Unreachable, Vxlan, VxlanLink};
 use crate::overlay::gateway::GATEWAY_V4;
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
@@ -144,6 +144,12 @@ pub fn policy(
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,
     }
+}
+
+/// Whether a device bears an alias of a network, on whatever node.
+pub fn is_of(network: &str) -> impl Fn(&Link) -> bool + use<> {
+    let ours = alias(network, "");
+    move |link| link.alias.as_ref().is_some_and(|alias| alias.starts_with(&ours))
 }
 
 /// The alias of a network's overlay device on a node.

@@ -17,9 +17,7 @@ use crate::overlay::receiver;
 /// # Errors
 /// The kernel cannot be asked.
 pub fn devices(kernel: &mut dyn Observe, network: &str) -> Result<BTreeMap<u32, Link>, Error> {
-    let ours = desired::alias(network, "");
-    let is_ours = |link: &Link| link.alias.as_ref().is_some_and(|a| a.starts_with(&ours));
-    let links = kernel.vxlans()?.into_iter().filter(is_ours);
+    let links = kernel.vxlans()?.into_iter().filter(desired::is_of(network));
     let by_vni = links.filter_map(|link| match &link.kind {
         LinkKind::Vxlan(vxlan) => Some((vxlan.vni, link)),
         _ => None,
@@ -56,17 +54,15 @@ pub fn regroup(
     earlier: &BTreeSet<u32>,
     vni: u32,
 ) -> Result<(), Error> {
-    let ours = desired::alias(network, "");
+    let bears_alias = desired::is_of(network);
     let mut groups = BTreeSet::new();
     for earlier in earlier {
         if !is_of_another(kernel.observing(), network, *earlier)? {
             groups.insert(veth_group(*earlier));
         }
     }
-    let is_ours = |link: &Link| match &link.alias {
-        Some(alias) => alias.starts_with(&ours),
-        None => groups.contains(&link.group),
-    };
+    let is_ours =
+        |link: &Link| bears_alias(link) || link.alias.is_none() && groups.contains(&link.group);
     for link in kernel.links()?.iter().filter(|link| link.kind == LinkKind::Veth) {
         if is_ours(link) {
             match kernel.apply(&link.dev, &[Change::Group(veth_group(vni))]) {
@@ -81,9 +77,8 @@ pub fn regroup(
 
 /// Whether a VNI's overlay device stands and is another network's.
 fn is_of_another(kernel: &mut dyn Observe, network: &str, vni: u32) -> Result<bool, Error> {
-    let ours = desired::alias(network, "");
     let link = kernel.link(&overlay_name(vni))?;
-    Ok(link.is_some_and(|link| !link.alias.is_some_and(|alias| alias.starts_with(&ours))))
+    Ok(link.is_some_and(|link| !desired::is_of(network)(&link)))
 }
 
 /// Removes what a network has in the kernel under a VNI: routes, device and rules.
