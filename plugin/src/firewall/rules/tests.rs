@@ -4,7 +4,7 @@ use crate::kernel::nft::expression::{
     lookup, mask, masquerade, meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
 };
 
-fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
+pub(super) fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
     Policy {
         network: "pods".into(),
         vni: 7,

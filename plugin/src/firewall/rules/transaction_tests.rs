@@ -1,22 +1,12 @@
 //! What is sent to the kernel for our rules.
 
+use super::tests::policy;
 use super::{Masquerade, Policy};
 use crate::kernel::nft::model::Model;
 
 fn one_family() -> Policy {
-    Policy {
-        network: "pods".into(),
-        vni: 7,
-        port: 4789,
-        group: 0x6600_0007,
-        overlay_group: 0x6700_0007,
-        vtep: [192, 168, 50, 1].into(),
-        vteps: vec![[192, 168, 50, 1].into(), [192, 168, 50, 2].into()],
-        underlay: vec!["eth0".into()],
-        gateway: [169, 254, 1, 1].into(),
-        cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
-        masquerade: Masquerade::On,
-    }
+    let both = policy(&["192.168.50.1", "192.168.50.2"], &["10.244.0.0/16"]);
+    Policy { underlay: vec!["eth0".into()], ..both }
 }
 
 #[test]
