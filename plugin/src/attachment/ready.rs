@@ -41,7 +41,7 @@ pub fn hold(
 ) -> Result<(Stamp, Flock<File>), Error> {
     for _ in 0..ATTEMPTS {
         let lock = lock::beside(conf, &this.node);
-        if Stamp::find(conf, netns).as_ref() == Some(&this) {
+        if this.stands(conf, netns) {
             return Ok((this, lock?));
         }
         drop(lock);

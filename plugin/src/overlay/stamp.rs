@@ -5,7 +5,7 @@
 //! learn from it which node this namespace is, `remove` which range file and which folder. Where it is lost,
 //! the next ADD, STATUS or `sync` reads the range file and writes it again.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -74,6 +74,9 @@ pub struct Stamp {
     configured_mtu: Option<u32>,
     ip_masq: bool,
     ip_masq_nodes: bool,
+    /// The file that it was read from; none for one that was made here.
+    #[serde(skip)]
+    file: Option<FileState>,
 }
 
 /// What a node's overlay is made of, besides where it came from.
@@ -103,13 +106,7 @@ impl FileState {
     pub fn of(path: &Path) -> Result<Self, Error> {
         let found = fs::metadata(path)
             .map_err(|source| flatnet_conf::Error::Read { path: path.to_owned(), source })?;
-        Ok(Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        })
+        Ok(Self::from(&found))
     }
 
     /// Whether a later change of the file is sure to show.
@@ -121,6 +118,18 @@ impl FileState {
         };
         let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
         now.duration_since(changed).is_ok_and(|age| age >= SETTLED)
+    }
+}
+
+impl From<&Metadata> for FileState {
+    fn from(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
     }
 }
 
@@ -145,6 +154,7 @@ impl Stamp {
             configured_mtu: conf.mtu,
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
+            file: None,
         }
     }
 
@@ -201,12 +211,27 @@ impl Stamp {
         // Without O_NONBLOCK a FIFO in its place would stop every verb.
         let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let mut opened = opened.ok()?;
         // Of a device there may be no end.
-        let opened = opened.ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()));
+        let found = opened.metadata().ok().filter(Metadata::is_file)?;
         let mut text = Vec::new();
-        opened?.read_to_end(&mut text).ok()?;
+        opened.read_to_end(&mut text).ok()?;
         let stamp: Self = serde_json::from_slice(&text).ok()?;
-        (stamp.format == FORMAT).then_some(stamp)
+        (stamp.format == FORMAT).then(|| Self { file: Some(FileState::from(&found)), ..stamp })
+    }
+
+    /// Whether it is still the stamp of the node that this namespace plays: what it says was not changed.
+    pub fn stands(&self, conf: &NetworkConf, netns: u64) -> bool {
+        // Whoever changes something makes a fresh one outdated first, which shows by its file.
+        let read = self
+            .file
+            .as_ref()
+            .filter(|read| self.source.is_some() && read.settled(SystemTime::now()));
+        let is_same =
+            |read: &FileState| FileState::of(&file(conf, &self.node)).is_ok_and(|now| now == *read);
+        let bare = |stamp: &Self| Self { file: None, ..stamp.clone() };
+        read.is_some_and(is_same)
+            || Self::find(conf, netns).is_some_and(|now| bare(&now) == bare(self))
     }
 
     /// Removes the stamp of a name that this node has no more; another process may have done so.
