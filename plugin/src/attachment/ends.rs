@@ -15,7 +15,9 @@ use crate::attachment::finished::{self, Wanted};
 use crate::error::Error;
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Settings, Veth};
+use crate::kernel::{
+    Change, Dev, Kernel, KernelError, Neighbour, ReversePath, Route, Settings, Veth, VethPair,
+};
 use crate::overlay::gateway::gateway;
 
 /// What an attachment is to be.
@@ -76,7 +78,7 @@ pub fn create(
     node: &mut dyn Kernel,
     netns: &Netns,
     attachment: &Attachment<'_>,
-) -> Result<Dev, Error> {
+) -> Result<VethPair, Error> {
     let veth = Veth {
         name: &attachment.veth.name,
         mac: attachment.veth.node_mac,
@@ -122,7 +124,7 @@ pub fn wire_node(
     dev: &Dev,
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
-    guard(node, &dev.name, &attachment.addresses)?;
+    guard_new(node, dev, &attachment.addresses)?;
     node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
@@ -141,12 +143,20 @@ pub fn wire_node(
 /// # Errors
 /// A setting cannot be written.
 pub fn guard(kernel: &mut dyn Kernel, dev: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    let setting = |name: &str| format!("net/ipv6/conf/{dev}/{name}");
-    kernel.set_sysctl(&setting("accept_ra"), "0")?;
-    if addresses.iter().any(IpAddr::is_ipv6) {
-        kernel.set_sysctl(&setting("disable_ipv6"), "0")?;
-    }
+    guards(dev, addresses).try_for_each(|key| kernel.set_sysctl(&key, "0").map(drop))?;
     Ok(())
+}
+
+/// The same for a device that was just made.
+fn guard_new(kernel: &mut dyn Kernel, dev: &Dev, addresses: &[IpAddr]) -> Result<(), KernelError> {
+    guards(&dev.name, addresses).try_for_each(|key| kernel.write_sysctl(&key, "0").map(drop))
+}
+
+/// The settings that are to be 0.
+fn guards(dev: &str, addresses: &[IpAddr]) -> impl Iterator<Item = String> {
+    let needs_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+    let names = ["accept_ra"].into_iter().chain(needs_ipv6.then_some("disable_ipv6"));
+    names.map(move |name| format!("net/ipv6/conf/{dev}/{name}"))
 }
 
 /// Whether [`guard`] has nothing to do.
@@ -189,15 +199,15 @@ fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
 ///
 /// # Errors
 /// The kernel refuses, or the interface is gone.
-pub fn wire_pod(pod: &mut dyn Kernel, attachment: &Attachment<'_>) -> Result<(), Error> {
-    let ifname = attachment.ifname;
-    let Some(link) = pod.link(ifname)? else {
-        return Err(Error::Foreign {
-            reason: format!("{ifname} vanished from {} while it was set up", attachment.netns),
-        });
-    };
-    guard(pod, ifname, &attachment.addresses)?;
-    pod.apply(&link.dev, &pod_changes(attachment, link.dev.index)).map_err(|e| match e.errno() {
+pub fn wire_pod(pod: &mut dyn Kernel, dev: &Dev, attachment: &Attachment<'_>) -> Result<(), Error> {
+    guard_new(pod, dev, &attachment.addresses)?;
+    pod.apply(dev, &pod_changes(attachment, dev.index)).map_err(|e| match e.errno() {
+        Some(Errno::ENODEV) => Error::Foreign {
+            reason: format!(
+                "{e}: {} vanished from {} while it was set up",
+                dev.name, attachment.netns
+            ),
+        },
         Some(Errno::EEXIST) => Error::Configuration {
             reason: format!(
                 "{e}: another interface of the pod has this already; set routes in the \

@@ -19,7 +19,7 @@ use crate::attachment::ready;
 use crate::error::Error;
 use crate::identity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Kernel, Netlink};
+use crate::kernel::{Kernel, Netlink, VethPair};
 use crate::overlay::gateway::gateway;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::stamp::Stamp;
@@ -123,10 +123,10 @@ fn sandbox(invocation: &Invocation) -> Option<String> {
 }
 
 fn wire(node: &mut Netlink, netns: Netns, attachment: &Attachment<'_>) -> Result<(), Error> {
-    let dev = ends::create(node, &netns, attachment)?;
+    let VethPair { dev, peer } = ends::create(node, &netns, attachment)?;
     ends::wire_node(node, &dev, attachment)?;
     let mut pod = Netlink::open_in(netns)?;
-    ends::wire_pod(&mut pod, attachment)?;
+    ends::wire_pod(&mut pod, &peer, attachment)?;
     ends::finish(node, &dev, attachment)
 }
 

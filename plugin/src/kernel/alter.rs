@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Change, Dev, KernelError, Observe, RuleSet, Veth, VxlanLink};
+use super::{Change, Dev, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink};
 
 /// What flatnet changes in one network namespace, which it can ask as well.
 ///
@@ -23,7 +23,7 @@ pub trait Kernel: Observe {
     }
     /// Makes a veth pair with one message, each end where it belongs, both down.
     /// `ip link add NAME type veth peer name PEER netns FD`
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError>;
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<VethPair, KernelError>;
     /// Removes a device; `false` if there was none. `ip link delete NAME`
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError>;
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first
@@ -42,7 +42,16 @@ pub trait Kernel: Observe {
     ) -> Result<Vec<String>, KernelError>;
     /// Removes the rules of the network with this VNI; `false` if there were none.
     fn remove_rules(&mut self, vni: u32) -> Result<bool, KernelError>;
-    /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already.
+    /// Writes a setting of `/proc/sys/net` in this namespace, unless it has that value already: for one of
+    /// forwarding the kernel walks over all devices even if nothing changes.
     /// `false` if the kernel has no such setting (IPv6 switched off). `sysctl -w KEY=VALUE`
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError>;
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        match self.sysctl(key)? {
+            None => Ok(false),
+            Some(now) if now == value => Ok(true),
+            Some(_) => self.write_sysctl(key, value),
+        }
+    }
+    /// The same without a look: of a device that was just made.
+    fn write_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError>;
 }

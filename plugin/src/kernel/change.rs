@@ -70,6 +70,11 @@ impl Change {
         ForDevice { change: self, dev }.to_string()
     }
 
+    /// Whether it is set of a device together with others like it: in any order, by one message.
+    pub(super) fn is_setting(&self) -> bool {
+        matches!(self, Change::Alias(_) | Change::Forward(_) | Change::NoLinkLocal)
+    }
+
     /// Whether this refusal leaves things as they were wanted: what is to be removed is gone
     /// already, or what is to be switched off does not exist in this kernel.
     pub(super) fn tolerates(&self, errno: Errno) -> bool {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth,
@@ -83,9 +83,35 @@ pub fn delete_link(name: &str) -> Request {
     Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
 }
 
-/// A request to make a device.
+/// A request to make a device, and to tell what was made.
 pub fn new_link(message: LinkMessage) -> Request {
-    Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE }
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE | NLM_F_ECHO }
+}
+
+/// One message for [settings](Change::is_setting) of a device: the kernel tells everybody of each message.
+pub fn settings(dev: u32, changes: &[Change]) -> Request {
+    let mut link = LinkUnspec::new_with_index(dev);
+    let mut families = Vec::new();
+    for change in changes {
+        match change {
+            Change::Alias(alias) => link = link.alias(alias.as_str()),
+            Change::Forward(reverse_path) => {
+                let mut conf = InetDevConf::default();
+                conf.forwarding = 1;
+                conf.rp_filter = *reverse_path as i32;
+                families.push(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]));
+            }
+            Change::NoLinkLocal => {
+                let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+                families.push(AfSpecUnspec::Inet6(vec![none]));
+            }
+            _ => {}
+        }
+    }
+    if !families.is_empty() {
+        link = link.append_extra_attribute(LinkAttribute::AfSpecUnspec(families));
+    }
+    set_link(link.build())
 }
 
 /// The message that makes one change to the device with this index.
@@ -95,25 +121,13 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::Up => set_link(link().up().build()),
         Change::Mtu(mtu) => set_link(link().mtu(*mtu).build()),
         Change::Mac(mac) => set_link(link().address(mac.0.to_vec()).build()),
-        Change::Alias(alias) => set_link(link().alias(alias.as_str()).build()),
         Change::Finish => {
             let finished = LinkAttribute::GsoMaxSegs(FINISHED);
             set_link(link().append_extra_attribute(finished).build())
         }
         Change::Group(group) => set_link(link().link_group(*group).build()),
-        Change::Forward(reverse_path) => {
-            let mut conf = InetDevConf::default();
-            conf.forwarding = 1;
-            conf.rp_filter = *reverse_path as i32;
-            let inet = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
-            set_link(link().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet])).build())
-        }
-        Change::NoLinkLocal => {
-            let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-            let inet6 = AfSpecUnspec::Inet6(vec![none]);
-            set_link(
-                link().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet6])).build(),
-            )
+        Change::Alias(_) | Change::Forward(_) | Change::NoLinkLocal => {
+            settings(dev, std::slice::from_ref(change))
         }
         Change::AddAddress(network) => {
             let message = RouteNetlinkMessage::NewAddress(address(dev, *network));

@@ -6,7 +6,7 @@ mod observe;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VxlanLink};
+use super::{Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink};
 
 /// What becomes of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,20 +144,25 @@ impl<'a> Journal<'a> {
         outcome
     }
 
-    /// The device that a creation would have made: an index that no device has, so that looking finds nothing.
-    fn made(
+    /// What a creation makes; what it would have made, where it is only planned.
+    fn made<T>(
         &mut self,
         words: String,
-        name: &str,
-        make: impl FnOnce(&mut dyn Kernel) -> Result<Dev, KernelError>,
-    ) -> Result<Dev, KernelError> {
-        let dev = match self.applied() {
+        planned: impl FnOnce() -> T,
+        make: impl FnOnce(&mut dyn Kernel) -> Result<T, KernelError>,
+    ) -> Result<T, KernelError> {
+        let made = match self.applied() {
             Some(kernel) => make(kernel)?,
-            None => Dev { index: 0, name: name.into() },
+            None => planned(),
         };
         self.changes.push(words);
-        Ok(dev)
+        Ok(made)
     }
+}
+
+/// An index that no device has, so that looking finds nothing.
+fn planned(name: &str) -> Dev {
+    Dev { index: 0, name: name.into() }
 }
 
 impl Kernel for Journal<'_> {
@@ -174,7 +179,7 @@ impl Kernel for Journal<'_> {
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
-        self.made(link.command(), &link.name, |kernel| kernel.create_vxlan(link))
+        self.made(link.command(), || planned(&link.name), |kernel| kernel.create_vxlan(link))
     }
 
     /// Nothing of it stays, so that it is not written down.
@@ -182,8 +187,9 @@ impl Kernel for Journal<'_> {
         self.applied().map_or(Ok(()), |kernel| kernel.try_vxlan(link))
     }
 
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        self.made(veth.command(), veth.name, |kernel| kernel.create_veth(veth))
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<VethPair, KernelError> {
+        let planned = || VethPair { dev: planned(veth.name), peer: planned(veth.peer_name) };
+        self.made(veth.command(), planned, |kernel| kernel.create_veth(veth))
     }
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
@@ -240,16 +246,15 @@ impl Kernel for Journal<'_> {
         Ok(found)
     }
 
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
-        let before = self.asked().sysctl(key)?;
-        if before.as_deref().is_none_or(|before| before == value) {
-            return Ok(before.is_some());
+    fn write_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        let found = match &mut self.behind {
+            Behind::Applied(kernel) => kernel.write_sysctl(key, value)?,
+            Behind::Planned(kernel, _) => kernel.sysctl(key)?.is_some(),
+        };
+        if found {
+            self.changes.push(format!("sysctl -w {key}={value}"));
         }
-        if let Some(kernel) = self.applied() {
-            kernel.set_sysctl(key, value)?;
-        }
-        self.changes.push(format!("sysctl -w {key}={value}"));
-        Ok(true)
+        Ok(found)
     }
 }
 

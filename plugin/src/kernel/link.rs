@@ -124,6 +124,15 @@ pub struct Veth<'a> {
     pub mtu: u32,
 }
 
+/// A veth pair that was just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VethPair {
+    /// The end in this namespace.
+    pub dev: Dev,
+    /// The other end, where that is.
+    pub peer: Dev,
+}
+
 impl Link {
     /// Whether it is of this kind, by the kernel's word for one that we do not know closer.
     pub fn is(&self, kind: &str) -> bool {

@@ -55,7 +55,7 @@ pub use foreign_chains::{
 pub use journal::{Changes, Journal, Listener, Mode};
 #[cfg(test)]
 pub use legacy::parse as rules_of_iptables;
-pub use link::{FINISHED, Link, LinkKind, UNFINISHED, Veth, Vxlan, VxlanLink};
+pub use link::{FINISHED, Link, LinkKind, UNFINISHED, Veth, VethPair, Vxlan, VxlanLink};
 pub use lookup::{Decision, Origin};
 pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;

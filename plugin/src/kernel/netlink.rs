@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::netns::Netns;
 use super::nft::Nftables;
 use super::route_socket::{Request, RouteSocket};
-use super::{Dev, Flow, KernelError, Link, Observe, decode, question, ways};
+use super::{Flow, KernelError, Link, Observe, decode, question, ways};
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
 /// burst of pods may hold for long.
@@ -143,12 +143,12 @@ impl Netlink {
         }
     }
 
-    /// Makes a device and tells its index. Asking afterwards costs microseconds; choosing the index
-    /// ourselves would leave numbers that are hard to read.
-    fn create(&mut self, command: &str, name: &str, request: Request) -> Result<Dev, KernelError> {
-        self.ask(command, request, |_| Some(()))?;
-        match self.link(name)? {
-            Some(link) => Ok(link.dev),
+    /// Makes a device and tells what it is. The kernel does since Linux 6.2 (`NLM_F_ECHO`); an earlier one is
+    /// asked. Choosing the index ourselves would leave numbers that are hard to read.
+    fn create(&mut self, command: &str, name: &str, request: Request) -> Result<Link, KernelError> {
+        let told = self.ask(command, request, decode::link)?;
+        match told.map_or_else(|| self.link(name), |link| Ok(Some(link)))? {
+            Some(link) => Ok(link),
             None => Err(KernelError::Answer {
                 request: command.into(),
                 reason: format!("{name} is gone again; something else removes our devices"),

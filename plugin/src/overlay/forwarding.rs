@@ -139,6 +139,7 @@ mod tests {
         }
         fake.sysctls.insert("net/ipv6/conf/eth1/accept_ra".into(), "0".into());
         fake.sysctls.insert(ALL_V6.into(), "0".into());
+        fake.sysctls.insert(HEED_PATH_MTU.into(), "0".into());
         fake
     }
 

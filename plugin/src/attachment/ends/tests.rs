@@ -45,7 +45,7 @@ fn the_node_routes_each_address_to_the_veth() {
 fn the_alias_counts_when_all_is_done() {
     let (mut node, own) = (Fake::default(), Netns::own().unwrap());
     let attachment = attachment();
-    let dev = create(&mut node, &own, &attachment).unwrap();
+    let VethPair { dev, .. } = create(&mut node, &own, &attachment).unwrap();
     wire_node(&mut node, &dev, &attachment).unwrap();
     assert_eq!(node.links[&dev.name].link.alias, None, "an ADD that is killed here did not end");
     finish(&mut node, &dev, &attachment).unwrap();
@@ -81,7 +81,7 @@ fn what_an_earlier_add_left_makes_room() {
     let attachment = attachment();
     let first = create(&mut node, &own, &attachment).unwrap();
     let second = create(&mut node, &own, &attachment).unwrap();
-    assert_ne!(first.index, second.index);
+    assert_ne!(first.dev.index, second.dev.index);
     assert_eq!(node.links.len(), 1);
 }
 
@@ -92,7 +92,7 @@ fn what_goes_by_itself_makes_room_too() {
     let first = create(&mut node, &own, &attachment).unwrap();
     node.vanishing = Some(attachment.veth.name.clone());
     let second = create(&mut node, &own, &attachment).unwrap();
-    assert_ne!(first.index, second.index);
+    assert_ne!(first.dev.index, second.dev.index);
     assert_eq!((node.links.len(), node.vanishing), (1, None));
 }
 
@@ -100,7 +100,7 @@ fn what_goes_by_itself_makes_room_too() {
 fn an_address_that_is_routed_elsewhere_is_an_error() {
     let (mut node, own) = (Fake::default(), Netns::own().unwrap());
     let first = attachment();
-    let dev = create(&mut node, &own, &first).unwrap();
+    let VethPair { dev, .. } = create(&mut node, &own, &first).unwrap();
     wire_node(&mut node, &dev, &first).unwrap();
     // The fake keeps routes per device, so the second attempt is on the same one.
     let error = wire_node(&mut node, &dev, &first).unwrap_err();

@@ -13,9 +13,7 @@ use ipnetwork::IpNetwork;
 use super::addresses;
 use crate::cli::error::CommandError;
 use crate::kernel::netns::Netns;
-use crate::kernel::{
-    Change, Dev, Kernel as _, KernelError, Neighbour, Netlink, Observe as _, Veth,
-};
+use crate::kernel::{Change, Dev, Kernel as _, Neighbour, Netlink, Observe as _, Veth};
 
 const BRIDGE: &str = "br0";
 /// The nodes' interface.
@@ -51,14 +49,10 @@ impl LabUnderlay {
             peer_netns: node.as_fd(),
             mtu: MTU,
         };
-        let port = self.kernel.create_veth(&veth)?;
-        self.kernel.join_bridge(&port, &self.bridge)?;
-        self.kernel.apply(&port, &[Change::NoLinkLocal, Change::Up])?;
+        let pair = self.kernel.create_veth(&veth)?;
+        self.kernel.join_bridge(&pair.dev, &self.bridge)?;
+        self.kernel.apply(&pair.dev, &[Change::NoLinkLocal, Change::Up])?;
         let mut node = Netlink::open_in(node)?;
-        let Some(link) = node.link(INTERFACE)? else {
-            let reason = format!("{INTERFACE} is not in the node's namespace");
-            return Err(KernelError::Answer { request: "ip link add".into(), reason }.into());
-        };
         let (address, length) = addresses::underlay(number);
         let address = IpNetwork::new(address, length)
             .map_err(|e| CommandError::Refused(format!("{address}/{length}: {e}")))?;
@@ -68,7 +62,7 @@ impl LabUnderlay {
             let address = addresses::underlay(other).0;
             Change::PutNeighbour(Neighbour { address, mac: mac(1, other) })
         }));
-        node.apply(&link.dev, &changes)?;
+        node.apply(&pair.peer, &changes)?;
         // Asking runs the link watch: without it the port may drop frames for up to a second.
         self.kernel.link(&name)?;
         Ok(())

@@ -8,7 +8,8 @@ use super::{Fake, refused};
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
-    Change, Dev, Kernel, KernelError, Link, LinkKind, Observe, Route, RuleSet, Veth, VxlanLink,
+    Change, Dev, Kernel, KernelError, Link, LinkKind, Observe, Route, RuleSet, Veth, VethPair,
+    VxlanLink,
 };
 
 impl Kernel for Fake {
@@ -49,8 +50,8 @@ impl Kernel for Fake {
         })
     }
 
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        let made = self.make(Link {
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<VethPair, KernelError> {
+        let dev = self.make(Link {
             dev: Dev { index: 0, name: veth.name.into() },
             mac: Some(veth.mac),
             mtu: veth.mtu,
@@ -62,8 +63,8 @@ impl Kernel for Fake {
             master: None,
             kind: LinkKind::Veth,
         })?;
-        self.links.entry(made.name.clone()).and_modify(|link| link.waiting = Some(None));
-        Ok(made)
+        self.links.entry(dev.name.clone()).and_modify(|link| link.waiting = Some(None));
+        Ok(VethPair { dev, peer: Dev { index: 2, name: veth.peer_name.into() } })
     }
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
@@ -131,7 +132,7 @@ impl Kernel for Fake {
         Ok(found)
     }
 
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+    fn write_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
         if self.sysctls.insert(key.into(), value.into()).as_deref() != Some(value) {
             self.log.push(format!("sysctl -w {key}={value}"));
         }

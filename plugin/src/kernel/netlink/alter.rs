@@ -1,13 +1,15 @@
 //! What the rest of the plugin tells the kernel, as conversations.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::super::{
-    Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VxlanLink, encode, gro, sysctl,
+    Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink, encode, gro,
+    sysctl,
 };
 use super::Netlink;
 
@@ -22,11 +24,21 @@ impl Kernel for Netlink {
     }
 
     fn create_vxlan(&mut self, link: &VxlanLink) -> Result<Dev, KernelError> {
-        self.create(&link.command(), &link.name, encode::create_vxlan(link))
+        let made = self.create(&link.command(), &link.name, encode::create_vxlan(link))?;
+        Ok(made.dev)
     }
 
-    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Dev, KernelError> {
-        self.create(&veth.command(), veth.name, encode::create_veth(veth))
+    fn create_veth(&mut self, veth: &Veth<'_>) -> Result<VethPair, KernelError> {
+        let made = self.create(&veth.command(), veth.name, encode::create_veth(veth))?;
+        match made.peer {
+            Some(index) => {
+                Ok(VethPair { dev: made.dev, peer: Dev { index, name: veth.peer_name.into() } })
+            }
+            None => Err(KernelError::Answer {
+                request: veth.command(),
+                reason: format!("{} has no other end", veth.name),
+            }),
+        }
     }
 
     fn delete_link(&mut self, name: &str) -> Result<bool, KernelError> {
@@ -39,22 +51,11 @@ impl Kernel for Netlink {
     }
 
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError> {
-        let requests = changes.iter().map(|change| encode::change(dev.index, change));
-        let mut failures = HashMap::new();
-        self.socket.exchange(requests, |index, answer| {
-            if let Err(refusal) = answer {
-                failures.insert(index, refusal);
-            }
-        })?;
         let mut first = Ok(());
-        for (index, change) in changes.iter().enumerate() {
-            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
-            if log::log_enabled!(log::Level::Debug) || failure.is_some() {
-                let command = change.command(&dev.name);
-                log::debug!("{command}");
-                if let (Some(refusal), true) = (failure, first.is_ok()) {
-                    first = Err(refusal.of(&command));
-                }
+        for alike in changes.chunk_by(|one, next| one.is_setting() == next.is_setting()) {
+            let several = matches!(alike, [first, _, ..] if first.is_setting());
+            if !several || !self.set_together(dev, alike)? {
+                first = first.and(self.apply_each(dev, alike)?);
             }
         }
         first?;
@@ -81,18 +82,57 @@ impl Kernel for Netlink {
         Ok(self.firewall()?.remove(vni)?)
     }
 
-    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
-        // Writing forwarding settings walks over all devices even if nothing changes: look first.
-        match self.sysctl(key)? {
-            None => return Ok(false),
-            Some(now) if now == value => return Ok(true),
-            Some(_) => log::debug!("sysctl -w {key}={value}"),
+    fn write_sysctl(&mut self, key: &str, value: &str) -> Result<bool, KernelError> {
+        log::debug!("sysctl -w {key}={value}");
+        match self.inside(|| sysctl::write(key, value))? {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            // Of what may not be written it is enough that it is right.
+            Err(_) if self.sysctl(key)?.as_deref() == Some(value) => Ok(true),
+            Err(source) => {
+                let key = format!("{key}={value}");
+                Err(KernelError::Sysctl { action: "write", key, source })
+            }
         }
-        self.inside(|| sysctl::write(key, value))?.map_err(|source| KernelError::Sysctl {
-            action: "write",
-            key: format!("{key}={value}"),
-            source,
+    }
+}
+
+impl Netlink {
+    /// Sets these of a device by one message; `false` if the kernel refuses it, which may be for one of them.
+    fn set_together(&mut self, dev: &Dev, settings: &[Change]) -> Result<bool, KernelError> {
+        let mut accepted = true;
+        let request = encode::settings(dev.index, settings);
+        self.socket.exchange([request], |_, answer| accepted = answer.is_ok())?;
+        if accepted {
+            settings.iter().for_each(|setting| log::debug!("{}", setting.command(&dev.name)));
+        }
+        Ok(accepted)
+    }
+
+    /// Makes the changes in batches. All are tried; the first failure is what is returned inside.
+    fn apply_each(
+        &mut self,
+        dev: &Dev,
+        changes: &[Change],
+    ) -> Result<Result<(), KernelError>, KernelError> {
+        let requests = changes.iter().map(|change| encode::change(dev.index, change));
+        let mut failures = HashMap::new();
+        self.socket.exchange(requests, |index, answer| {
+            if let Err(refusal) = answer {
+                failures.insert(index, refusal);
+            }
         })?;
-        Ok(true)
+        let mut first = Ok(());
+        for (index, change) in changes.iter().enumerate() {
+            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
+            if log::log_enabled!(log::Level::Debug) || failure.is_some() {
+                let command = change.command(&dev.name);
+                log::debug!("{command}");
+                if let (Some(refusal), true) = (failure, first.is_ok()) {
+                    first = Err(refusal.of(&command));
+                }
+            }
+        }
+        Ok(first)
     }
 }

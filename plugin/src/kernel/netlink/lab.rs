@@ -13,7 +13,8 @@ impl Netlink {
     /// The kernel refuses it.
     pub fn create_bridge(&mut self, name: &str) -> Result<Dev, KernelError> {
         let command = format!("ip link add {name} type bridge");
-        self.create(&command, name, encode::new_link(LinkBridge::new(name).build()))
+        let made = self.create(&command, name, encode::new_link(LinkBridge::new(name).build()))?;
+        Ok(made.dev)
     }
 
     /// Makes a device a port of a bridge. `ip link set DEV master BRIDGE`
