@@ -1,0 +1,82 @@
+//! Where the cluster's objects are: an engine that exists, Kubernetes' API server or etcd.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::cluster::Cluster;
+
+/// What the engine says of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnNode {
+    /// Its addresses on the underlay, in the order in which they are taken; none as long as nobody has said.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges that it was given (a Kubernetes Node's `podCIDRs`); where there are none it claims blocks.
+    pub ranges: Vec<IpNetwork>,
+}
+
+/// A change of this node's own objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The node's entry is made, or says another address.
+    PutNode {
+        /// Its address on the underlay.
+        vtep: IpAddr,
+    },
+    /// A block is claimed.
+    Claim(IpNetwork),
+    /// A block is given back.
+    Release(IpNetwork),
+}
+
+/// Why a deed was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Another node has the block.
+    #[error("{range} is held by {holder}")]
+    Taken {
+        /// The block.
+        range: IpNetwork,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The engine refused, or could not be asked; it is tried again, ever less often.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Something that an operator must see, told where he looks: in Kubernetes an Event on the Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// A CamelCase word for filters: `EntryRejected`.
+    pub reason: &'static str,
+    /// The whole sentence.
+    pub message: String,
+    /// Whether something is wrong.
+    pub warning: bool,
+}
+
+/// An engine. All of it goes on in one task: nothing here blocks.
+pub trait Source {
+    /// Returns when there may be something new: an object, this node, or whether the engine answers. That
+    /// which came before the first call counts.
+    async fn changed(&mut self);
+
+    /// All objects as they were last heard of; `None` until they were read once.
+    fn cluster(&self) -> Option<Cluster>;
+
+    /// This node; `None` until it was read once, or while there is none of its name.
+    fn own(&self) -> Option<OwnNode>;
+
+    /// Why the engine does not answer, if it does not.
+    fn trouble(&self) -> Option<String>;
+
+    /// Changes an own object.
+    async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal>;
+
+    /// The node's network stands: whoever waits for it may go on (`NetworkUnavailable=False`).
+    async fn available(&mut self) -> Result<(), Refusal>;
+
+    /// Tells an operator, as well as it can.
+    async fn tell(&mut self, notice: &Notice);
+}
