@@ -1,5 +1,7 @@
 //! The cluster as its objects say, unchecked: two kinds of them, whatever engine keeps them.
 
+use ipnetwork::IpNetwork;
+
 /// When an object was made, as far as its engine tells: of two that contradict each other the older one is
 /// right, on every node the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,9 @@ pub struct BlockEntry {
     pub range: String,
     /// The node that holds it.
     pub node: String,
+    /// Whether it is held for pods that live in it alone, and new ones are to have another. Such a block comes
+    /// after the node's others.
+    pub retiring: bool,
     /// When the object was made.
     pub born: Born,
 }
@@ -41,4 +46,31 @@ pub struct Cluster {
     pub nodes: Vec<NodeEntry>,
     /// Its blocks, in no order.
     pub blocks: Vec<BlockEntry>,
+}
+
+/// A block's name as an object of Kubernetes: `10-244-7-0-24`, `fd00-10-244---120`. Each range has one, and no
+/// two the same: the last part is the length of the prefix, and no address of one family is one of the other.
+pub fn label_name(range: IpNetwork) -> String {
+    range.to_string().replace(['.', ':', '/'], "-")
+}
+
+/// A block's name as the last part of a key of etcd: `10.244.7.0-24`.
+pub fn path_name(range: IpNetwork) -> String {
+    range.to_string().replace('/', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_names_its_block() {
+        for (range, label, path) in [
+            ("10.244.7.0/24", "10-244-7-0-24", "10.244.7.0-24"),
+            ("fd00:10:244::/120", "fd00-10-244---120", "fd00:10:244::-120"),
+        ] {
+            let range = range.parse().unwrap();
+            assert_eq!((&*label_name(range), &*path_name(range)), (label, path));
+        }
+    }
 }

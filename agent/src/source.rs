@@ -23,8 +23,10 @@ pub enum Deed {
         /// Its address on the underlay.
         vtep: IpAddr,
     },
-    /// A block is claimed.
+    /// A block is claimed. Of one that the node holds already, new pods may have addresses again.
     Claim(IpNetwork),
+    /// A block that the node holds is kept for those that live in it alone.
+    Retire(IpNetwork),
     /// A block is given back.
     Release(IpNetwork),
 }
