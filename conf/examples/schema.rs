@@ -12,6 +12,7 @@ fn main() -> Result<(), Error> {
     let files = [
         ("range-file.schema.json", schema::range_file()),
         ("network.schema.json", schema::network()),
+        ("cluster-network.schema.json", schema::cluster_network()),
     ];
     for (name, schema) in files {
         write(&crate_folder.join("schema").join(name), &schema::text(&schema))?;

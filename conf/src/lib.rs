@@ -1,13 +1,15 @@
 //! What flatnet reads and writes, without touching the system: the network configuration, the
-//! range file, the CNI environment, and results and errors in every version of the protocol.
+//! range file, the network of a cluster, the CNI environment, and results and errors in every version
+//! of the protocol.
 //!
 //! What was said (`raw`) is turned once into what it means; the types made here cannot hold a
-//! broken rule, so nothing downstream checks again. Everything but [`read_file`] and
-//! [`RangeFile::load`] is a pure function of its arguments.
+//! broken rule, so nothing downstream checks again. Everything but [`read_file`],
+//! [`RangeFile::load`] and [`ClusterNetwork::load`] is a pure function of its arguments.
 
 mod address;
 mod args;
 mod call;
+mod cluster_network;
 mod encoding;
 mod error;
 mod file;
@@ -32,14 +34,17 @@ mod whoami;
 
 pub use args::CniArgs;
 pub use call::{Failure, Reply, call};
+pub use cluster_network::ClusterNetwork;
 pub use error::{Code, Error};
 pub use file::read_file;
 pub use invocation::{Command, Invocation};
 pub use ipam::{AddressSource, IpamConf};
 pub use mac::Mac;
+pub use name::node_name_problem;
 pub use network::{AttachmentId, LogLevel, NetworkConf};
 pub use one_line::{one_line, printable};
 pub use range::Range;
+pub use range_file::rules::vtep as parse_vtep;
 pub use range_file::{Node, RangeFile};
 pub use range_set::{RangeSet, SetRange};
 pub use reply::{error_json, reply_version, versions_json};

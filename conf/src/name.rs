@@ -23,7 +23,7 @@ pub(crate) fn interface_name_problem(text: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with a node's name, if anything: a DNS-1123 subdomain, as Kubernetes wants it.
-pub(crate) fn node_name_problem(text: &str) -> Option<&'static str> {
+pub fn node_name_problem(text: &str) -> Option<&'static str> {
     if text.is_empty() || text.len() > 253 {
         return Some("must have 1 to 253 characters");
     }

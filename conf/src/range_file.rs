@@ -1,7 +1,7 @@
 //! The range file: the nodes of the cluster, where each is, and which addresses its pods have.
 
 mod render;
-mod rules;
+pub(crate) mod rules;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The JSON Schemas of the range file and of the network configuration, made from the types that
+//! The JSON Schemas of the range file, the network configuration and the network of a cluster, made from the types that
 //! read them, so that an editor says what the plugin would. They hold what a schema can: types,
 //! keys and bounds; what relates one field to another only `flatnet ranges check` knows.
 
@@ -21,6 +21,11 @@ pub fn network() -> Value {
     of::<raw::Network>()
 }
 
+/// The schema of the network of a cluster.
+pub fn cluster_network() -> Value {
+    of::<raw::ClusterNetwork>()
+}
+
 fn of<T: JsonSchema>() -> Value {
     SchemaGenerator::default().into_root_schema_for::<T>().into()
 }
@@ -41,5 +46,7 @@ mod tests {
         assert_eq!(text(&super::range_file()), range_file, "{remedy}");
         let network = include_str!("../schema/network.schema.json");
         assert_eq!(text(&super::network()), network, "{remedy}");
+        let cluster = include_str!("../schema/cluster-network.schema.json");
+        assert_eq!(text(&super::cluster_network()), cluster, "{remedy}");
     }
 }

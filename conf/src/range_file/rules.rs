@@ -23,8 +23,7 @@ pub(super) fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
         let problem = format!("{} is not supported; this flatnet reads version 1", raw.version);
         return Err(Broken::new(problem).under("version"));
     }
-    let vni = number(raw.vni, DEFAULT_VNI, 0x00ff_ffff, "vni")?;
-    let port = number(raw.port, DEFAULT_PORT, u16::MAX, "port")?;
+    let (vni, port) = (vni(raw.vni)?, port(raw.port)?);
     let declared = raw.cluster_cidrs.as_deref().map(cluster_cidrs).transpose()?;
     let nodes = nodes(&raw.nodes)?;
     let direct_routing = raw.direct_routing.unwrap_or(false);
@@ -38,18 +37,36 @@ pub(super) fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
     Ok(file)
 }
 
-fn number<T>(value: Option<u64>, default: u64, max: T, field: &str) -> Result<T, Broken>
+/// A VXLAN network identifier.
+pub(crate) fn vni(value: Option<u64>) -> Result<u32, Broken> {
+    number(value, DEFAULT_VNI, (1, 0x00ff_ffff), "vni")
+}
+
+/// A UDP port of an overlay.
+pub(crate) fn port(value: Option<u64>) -> Result<u16, Broken> {
+    number(value, DEFAULT_PORT, (1, u16::MAX), "port")
+}
+
+/// A number between two others, or the default.
+pub(crate) fn number<T>(
+    value: Option<u64>,
+    default: u64,
+    (min, max): (u64, T),
+    field: &str,
+) -> Result<T, Broken>
 where
     T: Copy + Into<u64> + TryFrom<u64>,
 {
     let value = value.unwrap_or(default);
     let max = max.into();
-    let number = T::try_from(value).ok().filter(|_| (1..=max).contains(&value));
-    number
-        .ok_or_else(|| Broken::new(format!("{value} is out of range; use 1 to {max}")).under(field))
+    let number = T::try_from(value).ok().filter(|_| (min..=max).contains(&value));
+    number.ok_or_else(|| {
+        Broken::new(format!("{value} is out of range; use {min} to {max}")).under(field)
+    })
 }
 
-fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> {
+/// Networks that hold all pods' addresses, in the order in which they are listed.
+pub(crate) fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> {
     if texts.is_empty() {
         let problem = "is empty; list the pod network, or leave it out to take all ranges";
         return Err(Broken::new(problem).under("clusterCIDRs"));
@@ -118,7 +135,8 @@ fn node(raw: &raw::Node) -> Result<Node, Broken> {
     Ok(Node { name: raw.name.clone(), vtep, ranges: ranges.collect::<Result<_, _>>()? })
 }
 
-fn vtep(text: &str) -> Result<IpAddr, String> {
+/// Reads a node's address on the underlay; else what is wrong with it.
+pub fn vtep(text: &str) -> Result<IpAddr, String> {
     let address = parse_address(text)?;
     match special_use(address.into()) {
         Some(special) => {

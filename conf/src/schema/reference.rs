@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{network, range_file};
+use super::{cluster_network, network, range_file};
 
 /// The line above what is written here.
 const BEGIN: &str = "<!-- From here on `make schema` writes. -->";
@@ -19,7 +19,8 @@ pub fn refreshed(document: &str) -> Option<String> {
     let (_, after) = rest.split_once(END)?;
     let range_file = table("The range file", &range_file());
     let network = table("The network configuration", &network());
-    Some(format!("{before}{BEGIN}\n\n{range_file}\n{network}\n{END}{after}"))
+    let cluster = table("The network of a cluster", &cluster_network());
+    Some(format!("{before}{BEGIN}\n\n{range_file}\n{network}\n{cluster}\n{END}{after}"))
 }
 
 fn table(title: &str, schema: &Value) -> String {
