@@ -2,8 +2,16 @@
 //! file says. The plugin needs none of it: ADD and DEL go on from the file while the agent or its source is
 //! away.
 
+mod assemble;
+mod claims;
 mod cluster;
+#[cfg(test)]
+mod fixture;
+mod held;
+mod judge;
+mod rejected;
 mod source;
+mod usage;
 
 use std::process::ExitCode;
 
