@@ -9,7 +9,7 @@ mod error;
 mod firewall;
 mod identity;
 mod kernel;
-mod logging;
+pub mod logging;
 mod overlay;
 pub mod upkeep;
 

@@ -17,16 +17,16 @@ use clap::Args;
 use super::error::CommandError;
 use super::networks::CONF_DIR;
 use super::output::{Answer, Outcome};
-use configuration::Configuration;
+pub use configuration::Configuration;
 use network::{Brought, bring_up};
-use place::{Done, put};
+pub use place::{Done, put};
 use report::InstallReport;
 use service::Kept;
 
 /// Where runtimes look for plugins if they are not told otherwise.
 const BIN_DIR: &str = "/opt/cni/bin";
 /// The plugin, and the IPAM plugin that lies beside it.
-const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
+pub const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
 
 /// Make this machine a node: the plugin, its network, and the configuration for the container runtime
 ///

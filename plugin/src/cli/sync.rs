@@ -12,7 +12,7 @@ use super::networks::Networks;
 use super::notify;
 use super::output::{Answer, Outcome, complain};
 use super::progress::Progress;
-use super::synced::{apply, leases, log, run, words};
+use super::synced::{apply, leases, run, words};
 use crate::kernel::Mode;
 use crate::upkeep::sync::SyncReport;
 use crate::upkeep::{Looked, Upkeep};
@@ -68,7 +68,7 @@ impl Command {
             upkeep.look(&mut listener, &mut |looked| {
                 let Looked { network: conf, outcome, whole } = looked;
                 if let Ok(report) = &outcome {
-                    log(conf, report);
+                    report.log(&conf.name);
                 }
                 pass.add(conf, outcome, Mode::Apply);
                 let complaints = mem::take(&mut pass.complaints);

@@ -6,16 +6,13 @@ use flatnet_ipam::Record;
 use super::progress::Progress;
 use crate::kernel::Mode;
 use crate::logging;
-use crate::upkeep::sync::{self, SyncReport};
-
-/// More changes than this are counted, not told: they are a new overlay, not a drift.
-const TOLD: usize = 30;
+use crate::upkeep::sync::{self, SyncReport, TOLD};
 
 /// Makes one network what its range file says, and logs what that changed where the network's log is.
 pub fn apply(conf: &NetworkConf) -> Result<SyncReport, crate::error::Error> {
     logging::start(conf.log_level, conf.log_file.as_deref());
     let report = run(conf, Mode::Apply)?;
-    log(conf, &report);
+    report.log(&conf.name);
     Ok(report)
 }
 
@@ -25,22 +22,6 @@ pub fn run(conf: &NetworkConf, mode: Mode) -> Result<SyncReport, crate::error::E
     sync::run(conf, mode, &mut move |made, all| {
         progress.get_or_insert_with(|| Progress::new("change", all)).reach(made);
     })
-}
-
-/// A line for each change at level info; a new overlay is one line. Complaints go to standard error.
-pub fn log(conf: &NetworkConf, report: &SyncReport) {
-    let name = &conf.name;
-    match report.count() {
-        count if count > TOLD => log::info!("sync of {name}: {count} changes made"),
-        _ => {
-            report.changes.words().for_each(|change| log::info!("sync of {name}: {change}"));
-            for pod in &report.pods {
-                pod.changes
-                    .words()
-                    .for_each(|change| log::info!("sync of {name}: {pod}: {change}"));
-            }
-        }
-    }
 }
 
 /// `pods on node-a: 3 changes made`

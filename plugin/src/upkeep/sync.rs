@@ -16,6 +16,9 @@ use crate::overlay::node_lock;
 use crate::overlay::site::{Brought, Site, Standing, Ways};
 use crate::overlay::stamp::Stamp;
 
+/// More changes than this are counted, not told: they are a new overlay, not a drift.
+pub const TOLD: usize = 30;
+
 /// What was different, by place.
 #[derive(Debug)]
 pub struct SyncReport {
@@ -39,6 +42,21 @@ impl SyncReport {
     pub fn new(site: &Site, changes: Changes, looked: Looked) -> Self {
         let Looked { pods, unleased, books, problems } = looked;
         Self { node: site.node.name.clone(), changes, pods, unleased, books, problems }
+    }
+
+    /// Logs a line for each change at level info; a new overlay is one line.
+    pub fn log(&self, network: &str) {
+        match self.count() {
+            count if count > TOLD => log::info!("sync of {network}: {count} changes made"),
+            _ => {
+                self.changes.words().for_each(|change| log::info!("sync of {network}: {change}"));
+                for pod in &self.pods {
+                    pod.changes
+                        .words()
+                        .for_each(|change| log::info!("sync of {network}: {pod}: {change}"));
+                }
+            }
+        }
     }
 
     /// How many changes.

@@ -45,7 +45,8 @@ impl Configuration {
         Self::parse(path, read_file(path).map_err(CommandError::file("read", path))?)
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CommandError> {
+    /// One that is to be put in place under the name of this path.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CommandError> {
         let shown = path.display();
         let refused = |problem: &str| CommandError::Refused(format!("{shown}: {problem}"));
         let name = path.file_name().and_then(|name| name.to_str());
