@@ -57,6 +57,8 @@ pub struct Decision {
 /// Why a node has not all that it should have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wait {
+    /// The cluster has no node of its name.
+    NoNode,
     /// Nobody has said where it is.
     Address,
     /// It has addresses, but none that could be its VTEP.
@@ -96,6 +98,23 @@ pub enum Wait {
 }
 
 impl Wait {
+    /// One word for each kind, and a CamelCase one for operators' filters.
+    pub fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::NoNode => ("no_node", "NodeMissing"),
+            Self::Address => ("address", "NoAddress"),
+            Self::NoVtep { .. } => ("vtep", "NoAddress"),
+            Self::Held { .. } => ("held", "RangeHeld"),
+            Self::Lost { .. } => ("lost", "RangeLost"),
+            Self::Unusable { .. } => ("unusable", "RangeUnusable"),
+            Self::Full { .. } => ("full", "RangesExhausted"),
+        }
+    }
+
+    /// The first word of each kind.
+    pub const KINDS: [&'static str; 7] =
+        ["no_node", "address", "vtep", "held", "lost", "unusable", "full"];
+
     /// For whom.
     pub fn holder(&self) -> Option<&str> {
         match self {
@@ -109,6 +128,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = |ipv4| if ipv4 { "IPv4" } else { "IPv6" };
         match self {
+            Self::NoNode => f.write_str("the cluster has no node of this name yet"),
             Self::Address => f.write_str("the node has no address on the underlay yet"),
             Self::NoVtep { ipv4 } => {
                 let kind = ipv4.map_or("", |ipv4| if ipv4 { "IPv4 " } else { "IPv6 " });
@@ -152,6 +172,19 @@ pub fn decide(known: &Known<'_>) -> Decision {
         claimed::decide(known, &mut decision);
     } else {
         given::decide(known, &mut decision);
+    }
+    decision
+}
+
+/// Decides while the cluster has no node of this name, as when somebody deleted a Node whose kubelet will register
+/// it again: its objects may be taken away meanwhile, but its pods live on. `known.own` is where it was.
+pub fn outlive(known: &Known<'_>) -> Decision {
+    let mut decision = Decision::default();
+    let own = known.blocks().map(|(range, _)| range);
+    let lives = |range: IpNetwork| known.used(range) > Some(0);
+    if known.former.iter().copied().chain(own).any(lives) {
+        place(known, &mut decision);
+        known.reclaim(&mut decision);
     }
     decision
 }

@@ -48,16 +48,16 @@ pub fn judge<'a>(network: &ClusterNetwork, cluster: &'a Cluster) -> Judged<'a> {
     let mut vteps = HashMap::with_capacity(nodes.len());
     for node in nodes {
         if let Err((reason, problem)) = judged.add_node(network, node, &mut vteps) {
-            let (kind, name) = ("node", node.name.clone());
-            judged.rejected.push(Rejected { kind, name, reason, problem });
+            let (kind, name, node) = ("node", node.name.clone(), node.name.clone());
+            judged.rejected.push(Rejected { kind, name, node, reason, problem });
         }
     }
     let mut blocks: Vec<&BlockEntry> = cluster.blocks.iter().collect();
     blocks.sort_by(|a, b| a.born.cmp(&b.born));
     for block in blocks {
         if let Err((reason, problem)) = judged.add_block(network, block) {
-            let (kind, name) = ("block", block.key.clone());
-            judged.rejected.push(Rejected { kind, name, reason, problem });
+            let (kind, name, node) = ("block", block.key.clone(), block.node.clone());
+            judged.rejected.push(Rejected { kind, name, node, reason, problem });
         }
     }
     judged

@@ -3,14 +3,26 @@
 //! away.
 
 mod assemble;
+mod books;
 mod claims;
-mod cluster;
+pub mod cluster;
+mod conflist;
+mod done;
 #[cfg(test)]
 mod fixture;
 mod held;
+mod http;
+mod install;
 mod judge;
+mod keep;
+mod metrics;
+mod patience;
+mod publish;
 mod rejected;
-mod source;
+mod room;
+pub mod source;
+mod state;
+mod told;
 mod usage;
 
 use std::process::ExitCode;

@@ -37,6 +37,8 @@ pub struct Rejected {
     pub kind: &'static str,
     /// The object's name.
     pub name: String,
+    /// The node that it is about, as it says.
+    pub node: String,
     /// Which kind of rule.
     pub reason: Reason,
     /// Which value, and what is wrong with it.

@@ -59,9 +59,14 @@ pub struct Notice {
 }
 
 /// An engine. All of it goes on in one task: nothing here blocks.
+#[expect(
+    async_fn_in_trait,
+    reason = "no future of it has to be Send, as it never leaves that task"
+)]
 pub trait Source {
     /// Returns when there may be something new: an object, this node, or whether the engine answers. That
-    /// which came before the first call counts.
+    /// which came before the first call counts. A call may be given up before it returns, and then the next
+    /// tells of what it would have told.
     async fn changed(&mut self);
 
     /// All objects as they were last heard of; `None` until they were read once.
@@ -76,7 +81,8 @@ pub trait Source {
     /// Changes an own object.
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal>;
 
-    /// The node's network stands: whoever waits for it may go on (`NetworkUnavailable=False`).
+    /// The node's network stands: whoever waits for it may go on (`NetworkUnavailable=False`). It is called after
+    /// each change; a source that has said so already asks nothing.
     async fn available(&mut self) -> Result<(), Refusal>;
 
     /// Tells an operator, as well as it can.

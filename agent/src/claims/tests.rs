@@ -53,10 +53,13 @@ impl Situation {
     }
 
     fn decide(&self) -> Decision {
-        let judged = judge(&self.network, &self.cluster);
-        decide(&Known {
+        decide(&self.known(&judge(&self.network, &self.cluster)))
+    }
+
+    fn known<'a>(&'a self, judged: &'a Judged<'a>) -> Known<'a> {
+        Known {
             network: &self.network,
-            judged: &judged,
+            judged,
             name: "a",
             own: &self.own,
             entry: self.cluster.nodes.iter().find(|node| node.name == "a"),
@@ -64,7 +67,7 @@ impl Situation {
             former: &self.former,
             left: &self.left,
             refused: &self.refused,
-        })
+        }
     }
 
     /// Deeds, waits and what leaves, a word for each.
@@ -188,6 +191,22 @@ fn a_range_that_was_lost_while_pods_live_in_it_is_claimed_again_or_told() {
     assert_eq!(gone.words(), [words]);
     assert_eq!(lost.refused("10.1.1.0/24", "b").words(), [words]);
     assert_eq!(Situation::of(&objects, &given).words(), NOTHING, "no pod lives in it");
+}
+
+#[test]
+fn pods_outlive_their_nodes_objects() {
+    let outlive = |situation: Situation| {
+        let judged = judge(&situation.network, &situation.cluster);
+        outlive(&situation.known(&judged)).deeds
+    };
+    let gone = || Situation::of(&["b 192.0.2.2"], &[]);
+    let vtep = "192.0.2.1".parse().unwrap();
+    let again = [Deed::PutNode { vtep }, Deed::Claim(net("10.1.1.0/24"))];
+    assert_eq!(outlive(gone().pods("10.1.1.0/24", 1)), again);
+    assert_eq!(outlive(gone().pods("10.1.1.0/24", 0)), [], "a node that was emptied is gone");
+    assert_eq!(outlive(gone().pods("10.1.1.0/24", 1).uncounted()), []);
+    let block = Situation::of(&["10.1.1.0/24 a"], &[]).pods("10.1.1.0/24", 1);
+    assert_eq!(outlive(block), again[..1]);
 }
 
 #[test]

@@ -99,6 +99,6 @@ fn a_block_has_the_name_of_its_range() {
         told,
         ["block 10-1-1-0-24 is left out: its range is 10.1.3.0/24, which is not that of its name"]
     );
-    assert!(judged.blocks.get(net("10.1.2.0/24")).is_some());
-    assert!(judged.blocks.get(net("10.1.3.0/24")).is_none());
+    assert!(judged.blocks.overlapping(net("10.1.2.0/24")).is_some());
+    assert!(judged.blocks.overlapping(net("10.1.3.0/24")).is_none());
 }

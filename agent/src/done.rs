@@ -1,0 +1,126 @@
+//! What this node has done to its objects and not heard of yet: an engine tells of a change after it has taken
+//! it. Decided is on what is known plus this; else a block would be claimed twice.
+
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use tokio::time::Instant;
+
+use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry, label_name};
+use crate::source::Deed;
+
+/// If it has not been told of until then, it came otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Deeds, and when they were done.
+#[derive(Debug, Default)]
+pub struct Done(Vec<(Deed, Instant)>);
+
+impl Done {
+    /// It was just done.
+    pub fn add(&mut self, deed: Deed) {
+        self.0.push((deed, Instant::now()));
+    }
+
+    /// Whether a range was given back that the cluster may still show.
+    pub fn has_released(&self, range: IpNetwork) -> bool {
+        self.0.iter().any(|(deed, _)| *deed == Deed::Release(range))
+    }
+
+    /// Puts into the cluster what it does not show yet, and forgets what it does.
+    pub fn show(&mut self, cluster: &mut Cluster, name: &str) {
+        self.0.retain(|(deed, since)| since.elapsed() < PATIENCE && put(cluster, deed, name));
+    }
+}
+
+/// Whether the cluster did not show it.
+fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
+    let Cluster { nodes, blocks } = cluster;
+    // Younger than all.
+    let born = |name: &str| Born { at: i64::MAX, name: name.to_owned() };
+    let (range, retiring) = match deed {
+        Deed::PutNode { vtep } => {
+            let vtep = vtep.to_string();
+            return match nodes.iter_mut().find(|node| node.name == name) {
+                Some(node) if node.vtep == vtep => false,
+                Some(node) => {
+                    node.vtep = vtep;
+                    true
+                }
+                None => {
+                    nodes.push(NodeEntry { name: name.to_owned(), vtep, born: born(name) });
+                    true
+                }
+            };
+        }
+        Deed::Release(range) => {
+            let (range, before) = (range.to_string(), blocks.len());
+            blocks.retain(|block| block.node != name || block.range != range);
+            return blocks.len() < before;
+        }
+        Deed::Claim(range) => (range, false),
+        Deed::Retire(range) => (range, true),
+    };
+    let text = range.to_string();
+    match blocks.iter_mut().find(|block| block.range == text) {
+        Some(block) if block.node != name || block.retiring == retiring => false,
+        Some(block) => {
+            block.retiring = retiring;
+            true
+        }
+        None => {
+            let key = label_name(*range);
+            let (node, born) = (name.to_owned(), born(&key));
+            blocks.push(BlockEntry { key, range: text, node, retiring, born });
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{cluster, net};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_done_counts_until_it_shows() {
+        let before = cluster(&["a 192.0.2.1", "10.1.1.0/24 a", "10.1.2.0/24 a"]);
+        let mut done = Done::default();
+        let vtep = "192.0.2.9".parse().unwrap();
+        let claim = net("10.1.3.0/24");
+        for deed in [
+            Deed::PutNode { vtep },
+            Deed::Release(net("10.1.1.0/24")),
+            Deed::Retire(net("10.1.2.0/24")),
+            Deed::Claim(claim),
+        ] {
+            done.add(deed);
+        }
+        let mut seen = before.clone();
+        done.show(&mut seen, "a");
+        assert_eq!(seen.nodes[0].vtep, "192.0.2.9");
+        let blocks: Vec<_> = seen.blocks.iter().map(|b| (&*b.range, b.retiring)).collect();
+        assert_eq!(blocks, [("10.1.2.0/24", true), ("10.1.3.0/24", false)]);
+
+        // All of it has been heard of: what comes now is news.
+        done.show(&mut seen.clone(), "a");
+        let mut after = before.clone();
+        done.show(&mut after, "a");
+        assert_eq!(after, before);
+
+        done.add(Deed::Claim(claim));
+        tokio::time::advance(PATIENCE).await;
+        let mut late = before.clone();
+        done.show(&mut late, "a");
+        assert_eq!(late, before, "it never came");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_has_meanwhile_is_its() {
+        let mut seen = cluster(&["10.1.3.0/24 b"]);
+        let mut done = Done::default();
+        done.add(Deed::Claim(net("10.1.3.0/24")));
+        done.show(&mut seen, "a");
+        assert_eq!(seen, cluster(&["10.1.3.0/24 b"]));
+    }
+}
