@@ -2,9 +2,11 @@
 //! file says. The plugin needs none of it: ADD and DEL go on from the file while the agent or its source is
 //! away.
 
+mod agent;
 mod assemble;
 mod books;
 mod claims;
+pub mod cli;
 pub mod cluster;
 mod conflist;
 mod done;
@@ -25,9 +27,4 @@ mod state;
 mod told;
 mod usage;
 
-use std::process::ExitCode;
-
-/// What the executable does.
-pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub use cli::run;

@@ -1,0 +1,330 @@
+//! The loop: what the source tells becomes a range file, and what this node should have among the cluster's
+//! objects becomes deeds. It lives in one task; the kernel is another thread's.
+//!
+//! While the source is away nothing changes: the file stands, and the upkeep goes on from it.
+
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use flatnet_conf::ClusterNetwork;
+use ipnetwork::IpNetwork;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::claims::Wait;
+use crate::conflist::Conflist;
+use crate::done::Done;
+use crate::install::Installer;
+use crate::keep::Report;
+use crate::patience::Patience;
+use crate::publish::Publisher;
+use crate::source::Source;
+use crate::state::{Matters, State, StateFile};
+use crate::told::Told;
+use crate::usage::Usage;
+
+/// A burst of changes is one file: it is over when nothing came for so long ...
+const SETTLED: Duration = Duration::from_millis(75);
+/// ... or has lasted so long.
+const BURST: Duration = Duration::from_millis(500);
+/// How often the clock is looked at, and the books.
+const TICK: Duration = Duration::from_secs(1);
+/// A request that takes longer has failed.
+const REQUEST: Duration = Duration::from_secs(10);
+/// A range that is to go is out of the file for so long before it is given back: an ADD that had read the file
+/// before is over by then.
+const LINGER: Duration = Duration::from_secs(10);
+/// A range that another held is asked for again.
+const REFUSED: Duration = Duration::from_secs(30);
+
+/// What of the world the loop needs, beside the source.
+pub struct Parts {
+    /// What all nodes have in common.
+    pub network: ClusterNetwork,
+    /// This node's name.
+    pub name: String,
+    /// Where the range file is.
+    pub publisher: Publisher,
+    /// Where the configuration goes, and which it is.
+    pub installer: Installer,
+    /// See there.
+    pub conflist: Conflist,
+    /// What is told of the loop.
+    pub state: Arc<State>,
+    /// The same for the plugin's tools.
+    pub state_file: StateFile,
+    /// Starts the upkeep, when there is a file.
+    pub upkeep: Box<dyn FnMut() -> io::Result<()>>,
+    /// What comes of it.
+    pub reports: Receiver<Report>,
+    /// The addresses of all pods, if they have changed.
+    pub books: Box<dyn FnMut() -> Option<Result<Usage, String>>>,
+}
+
+/// The agent of one node.
+pub struct Agent<S> {
+    source: S,
+    parts: Parts,
+    /// Whether the upkeep has begun.
+    kept: bool,
+    /// Whether the source was read once.
+    read: bool,
+    /// Whether this node is in the file.
+    listed: bool,
+    /// Whether it is the first of it.
+    first: bool,
+    /// Whether its overlay stands.
+    stands: bool,
+    /// Whether the configuration is in place, or is to be tried again.
+    installed: Option<bool>,
+    /// Whether the source is to be told that the network stands.
+    unsaid: bool,
+    /// Since when the cluster has no node of this name, as far as is known.
+    missing: Option<Instant>,
+    /// The pods' addresses, as soon as all of the network was looked at once: before, books may have been lost.
+    usage: Option<Usage>,
+    counts: bool,
+    /// A range file was put in place that the upkeep has not answered for.
+    fresh: bool,
+    /// Where this node is, as was said last.
+    addresses: Vec<IpAddr>,
+    former: BTreeSet<IpNetwork>,
+    leaving: BTreeMap<IpNetwork, Instant>,
+    refused: BTreeMap<IpNetwork, (String, Instant)>,
+    done: Done,
+    deeds: Patience,
+    saying: Patience,
+    matters: Matters,
+    /// Deeds that failed.
+    failing: BTreeSet<String>,
+    told: Tolds,
+}
+
+/// What has been told of each thing that can be wrong.
+#[derive(Default)]
+struct Tolds {
+    matters: Told,
+    deeds: Told,
+    network: Told,
+    books: Told,
+    configuration: Told,
+}
+
+enum News {
+    Source,
+    Report(Report),
+    Tick,
+}
+
+impl<S: Source> Agent<S> {
+    /// The agent of a node, whose file may be there from before.
+    pub fn new(source: S, parts: Parts) -> Self {
+        let standing = parts.publisher.standing();
+        let own = standing.as_ref().and_then(|file| file.node(&parts.name));
+        let former =
+            own.into_iter().flat_map(|node| node.ranges.iter().map(|range| range.subnet()));
+        let former = former.collect();
+        let (deeds, saying) = (Patience::of(&parts.name), Patience::of(&parts.name));
+        Self {
+            source,
+            kept: false,
+            read: false,
+            listed: own.is_some(),
+            first: false,
+            stands: false,
+            installed: None,
+            unsaid: true,
+            missing: None,
+            usage: None,
+            counts: false,
+            fresh: false,
+            addresses: own.map(|node| node.vtep).into_iter().collect(),
+            former,
+            leaving: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            done: Done::default(),
+            deeds,
+            saying,
+            matters: Matters::default(),
+            failing: BTreeSet::new(),
+            told: Tolds::default(),
+            parts,
+        }
+    }
+
+    /// Goes on until `end`.
+    pub async fn run(mut self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.keep(self.parts.publisher.standing().is_some());
+        self.tell_matters().await;
+        loop {
+            let news = tokio::select! {
+                () = &mut end => return,
+                () = self.source.changed() => News::Source,
+                Some(report) = self.parts.reports.recv() => News::Report(report),
+                _ = tick.tick() => News::Tick,
+            };
+            self.parts.state.beat();
+            match news {
+                News::Source => {
+                    self.settle().await;
+                    self.unsaid = true;
+                    self.round().await;
+                }
+                News::Report(report) => self.hear(report),
+                News::Tick => {
+                    if self.look_at_books() | self.is_due() {
+                        self.round().await;
+                    }
+                }
+            }
+            self.stand_up().await;
+        }
+    }
+
+    /// Waits until a burst of changes is over.
+    async fn settle(&mut self) {
+        let until = Instant::now() + BURST;
+        while timeout(SETTLED, self.source.changed()).await.is_ok() && Instant::now() < until {}
+    }
+
+    /// Starts the upkeep, if there is a file to go by.
+    fn keep(&mut self, is_there: bool) {
+        if self.kept || !is_there {
+            return;
+        }
+        match (self.parts.upkeep)() {
+            Ok(()) => self.kept = true,
+            Err(error) => log::error!("the upkeep cannot be started: {error}"),
+        }
+    }
+
+    /// Takes in what came of a look at the network.
+    fn hear(&mut self, report: Report) {
+        let Report { outcome, problems, whole, took } = report;
+        let metrics = &self.parts.state.metrics;
+        metrics.applied(outcome.as_ref().ok().copied(), took);
+        let mut wrong: BTreeSet<String> = problems.into_iter().collect();
+        match outcome {
+            Ok(changes) => {
+                // The first look, and that after a new file, bring about what was never there.
+                if self.stands && !self.fresh {
+                    metrics.mended(changes);
+                }
+                (self.stands, self.fresh) = (true, false);
+                self.counts |= whole;
+                if self.installed == Some(false) {
+                    self.installed = None;
+                }
+            }
+            Err(error) => {
+                self.stands = false;
+                // Until the file lists it that is no news.
+                if self.listed {
+                    wrong.insert(format!("network {}: {error}", self.parts.network.name));
+                }
+            }
+        }
+        if whole || !self.stands {
+            self.told.network.update(wrong);
+        }
+    }
+
+    /// What follows when the overlay stands.
+    async fn stand_up(&mut self) {
+        if !(self.stands && self.listed) {
+            return;
+        }
+        if self.read && !self.parts.state.is_ready() {
+            log::info!("node {} is up", self.parts.name);
+            self.parts.state.set_ready();
+        }
+        if self.installed.is_none() {
+            let done = self.parts.installer.configuration(&self.parts.conflist);
+            self.installed = Some(done.is_ok());
+            if done == Ok(true) {
+                log::info!("{} is in place", self.parts.conflist.file);
+            }
+            let wrong =
+                done.err().map(|why| format!("the configuration is not put in place: {why}"));
+            self.told.configuration.update(wrong.into_iter().collect());
+        }
+        if self.unsaid && self.read && self.source.own().is_some() && self.saying.until().is_none()
+        {
+            let said = timeout(REQUEST, self.source.available()).await;
+            match said
+                .map_err(|_| "no answer in time".to_owned())
+                .and_then(|said| said.map_err(|refusal| refusal.to_string()))
+            {
+                Ok(()) => {
+                    self.unsaid = false;
+                    self.saying.succeeded();
+                }
+                Err(error) => {
+                    log::debug!("that the network stands cannot be told: {error}");
+                    self.saying.failed();
+                }
+            }
+        }
+    }
+
+    /// Whether the pods' addresses are others than they were.
+    fn look_at_books(&mut self) -> bool {
+        if !self.counts {
+            return false;
+        }
+        let Some(news) = (self.parts.books)() else { return false };
+        let wrong = news.as_ref().err().map(|why| format!("the leases cannot be counted: {why}"));
+        self.told.books.update(wrong.into_iter().collect());
+        let usage = news.ok();
+        let changed = self.usage != usage;
+        self.usage = usage;
+        changed
+    }
+
+    /// Whether something is to be done because time has passed.
+    fn is_due(&mut self) -> bool {
+        let refused = self.refused.len();
+        self.refused.retain(|_, (_, since)| since.elapsed() < REFUSED);
+        let again = self.deeds.is_over();
+        let ripe = self.leaving.values().any(|since| since.elapsed() >= LINGER);
+        let missed = self.is_missed() && !self.matters.waits.contains(&Wait::NoNode);
+        again || ripe || missed || self.refused.len() < refused
+    }
+
+    /// Whether this node is missing in the cluster for longer than it takes to read it.
+    fn is_missed(&self) -> bool {
+        self.missing.is_some_and(|since| since.elapsed() >= REQUEST)
+    }
+
+    /// Notes whether the source answers.
+    fn look_at_source(&mut self) {
+        let before = self.matters.trouble.take();
+        self.matters.trouble = match (self.source.trouble(), before) {
+            (Some(_), Some(before)) => Some(before),
+            (Some(why), None) => {
+                log::warn!("the source does not answer: {why}; this node stays as it is");
+                Some((SystemTime::now(), why))
+            }
+            (None, Some((since, _))) => {
+                let lasted = since.elapsed().unwrap_or_default().as_secs();
+                log::info!("the source answers again, after {lasted} s");
+                None
+            }
+            (None, None) => None,
+        };
+        self.parts.state.metrics.source(self.matters.trouble.as_ref().map(|(since, _)| *since));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! The arguments, and what is made of them.
+
+use std::env;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use flatnet::logging;
+use flatnet_conf::{ClusterNetwork, LogLevel, NetworkConf, one_line};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::channel;
+
+use crate::agent::{Agent, Parts};
+use crate::books::Books;
+use crate::conflist::conflist;
+use crate::http;
+use crate::install::Installer;
+use crate::keep;
+use crate::publish::Publisher;
+use crate::source::Source;
+use crate::state::{State, StateFile};
+
+/// The range file written by the cluster itself.
+///
+/// The agent of one node: it learns from an engine that the cluster has already which nodes there are and which
+/// addresses their pods have, writes the range file, and keeps what stands in the kernel as the file says. The
+/// plugin needs none of it: while the agent or the engine is away, pods start and stop by the file.
+#[derive(Parser)]
+#[command(name = "flatnet-agent", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+/// What the arguments may be: for man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command of the arguments.
+#[expect(unreachable_code, reason = "each engine brings its command")]
+pub fn run() -> ExitCode {
+    match Cli::parse().command {}
+}
+
+/// What an agent is told, whatever its engine.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// This node's name [default: the environment's NODE_NAME, else the host's name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// What all nodes have in common: a JSON document with name and clusterCIDRs
+    #[arg(long, value_name = "FILE")]
+    network: PathBuf,
+    /// The range file that is written; it outlives a reboot, so that pods start while the engine is still away
+    /// [default: /var/lib/flatnet/NETWORK.json]
+    #[arg(long, value_name = "FILE")]
+    range_file: Option<PathBuf>,
+    /// Folder of the CNI configurations
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    conf_dir: PathBuf,
+    /// Folder of the CNI plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    cni_bin_dir: PathBuf,
+    /// Folder with the plugins that are put there [default: the one of this executable]
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9449")]
+    listen: SocketAddr,
+}
+
+impl Options {
+    /// Runs the agent with a source, which is connected to for the node of a name; ends when the process is asked
+    /// to.
+    pub fn run<S, C>(&self, connect: C) -> ExitCode
+    where
+        S: Source,
+        C: AsyncFnOnce(&str) -> Result<S, String>,
+    {
+        logging::start(LogLevel::Info, None);
+        match self.try_run(connect) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // The same as the plugin's for what could not be done.
+                eprintln!("flatnet-agent: {}", one_line(&error));
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn try_run<S, C>(&self, connect: C) -> Result<(), String>
+    where
+        S: Source,
+        C: AsyncFnOnce(&str) -> Result<S, String>,
+    {
+        let state = Arc::new(State::new());
+        let parts = self.parts(Arc::clone(&state))?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("there can be no runtime: {e}"))?;
+        runtime.block_on(async {
+            let end = ended().map_err(|e| format!("signals cannot be heard: {e}"))?;
+            tokio::spawn(http::serve(self.listen, state));
+            let source = connect(&parts.name).await?;
+            Agent::new(source, parts).run(end).await;
+            Ok(())
+        })
+    }
+
+    /// Reads what there is to read, and puts the executables in place.
+    fn parts(&self, state: Arc<State>) -> Result<Parts, String> {
+        let name = self.node_name()?;
+        let network = ClusterNetwork::load(&self.network).map_err(|e| e.to_string())?;
+        let usual = || PathBuf::from(format!("/var/lib/flatnet/{}.json", network.name));
+        let range_file = self.range_file.clone().unwrap_or_else(usual);
+        let conflist = conflist(&self.network, &network, &name, &range_file);
+        let conflist = conflist.map_err(|e| e.to_string())?;
+        NetworkConf::near_misses(conflist.text.as_bytes())
+            .iter()
+            .for_each(|miss| log::warn!("{}: conflist: {miss}", self.network.display()));
+        let publisher = Publisher::new(&range_file).map_err(|e| e.to_string())?;
+        let installer = self.installer()?;
+        for path in installer.executables()? {
+            log::info!("{} is in place", path.display());
+        }
+        // Its lines are this process's too, whatever the plugin's are to be.
+        let conf =
+            NetworkConf { log_level: LogLevel::Info, log_file: None, ..conflist.conf.clone() };
+        let state_file = StateFile::new(&conf.state_dir, &network.name, &name);
+        let mut books = Books::of(conf.clone(), name.clone());
+        let (sender, reports) = channel(4);
+        Ok(Parts {
+            network,
+            name,
+            publisher,
+            installer,
+            conflist,
+            state,
+            state_file,
+            upkeep: Box::new(move || keep::start(conf.clone(), sender.clone())),
+            reports,
+            books: Box::new(move || books.news()),
+        })
+    }
+
+    fn node_name(&self) -> Result<String, String> {
+        let given = self.node.clone().or_else(|| env::var("NODE_NAME").ok());
+        let name = given.filter(|name| !name.is_empty()).map_or_else(host_name, Ok)?;
+        match flatnet_conf::node_name_problem(&name) {
+            Some(problem) => Err(format!("node name {name:?} {problem}; give another by --node")),
+            None => Ok(name),
+        }
+    }
+
+    fn installer(&self) -> Result<Installer, String> {
+        let from = match &self.from {
+            Some(from) => from.clone(),
+            None => {
+                let own = env::current_exe();
+                let own = own.map_err(|e| format!("cannot find the executable: {e}"))?;
+                own.parent().map_or_else(PathBuf::new, PathBuf::from)
+            }
+        };
+        let (cni_bin_dir, conf_dir) = (self.cni_bin_dir.clone(), self.conf_dir.clone());
+        Ok(Installer { from, cni_bin_dir, conf_dir })
+    }
+}
+
+fn host_name() -> Result<String, String> {
+    let name =
+        nix::unistd::gethostname().map_err(|e| format!("cannot ask for the host's name: {e}"))?;
+    Ok(name.to_string_lossy().to_ascii_lowercase())
+}
+
+/// Returns when the process is asked to end.
+fn ended() -> std::io::Result<impl Future<Output = ()>> {
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    Ok(async move {
+        let [terminate, interrupt] = &mut signals;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn names_and_folders_are_found() {
+        let parse = |more: &[&str]| {
+            let arguments = ["x", "--network", "/n.json"].into_iter().chain(more.iter().copied());
+            Alone::parse_from(arguments).options
+        };
+        assert_eq!(parse(&["--node", "node-a"]).node_name().unwrap(), "node-a");
+        let error = parse(&["--node", "../a"]).node_name().unwrap_err();
+        assert!(error.starts_with("node name \"../a\" must "), "{error}");
+        let installer = parse(&["--from", "/image"]).installer().unwrap();
+        assert_eq!(installer.from, PathBuf::from("/image"));
+        assert_eq!(installer.conf_dir, PathBuf::from("/etc/cni/net.d"));
+        let own = parse(&[]).installer().unwrap();
+        assert_eq!(own.from, env::current_exe().unwrap().parent().unwrap());
+        assert_eq!(parse(&[]).listen.to_string(), "127.0.0.1:9449");
+    }
+}
