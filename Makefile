@@ -22,6 +22,7 @@ BENCH = cargo run --locked -p flatnet-bench $(AS_ROOT) --
 
 # Static: against musl where that target is installed, else against glibc. A target is always
 # named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
+# The agent is built by itself: else features that only its crates want would be the plugin's too.
 build:
 	@host=$$(rustc -vV | sed -n 's/^host: //p')
 	target=$${host%%-*}-unknown-linux-musl
@@ -30,13 +31,16 @@ build:
 		target=$$host
 		flags="-C target-feature=+crt-static"
 	fi
-	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
+	export RUSTFLAGS="$${RUSTFLAGS:-} $$flags"
+	cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
+	cargo build --locked --release --target "$$target" -p flatnet-agent
 	mkdir -p $(BIN)
-	install "$${CARGO_TARGET_DIR:-target}/$$target/release/"{flatnet,flatnet-ipam} $(BIN)/
+	install "$${CARGO_TARGET_DIR:-target}/$$target/release/"{flatnet,flatnet-ipam,flatnet-agent} $(BIN)/
 
 # Man pages and shell completions.
 manual:
 	cargo run --locked -p flatnet --example manual -- target/manual
+	cargo run --locked -p flatnet-agent --example man -- target/manual
 
 # A Debian package, and the same files as a tar.gz; into target/package.
 deb tarball: build manual
