@@ -1,6 +1,7 @@
 //! A container image without a registry: a static busybox in an archive that `ctr images import`
 //! and `podman load` both read.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,26 @@ pub const GREETING: &str = "hello from a pod";
 /// The programs that the tests run in containers.
 const APPLETS: [&str; 8] = ["sh", "sleep", "ping", "httpd", "ip", "cat", "nc", "true"];
 
+/// An image by its name, and what a container of it runs.
+#[derive(Debug)]
+pub struct Image<'a> {
+    /// The name, with its tag.
+    pub name: &'a str,
+    /// What it always runs.
+    pub entrypoint: &'a [&'a str],
+    /// What comes behind, unless a container has words of its own.
+    pub command: &'a [&'a str],
+}
+
 /// Writes the archive into a folder.
 pub fn archive(folder: &Path) -> PathBuf {
+    // It is also the pause image's.
+    let image = Image { name: IMAGE, entrypoint: &[], command: &["/bin/sleep", "3600"] };
+    pack(folder, &[], &[image])
+}
+
+/// Writes an archive of images that differ in what they run; all have busybox and these programs.
+pub fn pack(folder: &Path, programs: &[&Path], images: &[Image]) -> PathBuf {
     let work = folder.join("image");
     let rootfs = work.join("rootfs");
     for name in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "www"] {
@@ -30,31 +49,48 @@ pub fn archive(folder: &Path) -> PathBuf {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }
+    for program in programs {
+        let name = program.file_name().expect("a program's name");
+        fs::copy(program, rootfs.join("bin").join(name)).expect("copy a program");
+    }
     fs::write(rootfs.join("www/index.html"), GREETING).expect("write the page");
 
     let layer = work.join("layer.tar");
     tar(&layer, &rootfs, &["."]);
     let digest = Sha256::digest(fs::read(&layer).expect("read the layer"));
     let digest = digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        // As `Cmd`, so that a container's own command replaces it. It is also the pause image's.
-        "config": { "Cmd": ["/bin/sleep", "3600"], "Env": ["PATH=/bin"] },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
-        "history": [{ "created_by": "flatnet-tests" }],
-    });
-    fs::write(work.join("config.json"), config.to_string()).expect("write the config");
-    let manifest =
-        json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"] }]);
-    fs::write(work.join("manifest.json"), manifest.to_string()).expect("write the manifest");
+    let mut names = vec!["manifest.json".to_owned(), "layer.tar".to_owned()];
+    let mut manifest = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        let name = format!("config-{number}.json");
+        fs::write(work.join(&name), config(image, &digest)).expect("write a config");
+        manifest.push(json!({
+            "Config": name, "RepoTags": [image.name], "Layers": ["layer.tar"],
+        }));
+        names.push(name);
+    }
+    fs::write(work.join("manifest.json"), json!(manifest).to_string()).expect("write the manifest");
     let archive = folder.join("image.tar");
-    tar(&archive, &work, &["manifest.json", "config.json", "layer.tar"]);
+    tar(&archive, &work, &names);
     archive
 }
 
+/// An image's configuration, its one layer having this digest.
+fn config(image: &Image, digest: &str) -> String {
+    let config = json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "config": {
+            "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": ["PATH=/bin"],
+        },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
+        "history": [{ "created_by": "flatnet-tests" }],
+    });
+    config.to_string()
+}
+
 /// Packs names of a folder.
-fn tar(archive: &Path, folder: &Path, names: &[&str]) {
+fn tar(archive: &Path, folder: &Path, names: &[impl AsRef<OsStr>]) {
     let mut tar = command("tar", ["--owner=0", "--group=0", "-C"]);
     let output = finish(tar.arg(folder).arg("-cf").arg(archive).args(names), b"");
     assert!(output.status.success(), "cannot pack {}: {}", folder.display(), said(&output));
