@@ -1,12 +1,13 @@
 # One command for each thing that is done with this project. `make demo`, `make test`, `make test-cluster`,
-# `make test-vm` and `make bench` install what they need on Debian 12; the others expect it there.
+# `make test-vm`, `make test-kubernetes`, `make bench` and `make demo-kubernetes` install what they need on Debian 12;
+# the others expect it there.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo test test-cluster test-vm checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo demo-kubernetes test test-cluster test-vm test-kubernetes checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -54,6 +55,12 @@ demo:
 	trap 'status=$$?; $(SUDO) $(BIN)/flatnet lab down || status=1; exit $$status' EXIT
 	$(SUDO) $(BIN)/flatnet lab matrix
 
+# A Kubernetes on this machine, its pods, and who reaches whom.
+demo-kubernetes:
+	@.ci/install kubernetes
+	$(MAKE) --no-print-directory build
+	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- demo
+
 # $(call counted,TARGETS,NAME) makes all targets even if one fails, with what they print in target/NAME.log. The
 # last line is the total.
 define counted
@@ -73,7 +80,7 @@ test:
 # Those for which it is not.
 test-cluster:
 	@.ci/install cluster
-	$(call counted,test-vm,cluster)
+	$(call counted,test-kubernetes test-vm,cluster)
 
 # End-to-end tests on Debian's own kernel, in a virtual machine: see docs/testing.md. Left out is what needs
 # programs that are not there, containerd and podman above all, and, as each takes without acceleration ten
@@ -84,6 +91,12 @@ test-vm:
 	@.ci/install cluster
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
+
+# A real Kubernetes on this machine: see docs/testing.md.
+test-kubernetes:
+	@.ci/install kubernetes
+	$(MAKE) --no-print-directory build
+	cargo test --locked -p flatnet-cluster --no-fail-fast $(AS_ROOT)
 
 checks: fmt lint dependencies oldest unit e2e bench-smoke doc
 
@@ -114,7 +127,7 @@ oldest:
 	fi
 
 unit:
-	cargo test --locked --workspace --exclude flatnet-tests --exclude flatnet-bench --all-features --no-fail-fast
+	cargo test --locked --workspace --exclude flatnet-tests --exclude flatnet-bench --exclude flatnet-cluster --all-features --no-fail-fast
 	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target
 
 

@@ -1,0 +1,134 @@
+//! A cluster: control plane, nodes and the network below, made in a few seconds and removed when dropped.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use flatnet_tests::netns::Netns;
+use flatnet_tests::program::require_root;
+use tempfile::TempDir;
+
+use crate::control_plane::ControlPlane;
+use crate::kube_proxy::Mode;
+use crate::kubectl::Kubectl;
+use crate::node::{Node, Program};
+use crate::patience::until;
+use crate::plan::CONTROL;
+use crate::underlay::Underlay;
+use crate::{image, logs, remains};
+
+/// How a cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What its logs are found under if something fails.
+    pub name: String,
+    /// How many nodes there are at first.
+    pub nodes: u8,
+    /// What kube-proxy makes its rules of.
+    pub proxy: Mode,
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its nodes; index 0 is `node-a`.
+    pub nodes: Vec<Node>,
+    /// What they are nodes of.
+    pub control: ControlPlane,
+    /// The network below.
+    pub underlay: Underlay,
+    settings: Settings,
+    images: Vec<PathBuf>,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts one. Its nodes are registered when this returns; without a network they are not ready.
+    pub fn start(settings: &Settings) -> Self {
+        require_root();
+        remains::sweep();
+        let folder =
+            tempfile::Builder::new().prefix(&remains::prefix()).tempdir().expect("a folder");
+        let underlay = Underlay::new();
+        let (control, images, nodes) = thread::scope(|scope| {
+            let control = scope.spawn(|| {
+                let netns = Netns::new("control");
+                underlay.connect(&netns, "control", CONTROL);
+                ControlPlane::start(netns, &folder.path().join("control"))
+            });
+            let images = vec![image::archive(folder.path())];
+            let nodes = start_nodes(settings.nodes, folder.path(), &underlay, &images);
+            (joined(control), images, nodes)
+        });
+        let settings = settings.clone();
+        let mut cluster = Self { nodes, control, underlay, settings, images, folder };
+        for index in 0..cluster.nodes.len() {
+            cluster.register(index);
+        }
+        cluster
+    }
+
+    /// The administrator's kubectl.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.control.kubectl
+    }
+
+    /// A node by its name.
+    pub fn node(&self, name: &str) -> &Node {
+        let found = self.nodes.iter().find(|node| node.name == name);
+        found.unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    /// Another node, registered, without a network.
+    pub fn add_node(&mut self) -> &Node {
+        let number = u8::try_from(self.nodes.len() + 1).expect("few nodes");
+        self.nodes.push(Node::start(number, self.folder.path(), &self.underlay, &self.images));
+        let index = self.nodes.len() - 1;
+        self.register(index);
+        &self.nodes[index]
+    }
+
+    /// Starts kubelet and kube-proxy of a node, and waits until the API server knows it.
+    fn register(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.configure(&self.control.pki, self.settings.proxy);
+        node.start_program(Program::Kubelet);
+        node.start_program(Program::KubeProxy);
+        until("Node", || self.control.kubectl.get(&["node", &node.name]));
+    }
+
+    /// Takes a node's power away and gives it back.
+    pub fn reboot(&mut self, index: usize) {
+        self.nodes[index].reboot(&self.underlay);
+    }
+
+    /// Copies what was logged to where it outlives the cluster; returns that folder.
+    pub fn keep_logs(&self) -> PathBuf {
+        logs::keep(self, &self.settings.name)
+    }
+
+    /// The folder of all its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("logs: {}", self.keep_logs().display());
+        }
+    }
+}
+
+/// All at once: each waits for its containerd most of the time.
+fn start_nodes(count: u8, folder: &Path, underlay: &Underlay, images: &[PathBuf]) -> Vec<Node> {
+    thread::scope(|scope| {
+        let start = |number| scope.spawn(move || Node::start(number, folder, underlay, images));
+        let threads: Vec<_> = (1..=count).map(start).collect();
+        threads.into_iter().map(joined).collect()
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

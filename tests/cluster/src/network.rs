@@ -1,0 +1,102 @@
+//! The network that pods need: flatnet, installed on every node.
+
+use std::fs;
+use std::process::Command;
+
+use flatnet_tests::program::{said, workspace};
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::containerd;
+use crate::machine::PATH;
+use crate::node::{Node, Program};
+use crate::patience::until;
+use crate::plan::POD_CIDRS;
+use crate::tools;
+
+/// Installs it as an administrator does: a range file made of the Nodes on each node, `flatnet install`, and
+/// the service that keeps the network. Nodes that have it get the new range file only.
+pub fn install_by_hand(cluster: &mut Cluster) {
+    let ranges = ranges(cluster);
+    for node in &mut cluster.nodes {
+        write_range_file(node, &ranges);
+        if !node.file("etc/cni/net.d/10-pods.conflist").exists() {
+            install(node);
+            node.start_program(Program::Sync);
+        }
+    }
+    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
+}
+
+/// Installs what is shipped: the image of `make image`, and the manifest that runs it on every node.
+pub fn install_by_manifest(cluster: &Cluster) {
+    let archive = workspace().join("target/image/flatnet.tar");
+    for node in &cluster.nodes {
+        containerd::import(node.machine(), &archive);
+    }
+    let manifest = workspace().join("packaging/kubernetes/flatnet.yaml");
+    cluster.kubectl().must(&["apply", "--filename", &manifest.display().to_string()]);
+    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
+}
+
+/// The range file of all Nodes there are, as docs/runtimes.md makes it.
+pub fn ranges(cluster: &Cluster) -> Value {
+    let nodes = until("range of every node", || {
+        let list = cluster.kubectl().get(&["nodes"])?;
+        list["items"].as_array().into_iter().flatten().map(entry).collect::<Result<Vec<_>, _>>()
+    });
+    let cidrs: Vec<&str> = POD_CIDRS.split(',').collect();
+    json!({ "version": 1, "clusterCIDRs": cidrs, "nodes": nodes })
+}
+
+/// What the range file says of a Node.
+fn entry(node: &Value) -> Result<Value, String> {
+    let name = &node["metadata"]["name"];
+    let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+    let vtep = addresses
+        .filter(|address| address["type"] == "InternalIP")
+        .map(|address| &address["address"])
+        .next()
+        .ok_or_else(|| format!("{name} has no address"))?;
+    let ranges = &node["spec"]["podCIDRs"];
+    if ranges.as_array().is_none_or(Vec::is_empty) {
+        return Err(format!("{name} has no podCIDRs"));
+    }
+    Ok(json!({ "name": name, "vtep": vtep, "ranges": ranges }))
+}
+
+/// Replaces a node's range file, by renaming.
+pub fn write_range_file(node: &Node, ranges: &Value) {
+    let file = node.file("etc/flatnet/pods.json");
+    let new = file.with_extension("new");
+    fs::write(&new, ranges.to_string()).expect("write the range file");
+    fs::rename(&new, &file).expect("rename the range file");
+}
+
+fn install(node: &Node) {
+    for plugin in ["loopback", "portmap", "bridge", "host-local"] {
+        let target = node.file("opt/cni/bin").join(plugin);
+        fs::copy(tools::plugins().join(plugin), target).expect("copy a plugin");
+    }
+    // Behind flatnet, hostPort is portmap's.
+    let list = json!({
+        "cniVersion": "1.1.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "flatnet",
+                "rangeFile": "/etc/flatnet/pods.json",
+                "ipMasq": true,
+                "logLevel": "info",
+                "logFile": "/var/log/flatnet.log",
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    });
+    let file = node.file("10-pods.conflist");
+    fs::write(&file, list.to_string()).expect("write the configuration");
+    let mut install = Command::new("/opt/flatnet/flatnet");
+    install.env_clear().env("PATH", PATH).args(["install", "--conf"]).arg(&file);
+    let output = node.machine().finish(&mut install);
+    assert!(output.status.success(), "flatnet install on {}: {}", node.name, said(&output));
+}
