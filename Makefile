@@ -1,5 +1,6 @@
 # One command for each thing that is done with this project. `make demo`, `make test`, `make test-cluster`,
-# `make test-vm`, `make test-kubernetes`, `make bench` and `make demo-kubernetes` install what they need on Debian 12;
+# `make test-vm`, `make test-kubernetes`, `make bench`, `make demo-kubernetes` and `make
+# conformance` install what they need on Debian 12;
 # the others expect it there.
 
 SHELL := /bin/bash
@@ -7,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo demo-kubernetes test test-cluster test-vm test-kubernetes checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -97,6 +98,13 @@ test-kubernetes:
 	@.ci/install kubernetes
 	$(MAKE) --no-print-directory build
 	cargo test --locked -p flatnet-cluster --no-fail-fast $(AS_ROOT)
+
+# Kubernetes' own tests of a network, which take long to build. FOCUS chooses others.
+FOCUS :=
+conformance:
+	@.ci/install conformance
+	$(MAKE) --no-print-directory build
+	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- conformance $(if $(FOCUS),--focus '$(FOCUS)')
 
 checks: fmt lint dependencies oldest unit e2e bench-smoke doc
 

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -16,9 +17,6 @@ pub const IMAGE: &str = "localhost/flatnet/busybox:test";
 
 /// What a web server in the image answers to `GET /`.
 pub const GREETING: &str = "hello from a pod";
-
-/// The programs that the tests run in containers.
-const APPLETS: [&str; 8] = ["sh", "sleep", "ping", "httpd", "ip", "cat", "nc", "true"];
 
 /// An image by its name, and what a container of it runs.
 #[derive(Debug)]
@@ -38,20 +36,26 @@ pub fn archive(folder: &Path) -> PathBuf {
     pack(folder, &[], &[image])
 }
 
-/// Writes an archive of images that differ in what they run; all have busybox and these programs.
-pub fn pack(folder: &Path, programs: &[&Path], images: &[Image]) -> PathBuf {
+/// Writes an archive of images that differ in what they run; all have busybox and these files, each with its path
+/// in the image.
+pub fn pack(folder: &Path, files: &[(PathBuf, String)], images: &[Image]) -> PathBuf {
     let work = folder.join("image");
     let rootfs = work.join("rootfs");
     for name in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "www"] {
         fs::create_dir_all(rootfs.join(name)).expect("make a folder of the image");
     }
-    fs::copy(system("busybox"), rootfs.join("bin/busybox")).expect("copy busybox");
-    for applet in APPLETS {
+    let busybox = system("busybox");
+    fs::copy(&busybox, rootfs.join("bin/busybox")).expect("copy busybox");
+    let list = finish(Command::new(&busybox).arg("--list"), b"");
+    for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }
-    for program in programs {
-        let name = program.file_name().expect("a program's name");
-        fs::copy(program, rootfs.join("bin").join(name)).expect("copy a program");
+    for (source, path) in files {
+        let target = rootfs.join(path);
+        fs::create_dir_all(target.parent().expect("a folder")).expect("make a folder of the image");
+        // Not through the link to an applet of that name.
+        drop(fs::remove_file(&target));
+        fs::copy(source, &target).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     }
     fs::write(rootfs.join("www/index.html"), GREETING).expect("write the page");
 

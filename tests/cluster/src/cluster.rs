@@ -11,8 +11,8 @@ use crate::control_plane::ControlPlane;
 use crate::kube_proxy::Mode;
 use crate::kubectl::Kubectl;
 use crate::node::{Node, Program};
-use crate::patience::until;
-use crate::plan::CONTROL;
+use crate::patience::{interrupted, until};
+use crate::plan::{CONTROL, POD_CIDRS};
 use crate::underlay::Underlay;
 use crate::{image, logs, remains};
 
@@ -101,6 +101,14 @@ impl Cluster {
         self.nodes[index].reboot(&self.underlay);
     }
 
+    /// Lets the API server reach pods (`kubectl proxy`, webhooks): its machine has no overlay, the first node leads it.
+    pub fn route_to_pods(&self) {
+        let routers = self.nodes[0].addresses();
+        for (pods, router) in POD_CIDRS.split(',').zip(routers) {
+            self.control.netns.exec(&format!("ip route add {pods} via {router}"));
+        }
+    }
+
     /// Copies what was logged to where it outlives the cluster; returns that folder.
     pub fn keep_logs(&self) -> PathBuf {
         logs::keep(self, &self.settings.name)
@@ -114,7 +122,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() && !interrupted() {
             eprintln!("logs: {}", self.keep_logs().display());
         }
     }

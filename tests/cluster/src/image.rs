@@ -18,5 +18,5 @@ pub fn archive(folder: &Path) -> PathBuf {
         Image { name: AGNHOST, entrypoint: &["/bin/agnhost"], command: &["pause"] },
         Image { name: PAUSE, entrypoint: &["/bin/sleep"], command: &["2147483647"] },
     ];
-    pack(folder, &[&agnhost], &images)
+    pack(folder, &[(agnhost, "bin/agnhost".to_owned())], &images)
 }

@@ -34,6 +34,11 @@ impl Kubectl {
         }
     }
 
+    /// Whose rights it has.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Runs a command; what it prints, or what went wrong.
     ///
     /// # Errors

@@ -4,9 +4,14 @@ use std::panic::{catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use flatnet_cluster::patience::heed_signals;
+use flatnet_cluster::patience::{heed_signals, interrupted};
 
+mod conformance;
 mod demo;
+mod dns;
+
+/// What a shell would say of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
 #[command(about = "A Kubernetes of real programs on this machine, with flatnet as its network")]
@@ -23,6 +28,12 @@ enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
         nodes: u8,
     },
+    /// Kubernetes' own tests
+    Conformance {
+        /// Which, as a regular expression
+        #[arg(long, default_value = conformance::FOCUS)]
+        focus: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -30,13 +41,22 @@ fn main() -> ExitCode {
     heed_signals();
     // The message tells a person enough, without its place in the source.
     set_hook(Box::new(|panic| {
+        if interrupted() {
+            return;
+        }
         let payload = panic.payload();
         let message = payload.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
         eprintln!("{}", message.unwrap_or("failed"));
     }));
-    let work = || match arguments.command {
-        Command::Demo { nodes } => demo::run(nodes),
+    let work = || match &arguments.command {
+        Command::Demo { nodes } => demo::run(*nodes),
+        Command::Conformance { focus } => conformance::run(focus),
     };
-    if catch_unwind(work).unwrap_or(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let good = catch_unwind(work).unwrap_or(false);
+    if interrupted() {
+        eprintln!("interrupted; everything is removed");
+        return ExitCode::from(INTERRUPTED);
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -26,9 +26,14 @@ pub fn heed_signals() {
     LazyLock::force(&INTERRUPTED);
 }
 
+/// Whether this process was asked to end.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Panics if this process was asked to end.
 pub fn check_interrupted() {
-    assert!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+    assert!(!interrupted(), "interrupted");
 }
 
 /// Waits until `look` finds something; fails with its last reason if it never does.
