@@ -29,7 +29,7 @@ const PROGRAMS: [(&str, &str); 5] =
 pub fn run(focus: &str) -> bool {
     let settings = Settings { name: "conformance".to_owned(), nodes: 2, proxy: Mode::Nftables };
     let mut cluster = Cluster::start(&settings);
-    network::install_by_hand(&mut cluster);
+    network::install(&mut cluster);
     cluster.route_to_pods();
     let archive = archive(cluster.folder());
     for node in &cluster.nodes {

@@ -10,12 +10,20 @@ use crate::daemon::Daemon;
 use crate::image::PAUSE;
 use crate::machine::{Machine, PATH};
 use crate::patience::until;
+use crate::tools;
 
 /// Its socket, as a node has it.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// Writes its configuration into a node's folder.
+/// What a runtime's package has: flatnet's configuration calls `portmap`, containerd itself `loopback`.
+const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+
+/// Writes its configuration into a node's folder, and the plugins that come with it.
 pub fn configure(folder: &Path) {
+    for plugin in PLUGINS {
+        let target = folder.join("opt/cni/bin").join(plugin);
+        fs::copy(tools::plugins().join(plugin), target).expect("copy a plugin");
+    }
     fs::write(folder.join("etc/containerd/config.toml"), configuration()).expect("write a file");
 }
 

@@ -16,7 +16,7 @@ pub fn run(nodes: u8) -> bool {
     let settings = Settings { name: "demo".to_owned(), nodes, proxy: Mode::Nftables };
     let mut cluster = Cluster::start(&settings);
     say("installing flatnet");
-    network::install_by_hand(&mut cluster);
+    network::install(&mut cluster);
     say("the nodes are Ready; starting two pods for each, and a service");
     let pods = usize::from(nodes) * 2;
     cluster.kubectl().apply(&[objects::deployment("web", pods), objects::service("web", "web")]);

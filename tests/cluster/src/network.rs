@@ -3,44 +3,36 @@
 use std::fs;
 use std::process::Command;
 
-use flatnet_tests::program::{said, workspace};
+use flatnet_tests::program::said;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::containerd;
 use crate::machine::PATH;
 use crate::node::{Node, Program};
 use crate::patience::until;
 use crate::plan::POD_CIDRS;
-use crate::tools;
 
-/// Installs it as an administrator does: a range file made of the Nodes on each node, `flatnet install`, and
-/// the service that keeps the network. Nodes that have it get the new range file only.
-pub fn install_by_hand(cluster: &mut Cluster) {
+/// Installs flatnet on the nodes that have it not, tells all of each other, and waits until they are ready.
+pub fn install(cluster: &mut Cluster) {
+    by_hand(cluster);
+    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
+}
+
+/// As an administrator does: a range file made of the Nodes on each node, `flatnet install`, and the service that
+/// keeps the network.
+fn by_hand(cluster: &mut Cluster) {
     let ranges = ranges(cluster);
     for node in &mut cluster.nodes {
         write_range_file(node, &ranges);
         if !node.file("etc/cni/net.d/10-pods.conflist").exists() {
-            install(node);
+            run_install(node);
             node.start_program(Program::Sync);
         }
     }
-    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
-}
-
-/// Installs what is shipped: the image of `make image`, and the manifest that runs it on every node.
-pub fn install_by_manifest(cluster: &Cluster) {
-    let archive = workspace().join("target/image/flatnet.tar");
-    for node in &cluster.nodes {
-        containerd::import(node.machine(), &archive);
-    }
-    let manifest = workspace().join("packaging/kubernetes/flatnet.yaml");
-    cluster.kubectl().must(&["apply", "--filename", &manifest.display().to_string()]);
-    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
 }
 
 /// The range file of all Nodes there are, as docs/runtimes.md makes it.
-pub fn ranges(cluster: &Cluster) -> Value {
+fn ranges(cluster: &Cluster) -> Value {
     let nodes = until("range of every node", || {
         let list = cluster.kubectl().get(&["nodes"])?;
         list["items"].as_array().into_iter().flatten().map(entry).collect::<Result<Vec<_>, _>>()
@@ -66,18 +58,14 @@ fn entry(node: &Value) -> Result<Value, String> {
 }
 
 /// Replaces a node's range file, by renaming.
-pub fn write_range_file(node: &Node, ranges: &Value) {
+fn write_range_file(node: &Node, ranges: &Value) {
     let file = node.file("etc/flatnet/pods.json");
     let new = file.with_extension("new");
     fs::write(&new, ranges.to_string()).expect("write the range file");
     fs::rename(&new, &file).expect("rename the range file");
 }
 
-fn install(node: &Node) {
-    for plugin in ["loopback", "portmap", "bridge", "host-local"] {
-        let target = node.file("opt/cni/bin").join(plugin);
-        fs::copy(tools::plugins().join(plugin), target).expect("copy a plugin");
-    }
+fn run_install(node: &Node) {
     // Behind flatnet, hostPort is portmap's.
     let list = json!({
         "cniVersion": "1.1.0",

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn pods_come_up(cluster: &mut Cluster) {
-    network::install_by_hand(cluster);
+    network::install(cluster);
     cluster.kubectl().apply(&[
         objects::pod("near", "node-a"),
         objects::pod("far", "node-b"),
@@ -217,7 +217,7 @@ fn a_node_reboots_and_its_pods_come_back(cluster: &mut Cluster) {
 
 fn a_node_joins(cluster: &mut Cluster) {
     cluster.add_node();
-    network::install_by_hand(cluster);
+    network::install(cluster);
     cluster.kubectl().apply(&[objects::pod("new", "node-c")]);
     cluster.kubectl().wait("condition=Ready", &["pod/new"]);
     // The others apply the new range file in their own time.

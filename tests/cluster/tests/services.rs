@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn pods_and_services_come_up(cluster: &mut Cluster) {
-    network::install_by_hand(cluster);
+    network::install(cluster);
     cluster.kubectl().apply(&[
         objects::pod("near", "node-a"),
         objects::pod("far", "node-b"),
