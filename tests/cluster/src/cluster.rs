@@ -48,6 +48,7 @@ impl Cluster {
         remains::sweep();
         let folder =
             tempfile::Builder::new().prefix(&remains::prefix()).tempdir().expect("a folder");
+        let starting = logs::Starting { folder: folder.path(), name: &settings.name };
         let underlay = Underlay::new();
         let (control, images, nodes) = thread::scope(|scope| {
             let control = scope.spawn(|| {
@@ -59,6 +60,8 @@ impl Cluster {
             let nodes = start_nodes(settings.nodes, folder.path(), &underlay, &images);
             (joined(control), images, nodes)
         });
+        // From here on, the cluster does it itself.
+        drop(starting);
         let settings = settings.clone();
         let mut cluster = Self { nodes, control, underlay, settings, images, folder };
         for index in 0..cluster.nodes.len() {

@@ -1,7 +1,6 @@
 //! A node: a machine on the underlay, and the programs that make it Kubernetes'.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,11 +82,6 @@ impl Node {
         self.folder.join(path)
     }
 
-    /// The folder of all that is the node's.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Starts one of its programs. Those that others need answer when this returns.
     pub fn start_program(&mut self, program: Program) {
         let machine = self.machine();
@@ -130,14 +124,6 @@ impl Node {
     fn power_off(&mut self) {
         self.programs.clear();
         self.machine = None;
-    }
-
-    /// The logs of its programs, of the plugin and of its pods.
-    pub fn logs(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let own = entries.map(|entry| entry.path());
-        let own = own.filter(|path| path.extension().is_some_and(|end| end == "log"));
-        own.chain([self.folder.join("log"), self.folder.join("etc/flatnet")]).collect()
     }
 }
 
