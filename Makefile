@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball image demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -47,6 +47,18 @@ manual:
 # A Debian package, and the same files as a tar.gz; into target/package.
 deb tarball: build manual
 	packaging/build $@
+
+# An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar. Debian's C
+# compilers link for both, and compile what is C in the crates.
+image:
+	@.ci/install image
+	for machine in x86_64 aarch64; do
+		target=$$machine-unknown-linux-musl
+		variable=$${target//-/_}
+		export "CC_$$variable=$$machine-linux-gnu-gcc" "CARGO_TARGET_$${variable^^}_LINKER=$$machine-linux-gnu-gcc"
+		cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
+	done
+	packaging/image
 
 # Three nodes with two pods each on this machine, and who reaches whom.
 demo:
@@ -140,7 +152,7 @@ unit:
 
 
 # The real executables between real network namespaces.
-e2e: build manual
+e2e: build manual image
 	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.

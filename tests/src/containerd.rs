@@ -84,12 +84,17 @@ impl<'a> Containerd<'a> {
 
     /// Loads the image, and waits until the CRI has heard of it.
     fn import(&self, archive: &Path) {
-        let socket = self.folder.path().join("grpc.sock");
-        let mut ctr = command("ctr", ["--namespace", "k8s.io", "--address"]);
-        ctr.arg(socket).args(["images", "import"]).arg(archive);
-        let output = finish(&mut ctr, b"");
-        assert!(output.status.success(), "ctr: {}", said(&output));
+        self.ctr(&["images", "import", &archive.display().to_string()]);
         wait_for("the image", || self.cri.is_ready(true).then_some(()));
+    }
+
+    /// Runs `ctr` in the namespace of the CRI, asserting success; returns what it printed.
+    pub fn ctr(&self, args: &[&str]) -> String {
+        let mut ctr = command("ctr", ["--namespace", "k8s.io", "--address"]);
+        ctr.arg(self.folder.path().join("grpc.sock")).args(args);
+        let output = finish(&mut ctr, b"");
+        assert!(output.status.success(), "ctr {args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 }
 
