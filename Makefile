@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball image demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball image manifests demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -59,6 +59,12 @@ image:
 		cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
 	done
 	packaging/image
+
+# What `kubectl apply -f` takes, of the kustomize base beside it.
+KUBERNETES := packaging/kubernetes
+manifests:
+	@.ci/install manifests
+	target/tools/kustomize build $(KUBERNETES)/base >$(KUBERNETES)/flatnet.yaml
 
 # Three nodes with two pods each on this machine, and who reaches whom.
 demo:

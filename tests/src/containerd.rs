@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -90,11 +90,23 @@ impl<'a> Containerd<'a> {
 
     /// Runs `ctr` in the namespace of the CRI, asserting success; returns what it printed.
     pub fn ctr(&self, args: &[&str]) -> String {
-        let mut ctr = command("ctr", ["--namespace", "k8s.io", "--address"]);
-        ctr.arg(self.folder.path().join("grpc.sock")).args(args);
-        let output = finish(&mut ctr, b"");
+        let output = self.run_ctr(args);
         assert!(output.status.success(), "ctr {args:?}: {}", said(&output));
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// The same, whatever its end.
+    pub fn run_ctr(&self, args: &[&str]) -> Output {
+        let mut ctr = command("ctr", ["--namespace", "k8s.io", "--address"]);
+        finish(ctr.arg(self.folder.path().join("grpc.sock")).args(args), b"")
+    }
+
+    /// `ctr run` with these options, and then image, name and command.
+    pub fn run_container(&self, args: &[&str]) -> Output {
+        let runc = system("runc").display().to_string();
+        let root = self.folder.path().join("runc").display().to_string();
+        let run = ["run", "--runc-binary", &runc, "--runc-root", &root];
+        self.run_ctr(&[&run[..], args].concat())
     }
 }
 
