@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use flatnet_cluster::cluster::{Cluster, Settings};
 use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::kubectl::Kubectl;
+use flatnet_cluster::patience::until;
 use flatnet_cluster::plan::{CONTROL, addresses};
 use flatnet_cluster::steps;
 use flatnet_tests::program::workspace;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         it_has_no_other_rights,
         nonsense_is_refused,
         an_administrator_is_held_to_nothing,
+        a_token_goes_with_its_pod,
     ];
     flatnet_cluster::steps::take(&settings, steps)
 }
@@ -312,4 +314,16 @@ fn an_administrator_is_held_to_nothing(cluster: &mut Cluster) {
     create(cluster.kubectl(), &file, &node_object("three", "192.0.2.3")).unwrap();
     cluster.kubectl().delete(&["flatnetnode", "three"]);
     cluster.kubectl().delete(&["flatnetblock", "10-244-2-0-24"]);
+}
+
+fn a_token_goes_with_its_pod(cluster: &mut Cluster) {
+    let two = Agent::of(cluster, "two");
+    two.kubectl.run(&["get", "flatnetnodes"]).unwrap();
+    let now = ["delete", "pod", "agent-of-two", NAMESPACE, "--force", "--grace-period=0"];
+    cluster.kubectl().must(&now);
+    // The API server remembers for some seconds that a token is good.
+    until("end of a token", || match two.kubectl.run(&["get", "flatnetnodes"]) {
+        Err(error) if error.contains("Unauthorized") || error.contains("logged in") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }
