@@ -1,0 +1,110 @@
+//! What Prometheus and Grafana are given: rules that fire when they should and not before, and questions
+//! that Prometheus understands.
+
+use std::fs;
+use std::path::PathBuf;
+
+use flatnet_tests::program::{command, finish, said, workspace};
+use serde_json::{Value, json};
+
+fn folder() -> PathBuf {
+    workspace().join("packaging/kubernetes")
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(folder().join("monitoring").join(name)).unwrap()
+}
+
+fn yaml(name: &str) -> Value {
+    serde_yaml_ng::from_str(&read(name)).unwrap()
+}
+
+/// Every question of the dashboard.
+fn asked() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Every condition of the rules.
+fn conditions() -> Vec<String> {
+    let rules = yaml("alerts.yaml");
+    let rules = rules["groups"][0]["rules"].as_array().unwrap().iter();
+    rules.map(|rule| rule["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_rules_fire_for_what_they_are_about_and_for_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("alerts.test.yaml"), read("alerts.test.yaml")).unwrap();
+    let test = |rules: &str| {
+        fs::write(place.path().join("alerts.yaml"), rules).unwrap();
+        let mut promtool = command("promtool", ["test", "rules", "alerts.test.yaml"]);
+        finish(promtool.current_dir(place.path()), b"")
+    };
+    let rules = read("alerts.yaml");
+    let output = test(&rules);
+    assert!(output.status.success(), "{}", said(&output));
+    // Each of them is tried: none can be left out, and none may fire always.
+    for rule in rules.split("      - alert: ").skip(1) {
+        let name = rule.lines().next().unwrap();
+        let without = rules.replace(&format!("alert: {name}\n"), "alert: Another\n");
+        assert!(!test(&without).status.success(), "{name} is not tried");
+        let silent = rule.lines().map(|line| line.trim()).find(|line| line.starts_with("for: "));
+        assert!(silent.is_some() || rule.contains("_over_time("), "{name} fires at once");
+    }
+}
+
+#[test]
+fn prometheus_understands_every_question_of_the_dashboard() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("asked.yaml");
+    let check = |asked: &[String]| {
+        let rules: Vec<Value> =
+            asked.iter().map(|expr| json!({ "record": "asked", "expr": expr })).collect();
+        let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+        fs::write(&file, rules.to_string()).unwrap();
+        finish(command("promtool", ["check", "rules"]).arg(&file), b"")
+    };
+    // As Grafana fills them in.
+    let fill = |expr: String| expr.replace("$node", ".*").replace("$__rate_interval", "5m");
+    let mut asked: Vec<String> = asked().into_iter().map(fill).collect();
+    assert!(asked.len() > 15, "{asked:?}");
+    let output = check(&asked);
+    assert!(output.status.success(), "{}", said(&output));
+    asked.push("rate(".to_owned());
+    assert!(!check(&asked).status.success());
+}
+
+/// What scrapes, what is scraped and who asks have the same names.
+#[test]
+fn agents_are_known_by_the_labels_that_scraping_gives_them() {
+    let job = &yaml("scrape.yaml")[0];
+    let own = format!("job=\"{}\"", job["job_name"].as_str().unwrap());
+    let by_job: Vec<String> = asked().into_iter().chain(conditions()).collect();
+    let by_job: Vec<&String> = by_job.iter().filter(|expr| expr.contains("job=")).collect();
+    assert!(by_job.len() > 1 && by_job.iter().all(|expr| expr.contains(&own)), "{by_job:?}");
+    let label = |relabel: &Value| relabel["target_label"] == "node";
+    assert!(job["relabel_configs"].as_array().unwrap().iter().any(label));
+
+    // The component of the port's name, on the base.
+    let place = tempfile::tempdir_in(workspace().join("target")).unwrap();
+    let kustomization = json!({
+        "resources": ["../../packaging/kubernetes/base"],
+        "components": ["../../packaging/kubernetes/components/metrics"] });
+    fs::write(place.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    let output = finish(command("kustomize", ["build"]).arg(place.path()), b"");
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let documents: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&text)
+        .map(|document| serde::Deserialize::deserialize(document).unwrap())
+        .collect();
+    let daemon_set = documents.iter().find(|object| object["kind"] == "DaemonSet").unwrap();
+    let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
+    let port = &container["ports"][0];
+    assert_eq!(job["relabel_configs"][0]["regex"], port["name"]);
+    let arguments = container["args"].as_array().unwrap();
+    assert!(arguments.contains(&json!(format!("--listen=0.0.0.0:{}", port["containerPort"]))));
+    assert_eq!(container["readinessProbe"]["httpGet"]["port"], port["containerPort"]);
+}
