@@ -145,14 +145,16 @@ fn one_service_account_has_the_rights_and_is_held_to_its_node() {
             held.extend(resources.map(|resource| resource.as_str().unwrap().to_owned()));
         }
     }
-    let rules = the(&objects, "ClusterRole")["rules"].as_array().unwrap();
+    let rules =
+        ["ClusterRole", "Role"].map(|kind| the(&objects, kind)["rules"].as_array().unwrap());
     let reads = |verb: &Value| ["get", "list", "watch"].contains(&verb.as_str().unwrap());
     let written: BTreeSet<String> = rules
-        .iter()
+        .into_iter()
+        .flatten()
         .filter(|rule| !rule["verbs"].as_array().unwrap().iter().all(reads))
         .flat_map(|rule| rule["resources"].as_array().unwrap())
         .map(|resource| resource.as_str().unwrap().to_owned())
         .collect();
-    assert!(written.contains("flatnetblocks"));
+    assert!(written.contains("flatnetblocks") && written.contains("events"));
     assert_eq!(written, held);
 }

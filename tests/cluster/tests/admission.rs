@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         it_writes_those_of_no_other_node,
         a_token_of_no_node_writes_nothing,
         of_its_node_it_sets_one_condition,
+        it_tells_of_its_own_node,
         it_has_no_other_rights,
         nonsense_is_refused,
         an_administrator_is_held_to_nothing,
@@ -121,7 +122,7 @@ fn the_manifest_is_taken_and_applied_again_without_a_change(cluster: &mut Cluste
     let again = cluster.kubectl().must(&apply);
     assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
     // The API server has looked at each expression; what it does not like it says.
-    for name in ["nodes", "blocks", "status"] {
+    for name in ["nodes", "blocks", "status", "events"] {
         let name = format!("validatingadmissionpolicy/flatnet-agent-{name}");
         cluster.kubectl().wait("jsonpath={.status.observedGeneration}=1", &[&name]);
         let policy = &cluster.kubectl().objects(&[&name])[0];
@@ -263,6 +264,26 @@ fn of_its_node_it_sets_one_condition(cluster: &mut Cluster) {
     ] {
         assert_refused(one.patch_status("one", &patch), "and nothing else of a Node");
     }
+}
+
+fn it_tells_of_its_own_node(cluster: &mut Cluster) {
+    let one = Agent::of(cluster, "one");
+    let event = |kind: &str, name: &str| {
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": { "generateName": "one-", "namespace": "default" },
+            "eventTime": "2026-01-02T03:04:05.000000Z", "type": "Warning", "action": "Network",
+            "reason": "EntryRejected", "note": "words", "reportingController": "flatnet.dev/agent",
+            "reportingInstance": "one",
+            "regarding": { "apiVersion": "v1", "kind": kind, "name": name },
+        })
+    };
+    one.create(&event("Node", "one")).unwrap();
+    let told = cluster.kubectl().must(&["get", "events", "--namespace=default"]);
+    assert!(told.contains("EntryRejected") && told.contains("node/one"), "{told}");
+    let own = "tells of its own Node only";
+    assert_refused(one.create(&event("Node", "two")), own);
+    assert_refused(one.create(&event("Secret", "one")), own);
 }
 
 fn it_has_no_other_rights(cluster: &mut Cluster) {
