@@ -17,6 +17,7 @@ mod http;
 mod install;
 mod judge;
 mod keep;
+pub mod kubernetes;
 mod metrics;
 mod patience;
 mod publish;

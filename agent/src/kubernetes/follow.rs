@@ -1,0 +1,62 @@
+//! A watch that never ends: where one breaks off another begins, at once or after a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ask::Failure;
+use super::patience::{Patience, delay, random};
+use super::state::Shared;
+
+/// A watch begins again after half of this up to all of it, so that those of a cluster's nodes do not go on
+/// doing it together.
+const LONGEST: u64 = 30 * 60;
+
+/// How many seconds a watch is to last.
+pub fn seconds() -> u64 {
+    LONGEST / 2 + (LONGEST as f64 / 2.0 * random()) as u64
+}
+
+/// What is watched, in its two steps.
+pub trait Watched: Send + 'static {
+    /// A watch that has begun.
+    type Watch: Send;
+
+    /// What it is, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Asks for what is to be known before, and begins a watch.
+    fn begin(&mut self) -> impl Future<Output = Result<Self::Watch, Failure>> + Send;
+
+    /// Follows a watch to its end; good is one that the server was asked for.
+    fn follow(&mut self, watch: Self::Watch) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A server that is replaced by another ends the watches of all nodes in one moment.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A watch that ended sooner than this was none: a server that accepts each and closes it is one that fails.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Watches for ever.
+pub async fn forever(mut watched: impl Watched, shared: Arc<Shared>, patience: Arc<Patience>) {
+    let mut failing = false;
+    let mut short = 0;
+    loop {
+        let turn = if failing { Some(patience.turn().await) } else { None };
+        let begun = watched.begin().await;
+        failing = begun.is_err();
+        shared.trouble(watched.name(), begun.as_ref().err().map(Failure::to_string));
+        if let Some(turn) = turn {
+            turn.ends(failing);
+        }
+        let Ok(watch) = begun else { continue };
+        let since = Instant::now();
+        if let Err(failure) = watched.follow(watch).await {
+            log::debug!("watching {}: {failure}", watched.name());
+        }
+        short = if since.elapsed() < SHORT { short + 1 } else { 0 };
+        let pause = if short > 1 { delay(short - 1, random()) } else { SETTLE.mul_f64(random()) };
+        tokio::time::sleep(pause).await;
+    }
+}

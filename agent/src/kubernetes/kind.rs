@@ -1,0 +1,229 @@
+//! The watch of all objects of a kind: a list, and from then on what changes.
+//!
+//! Where the server can, the list comes as events of the watch, one after the other. Else it is a list in pages,
+//! of what the server has in memory the first time (`resourceVersion=0`: nodes of a whole cluster ask for it),
+//! and of what etcd has when it is to replace one that was newer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::core::WatchEvent;
+use kube::core::watch::Bookmark;
+use serde::Deserialize;
+
+use super::ask::{self, Failure, Watch, value};
+use super::follow::{Watched, seconds};
+use super::patience::{random, spread};
+use super::seen::{Kind, Seen};
+use super::state::{Kept, Shared, State};
+
+/// The bookmark with which the objects that were there before the watch are complete.
+const COMPLETE: &str = "k8s.io/initial-events-end";
+/// Between two objects that were there before the watch.
+const STALLED: Duration = Duration::from_secs(60);
+/// A server without the feature says that the parameter is invalid.
+const INVALID: u16 = 422;
+const EXPIRED: u16 = 410;
+
+/// A kind of objects, and up to where it is known.
+pub struct AllOf<T> {
+    client: Client,
+    shared: Arc<Shared>,
+    node: String,
+    kept: fn(&mut State) -> &mut Option<Kept<T>>,
+    /// From where a watch goes on.
+    version: Option<String>,
+    /// Whether the server sends lists as events, as far as it has not said no.
+    streams: bool,
+    /// Objects that are known, but not yet that they are all.
+    gathered: Option<Kept<T>>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Seen>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct PageMetadata {
+    resource_version: String,
+    r#continue: String,
+}
+
+impl<T: Kind> AllOf<T> {
+    /// `node` is whose are the own ones, and `kept` where they go.
+    pub fn new(
+        client: Client,
+        shared: Arc<Shared>,
+        node: &str,
+        kept: fn(&mut State) -> &mut Option<Kept<T>>,
+    ) -> AllOf<T> {
+        let node = node.to_owned();
+        AllOf { client, shared, node, kept, version: None, streams: true, gathered: None }
+    }
+
+    /// How many are known; `None` before the first list.
+    fn known(&self) -> Option<usize> {
+        (self.kept)(&mut self.shared.state()).as_ref().map(Kept::len)
+    }
+
+    /// What was gathered takes the place of what was known.
+    fn complete(&mut self, gathered: Kept<T>) {
+        let kept = self.kept;
+        self.shared.change(|state| {
+            let known = kept(state);
+            let news = known.as_ref() != Some(&gathered);
+            *known = Some(gathered);
+            news
+        });
+    }
+
+    /// A change of what is known, or of what is gathered.
+    fn put(&mut self, change: impl FnOnce(&mut Kept<T>) -> bool) {
+        match &mut self.gathered {
+            Some(gathered) => {
+                change(gathered);
+            }
+            None => {
+                let kept = self.kept;
+                self.shared.change(|state| kept(state).as_mut().is_some_and(change));
+            }
+        }
+    }
+
+    async fn list(&mut self, from: &str) -> Result<String, Failure> {
+        let mut all = Kept::none_of(&self.node);
+        let mut place = String::new();
+        loop {
+            let page: Page = ask::list(&self.client, &list_uri(T::PATH, from, &place)?).await?;
+            for seen in &page.items {
+                all.put(seen);
+            }
+            if page.metadata.r#continue.is_empty() {
+                self.complete(all);
+                return Ok(page.metadata.resource_version);
+            }
+            place = page.metadata.r#continue;
+        }
+    }
+
+    /// What is said of an event; whether the watch is any use.
+    fn apply(&mut self, event: WatchEvent<Seen>) -> Result<(), Failure> {
+        match event {
+            WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
+                self.put(|kept| kept.put(&seen));
+                self.reached(seen.metadata.resource_version);
+            }
+            WatchEvent::Deleted(seen) => {
+                self.put(|kept| kept.remove(&seen));
+                self.reached(seen.metadata.resource_version);
+            }
+            WatchEvent::Bookmark(mark) => return self.mark(mark),
+            WatchEvent::Error(response) => return Err(Failure::Refused(response)),
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, mark: Bookmark) -> Result<(), Failure> {
+        if let Some(gathered) = self.gathered.take() {
+            if !mark.metadata.annotations.contains_key(COMPLETE) {
+                self.streams = false;
+                return Err(Failure::Nonsense("a list as events that never ends".to_owned()));
+            }
+            self.complete(gathered);
+        }
+        self.reached(mark.metadata.resource_version);
+        Ok(())
+    }
+
+    /// Not from the midst of a list: what is missing there would never come.
+    fn reached(&mut self, version: String) {
+        if self.gathered.is_none() {
+            self.version = Some(version);
+        }
+    }
+}
+
+impl<T: Kind> Watched for AllOf<T> {
+    type Watch = Watch;
+
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    async fn begin(&mut self) -> Result<Watch, Failure> {
+        self.gathered = None;
+        if let Some(version) = &self.version {
+            let uri = watch_uri(T::PATH, version, seconds())?;
+            let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
+            if !begun.as_ref().is_err_and(|failure| failure.code() == Some(EXPIRED)) {
+                return begun;
+            }
+            self.version = None;
+        }
+        let known = self.known();
+        if let Some(objects) = known {
+            tokio::time::sleep(spread(objects, random())).await;
+        }
+        let from = if known.is_none() { "0" } else { "" };
+        if self.streams {
+            let uri = format!("{}{STREAM}", watch_uri(T::PATH, from, seconds())?);
+            let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
+            if !begun.as_ref().is_err_and(|failure| failure.code() == Some(INVALID)) {
+                self.gathered = begun.is_ok().then(|| Kept::none_of(&self.node));
+                return begun;
+            }
+            self.streams = false;
+        }
+        let version = self.list(from).await?;
+        let uri = watch_uri(T::PATH, &version, seconds())?;
+        self.version = Some(version);
+        ask::watch(&self.client, &uri, ask::WHOLE).await
+    }
+
+    async fn follow(&mut self, mut watch: Watch) -> Result<(), Failure> {
+        loop {
+            let event = match self.gathered {
+                None => watch.next().await,
+                Some(_) => tokio::time::timeout(STALLED, watch.next())
+                    .await
+                    .unwrap_or(Err(Failure::Silent)),
+            };
+            let end = match event {
+                Ok(None) => return Ok(()),
+                Ok(Some(event)) => self.apply(event),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = end {
+                if failure.code() == Some(EXPIRED) {
+                    self.version = None;
+                }
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// All objects first, as events, then the bookmark.
+const STREAM: &str = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+
+fn watch_uri(path: &str, version: &str, seconds: u64) -> Result<String, Failure> {
+    let version = value(version)?;
+    Ok(format!(
+        "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}"
+    ))
+}
+
+/// A version is for the first page only; the others are of the same.
+fn list_uri(path: &str, version: &str, place: &str) -> Result<String, Failure> {
+    let (version, place) = (value(version)?, value(place)?);
+    Ok(match place {
+        "" => format!("{path}?limit=500&resourceVersion={version}"),
+        place => format!("{path}?limit=500&continue={place}"),
+    })
+}

@@ -1,0 +1,99 @@
+//! How often a server that does not answer is asked again: ever less often, never by all nodes at once, and by
+//! one watch of a node at a time.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+const FIRST: Duration = Duration::from_millis(250);
+/// Nodes are to hear of each other within seconds after the server is back.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// How long to wait after so many failures. `random` is between 0 and 1, and spreads what began at one moment,
+/// when the server went away.
+pub fn delay(failures: u32, random: f64) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << failures.min(16));
+    doubled.min(LONGEST).mul_f64(0.5 + random / 2.0)
+}
+
+/// How long to wait before all objects are listed again, as every node of a cluster may just now: a millisecond
+/// for each, so that a thousand of them are asked for a second.
+pub fn spread(objects: usize, random: f64) -> Duration {
+    Duration::from_millis(objects.min(10_000) as u64).mul_f64(random)
+}
+
+/// Between 0 and 1. Each hasher begins elsewhere.
+pub fn random() -> f64 {
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+/// The way to the server, which the watches of a node share.
+#[derive(Debug, Default)]
+pub struct Patience {
+    failures: Mutex<u32>,
+}
+
+/// The turn of one watch.
+pub struct Turn<'a>(MutexGuard<'a, u32>);
+
+impl Patience {
+    /// Waits until it is this one's turn, and for as long as the failures before it ask for. The first whose
+    /// turn ends well lets all others go at once.
+    pub async fn turn(&self) -> Turn<'_> {
+        let failures = self.failures.lock().await;
+        if *failures > 0 {
+            tokio::time::sleep(delay(*failures - 1, random())).await;
+        }
+        Turn(failures)
+    }
+}
+
+impl Turn<'_> {
+    /// Whether the server did not answer.
+    pub fn ends(mut self, failed: bool) {
+        *self.0 = if failed { self.0.saturating_add(1) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_an_end_and_differ() {
+        let longest: Vec<_> = (0..8).map(|failures| delay(failures, 1.0).as_millis()).collect();
+        assert_eq!(longest, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(delay(u32::MAX, 0.0), LONGEST / 2);
+        assert_eq!(delay(0, 0.5).as_micros(), 187_500);
+    }
+
+    #[test]
+    fn a_large_cluster_does_not_list_at_once() {
+        assert_eq!(spread(5000, 1.0), Duration::from_secs(5));
+        assert_eq!(spread(20, 0.5), Duration::from_millis(10));
+        assert_eq!(spread(usize::MAX, 1.0), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn random_numbers_are_numbers_between_0_and_1_that_differ() {
+        let some: Vec<_> = (0..100).map(|_| random()).collect();
+        assert!(some.iter().all(|number| (0.0..1.0).contains(number)));
+        assert!(some.windows(2).any(|pair| pair[0] != pair[1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_succeeds_lets_the_others_go() {
+        let patience = Patience::default();
+        for _ in 0..10 {
+            patience.turn().await.ends(true);
+        }
+        let began = tokio::time::Instant::now();
+        patience.turn().await.ends(false);
+        assert!(began.elapsed() >= LONGEST / 2, "{:?}", began.elapsed());
+        let began = tokio::time::Instant::now();
+        patience.turn().await.ends(false);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
