@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::{Client as Http, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -60,12 +61,12 @@ pub enum ConnectError {
     NodeName(String),
 }
 
-/// A client with the credentials of the kubeconfig, else of the pod. The service account's token is read again
+/// A client with the credentials of the kubeconfig, else of the pod, and where its server is. The token of a pod is read again
 /// every minute, as the kubelet renews it.
 pub async fn connect(
     kubeconfig: Option<&Path>,
     counts: &Arc<Requests>,
-) -> Result<Client, ConnectError> {
+) -> Result<(Client, String), ConnectError> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await?,
         None => Config::incluster_env()?,
@@ -73,11 +74,16 @@ pub async fn connect(
     if let Some(proxy) = &config.proxy_url {
         return Err(ConnectError::Proxy(proxy.to_string()));
     }
+    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENCE);
     config.write_timeout = Some(WRITE);
     let server = config.cluster_url.to_string();
-    stack(&config, counts).map_err(|error| ConnectError::Credentials { server, error })
+    match stack(&config, counts) {
+        Ok(client) => Ok((client, server)),
+        Err(error) => Err(ConnectError::Credentials { server, error }),
+    }
 }
 
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {

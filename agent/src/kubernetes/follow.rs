@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ask::Failure;
-use super::patience::{Patience, delay, random};
+use super::patience::{End, Patience, delay, random};
 use super::state::Shared;
 
 /// A watch begins again after half of this up to all of it, so that those of a cluster's nodes do not go on
@@ -45,10 +45,15 @@ pub async fn forever(mut watched: impl Watched, shared: Arc<Shared>, patience: A
     loop {
         let turn = if failing { Some(patience.turn().await) } else { None };
         let begun = watched.begin().await;
-        failing = begun.is_err();
-        shared.trouble(watched.name(), begun.as_ref().err().map(Failure::to_string));
+        let failure = begun.as_ref().err();
+        failing = failure.is_some();
+        shared.trouble(watched.name(), failure);
         if let Some(turn) = turn {
-            turn.ends(failing);
+            turn.ends(match failure {
+                None => End::Good,
+                Some(failure) if failure.code().is_some() => End::Refused,
+                Some(_) => End::Unreachable,
+            });
         }
         let Ok(watch) = begun else { continue };
         let since = Instant::now();

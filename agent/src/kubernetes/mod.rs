@@ -83,8 +83,8 @@ impl Kubernetes {
             return Err(ConnectError::NodeName(node.to_owned()));
         }
         let counts = Arc::<Requests>::default();
-        let client = client::connect(kubeconfig, &counts).await?;
-        let shared = Arc::<Shared>::default();
+        let (client, server) = client::connect(kubeconfig, &counts).await?;
+        let shared = Arc::new(Shared::new(server));
         let (notices, telling) = notices::teller(client.clone(), Arc::clone(&shared), node);
         let mut tasks = JoinSet::new();
         tasks.spawn(telling);

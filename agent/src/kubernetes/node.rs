@@ -111,8 +111,8 @@ pub const UNAVAILABLE: &str = "NetworkUnavailable";
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Table {
-    column_definitions: Vec<Column>,
-    rows: Vec<Row>,
+    column_definitions: Option<Vec<Column>>,
+    rows: Option<Vec<Row>>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -134,11 +134,15 @@ pub struct OwnWatch {
     known: Option<(String, Instant)>,
 }
 
-/// A watch that has begun, and which column has the address.
+/// A watch that has begun.
 pub struct Columns {
     watch: Watch,
-    address: Option<usize>,
+    address: AddressColumn,
 }
+
+/// Which column has the address.
+#[derive(Default)]
+struct AddressColumn(Option<usize>);
 
 impl OwnWatch {
     /// `name` is the Node's.
@@ -188,13 +192,13 @@ fn says_more(node: Option<&Node>, address: Option<&str>, young: bool) -> bool {
     lacks || address.is_none() || address != known.as_deref()
 }
 
-impl Columns {
+impl AddressColumn {
     /// The address that a row has.
-    fn address<'a>(&mut self, table: &'a Table) -> Option<&'a str> {
-        let columns = &table.column_definitions;
-        let position = columns.iter().position(|column| column.name == "Internal-IP");
-        self.address = position.or(self.address);
-        table.rows.first()?.cells.get(self.address?)?.as_str()
+    fn of<'a>(&mut self, table: &'a Table) -> Option<&'a str> {
+        if let Some(columns) = &table.column_definitions {
+            self.0 = columns.iter().position(|column| column.name == "Internal-IP");
+        }
+        table.rows.as_ref()?.first()?.cells.get(self.0?)?.as_str()
     }
 }
 
@@ -208,24 +212,25 @@ impl Watched for OwnWatch {
     async fn begin(&mut self) -> Result<Columns, Failure> {
         let version = self.read().await?;
         let (version, seconds) = (value(&version)?, seconds());
+        // Without bookmarks: it always begins again with the whole Node.
         let uri = format!(
-            "{PATH}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}\
+            "{PATH}?watch=true&timeoutSeconds={seconds}&resourceVersion={version}\
              &fieldSelector=metadata.name%3D{}&includeObject=None",
             self.name
         );
         let watch = ask::watch(&self.client, &uri, ask::COLUMNS).await?;
-        Ok(Columns { watch, address: None })
+        Ok(Columns { watch, address: AddressColumn::default() })
     }
 
     async fn follow(&mut self, mut columns: Columns) -> Result<(), Failure> {
         while let Some(event) = columns.watch.next::<Table>().await? {
             match event {
                 WatchEvent::Added(table) => {
-                    columns.address(&table);
+                    columns.address.of(&table);
                     self.read().await?;
                 }
                 WatchEvent::Modified(table) => {
-                    let address = columns.address(&table);
+                    let address = columns.address.of(&table);
                     let more = says_more(self.shared.state().node(), address, self.young());
                     if more {
                         self.read().await?;
@@ -293,6 +298,30 @@ mod tests {
         }));
         assert_eq!((node.addresses.len(), node.available), (0, false));
         assert_eq!(node.ranges, ["10.244.1.0/24".parse::<IpNetwork>().unwrap()]);
+    }
+
+    #[test]
+    fn a_row_has_the_address_where_the_first_of_a_watch_said() {
+        let mut column = AddressColumn::default();
+        let mut of = |table: Value| {
+            let table = serde_json::from_value::<Table>(table).unwrap();
+            column.of(&table).map(str::to_owned)
+        };
+        let rows =
+            |address: &str| json!([{"cells": ["n1", "Ready", "5m", address], "object": null}]);
+        assert_eq!(of(json!({"columnDefinitions": null, "rows": rows("192.0.2.1")})), None);
+        let columns = ["Name", "Status", "Age", "Internal-IP"]
+            .map(|name| json!({"name": name, "type": "string"}));
+        assert_eq!(
+            of(json!({"columnDefinitions": columns, "rows": rows("192.0.2.1")})).unwrap(),
+            "192.0.2.1"
+        );
+        assert_eq!(
+            of(json!({"columnDefinitions": null, "rows": rows("192.0.2.2")})).unwrap(),
+            "192.0.2.2"
+        );
+        assert_eq!(of(json!({"columnDefinitions": null, "rows": null})), None);
+        assert_eq!(of(json!({"kind": "Node", "metadata": {}})), None);
     }
 
     #[test]

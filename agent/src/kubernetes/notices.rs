@@ -71,6 +71,7 @@ async fn take(mut notices: Receiver<Notice>, client: Client, shared: Arc<Shared>
 }
 
 fn event(notice: &Notice, node: &str, uid: Option<&str>, now: Timestamp) -> Value {
+    // With the time there is room for no more.
     let name: String = node.chars().take(200).collect();
     let note: String = notice
         .message
@@ -83,7 +84,7 @@ fn event(notice: &Notice, node: &str, uid: Option<&str>, now: Timestamp) -> Valu
     json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"generateName": format!("{name}.")},
+        "metadata": {"name": format!("{name}.{:x}", now.as_nanosecond())},
         "eventTime": format!("{now:.6}"),
         "type": if notice.warning { "Warning" } else { "Normal" },
         "reason": notice.reason,
@@ -130,6 +131,7 @@ mod tests {
         let now = Timestamp::from_second(1_767_323_045).unwrap();
         let event = event(&notice(&"ä".repeat(LONGEST)), "n1", Some("u1"), now);
         assert_eq!(event["eventTime"], "2026-01-02T03:04:05.000000Z");
+        assert_eq!(event["metadata"]["name"], "n1.1886caf21c963200");
         assert_eq!(event["type"], "Warning");
         assert_eq!(
             event["regarding"],

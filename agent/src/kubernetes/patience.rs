@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 const FIRST: Duration = Duration::from_millis(250);
 /// Nodes are to hear of each other within seconds after the server is back.
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long to wait after so many failures. `random` is between 0 and 1, and spreads what began at one moment,
 /// when the server went away.
@@ -29,31 +29,52 @@ pub fn random() -> f64 {
     bits as f64 / (1_u64 << 53) as f64
 }
 
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum End {
+    /// Well.
+    Good,
+    /// The server answered, and refused.
+    Refused,
+    /// There was no answer.
+    Unreachable,
+}
+
 /// The way to the server, which the watches of a node share.
 #[derive(Debug, Default)]
-pub struct Patience {
-    failures: Mutex<u32>,
+pub struct Patience(Mutex<Failures>);
+
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    unreachable: bool,
 }
 
 /// The turn of one watch.
-pub struct Turn<'a>(MutexGuard<'a, u32>);
+pub struct Turn<'a>(MutexGuard<'a, Failures>);
 
 impl Patience {
     /// Waits until it is this one's turn, and for as long as the failures before it ask for. The first whose
     /// turn ends well lets all others go at once.
     pub async fn turn(&self) -> Turn<'_> {
-        let failures = self.failures.lock().await;
-        if *failures > 0 {
-            tokio::time::sleep(delay(*failures - 1, random())).await;
+        let failures = self.0.lock().await;
+        if let Some(before) = failures.count.checked_sub(1) {
+            tokio::time::sleep(delay(before, random())).await;
         }
         Turn(failures)
     }
 }
 
 impl Turn<'_> {
-    /// Whether the server did not answer.
-    pub fn ends(mut self, failed: bool) {
-        *self.0 = if failed { self.0.saturating_add(1) } else { 0 };
+    /// A server that is back refuses at first, while it reads what it is to serve: it is asked again soon.
+    pub fn ends(mut self, end: End) {
+        let back = self.0.unreachable && end == End::Refused;
+        self.0.count = match end {
+            End::Good => 0,
+            _ if back => 1,
+            _ => self.0.count.saturating_add(1),
+        };
+        self.0.unreachable = end == End::Unreachable;
     }
 }
 
@@ -64,7 +85,7 @@ mod tests {
     #[test]
     fn delays_double_to_an_end_and_differ() {
         let longest: Vec<_> = (0..8).map(|failures| delay(failures, 1.0).as_millis()).collect();
-        assert_eq!(longest, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(longest, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
         assert_eq!(delay(u32::MAX, 0.0), LONGEST / 2);
         assert_eq!(delay(0, 0.5).as_micros(), 187_500);
     }
@@ -83,17 +104,34 @@ mod tests {
         assert!(some.windows(2).any(|pair| pair[0] != pair[1]));
     }
 
+    /// How long one waits for its turn.
+    async fn waits(patience: &Patience, end: End) -> Duration {
+        let began = tokio::time::Instant::now();
+        patience.turn().await.ends(end);
+        began.elapsed()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_that_succeeds_lets_the_others_go() {
         let patience = Patience::default();
         for _ in 0..10 {
-            patience.turn().await.ends(true);
+            waits(&patience, End::Unreachable).await;
         }
-        let began = tokio::time::Instant::now();
-        patience.turn().await.ends(false);
-        assert!(began.elapsed() >= LONGEST / 2, "{:?}", began.elapsed());
-        let began = tokio::time::Instant::now();
-        patience.turn().await.ends(false);
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(waits(&patience, End::Good).await >= LONGEST / 2);
+        assert_eq!(waits(&patience, End::Good).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_back_is_asked_soon_and_one_that_refuses_for_long_is_not() {
+        let patience = Patience::default();
+        for _ in 0..10 {
+            waits(&patience, End::Unreachable).await;
+        }
+        waits(&patience, End::Refused).await;
+        assert!(waits(&patience, End::Refused).await <= FIRST);
+        for _ in 0..10 {
+            waits(&patience, End::Refused).await;
+        }
+        assert!(waits(&patience, End::Refused).await >= LONGEST / 2);
     }
 }

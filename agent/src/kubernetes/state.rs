@@ -1,12 +1,13 @@
 //! What is known of the cluster: a few words of each object. Watches write it, the agent reads it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
 
+use super::ask::Failure;
 use super::node::Node;
 use super::seen::{Kind, Seen};
 
@@ -140,27 +141,27 @@ impl State {
         false
     }
 
-    /// What keeps watches from the server: one sentence for all that have the same to say.
+    /// What keeps watches from the server. Those that have the same to say say it once.
     pub fn trouble(&self) -> Option<String> {
-        let mut said: Vec<_> =
-            self.troubles.iter().map(|(what, why)| format!("watching {what}: {why}")).collect();
-        said.sort();
-        (!said.is_empty()).then(|| said.join("; "))
+        let said: BTreeSet<&str> = self.troubles.values().map(String::as_str).collect();
+        (!said.is_empty()).then(|| said.into_iter().collect::<Vec<_>>().join("; "))
     }
 
     /// Says whether it is news.
     fn set_trouble(&mut self, of: &'static str, trouble: Option<String>) -> bool {
-        let before = match &trouble {
-            Some(trouble) => self.troubles.insert(of, trouble.clone()),
+        let before = self.trouble();
+        match trouble {
+            Some(trouble) => self.troubles.insert(of, trouble),
             None => self.troubles.remove(of),
         };
-        before != trouble
+        before != self.trouble()
     }
 }
 
 /// The state, and who is told of changes.
 #[derive(Debug, Default)]
 pub struct Shared {
+    server: String,
     state: Mutex<State>,
     /// For the agent.
     pub news: Notify,
@@ -169,6 +170,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Nothing is known yet; `server` is for messages.
+    pub fn new(server: String) -> Shared {
+        Shared { server, ..Shared::default() }
+    }
+
     /// To look at it.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -183,8 +189,12 @@ impl Shared {
         }
     }
 
-    /// A watch has trouble, or has none any more.
-    pub fn trouble(&self, of: &'static str, trouble: Option<String>) {
+    /// A watch has trouble, or has none any more. A server that cannot be reached is the same trouble for all.
+    pub fn trouble(&self, of: &'static str, failure: Option<&Failure>) {
+        let trouble = failure.map(|failure| match failure.code() {
+            Some(_) => format!("watching {of}: {failure}"),
+            None => format!("asking the API server {}: {failure}", self.server),
+        });
         self.change(|state| state.set_trouble(of, trouble));
     }
 }
@@ -252,14 +262,18 @@ mod tests {
 
     #[tokio::test]
     async fn trouble_is_news_when_it_changes() {
-        let shared = Shared::default();
-        shared.trouble("nodes", Some("refused".to_owned()));
+        let shared = Shared::new("https://192.0.2.1".to_owned());
+        let refused = Failure::Unreachable("refused".to_owned());
+        shared.trouble("nodes", Some(&refused));
         shared.news.notified().await;
-        shared.trouble("nodes", Some("refused".to_owned()));
+        shared.trouble("nodes", Some(&refused));
+        shared.trouble("blocks", Some(&refused));
+        shared.trouble("nodes", None);
         let quiet = tokio::time::timeout(std::time::Duration::ZERO, shared.news.notified()).await;
         assert!(quiet.is_err(), "the same was told twice");
-        assert_eq!(shared.state().trouble().as_deref(), Some("watching nodes: refused"));
-        shared.trouble("nodes", None);
+        let said = shared.state().trouble();
+        assert_eq!(said.as_deref(), Some("asking the API server https://192.0.2.1: refused"));
+        shared.trouble("blocks", None);
         shared.news.notified().await;
         assert_eq!(shared.state().trouble(), None);
     }
