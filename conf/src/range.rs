@@ -21,6 +21,7 @@ pub struct Range {
     end: IpAddr,
     /// Sorted by first address, larger networks first, which `next_after` relies on.
     exclude: Vec<IpNetwork>,
+    retiring: bool,
 }
 
 impl Range {
@@ -51,6 +52,7 @@ impl Range {
             range_start: raw.range_start.clone(),
             range_end: raw.range_end.clone(),
             exclude: Vec::new(),
+            retiring: false,
         }))
     }
 
@@ -73,7 +75,13 @@ impl Range {
             parse_canonical(text)
                 .map_err(|problem| Broken::new(problem).under(format_args!("exclude[{index}]")))
         });
-        build(subnet, start, end, exclude.collect::<Result<_, _>>()?)
+        let range = build(subnet, start, end, exclude.collect::<Result<_, _>>()?)?;
+        Ok(Range { retiring: object.retiring, ..range })
+    }
+
+    /// The same range, held for the pods that live in it alone.
+    pub fn retire(self) -> Range {
+        Range { retiring: true, ..self }
     }
 
     /// The subnet, canonical (no host bits).
@@ -94,6 +102,11 @@ impl Range {
     /// What is left out between start and end, sorted.
     pub fn exclude(&self) -> &[IpNetwork] {
         &self.exclude
+    }
+
+    /// Whether no new pod gets an address of it; those that pods have it gives still.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring
     }
 
     /// Whether the address lies in the subnet, given out or not.
@@ -179,7 +192,7 @@ fn build(
         }
     }
     exclude.sort_by_key(|excluded| (bits(excluded.network()), excluded.prefix()));
-    let range = Range { subnet, start, end, exclude };
+    let range = Range { subnet, start, end, exclude, retiring: false };
     if range.next_after(None).is_none() {
         return Err(Broken::new(format!(
             "\"{subnet}\" has no address for a pod: its first address is the node's own, and \
@@ -205,9 +218,10 @@ impl From<Range> for raw::Range {
             range_start: differs(range.start, range.subnet.network()),
             range_end: differs(range.end, range.subnet.broadcast()),
             exclude: range.exclude.iter().map(ToString::to_string).collect(),
+            retiring: range.retiring,
         };
         let whole = object.range_start.is_none() && object.range_end.is_none();
-        if whole && object.exclude.is_empty() {
+        if whole && object.exclude.is_empty() && !object.retiring {
             raw::Range::Subnet(object.subnet)
         } else {
             raw::Range::Object(object)

@@ -63,7 +63,7 @@ const CASES: &[(&str, u32, &str)] = &[
     ("range-trailing-text", 6, "not valid JSON: trailing characters at line 1 column 99"),
     ("range-truncated", 6, "not valid JSON: EOF while parsing a list at line 4 column 0"),
     ("range-unknown-key", 7, "mtu: unknown field `mtu`, expected one of `version`, `vni`, `port`, `clusterCIDRs`, `directRouting`, `nodes` at line 33 column 7"),
-    ("range-unknown-range-key", 7, "nodes[1].ranges[0].gateway: unknown field `gateway`, expected one of `subnet`, `rangeStart`, `rangeEnd`, `exclude` at line 24 column 19"),
+    ("range-unknown-range-key", 7, "nodes[1].ranges[0].gateway: unknown field `gateway`, expected one of `subnet`, `rangeStart`, `rangeEnd`, `exclude`, `retiring` at line 24 column 19"),
     ("range-unspecified", 7, r#"nodes[1].ranges[0]: "::/64" overlaps the unspecified addresses (::)"#),
     ("range-version-2", 7, "version: 2 is not supported; this flatnet reads version 1"),
     ("range-version-absent", 7, "missing field `version` at line 32 column 1"),

@@ -58,6 +58,7 @@ prop_compose! {
         start in proptest::option::of(0u32..128),
         end in proptest::option::of(0u32..128),
         exclude in proptest::collection::vec((0u32..128, 0u8..=4), 0..6),
+        retires in any::<bool>(),
     ) -> Option<Range> {
         let subnet = subnet(ipv4, number, bits);
         let size = 1u32 << bits;
@@ -67,7 +68,8 @@ prop_compose! {
             let network = IpNetwork::new(at(wanted), width - host_bits.min(bits)).unwrap();
             IpNetwork::new(network.network(), network.prefix()).unwrap()
         });
-        Range::new(subnet, start.map(at), end.map(at), exclude.collect()).ok()
+        let range = Range::new(subnet, start.map(at), end.map(at), exclude.collect()).ok();
+        if retires { range.map(Range::retire) } else { range }
     }
 }
 

@@ -59,7 +59,8 @@ pub(crate) enum Refusal {
     Unknown(Error),
 }
 
-/// One address for each family that there are ranges for, IPv4 first, and the cursor afterwards.
+/// One address for each family that there are ranges for, IPv4 first, and the cursor afterwards. Ranges that are
+/// held for living pods alone give none, but to whom they have given one before.
 /// `seed` says where to begin in a family if the cursor does not, or names what no range has any more.
 ///
 /// Requested and preferred addresses do not move the cursor: a static address that comes and goes
@@ -71,13 +72,15 @@ pub(crate) fn choose(
     seed: u64,
     taken: &mut dyn FnMut(IpAddr) -> Result<bool, Error>,
 ) -> Result<(Vec<IpAddr>, Cursor), Refusal> {
-    check(ranges, wish.requested)?;
+    let open: Vec<&Range> = ranges.iter().filter(|range| !range.is_retiring()).collect();
+    check(&open, wish.requested)?;
     let mut addresses = Vec::with_capacity(2);
     for v4 in [true, false] {
-        let ours: Vec<&Range> = ranges.iter().filter(|r| r.subnet().is_ipv4() == v4).collect();
-        if ours.is_empty() {
+        if !ranges.iter().any(|range| range.subnet().is_ipv4() == v4) {
             continue;
         }
+        let ours = open.iter().copied().filter(|range| range.subnet().is_ipv4() == v4);
+        let ours: Vec<&Range> = ours.collect();
         if let Some(&address) = wish.requested.iter().find(|a| a.is_ipv4() == v4) {
             if taken(address).map_err(Refusal::Unknown)? {
                 return Err(Refusal::Taken(address));
@@ -85,7 +88,9 @@ pub(crate) fn choose(
             addresses.push(address);
             continue;
         }
-        let earlier = wish.preferred.iter().copied().filter(|a| given(ranges, *a));
+        // Also one of a range that is given to no other pod any more.
+        let given = |address: &IpAddr| ranges.iter().any(|range| range.gives(*address));
+        let earlier = wish.preferred.iter().copied().filter(given);
         let earlier = earlier.filter(|a| a.is_ipv4() == v4);
         if let Some(address) = first_free(earlier, taken)? {
             addresses.push(address);
@@ -105,13 +110,13 @@ pub(crate) fn choose(
 }
 
 /// Whether the request can be met at all, before anything is looked at.
-fn check(ranges: &[Range], requested: &[IpAddr]) -> Result<(), Refusal> {
+fn check(ranges: &[&Range], requested: &[IpAddr]) -> Result<(), Refusal> {
     for (i, &address) in requested.iter().enumerate() {
         let earlier = requested.iter().take(i).find(|a| a.is_ipv4() == address.is_ipv4());
         if let Some(&earlier) = earlier {
             return Err(Refusal::SeveralOfFamily(earlier, address));
         }
-        if !given(ranges, address) {
+        if !ranges.iter().any(|range| range.gives(address)) {
             return Err(Refusal::OutOfRanges(address));
         }
     }
@@ -123,10 +128,6 @@ fn check(ranges: &[Range], requested: &[IpAddr]) -> Result<(), Refusal> {
 fn before_the_first(range: &Range, seed: u64) -> Option<IpAddr> {
     let last = range.pick(seed);
     range.next_after(Some(last)).and(Some(last))
-}
-
-fn given(ranges: &[Range], address: IpAddr) -> bool {
-    ranges.iter().any(|range| range.gives(address))
 }
 
 fn first_free(

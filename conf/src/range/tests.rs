@@ -148,10 +148,21 @@ fn as_compact_as_can_be() {
         r#"{"subnet":"10.0.0.0/24","rangeStart":"10.0.0.9"}"#,
         r#"{"subnet":"10.0.0.0/24","rangeEnd":"10.0.0.9"}"#,
         r#"{"subnet":"10.0.0.0/24","exclude":["10.0.0.9/32","10.0.0.10/31"]}"#,
+        r#"{"subnet":"10.0.0.0/24","retiring":true}"#,
     ];
     for json in cases {
         assert_eq!(serde_json::to_string(&range(json)).unwrap(), json);
     }
+}
+
+#[test]
+fn a_range_that_retires_is_the_same_but_for_that() {
+    let retiring = range(r#"{"subnet":"10.0.0.0/24","retiring":true}"#);
+    let open = Range::parse("10.0.0.0/24").unwrap();
+    assert!(retiring.is_retiring() && !open.is_retiring());
+    assert!(retiring.gives(address("10.0.0.7")), "a pod may have it");
+    assert_ne!(retiring, open);
+    assert_eq!(retiring, open.retire());
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn range(range: &Range) -> String {
     if !object.exclude.is_empty() {
         text.push_str(&format!(", \"exclude\": {}", list(&object.exclude)));
     }
+    if object.retiring {
+        text.push_str(", \"retiring\": true");
+    }
     text.push_str(" }");
     text
 }

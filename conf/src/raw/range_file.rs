@@ -109,6 +109,11 @@ pub(crate) struct RangeObject {
         schemars(extend("default" = []), extend("examples" = [["10.244.1.64/28"]]))
     )]
     pub(crate) exclude: Vec<String>,
+    /// Whether the range is held for the pods that live in it alone: the node has it, and gives no new pod an
+    /// address of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
+    pub(crate) retiring: bool,
 }
 
 fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {

@@ -24,6 +24,31 @@ fn outcome(ranges: &[&str], taken: &[&str], last: Cursor, wish: Wish<'_>) -> (St
 }
 
 #[test]
+fn a_range_that_retires_gives_no_pod_an_address_but_its_own() {
+    let six = parse(&["fd00::/126"]);
+    let mut ranges = parse(&["10.1.0.0/29", "10.1.1.0/30"]);
+    ranges[0] = ranges[0].clone().retire();
+    let last = cursor("10.1.0.2", "");
+    let chosen = |ranges: &[Range], wish: Wish<'_>, taken: &[&str]| {
+        let taken = addresses(taken);
+        choose(ranges, wish, last, 0, &mut |ip| Ok(taken.contains(&ip))).map(|(chosen, _)| chosen)
+    };
+    let new = chosen(&ranges, Wish::default(), &[]).unwrap();
+    assert_eq!(new, [IpAddr::from([10, 1, 1, 1])], "wherever the last one was");
+    let full = chosen(&ranges, Wish::default(), &["10.1.1.1", "10.1.1.2"]);
+    assert!(matches!(full, Err(Refusal::Exhausted { v4: true })), "{full:?}");
+    let own = [IpAddr::from([10, 1, 0, 5])];
+    let again = chosen(&ranges, Wish { preferred: &own, ..Wish::default() }, &[]).unwrap();
+    assert_eq!(again, own);
+    let asked = chosen(&ranges, Wish { requested: &own, ..Wish::default() }, &[]);
+    assert!(matches!(asked, Err(Refusal::OutOfRanges(_))), "{asked:?}");
+    // The other family does not make up for it.
+    let mixed = [&ranges[..1], &six].concat();
+    let none = chosen(&mixed, Wish::default(), &[]);
+    assert!(matches!(none, Err(Refusal::Exhausted { v4: true })), "{none:?}");
+}
+
+#[test]
 fn round_robin_over_the_ranges_of_each_family() {
     let (a, b, six) = ("10.1.0.0/29", "10.1.1.0/30", "fd00::/126");
     #[rustfmt::skip]

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use flatnet_conf::Range;
 use flatnet_ipam::check_leases;
 
 use super::request::Call;
@@ -39,6 +40,13 @@ fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
     let delegate = call.delegate()?;
     let _lock = NetworkLock::enter(&call.conf, own)?;
     let this = ready::ensure(node, &call.conf, own)?;
+    if this.ranges.iter().all(Range::is_retiring) {
+        let reason = format!(
+            "all ranges of node {} are held for the pods that live in them, and it has got no other yet",
+            this.node
+        );
+        return Err(Error::Configuration { reason });
+    }
     match delegate {
         Some(delegate) => delegate.run("STATUS"),
         None => Ok(check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?),

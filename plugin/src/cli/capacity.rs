@@ -15,9 +15,10 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Of all these ranges together.
+    /// Of all these ranges together, but for those that are held for living pods alone.
     pub fn of<'a>(ranges: impl IntoIterator<Item = &'a Range>) -> Self {
-        ranges.into_iter().fold(Self::default(), |sum, range| {
+        let open = ranges.into_iter().filter(|range| !range.is_retiring());
+        open.fold(Self::default(), |sum, range| {
             let given = u64::try_from(given(range)).unwrap_or(u64::MAX);
             if range.subnet().is_ipv4() {
                 Self { ipv4: sum.ipv4.saturating_add(given), ..sum }
@@ -125,6 +126,8 @@ mod tests {
         for (capacity, words) in cases {
             assert_eq!(capacity.words(), words);
         }
+        let retiring = range("10.1.0.0/24", "", "", &[]).retire();
+        assert_eq!(Capacity::of([&retiring]), Capacity::default());
         let both = [range("10.1.0.0/24", "", "", &[]), range("fd00::/64", "", "", &[])];
         assert_eq!(Capacity::of(&both), Capacity { ipv4: 254, ipv6: u64::MAX });
     }

@@ -22,7 +22,9 @@ pub fn fingerprint(file: &RangeFile) -> String {
 fn line(node: &Node) -> String {
     let ranges = node.ranges.iter().map(|range| {
         let exclude: Vec<_> = range.exclude().iter().map(ToString::to_string).collect();
-        format!(" {} {}-{} {}", range.subnet(), range.start(), range.end(), exclude.join(","))
+        let retiring = if range.is_retiring() { " retiring" } else { "" };
+        let (start, end) = (range.start(), range.end());
+        format!(" {} {start}-{end} {}{retiring}", range.subnet(), exclude.join(","))
     });
     format!("{} {}{}\n", node.name, node.vtep, ranges.collect::<String>())
 }
@@ -58,6 +60,7 @@ mod tests {
             file(ALL, &[A]),
             file(ALL, &[A, &other]),
             file(ALL, &[&swapped, B]),
+            file(ALL, &[A, &B.replace(r#""exclude""#, r#""retiring":true,"exclude""#)]),
             file(ALL, &[&A.replace("192.0.2.1", "192.0.2.3"), B]),
             file(r#","port":4790,"clusterCIDRs":["10.1.0.0/16","fd00::/16"]"#, &[A, B]),
             file(r#","directRouting":true,"clusterCIDRs":["10.1.0.0/16","fd00::/16"]"#, &[A, B]),
