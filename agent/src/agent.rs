@@ -164,7 +164,7 @@ impl<S: Source> Agent<S> {
         let mut end = pin!(end);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.keep(self.parts.publisher.standing().is_some());
+        self.keep();
         self.tell_matters().await;
         loop {
             let news = tokio::select! {
@@ -197,9 +197,9 @@ impl<S: Source> Agent<S> {
         while timeout(SETTLED, self.source.changed()).await.is_ok() && Instant::now() < until {}
     }
 
-    /// Starts the upkeep, if there is a file to go by.
-    fn keep(&mut self, is_there: bool) {
-        if self.kept || !is_there {
+    /// Starts the upkeep, if there is a file that lists this node.
+    fn keep(&mut self) {
+        if self.kept || !self.listed {
             return;
         }
         match (self.parts.upkeep)() {

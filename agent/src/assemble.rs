@@ -11,8 +11,8 @@ use crate::judge::{Block, Judged};
 /// The range file; `None` if no node has a range. Nodes are in the order of their names. A node without a
 /// range, or a range whose node is not there, comes when the other object does.
 ///
-/// A node's first range gives its address on the overlay, and new pods get the first that has one left: those
-/// that are held for living pods alone come last, else the oldest is the first.
+/// A node's oldest range is its first, which gives its address on the overlay: no other takes its place before it
+/// goes. Of those that are held for living pods alone new pods get no address.
 ///
 /// `leaves_out` tells which ranges of this node are not to be in it, though it holds them.
 pub fn range_file(
@@ -26,8 +26,12 @@ pub fn range_file(
     }
     let nodes = judged.nodes.iter().filter_map(|(name, vtep)| {
         let mut blocks = ranges.remove(name)?;
-        blocks.sort_by_key(|block| (block.retiring, block.born));
-        let ranges = blocks.into_iter().map(|block| block.range.clone()).collect();
+        blocks.sort_by_key(|block| block.born);
+        let ranges = blocks.into_iter().map(|block| match block.retiring {
+            true => block.range.clone().retire(),
+            false => block.range.clone(),
+        });
+        let ranges = ranges.collect();
         Some(Node { name: (*name).to_owned(), vtep: *vtep, ranges })
     });
     let nodes: Vec<_> = nodes.collect();

@@ -32,8 +32,7 @@ pub struct BlockEntry {
     pub range: String,
     /// The node that holds it.
     pub node: String,
-    /// Whether it is held for pods that live in it alone, and new ones are to have another. Such a block comes
-    /// after the node's others.
+    /// Whether it is held for the pods that live in it alone, and new ones are to have another.
     pub retiring: bool,
     /// When the object was made.
     pub born: Born,

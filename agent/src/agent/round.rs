@@ -99,7 +99,7 @@ impl<S: Source> Agent<S> {
                     let nodes = if count == 1 { "node" } else { "nodes" };
                     log::info!("{} has {count} {nodes} now", path.display());
                 }
-                self.keep(true);
+                self.keep();
             }
             Err(error) => log::error!("{error}"),
         }

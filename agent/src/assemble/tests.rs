@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use flatnet_conf::RangeFile;
+use flatnet_conf::{Range, RangeFile};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +17,8 @@ fn file(cluster: &Cluster) -> Option<RangeFile> {
 fn nodes(file: &Option<RangeFile>) -> Vec<String> {
     let nodes = file.iter().flat_map(|file| &file.nodes);
     let ranges = |node: &Node| -> String {
-        node.ranges.iter().map(|range| format!(" {}", range.subnet())).collect()
+        let mark = |range: &Range| if range.is_retiring() { "!" } else { "" };
+        node.ranges.iter().map(|range| format!(" {}{}", range.subnet(), mark(range))).collect()
     };
     nodes.map(|node| format!("{} {}{}", node.name, node.vtep, ranges(node))).collect()
 }
@@ -50,10 +51,10 @@ fn nothing_is_no_file() {
 }
 
 #[test]
-fn the_oldest_block_comes_first_and_those_for_living_pods_alone_last() {
+fn the_oldest_block_comes_first_and_those_for_living_pods_alone_are_marked() {
     let words = ["a 192.0.2.1", "10.1.5.0/24 a retiring", "10.1.9.0/24 a", "10.1.1.0/24 a"];
     let file = file(&cluster(&words));
-    assert_eq!(nodes(&file), ["a 192.0.2.1 10.1.9.0/24 10.1.1.0/24 10.1.5.0/24"]);
+    assert_eq!(nodes(&file), ["a 192.0.2.1 10.1.5.0/24! 10.1.9.0/24 10.1.1.0/24"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use flatnet_conf::{RangeFile, read_file};
+use flatnet_conf::{Range, RangeFile, read_file};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Sender, channel};
@@ -282,10 +282,12 @@ impl Bench {
     }
 }
 
-/// The nodes of a file, a line each.
+/// The nodes of a file, a line each; a range that retires bears a !.
 pub fn nodes_of(file: &RangeFile) -> Vec<String> {
     let line = |node: &flatnet_conf::Node| {
-        let ranges: String = node.ranges.iter().map(|r| format!(" {}", r.subnet())).collect();
+        let mark = |range: &Range| if range.is_retiring() { "!" } else { "" };
+        let ranges = node.ranges.iter().map(|range| format!(" {}{}", range.subnet(), mark(range)));
+        let ranges: String = ranges.collect();
         format!("{} {}{ranges}", node.name, node.vtep)
     };
     file.nodes.iter().map(line).collect()
