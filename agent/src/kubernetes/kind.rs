@@ -227,3 +227,6 @@ fn list_uri(path: &str, version: &str, place: &str) -> Result<String, Failure> {
         place => format!("{path}?limit=500&continue={place}"),
     })
 }
+
+#[cfg(test)]
+mod tests;
