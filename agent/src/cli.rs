@@ -20,6 +20,7 @@ use crate::conflist::conflist;
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
+use crate::kubernetes::Kubernetes;
 use crate::publish::Publisher;
 use crate::source::Source;
 use crate::state::{State, StateFile};
@@ -37,7 +38,19 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Goes by the API server of a Kubernetes cluster
+    ///
+    /// The custom resources FlatnetNode and FlatnetBlock must be installed there. Of all Nodes the agent watches its
+    /// own alone; it takes the Node's podCIDRs where it has them, else it claims blocks of clusterCIDRs.
+    Kubernetes {
+        #[command(flatten)]
+        options: Options,
+        /// Where the API server is, and who asks [default: the service account of the pod]
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
+}
 
 /// What the arguments may be: for man pages.
 pub fn command() -> clap::Command {
@@ -45,9 +58,13 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the command of the arguments.
-#[expect(unreachable_code, reason = "each engine brings its command")]
 pub fn run() -> ExitCode {
-    match Cli::parse().command {}
+    match Cli::parse().command {
+        Command::Kubernetes { options, kubeconfig } => options.run(async |node| {
+            let connected = Kubernetes::connect(node, kubeconfig.as_deref()).await;
+            connected.map_err(|error| error.to_string())
+        }),
+    }
 }
 
 /// What an agent is told, whatever its engine.
