@@ -22,6 +22,15 @@ AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/
 endif
 BENCH = cargo run --locked -p flatnet-bench $(AS_ROOT) --
 
+# What compiles the C of crates for musl, and links: this machine's own compiler serves, no musl-gcc is needed; for
+# the other machine it is Debian's.
+MACHINES := x86_64 aarch64
+gcc = $(if $(filter $(1),$(shell uname -m)),cc,$(1)-linux-gnu-gcc)
+export CC_x86_64_unknown_linux_musl ?= $(call gcc,x86_64)
+export CC_aarch64_unknown_linux_musl ?= $(call gcc,aarch64)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER ?= $(call gcc,x86_64)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER ?= $(call gcc,aarch64)
+
 # Static: against musl where that target is installed, else against glibc. A target is always
 # named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
 # The agent is built by itself: else features that only its crates want would be the plugin's too.
@@ -48,15 +57,11 @@ manual:
 deb tarball: build manual
 	packaging/build $@
 
-# An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar. Debian's C
-# compilers link for both, and compile what is C in the crates.
+# An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar.
 image:
 	@.ci/install image
-	for machine in x86_64 aarch64; do
-		target=$$machine-unknown-linux-musl
-		variable=$${target//-/_}
-		export "CC_$$variable=$$machine-linux-gnu-gcc" "CARGO_TARGET_$${variable^^}_LINKER=$$machine-linux-gnu-gcc"
-		cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
+	for machine in $(MACHINES); do
+		cargo build --locked --release --target "$$machine-unknown-linux-musl" -p flatnet -p flatnet-ipam
 	done
 	packaging/image
 
