@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use flatnet_conf::Range;
+use flatnet_conf::{NetworkConf, Range, one_line};
 use flatnet_ipam::check_leases;
 
 use super::request::Call;
@@ -15,6 +15,7 @@ use crate::attachment::ready;
 use crate::attachment::unleased;
 use crate::error::Error;
 use crate::kernel::{Link, LinkKind, Netlink, Observe, Vxlan};
+use crate::overlay::agent;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::retire::devices;
 
@@ -28,11 +29,17 @@ pub fn run(call: &Call) -> Result<(), Error> {
     prepare(&mut node, call).map_err(|e| match e {
         Error::Delegate { .. } => e,
         _ => Error::Unavailable {
-            reason: format!("pods cannot be attached: {e}"),
+            reason: format!("pods cannot be attached: {e}{}", waits(&call.conf)),
             // In doubt they are not known to be.
             pods_affected: are_cut_off(&mut node, &call.conf.name).unwrap_or(false),
         },
     })
+}
+
+/// What the agent waits for, if there is one: it may be why.
+fn waits(conf: &NetworkConf) -> String {
+    let waits = agent::matters(conf).map(|matters| matters.waits).unwrap_or_default();
+    waits.iter().map(|wait| format!("; flatnet-agent waits: {}", one_line(&wait.why))).collect()
 }
 
 fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {

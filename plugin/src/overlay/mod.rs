@@ -1,6 +1,7 @@
 //! What stands for a network on this node: what should (`desired`), what does, and the difference
 //! (`reconcile`), from the range file to the kernel (`site`).
 
+pub mod agent;
 pub mod apply;
 pub mod dead_end;
 pub mod desired;

@@ -1,6 +1,7 @@
 //! Faults that keep pods from talking, or would tonight: each is set as it comes about, `flatnet doctor`
 //! names it in plain words with what mends it, that mends it, and it is named no more.
 
+mod agent;
 mod attachments;
 mod chain;
 mod configuration;

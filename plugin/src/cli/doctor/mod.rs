@@ -2,6 +2,7 @@
 //!
 //! Each check has a file of its own: what it looks at, and apart from that how it judges.
 
+mod agent;
 mod blockade;
 mod chain;
 mod checksum;
@@ -86,6 +87,7 @@ impl Command {
         host.found("configuration", problems.iter().map(configuration::unusable).collect());
         let files = self.networks.contents();
         host.found("keys", keys::check(&files));
+        host.found("first configuration", agent::first(&files, &networks).into_iter().collect());
         host.found("CNI plugins", chain::check(&files, &self.cni_bin_dir));
         host.found("CNI versions", versions::check(&files, &self.cni_bin_dir));
         host.record("network managers", managers::check(&self.networks.command("sync")));
@@ -99,6 +101,7 @@ impl Command {
 
     fn network(&self, conf: &NetworkConf) -> Section {
         let mut section = Section::new(format!("network {}", conf.name));
+        section.found("cluster", agent::check(conf));
         let mut scene = match Scene::at(conf, self.networks.command("sync")) {
             Ok(scene) => scene,
             Err(error) => {

@@ -3,7 +3,7 @@
 mod view;
 
 use clap::Args;
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{NetworkConf, one_line};
 use serde_json::{Value, json};
 
 use super::drift::Peers;
@@ -16,6 +16,7 @@ use crate::attachment::outside;
 use crate::cli::fingerprint::fingerprint;
 use crate::identity::overlay_name;
 use crate::kernel::Observe as _;
+use crate::overlay::agent;
 use crate::overlay::mtu::{narrowest, overhead};
 use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;
@@ -79,6 +80,10 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     problems.extend(listing.broken.iter().map(ToString::to_string));
     problems.sort();
     problems.dedup();
+    let waits = agent::matters(conf).map(|matters| matters.waits).unwrap_or_default();
+    problems.extend(waits.iter().map(|wait| {
+        format!("network {}: flatnet-agent waits: {}", conf.name, one_line(&wait.why))
+    }));
     let own: Vec<_> = node.ranges.iter().map(|range| range.subnet()).collect();
     problems.extend(own_addresses::within(kernel, &own)?.iter().map(|(address, dev)| {
         format!(
