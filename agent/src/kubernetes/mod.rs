@@ -2,7 +2,7 @@
 //!
 //! Each agent watches FlatnetNodes and FlatnetBlocks, which are silent until a node comes or goes, and of all
 //! Nodes its own alone. Watches run as tasks beside the agent and keep a few words of each object (see
-//! [`seen::Seen`]); the agent is told that something is new, and looks at all of it.
+//! `Seen`); the agent is told that something is new, and looks at all of it.
 //!
 //! # Whose the objects are, and what happens when the Node goes
 //!
@@ -15,7 +15,7 @@
 //!   collector leaves these alone. Between the two another node can take the range. It would have to be told to,
 //!   by a Node with that `podCIDR`, in that moment; the claim is lost then, which is told as [`Refusal::Taken`].
 //! - Once the Node is there again it has another uid. Own objects with the old uid or none are given to it at
-//!   once ([`deeds::Doer::adopt`]), whether or not the collector was there before. If it comes in between, the
+//!   once (`Doer::adopt`), whether or not the collector was there before. If it comes in between, the
 //!   object is claimed again.
 //! - What is left without an owner, because the machine ended while there was no Node, stays until somebody
 //!   deletes it: `kubectl get flatnetblocks` shows a node that does not exist. To lose the ranges of living pods

@@ -253,8 +253,7 @@ mod tests {
 
     #[test]
     fn a_cluster_is_known_once_both_kinds_are() {
-        let mut state = State::default();
-        state.nodes = Some(Kept::none_of("n1"));
+        let mut state = State { nodes: Some(Kept::none_of("n1")), ..State::default() };
         assert_eq!(state.cluster(), None);
         state.blocks = Some(Kept::none_of("n1"));
         assert_eq!(state.cluster(), Some(Cluster::default()));
