@@ -5,6 +5,7 @@
 //! side by side. Each guard removes what it made when it is dropped, also after a panic or Ctrl-C; what a killed run
 //! left, the next one removes.
 
+pub mod agent;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;
