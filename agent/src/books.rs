@@ -1,11 +1,9 @@
 //! The books of this node's leases, read again when they have changed.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use flatnet_conf::NetworkConf;
-use flatnet_ipam::{Leases, node_folder};
+use flatnet_ipam::Leases;
 
 use crate::usage::Usage;
 
@@ -18,8 +16,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub struct Books {
     conf: NetworkConf,
     node: String,
-    /// When the folders of leases and addresses had changed last; `None` for one that was not there.
-    seen: Option<[Option<SystemTime>; 2]>,
+    /// When an address had been taken or given back last, if that is sure; `None` inside if there were no books.
+    seen: Option<Option<SystemTime>>,
 }
 
 impl Books {
@@ -28,55 +26,46 @@ impl Books {
         Self { conf, node, seen: None }
     }
 
-    /// The addresses of all pods, or why they cannot be known; `None` if nothing has changed.
+    /// The addresses of all pods, or why they cannot be known; `None` if nothing has changed. No ADD waits for it.
     pub fn news(&mut self) -> Option<Result<Usage, String>> {
+        match self.read() {
+            Ok(usage) => usage.map(Ok),
+            Err(error) => {
+                self.seen = None;
+                Some(Err(error.to_string()))
+            }
+        }
+    }
+
+    fn read(&mut self) -> flatnet_ipam::Result<Option<Usage>> {
         let now = SystemTime::now();
-        let times =
-            self.folders().map(|folder| fs::metadata(folder).and_then(|m| m.modified()).ok());
-        if self.seen == Some(times) {
-            return None;
+        let leases = Leases::existing(&self.conf.state_dir, &self.conf.name, &self.node)?;
+        let changed = leases.as_ref().and_then(Leases::changed);
+        if self.seen == Some(changed) {
+            return Ok(None);
         }
-        let settled = |time: &SystemTime| now.duration_since(*time).is_ok_and(|age| age > SETTLED);
-        self.seen = times.iter().flatten().all(settled).then_some(times);
-        let usage = self.read();
-        if usage.is_err() {
-            self.seen = None;
-        }
-        Some(usage)
-    }
-
-    fn folders(&self) -> [PathBuf; 2] {
-        let Self { conf, node, .. } = self;
-        let folder = node_folder(&conf.state_dir, &conf.name, node);
-        [folder.join("leases"), folder.join("addresses")]
-    }
-
-    fn read(&self) -> Result<Usage, String> {
-        let leases = Leases::existing(&self.conf.state_dir, &self.conf.name, &self.node);
-        let listing = leases.and_then(|leases| leases.map(|leases| leases.list()).transpose());
-        let listing = listing.map_err(|e| e.to_string())?.unwrap_or_default();
-        // One that is illegible may have any address.
-        if let Some(error) = listing.broken.first() {
-            return Err(error.to_string());
-        }
-        Ok(listing.leases.iter().flat_map(|lease| lease.addresses.iter().copied()).collect())
+        let settled = |time| now.duration_since(time).is_ok_and(|age| age > SETTLED);
+        self.seen = changed.is_none_or(settled).then_some(changed);
+        let held = leases.map(|leases| leases.held()).transpose()?;
+        Ok(Some(held.into_iter().flatten().collect()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
     use std::path::Path;
 
     use flatnet_conf::Range;
-    use flatnet_ipam::{Holder, Key, Request};
+    use flatnet_ipam::{Holder, Key, Request, node_folder};
 
     use super::*;
     use crate::conflist::conflist;
     use crate::fixture::{net, network};
 
     fn add(leases: &Leases, id: &str) {
-        let attachment =
-            Holder { container_id: id.into(), ifname: "eth0".into(), ..Holder::default() };
+        let (container_id, ifname) = (id.into(), "eth0".into());
+        let attachment = Holder { container_id, ifname, ..Holder::default() };
         let ranges = [Range::parse("10.1.1.0/24").unwrap()];
         let request = Request { attachment: &attachment, ranges: &ranges, requested: &[] };
         let key = Key::new("pods", id, "eth0");
@@ -85,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn leases_are_counted_when_they_have_changed() {
+    fn addresses_are_counted_when_they_have_changed() {
         let folder = tempfile::tempdir().unwrap();
         let filled = conflist(Path::new("n"), &network(), "a", Path::new("/r.json")).unwrap();
         let conf = NetworkConf { state_dir: folder.path().join("state"), ..filled.conf };
@@ -95,17 +84,22 @@ mod tests {
 
         let leases = Leases::create(&conf.state_dir, "pods", "a").unwrap();
         add(&leases, "one");
-        let used =
-            |usage: Option<Result<Usage, String>>| usage.unwrap().unwrap().of(net("10.1.1.0/24"));
+        let range = net("10.1.1.0/24");
+        let used = |usage: Option<Result<Usage, String>>| usage.unwrap().unwrap().of(range);
         assert_eq!(used(books.news()), 1);
         add(&leases, "two");
         assert_eq!(used(books.news()), 2, "also at once");
         leases.release(&Key::new("pods", "one", "eth0"), None).unwrap();
         assert_eq!(used(books.news()), 1);
 
-        let lease =
-            fs::read_dir(books.folders()[0].clone()).unwrap().next().unwrap().unwrap().path();
-        fs::write(&lease, "{").unwrap();
-        assert!(books.news().unwrap().unwrap_err().contains(lease.to_str().unwrap()));
+        let taken = node_folder(&conf.state_dir, "pods", "a").join("addresses");
+        let past = SystemTime::now() - 2 * SETTLED;
+        File::open(&taken).unwrap().set_modified(past).unwrap();
+        assert_eq!(used(books.news()), 1, "another time");
+        assert_eq!(books.news(), None, "and the same");
+
+        fs::remove_dir_all(&taken).unwrap();
+        fs::write(&taken, "").unwrap();
+        assert!(books.news().unwrap().unwrap_err().contains(taken.to_str().unwrap()));
     }
 }

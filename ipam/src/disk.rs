@@ -94,6 +94,17 @@ impl Disk {
         self.addresses().join(address.to_string())
     }
 
+    /// The addresses that are taken, sorted.
+    pub fn held(&self) -> Result<Vec<IpAddr>> {
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for name in names(&self.addresses())? {
+            // Only the text we write ourselves: another one would lead to another file.
+            addresses.extend(name.parse().ok().filter(|ip: &IpAddr| ip.to_string() == name));
+        }
+        addresses.sort();
+        Ok(addresses)
+    }
+
     /// Waits for the folder's lock.
     pub fn lock(&self) -> Result<Locked<'_>> {
         let path = Self::lock_of(&self.folder);
@@ -197,13 +208,7 @@ impl Store for Locked<'_> {
     }
 
     fn held(&self) -> Result<Vec<IpAddr>> {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for name in names(&self.disk.addresses())? {
-            // Only the text we write ourselves: another one would lead to another file.
-            addresses.extend(name.parse().ok().filter(|ip: &IpAddr| ip.to_string() == name));
-        }
-        addresses.sort();
-        Ok(addresses)
+        self.disk.held()
     }
 
     fn put(&mut self, key: &Key, record: &Record) -> Result<LeaseFile> {

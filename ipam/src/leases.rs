@@ -182,6 +182,17 @@ impl Leases {
         }
     }
 
+    /// The addresses that are taken, sorted. Asked without the lock, so that no ADD waits for it: one that is
+    /// under way shows, or not.
+    pub fn held(&self) -> Result<Vec<IpAddr>> {
+        self.disk.held()
+    }
+
+    /// When an address was taken or given back last; `None` if that cannot be told.
+    pub fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.disk.addresses()).and_then(|found| found.modified()).ok()
+    }
+
     /// The keys under which leases are filed.
     pub fn keys(&self) -> Result<Vec<Key>> {
         self.disk.lock()?.keys()
