@@ -188,6 +188,7 @@ impl<S: Source> Agent<S> {
                 }
             }
             self.stand_up().await;
+            self.parts.state.metrics.traffic(&self.source.traffic());
         }
     }
 

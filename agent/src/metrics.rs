@@ -16,6 +16,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::claims::Wait;
 use crate::rejected::{Reason, Rejected};
+use crate::source::Traffic;
 
 type Labels = [(&'static str, &'static str); 1];
 type Real = Gauge<f64, AtomicU64>;
@@ -40,6 +41,8 @@ pub struct Metrics {
     connected: Gauge,
     heard: Real,
     trouble: Real,
+    answers: Family<Vec<(&'static str, String)>, Counter>,
+    received: Counter,
     requests: Family<[(&'static str, &'static str); 2], Counter>,
     ready: Gauge,
 }
@@ -102,6 +105,16 @@ impl Metrics {
                 "source_trouble_since_timestamp_seconds",
                 "Since when the source does not answer; 0 if it does",
                 Real::default(),
+            ),
+            answers: new.metric(
+                "source_answers",
+                "Requests to the source, by kind and code; code 0 is no answer",
+                Family::default(),
+            ),
+            received: new.metric(
+                "source_received_bytes",
+                "Bytes of the source's answers",
+                Counter::default(),
             ),
             requests: new.metric(
                 "requests",
@@ -176,6 +189,18 @@ impl Metrics {
         }
     }
 
+    /// What the source was asked so far.
+    pub fn traffic(&self, traffic: &Traffic) {
+        let reach = |counter: &Counter, count: u64| {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        };
+        reach(&self.received, traffic.received_bytes);
+        for ((verb, code), count) in &traffic.answered {
+            let labels = vec![("verb", (*verb).to_owned()), ("code", code.to_string())];
+            reach(&self.answers.get_or_create(&labels), *count);
+        }
+    }
+
     /// An own object was to be changed.
     pub fn requested(&self, deed: &'static str, outcome: &'static str) {
         self.requests.get_or_create(&[("deed", deed), ("outcome", outcome)]).inc();
@@ -234,6 +259,10 @@ mod tests {
         metrics.written();
         metrics.requested("claim", "taken");
         metrics.source(None);
+        for count in [2, 5] {
+            let answered = BTreeMap::from([(("watch", 200), count)]);
+            metrics.traffic(&Traffic { answered, received_bytes: 10 * count });
+        }
         let text = metrics.text().unwrap();
         for line in [
             "# TYPE flatnet_agent_nodes gauge",
@@ -250,6 +279,8 @@ mod tests {
             "flatnet_agent_drift_mended_total 2",
             "flatnet_agent_range_file_writes_total 1",
             "flatnet_agent_requests_total{deed=\"claim\",outcome=\"taken\"} 1",
+            "flatnet_agent_source_answers_total{verb=\"watch\",code=\"200\"} 5",
+            "flatnet_agent_source_received_bytes_total 50",
             "flatnet_agent_source_connected 1",
             "flatnet_agent_source_trouble_since_timestamp_seconds 0.0",
             "flatnet_agent_ready 0",

@@ -1,5 +1,6 @@
 //! Where the cluster's objects are: an engine that exists, Kubernetes' API server or etcd.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -58,6 +59,15 @@ pub struct Notice {
     pub warning: bool,
 }
 
+/// What an engine was asked since the agent began, and what it answered. Kinds are few.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many requests of each kind got each code; 0 is the code where there was no answer.
+    pub answered: BTreeMap<(&'static str, u16), u64>,
+    /// The bytes of all answers.
+    pub received_bytes: u64,
+}
+
 /// An engine. All of it goes on in one task: nothing here blocks.
 #[expect(
     async_fn_in_trait,
@@ -77,6 +87,9 @@ pub trait Source {
 
     /// Why the engine does not answer, if it does not.
     fn trouble(&self) -> Option<String>;
+
+    /// What it was asked so far.
+    fn traffic(&self) -> Traffic;
 
     /// Changes an own object.
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal>;

@@ -34,6 +34,8 @@ async fn a_new_node_makes_its_objects_and_stands_up() {
             assert_eq!(bench.metric("drift_mended_total"), "2");
             sleep(10 * MINUTE).await;
             assert_eq!(bench.world.deeds().len(), 2, "what is done is done");
+            let calls = "source_answers_total{verb=\"call\",code=\"200\"}";
+            assert_eq!(bench.metric(calls), "2");
             assert_eq!(
                 bench.metric("range_file_writes_total"),
                 "2",

@@ -1,5 +1,4 @@
-//! What the API server was asked, and how much it said, for `/metrics`:
-//! `flatnet_agent_requests_total{verb,code}`.
+//! What the API server was asked, and how much it said, for `/metrics`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -48,7 +48,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
-use crate::source::{Deed, Notice, OwnNode, Refusal, Source};
+use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
 
 pub use client::ConnectError;
 pub use count::Requests;
@@ -179,6 +179,11 @@ impl Source for Kubernetes {
 
     fn trouble(&self) -> Option<String> {
         self.shared.state().trouble()
+    }
+
+    fn traffic(&self) -> Traffic {
+        let (answered, received_bytes) = (self.counts.answered(), self.counts.received_bytes());
+        Traffic { answered, received_bytes }
     }
 
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {

@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::conflist::conflist;
 use crate::fixture::{self, network};
 use crate::judge::judge;
-use crate::source::{Deed, Notice, OwnNode, Refusal};
+use crate::source::{Deed, Notice, OwnNode, Refusal, Traffic};
 
 /// The engine as it is.
 #[derive(Default)]
@@ -38,6 +38,7 @@ pub struct Inner {
     /// So many claims come too late.
     pub taken: u32,
     at: i64,
+    calls: u64,
     deeds: Vec<String>,
     notices: Vec<(&'static str, String)>,
     said: usize,
@@ -111,8 +112,14 @@ impl Source for World {
         self.0.borrow().trouble.clone()
     }
 
+    fn traffic(&self) -> Traffic {
+        let calls = self.0.borrow().calls;
+        Traffic { answered: BTreeMap::from([(("call", 200), calls)]), received_bytes: 0 }
+    }
+
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {
         self.change(|world| {
+            world.calls += 1;
             if world.refuses {
                 return Err(Refusal::Failed("refused".to_owned()));
             }
