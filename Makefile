@@ -61,7 +61,9 @@ deb tarball: build manual
 image:
 	@.ci/install image
 	for machine in $(MACHINES); do
-		cargo build --locked --release --target "$$machine-unknown-linux-musl" -p flatnet -p flatnet-ipam
+		target=$$machine-unknown-linux-musl
+		cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
+		cargo build --locked --release --target "$$target" -p flatnet-agent
 	done
 	packaging/image
 
@@ -119,7 +121,7 @@ test-vm:
 # A real Kubernetes on this machine: see docs/testing.md.
 test-kubernetes:
 	@.ci/install kubernetes
-	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory build image
 	cargo test --locked -p flatnet-cluster --no-fail-fast $(AS_ROOT)
 
 # Kubernetes' own tests of a network, which take long to build. FOCUS chooses others.

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 const BIN: &str = "opt/flatnet/bin";
 /// As Rust calls what an image calls amd64 and arm64.
 const MACHINES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
-const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
+const EXECUTABLES: [&str; 3] = ["flatnet-agent", "flatnet", "flatnet-ipam"];
 
 fn succeed(command: &mut Command) -> String {
     let output = finish(command, b"");
@@ -135,7 +135,7 @@ fn a_container_finds_what_it_runs() {
             (&config["architecture"], &config["os"]),
             (&json!(architecture), &json!("linux"))
         );
-        assert_eq!(config["config"]["Entrypoint"], json!([format!("/{BIN}/flatnet")]));
+        assert_eq!(config["config"]["Entrypoint"], json!([format!("/{BIN}/flatnet-agent")]));
         assert_eq!(config["config"]["Env"], json!([format!("PATH=/{BIN}")]));
         assert_eq!(config["rootfs"]["diff_ids"], json!([manifest["layers"][0]["digest"]]));
     }
@@ -158,9 +158,16 @@ fn the_image_has_the_same_bytes_each_time() {
 fn what_is_built_for_arm64_runs_there() {
     let folder = tempfile::tempdir().unwrap();
     Layout::unpack().unpack_layer("arm64", folder.path());
-    for name in EXECUTABLES {
+    let emulator = |name: &str| {
         let mut emulator = Command::new(system("qemu-aarch64-static"));
-        emulator.arg(folder.path().join(BIN).join(name)).env("CNI_COMMAND", "VERSION");
+        emulator.arg(folder.path().join(BIN).join(name));
+        emulator
+    };
+    let told = succeed(emulator("flatnet-agent").arg("--version"));
+    assert!(told.starts_with(&format!("flatnet-agent {}", version())), "{told}");
+    for name in ["flatnet", "flatnet-ipam"] {
+        let mut emulator = emulator(name);
+        emulator.env("CNI_COMMAND", "VERSION");
         let output = finish(&mut emulator, br#"{"cniVersion":"1.0.0"}"#);
         assert!(output.status.success(), "{name}: {}", said(&output));
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -175,7 +182,7 @@ fn podman_takes_both_architectures_and_runs_its_own() {
     let podman = Podman::new(&cluster, &cluster.nodes[0], &[], &packed());
     let image = format!("localhost/flatnet:{}", version());
     let told = podman.ok(&["run", "--rm", "--network=none", &image, "--version"]);
-    assert!(told.starts_with(&format!("flatnet {} ", version())), "{told}");
+    assert!(told.starts_with(&format!("flatnet-agent {}", version())), "{told}");
     // As a docker-archive, which has no architectures, each has a name of its own.
     for (architecture, _) in MACHINES {
         let image = format!("{image}-{architecture}");
@@ -194,6 +201,7 @@ fn containerd_takes_and_runs_it() {
     let image = format!("localhost/flatnet:{}", version());
     let listed = containerd.ctr(&["images", "list", &format!("name=={image}")]);
     assert!(listed.contains("linux/amd64,linux/arm64"), "{listed}");
+    // What ctr is given replaces the entrypoint; by its name, as with `kubectl exec`.
     let run = ["--rm", "--read-only", &image, "try", "flatnet", "--version"];
     let output = containerd.run_container(&run);
     let told = String::from_utf8_lossy(&output.stdout);
