@@ -1,6 +1,7 @@
 //! What Prometheus and Grafana are given: rules that fire when they should and not before, and questions
-//! that Prometheus understands.
+//! about metrics that the agent has.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -75,6 +76,28 @@ fn prometheus_understands_every_question_of_the_dashboard() {
     assert!(output.status.success(), "{}", said(&output));
     asked.push("rate(".to_owned());
     assert!(!check(&asked).status.success());
+}
+
+/// The words of an expression that begin as our metrics do.
+fn named(expr: &str) -> BTreeSet<String> {
+    let words = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("flatnet_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_that_is_asked_for_is_one_of_the_agents() {
+    let source = fs::read_to_string(workspace().join("agent/src/metrics.rs")).unwrap();
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let names = code.split("new.metric(").skip(1).map(|call| call.split('"').nth(1).unwrap());
+    // What OpenMetrics adds to the name of a counter, and of a histogram.
+    let ends = ["", "_total", "_bucket"];
+    let exported: BTreeSet<String> =
+        names.flat_map(|name| ends.map(|end| format!("flatnet_agent_{name}{end}"))).collect();
+    let asked: BTreeSet<String> =
+        asked().iter().chain(&conditions()).flat_map(|expr| named(expr)).collect();
+    assert!(asked.contains("flatnet_agent_nodes") && asked.len() > 10, "{asked:?}");
+    let unknown: Vec<&String> = asked.difference(&exported).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not among {exported:?}");
 }
 
 /// What scrapes, what is scraped and who asks have the same names.
