@@ -1,0 +1,172 @@
+//! The shipped objects with the shipped image: nodes become ready by them alone, an update loses no packet, and they
+//! leave the cluster and its nodes as they were.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use flatnet_cluster::cluster::{Cluster, Settings};
+use flatnet_cluster::kube_proxy::Mode;
+use flatnet_cluster::machine::PATH;
+use flatnet_cluster::node::Node;
+use flatnet_cluster::patience::until;
+use flatnet_cluster::pod::{By, HTTP};
+use flatnet_cluster::{containerd, objects, steps, tools};
+use flatnet_tests::kernel;
+use flatnet_tests::program::{said, workspace};
+
+/// The cluster of the tests has both families.
+const OVERLAY: &str = "packaging/kubernetes/overlays/dual-stack";
+const NAMESPACE: &str = "--namespace=kube-system";
+
+fn main() -> ExitCode {
+    let settings = Settings { name: "manifest".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let steps = steps![
+        nodes_become_ready_by_it,
+        pods_reach_each_other,
+        an_operator_finds_nothing_wrong,
+        what_is_undone_comes_back,
+        pods_notice_nothing_of_an_update,
+        it_leaves_the_cluster_and_the_nodes,
+    ];
+    flatnet_cluster::steps::take(&settings, steps)
+}
+
+fn overlay() -> String {
+    workspace().join(OVERLAY).display().to_string()
+}
+
+fn nodes_become_ready_by_it(cluster: &mut Cluster) {
+    let archive = workspace().join("target/image/flatnet.tar");
+    assert!(archive.is_file(), "{} is not there: run `make image`", archive.display());
+    for node in &cluster.nodes {
+        for plugin in ["loopback", "portmap"] {
+            let target = node.file("opt/cni/bin").join(plugin);
+            fs::copy(tools::plugins().join(plugin), target).expect("copy a plugin");
+        }
+        containerd::import(node.machine(), &archive);
+        assert!(!node.file("etc/cni/net.d/10-pods.conflist").exists(), "{}", node.name);
+    }
+    cluster.kubectl().must(&["apply", "--kustomize", &overlay()]);
+    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
+    cluster.kubectl().must(&["rollout", "status", "daemonset/flatnet", NAMESPACE, "--timeout=60s"]);
+    for node in &cluster.nodes {
+        let object = &cluster.kubectl().objects(&["node", &node.name])[0];
+        let conditions = object["status"]["conditions"].as_array().expect("conditions");
+        let ours = conditions.iter().find(|one| one["type"] == "NetworkUnavailable");
+        assert_eq!(ours.map(|one| &one["status"]), Some(&"False".into()), "{conditions:?}");
+    }
+}
+
+fn pods_reach_each_other(cluster: &mut Cluster) {
+    until("service account", || cluster.kubectl().get(&["serviceaccount", "default"]));
+    cluster.kubectl().apply(&[objects::pod("near", "node-a"), objects::pod("far", "node-b")]);
+    cluster.kubectl().wait("condition=Ready", &["pods", "--all"]);
+    let (near, far) = (cluster.pod("app=near"), cluster.pod("app=far"));
+    for (from, to) in [(&near, &far), (&far, &near)] {
+        for address in to.addresses {
+            let answer = cluster.ask(from, By::Http, SocketAddr::new(address, HTTP), "hostname");
+            assert_eq!(answer, Ok(to.name.clone()));
+        }
+    }
+}
+
+/// The names of the agents' pods, of all nodes.
+fn agents(cluster: &Cluster) -> Vec<String> {
+    let pods = cluster.kubectl().objects(&["pods", NAMESPACE]);
+    let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+    names.filter(|name| name.starts_with("flatnet-")).map(str::to_owned).collect()
+}
+
+fn an_operator_finds_nothing_wrong(cluster: &mut Cluster) {
+    let agents = agents(cluster);
+    assert_eq!(agents.len(), 2, "{agents:?}");
+    for agent in agents {
+        let run = |command: &str| {
+            cluster.kubectl().must(&["exec", &agent, NAMESPACE, "--", "flatnet", command])
+        };
+        assert!(run("doctor").contains("no finding in"), "{agent}");
+        assert!(run("status").contains(": in sync"), "{agent}");
+        assert!(run("list").contains("whole"), "{agent}");
+    }
+}
+
+fn what_is_undone_comes_back(cluster: &mut Cluster) {
+    for node in &cluster.nodes {
+        let netns = &node.machine().netns;
+        netns.exec("ip link delete flat.4096");
+        until("overlay", || kernel::link(netns, "flat.4096").ok_or_else(|| "none".to_owned()));
+    }
+    until("way", || {
+        let (near, far) = (cluster.pod("app=near"), cluster.pod("app=far"));
+        cluster.ask(&near, By::Http, SocketAddr::new(far.addresses[0], HTTP), "hostname")
+    });
+}
+
+fn pods_notice_nothing_of_an_update(cluster: &mut Cluster) {
+    let (near, far) = (cluster.pod("app=near"), cluster.pod("app=far"));
+    let before = agents(cluster);
+    let done = AtomicBool::new(false);
+    let (asked, lost) = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let (mut asked, mut lost) = (0, Vec::new());
+            while !done.load(Ordering::Relaxed) {
+                let server = SocketAddr::new(far.addresses[asked % 2], HTTP);
+                lost.extend(cluster.ask(&near, By::Http, server, "hostname").err());
+                asked += 1;
+            }
+            (asked, lost)
+        });
+        let update = ["rollout", "restart", "daemonset/flatnet", NAMESPACE];
+        let done_by = ["rollout", "status", "daemonset/flatnet", NAMESPACE, "--timeout=100s"];
+        let updated = cluster.kubectl().run(&update).and(cluster.kubectl().run(&done_by));
+        done.store(true, Ordering::Relaxed);
+        updated.expect("an update");
+        client.join().expect("a client")
+    });
+    assert_eq!(lost, Vec::<String>::new(), "of {asked}");
+    assert!(asked > 20, "{asked}");
+    until("other agents", || {
+        let after = agents(cluster);
+        let all_new = after.len() == 2 && after.iter().all(|name| !before.contains(name));
+        if all_new { Ok(()) } else { Err(format!("{before:?} {after:?}")) }
+    });
+}
+
+fn it_leaves_the_cluster_and_the_nodes(cluster: &mut Cluster) {
+    cluster.kubectl().delete(&["pods", "near", "far"]);
+    // Agents go first: one that sees the others' objects vanish would believe it.
+    let daemon_set = ["daemonset", "flatnet", NAMESPACE, "--cascade=foreground"];
+    cluster.kubectl().delete(&daemon_set);
+    assert_eq!(agents(cluster), Vec::<String>::new());
+    cluster.kubectl().must(&["delete", "--kustomize", &overlay(), "--ignore-not-found"]);
+    let gone = cluster.kubectl().run(&["get", "flatnetnodes"]);
+    assert!(gone.is_err_and(|error| error.contains("doesn't have a resource type")));
+    for node in &cluster.nodes {
+        take_off(node);
+    }
+}
+
+/// As docs/kubernetes.md has it.
+fn take_off(node: &Node) {
+    let document = fs::read_to_string(workspace().join("docs/kubernetes.md")).expect("a document");
+    let block = document.split("```").find(|block| block.contains("/flatnet remove pods\n"));
+    let (_, commands) = block.and_then(|block| block.split_once('\n')).expect("a block");
+    let mut shell = Command::new("bash");
+    shell.env_clear().env("PATH", PATH).args(["-euc", commands]);
+    let output = node.machine().finish(&mut shell);
+    assert!(output.status.success(), "{}: {}", node.name, said(&output));
+    let netns = &node.machine().netns;
+    assert_eq!(kernel::link(netns, "flat.4096"), None, "{}", node.name);
+    assert!(!netns.exec("nft list tables").contains("flatnet"), "{}", node.name);
+    for protocol in ["-4", "-6"] {
+        assert_eq!(netns.exec(&format!("ip {protocol} route show proto 102")), "");
+    }
+    let left = |path: &str| fs::exists(node.file(path)).expect("look at a file");
+    for path in ["opt/cni/bin/flatnet", "lib/flatnet", "run/flatnet"] {
+        assert!(!left(path), "{}: {path}", node.name);
+    }
+    assert!(left("opt/cni/bin/loopback"), "{}", node.name);
+}
