@@ -19,6 +19,7 @@ use crate::rejected::{Reason, Rejected};
 use crate::source::Traffic;
 
 type Labels = [(&'static str, &'static str); 1];
+type Range = [(&'static str, String); 2];
 type Real = Gauge<f64, AtomicU64>;
 
 /// Upper bounds of how long a look may take, in seconds.
@@ -31,7 +32,8 @@ pub struct Metrics {
     nodes: Gauge,
     blocks_used: Family<Labels, Gauge>,
     blocks_free: Family<Labels, Real>,
-    leases: Family<Vec<(&'static str, String)>, Gauge>,
+    leases: Family<Range, Gauge>,
+    addresses: Family<Range, Real>,
     rejected: Family<Labels, Gauge>,
     waiting: Family<Labels, Gauge>,
     mended: Counter,
@@ -67,6 +69,11 @@ impl Metrics {
             leases: new.metric(
                 "leases",
                 "Addresses of pods, by range of this node",
+                Family::default(),
+            ),
+            addresses: new.metric(
+                "range_addresses",
+                "Addresses that there are, by range of this node",
                 Family::default(),
             ),
             rejected: new.metric(
@@ -139,11 +146,16 @@ impl Metrics {
         }
     }
 
-    /// How many addresses are used of each of this node's ranges.
+    /// How many addresses are used of each of this node's ranges, beside how many there are.
     pub fn leases(&self, counts: &BTreeMap<IpNetwork, u64>) {
         self.leases.clear();
+        self.addresses.clear();
         for (range, count) in counts {
-            self.leases.get_or_create(&vec![("range", range.to_string())]).set(*count as i64);
+            let (family, bits) = if range.is_ipv4() { ("ipv4", 32) } else { ("ipv6", 128) };
+            let labels = [("family", family.to_owned()), ("range", range.to_string())];
+            self.leases.get_or_create(&labels).set(*count as i64);
+            let all = 2_f64.powi(bits - i32::from(range.prefix()));
+            self.addresses.get_or_create(&labels).set(all);
         }
     }
 
@@ -269,7 +281,8 @@ mod tests {
             "flatnet_agent_nodes 3",
             "flatnet_agent_blocks_used{family=\"ipv4\"} 4",
             "flatnet_agent_blocks_free{family=\"ipv4\"} 252.0",
-            "flatnet_agent_leases{range=\"10.1.2.0/24\"} 1",
+            "flatnet_agent_leases{family=\"ipv4\",range=\"10.1.2.0/24\"} 1",
+            "flatnet_agent_range_addresses{family=\"ipv4\",range=\"10.1.2.0/24\"} 256.0",
             "flatnet_agent_rejected_objects{reason=\"taken\"} 1",
             "flatnet_agent_rejected_objects{reason=\"malformed\"} 0",
             "flatnet_agent_waiting{kind=\"address\"} 1",
