@@ -84,7 +84,7 @@ demo:
 # A Kubernetes on this machine, its pods, and who reaches whom.
 demo-kubernetes:
 	@.ci/install kubernetes
-	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory build image
 	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- demo
 
 # $(call counted,TARGETS,NAME) makes all targets even if one fails, with what they print in target/NAME.log. The
@@ -128,7 +128,7 @@ test-kubernetes:
 FOCUS :=
 conformance:
 	@.ci/install conformance
-	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory build image
 	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- conformance $(if $(FOCUS),--focus '$(FOCUS)')
 
 checks: fmt lint dependencies oldest unit e2e bench-smoke doc

@@ -28,8 +28,8 @@ const PROGRAMS: [(&str, &str); 5] =
 /// Runs the tests that the regular expression chooses; whether all passed.
 pub fn run(focus: &str) -> bool {
     let settings = Settings { name: "conformance".to_owned(), nodes: 2, proxy: Mode::Nftables };
-    let mut cluster = Cluster::start(&settings);
-    network::install(&mut cluster);
+    let cluster = Cluster::start(&settings);
+    network::install(&cluster);
     cluster.route_to_pods();
     let archive = archive(cluster.folder());
     for node in &cluster.nodes {

@@ -14,17 +14,20 @@ pub fn run(nodes: u8) -> bool {
     let say = |what: &str| println!("{:5.1} s  {what}", started.elapsed().as_secs_f32());
     say(&format!("starting a control plane and {nodes} nodes"));
     let settings = Settings { name: "demo".to_owned(), nodes, proxy: Mode::Nftables };
-    let mut cluster = Cluster::start(&settings);
+    let cluster = Cluster::start(&settings);
     say("installing flatnet");
-    network::install(&mut cluster);
+    network::install(&cluster);
     say("the nodes are Ready; starting two pods for each, and a service");
     let pods = usize::from(nodes) * 2;
     cluster.kubectl().apply(&[objects::deployment("web", pods), objects::service("web", "web")]);
     cluster.kubectl().rolled_out("deployment/web");
     say("the pods are ready");
-    for what in ["nodes", "pods"] {
-        let line = ["get", what, "--output=wide"];
-        println!("\n# kubectl {}\n{}", line.join(" "), cluster.kubectl().must(&line));
+    for line in [
+        &["get", "nodes", "--output=wide"][..],
+        &["get", "pods", "--all-namespaces", "--output=wide"],
+        &["get", "flatnetnodes,flatnetblocks"],
+    ] {
+        println!("\n# kubectl {}\n{}", line.join(" "), cluster.kubectl().must(line));
     }
     println!("# which pod (row) reaches which (column): HTTP and UDP, IPv4 and IPv6");
     let all = matrix(&cluster, &cluster.pods("app=web"));

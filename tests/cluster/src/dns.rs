@@ -24,14 +24,7 @@ pub fn install(cluster: &Cluster) {
     let mut objects = rights();
     objects.extend([configuration(), deployment(), service()]);
     cluster.kubectl().apply(&objects);
-    cluster.kubectl().must(&[
-        "--namespace",
-        NAMESPACE,
-        "rollout",
-        "status",
-        "deployment/coredns",
-        "--timeout=100s",
-    ]);
+    cluster.kubectl().rolled_out_in(NAMESPACE, "deployment/coredns");
 }
 
 fn metadata(name: &str) -> Value {

@@ -86,7 +86,12 @@ impl Kubectl {
 
     /// Waits until all pods of something are as its template says, and ready.
     pub fn rolled_out(&self, what: &str) {
-        self.must(&["rollout", "status", PATIENCE, what]);
+        self.rolled_out_in("default", what);
+    }
+
+    /// The same in another namespace.
+    pub fn rolled_out_in(&self, namespace: &str, what: &str) {
+        self.must(&["--namespace", namespace, "rollout", "status", PATIENCE, what]);
     }
 
     fn run_with(&self, args: &[&str], stdin: &str) -> Result<String, String> {

@@ -17,8 +17,8 @@ const QUESTIONS: [(&str, &[&str]); 3] = [
     ("events", &["get", "events", "-A", "--sort-by=.lastTimestamp"]),
 ];
 
-/// What of a node's folder is kept besides the logs of its programs: the pods', and the range file.
-const FOLDERS: [&str; 2] = ["log", "etc/flatnet"];
+/// What of a node's folder is kept besides the logs of its programs: those of its pods, and what flatnet was told.
+const FOLDERS: [&str; 4] = ["log", "etc/cni", "etc/flatnet", "lib/flatnet"];
 
 /// Keeps the files of a cluster that did not come up, when dropped in a panic.
 #[derive(Debug)]

@@ -3,32 +3,57 @@
 use std::fs;
 use std::process::Command;
 
-use flatnet_tests::program::said;
+use flatnet_tests::program::{said, workspace};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::containerd;
 use crate::machine::PATH;
 use crate::node::{Node, Program};
 use crate::patience::until;
 use crate::plan::POD_CIDRS;
 
-/// Installs flatnet on the nodes that have it not, tells all of each other, and waits until they are ready.
-pub fn install(cluster: &mut Cluster) {
-    by_hand(cluster);
-    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
+/// What is shipped for clusters in both families.
+const MANIFEST: &str = "packaging/kubernetes/overlays/dual-stack";
+/// The image that it runs.
+const IMAGE: &str = "target/image/flatnet.tar";
+/// Where a node has flatnet's configuration, whoever put it there.
+const CONFIGURATIONS: &str = "etc/cni/net.d";
+
+/// Installs flatnet as a user of Kubernetes does: the image on every node, and the manifest. Waits until all nodes
+/// are ready; those that came since the last time get it, too.
+pub fn install(cluster: &Cluster) {
+    let image = workspace().join(IMAGE);
+    assert!(image.exists(), "{} is not there: run `make image`", image.display());
+    for node in cluster.nodes.iter().filter(|node| !is_installed(node)) {
+        containerd::import(node.machine(), &image);
+    }
+    let manifest = workspace().join(MANIFEST);
+    cluster.kubectl().must(&["apply", "--kustomize", &manifest.display().to_string()]);
+    cluster.kubectl().rolled_out_in("kube-system", "daemonset/flatnet");
+    wait_until_ready(cluster);
 }
 
-/// As an administrator does: a range file made of the Nodes on each node, `flatnet install`, and the service that
-/// keeps the network.
-fn by_hand(cluster: &mut Cluster) {
+/// Installs it without an agent, as an administrator does: a range file made of the Nodes on each node, `flatnet
+/// install`, and the service that keeps the network. Nodes that have it get the range file.
+pub fn install_by_hand(cluster: &mut Cluster) {
     let ranges = ranges(cluster);
     for node in &mut cluster.nodes {
         write_range_file(node, &ranges);
-        if !node.file("etc/cni/net.d/10-pods.conflist").exists() {
+        if !is_installed(node) {
             run_install(node);
             node.start_program(Program::Sync);
         }
     }
+    wait_until_ready(cluster);
+}
+
+fn is_installed(node: &Node) -> bool {
+    fs::read_dir(node.file(CONFIGURATIONS)).is_ok_and(|mut files| files.next().is_some())
+}
+
+fn wait_until_ready(cluster: &Cluster) {
+    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
 }
 
 /// The range file of all Nodes there are, as docs/runtimes.md makes it.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         pods_start_and_stop_without_the_api_server,
         a_node_reboots_and_its_pods_come_back,
         a_node_joins,
+        a_node_comes_back_with_another_range,
     ];
     steps::take(&settings, steps)
 }
@@ -67,7 +68,8 @@ fn assert_nothing_left(cluster: &Cluster) {
         until(&format!("state of {} that its pods need", node.name), || {
             let selected = format!("--field-selector=spec.nodeName={}", node.name);
             let list = cluster.kubectl().get(&["pods", "--all-namespaces", &selected])?;
-            let pods = list["items"].as_array().map_or(0, Vec::len);
+            let pods = list["items"].as_array().into_iter().flatten();
+            let pods = pods.filter(|pod| pod["spec"]["hostNetwork"] != true).count();
             let kept = kept(node);
             if kept == [pods; 2] { Ok(()) } else { Err(format!("{pods} pods, {kept:?}")) }
         });
@@ -227,6 +229,40 @@ fn a_node_joins(cluster: &mut Cluster) {
         for address in cluster.pod(&format!("app={name}")).addresses {
             let server = SocketAddr::new(address, HTTP);
             assert_eq!(cluster.ask(&new, By::Http, server, "hostname"), Ok(name.to_owned()));
+        }
+    }
+    assert_nothing_left(cluster);
+}
+
+fn a_node_comes_back_with_another_range(cluster: &mut Cluster) {
+    let far = cluster.pod("app=far");
+    let ranges = |cluster: &Cluster| -> Result<Vec<String>, String> {
+        let node = cluster.kubectl().get(&["node", "node-b"])?;
+        let ranges = node["spec"]["podCIDRs"].as_array().ok_or("no podCIDRs")?.iter();
+        Ok(ranges.filter_map(|range| range.as_str()).map(str::to_owned).collect())
+    };
+    let before = ranges(cluster).expect("ranges");
+    cluster.kubectl().delete(&["node", "node-b"]);
+    // Its kubelet registers it as a new one.
+    cluster.nodes[1].kill_program(Program::Kubelet);
+    cluster.nodes[1].start_program(Program::Kubelet);
+    let after = until("Node", || ranges(cluster));
+    assert!(after.iter().all(|range| !before.contains(range)), "{before:?} {after:?}");
+    cluster.kubectl().wait("condition=Ready", &["node/node-b"]);
+
+    cluster.kubectl().apply(&[objects::pod("late", "node-b")]);
+    cluster.kubectl().wait("condition=Ready", &["pod/late"]);
+    let late = cluster.pod("app=late");
+    let [v4, _] = late.addresses;
+    let subnet = after[0].strip_suffix("0/24").expect("a range of 256 addresses");
+    assert!(v4.to_string().starts_with(subnet), "{v4} {after:?}");
+    // Pods that were there live on in the range that the node had, and everybody reaches them.
+    assert_eq!(cluster.pod("app=far").addresses, far.addresses);
+    until("reply of old and new pods", || reached(cluster));
+    for address in cluster.pod("app=near").addresses {
+        for pod in [&late, &far] {
+            let server = SocketAddr::new(address, HTTP);
+            assert_eq!(cluster.ask(pod, By::Http, server, "hostname"), Ok("near".to_owned()));
         }
     }
     assert_nothing_left(cluster);

@@ -45,7 +45,7 @@ fn nodes_are_not_ready_without_a_network(cluster: &mut Cluster) {
 }
 
 fn nodes_become_ready_by_the_network_alone(cluster: &mut Cluster) {
-    network::install(cluster);
+    network::install_by_hand(cluster);
     let told = readiness(cluster).expect("conditions");
     assert!(told.iter().all(|(status, _)| status == "True"), "{told:?}");
 }
