@@ -13,7 +13,6 @@ use crate::node::{Node, Program};
 use crate::patience::until;
 use crate::plan::POD_CIDRS;
 
-/// What is shipped for clusters in both families.
 const MANIFEST: &str = "packaging/kubernetes/overlays/dual-stack";
 /// The image that it runs.
 const IMAGE: &str = "target/image/flatnet.tar";
@@ -28,10 +27,14 @@ pub fn install(cluster: &Cluster) {
     for node in cluster.nodes.iter().filter(|node| !is_installed(node)) {
         containerd::import(node.machine(), &image);
     }
-    let manifest = workspace().join(MANIFEST);
-    cluster.kubectl().must(&["apply", "--kustomize", &manifest.display().to_string()]);
+    cluster.kubectl().must(&["apply", "--kustomize", &manifest()]);
     cluster.kubectl().rolled_out_in("kube-system", "daemonset/flatnet");
     wait_until_ready(cluster);
+}
+
+/// The kustomization that is shipped for a cluster in both families.
+pub fn manifest() -> String {
+    workspace().join(MANIFEST).display().to_string()
 }
 
 /// Installs it without an agent, as an administrator does: a range file made of the Nodes on each node, `flatnet

@@ -13,12 +13,10 @@ use flatnet_cluster::machine::PATH;
 use flatnet_cluster::node::Node;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, HTTP};
-use flatnet_cluster::{containerd, objects, steps, tools};
+use flatnet_cluster::{network, objects, steps};
 use flatnet_tests::kernel;
 use flatnet_tests::program::{said, workspace};
 
-/// The cluster of the tests has both families.
-const OVERLAY: &str = "packaging/kubernetes/overlays/dual-stack";
 const NAMESPACE: &str = "--namespace=kube-system";
 
 fn main() -> ExitCode {
@@ -34,24 +32,11 @@ fn main() -> ExitCode {
     flatnet_cluster::steps::take(&settings, steps)
 }
 
-fn overlay() -> String {
-    workspace().join(OVERLAY).display().to_string()
-}
-
 fn nodes_become_ready_by_it(cluster: &mut Cluster) {
-    let archive = workspace().join("target/image/flatnet.tar");
-    assert!(archive.is_file(), "{} is not there: run `make image`", archive.display());
     for node in &cluster.nodes {
-        for plugin in ["loopback", "portmap"] {
-            let target = node.file("opt/cni/bin").join(plugin);
-            fs::copy(tools::plugins().join(plugin), target).expect("copy a plugin");
-        }
-        containerd::import(node.machine(), &archive);
         assert!(!node.file("etc/cni/net.d/10-pods.conflist").exists(), "{}", node.name);
     }
-    cluster.kubectl().must(&["apply", "--kustomize", &overlay()]);
-    cluster.kubectl().wait("condition=Ready", &["nodes", "--all"]);
-    cluster.kubectl().must(&["rollout", "status", "daemonset/flatnet", NAMESPACE, "--timeout=60s"]);
+    network::install(cluster);
     for node in &cluster.nodes {
         let object = &cluster.kubectl().objects(&["node", &node.name])[0];
         let conditions = object["status"]["conditions"].as_array().expect("conditions");
@@ -141,7 +126,7 @@ fn it_leaves_the_cluster_and_the_nodes(cluster: &mut Cluster) {
     let daemon_set = ["daemonset", "flatnet", NAMESPACE, "--cascade=foreground"];
     cluster.kubectl().delete(&daemon_set);
     assert_eq!(agents(cluster), Vec::<String>::new());
-    cluster.kubectl().must(&["delete", "--kustomize", &overlay(), "--ignore-not-found"]);
+    cluster.kubectl().must(&["delete", "--kustomize", &network::manifest(), "--ignore-not-found"]);
     let gone = cluster.kubectl().run(&["get", "flatnetnodes"]);
     assert!(gone.is_err_and(|error| error.contains("doesn't have a resource type")));
     for node in &cluster.nodes {
