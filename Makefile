@@ -33,7 +33,8 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER ?= $(call gcc,aarch64)
 
 # Static: against musl where that target is installed, else against glibc. A target is always
 # named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
-# The agent is built by itself: else features that only its crates want would be the plugin's too.
+# The agent is built by itself: else features that only its crates want would be the plugin's too. It is built
+# beside the plugin, whose optimizer is at work on one core for most of the time.
 build:
 	@host=$$(rustc -vV | sed -n 's/^host: //p')
 	target=$${host%%-*}-unknown-linux-musl
@@ -43,10 +44,11 @@ build:
 		flags="-C target-feature=+crt-static"
 	fi
 	export RUSTFLAGS="$${RUSTFLAGS:-} $$flags"
+	cargo build --locked --profile agent --target "$$target" -p flatnet-agent &
 	cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
-	cargo build --locked --release --target "$$target" -p flatnet-agent
+	wait $$!
 	mkdir -p $(BIN)
-	install "$${CARGO_TARGET_DIR:-target}/$$target/release/"{flatnet,flatnet-ipam,flatnet-agent} $(BIN)/
+	install "$${CARGO_TARGET_DIR:-target}/$$target/"{release/flatnet,release/flatnet-ipam,agent/flatnet-agent} $(BIN)/
 
 # Man pages and shell completions.
 manual:
@@ -60,11 +62,14 @@ deb tarball: build manual
 # An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar.
 image:
 	@.ci/install image
-	for machine in $(MACHINES); do
-		target=$$machine-unknown-linux-musl
-		cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
-		cargo build --locked --release --target "$$target" -p flatnet-agent
-	done
+	build() {
+		for machine in $(MACHINES); do
+			cargo build --locked --profile "$$1" --target "$$machine-unknown-linux-musl" "$${@:2}"
+		done
+	}
+	build agent -p flatnet-agent &
+	build release -p flatnet -p flatnet-ipam
+	wait $$!
 	packaging/image
 
 # What `kubectl apply -f` takes, of the kustomize base beside it.

@@ -40,8 +40,9 @@ fn version() -> &'static str {
 
 /// What `make image` built for a machine.
 fn built(machine: &str, name: &str) -> Vec<u8> {
-    fs::read(workspace().join(format!("target/{machine}-unknown-linux-musl/release/{name}")))
-        .unwrap()
+    let profile = if name == "flatnet-agent" { "agent" } else { "release" };
+    let folder = workspace().join(format!("target/{machine}-unknown-linux-musl/{profile}"));
+    fs::read(folder.join(name)).unwrap()
 }
 
 /// The archive, unpacked.
