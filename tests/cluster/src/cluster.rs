@@ -14,7 +14,7 @@ use crate::node::{Node, Program};
 use crate::patience::{interrupted, until};
 use crate::plan::{CONTROL, POD_CIDRS};
 use crate::underlay::Underlay;
-use crate::{image, logs, remains};
+use crate::{containerd, image, logs, remains};
 
 /// How a cluster is to be.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Cluster {
     pub underlay: Underlay,
     settings: Settings,
     images: Vec<PathBuf>,
+    /// How many nodes were ever made: a number is one node's alone.
+    made: u8,
     folder: TempDir,
 }
 
@@ -63,7 +65,8 @@ impl Cluster {
         // From here on, the cluster does it itself.
         drop(starting);
         let settings = settings.clone();
-        let mut cluster = Self { nodes, control, underlay, settings, images, folder };
+        let made = settings.nodes;
+        let mut cluster = Self { nodes, control, underlay, settings, images, made, folder };
         for index in 0..cluster.nodes.len() {
             cluster.register(index);
         }
@@ -83,11 +86,28 @@ impl Cluster {
 
     /// Another node, registered, without a network.
     pub fn add_node(&mut self) -> &Node {
-        let number = u8::try_from(self.nodes.len() + 1).expect("few nodes");
-        self.nodes.push(Node::start(number, self.folder.path(), &self.underlay, &self.images));
+        self.made += 1;
+        let node = Node::start(self.made, self.folder.path(), &self.underlay, &self.images);
+        self.nodes.push(node);
         let index = self.nodes.len() - 1;
         self.register(index);
         &self.nodes[index]
+    }
+
+    /// Takes the power of a node away for good. Its Node object stays.
+    pub fn take_away(&mut self, name: &str) {
+        let index = self.nodes.iter().position(|node| node.name == name);
+        let node = self.nodes.remove(index.unwrap_or_else(|| panic!("no node {name}")));
+        drop(node);
+        self.underlay.unplug(name);
+    }
+
+    /// Loads the images of an archive on all nodes, and on those that come.
+    pub fn import(&mut self, archive: PathBuf) {
+        for node in &self.nodes {
+            containerd::import(node.machine(), &archive);
+        }
+        self.images.push(archive);
     }
 
     /// Starts kubelet and kube-proxy of a node, and waits until the API server knows it.

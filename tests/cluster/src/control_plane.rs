@@ -28,6 +28,7 @@ pub struct ControlPlane {
     folder: PathBuf,
     api_server: Option<Daemon>,
     // Ended after the API server, which would complain.
+    etcd: Option<Daemon>,
     _others: Vec<Daemon>,
 }
 
@@ -46,10 +47,10 @@ impl ControlPlane {
             kubectl,
             folder: folder.to_owned(),
             api_server: None,
+            etcd: None,
             _others: Vec::new(),
         };
-        let etcd = plane.launch("etcd", &etcd(folder));
-        plane._others.push(etcd);
+        plane.start_etcd();
         plane.start_api_server();
         for (name, args) in [
             ("kube-controller-manager", plane.controller_manager()),
@@ -88,6 +89,16 @@ impl ControlPlane {
     /// Kills the API server.
     pub fn kill_api_server(&mut self) {
         drop(self.api_server.take().expect("a running API server"));
+    }
+
+    /// Starts what the API server keeps its objects in.
+    pub fn start_etcd(&mut self) {
+        self.etcd = Some(self.launch("etcd", &etcd(&self.folder)));
+    }
+
+    /// Kills it.
+    pub fn kill_etcd(&mut self) {
+        drop(self.etcd.take().expect("a running etcd"));
     }
 
     fn launch(&self, name: &str, args: &[String]) -> Daemon {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use flatnet_tests::netns::Netns;
 use serde_json::Value;
 
 use crate::client;
@@ -42,6 +43,27 @@ impl By {
     }
 }
 
+impl Pod {
+    /// The same as [`Cluster::ask`], by who knows the network of the pod's node.
+    ///
+    /// # Errors
+    /// Why it heard nothing.
+    pub fn ask(
+        &self,
+        node: &Netns,
+        by: By,
+        server: SocketAddr,
+        asked: &str,
+    ) -> Result<String, String> {
+        let protocol = if by == By::Http { "http" } else { "udp" };
+        let (host, port) = (server.ip(), server.port());
+        let path =
+            format!("/dial?protocol={protocol}&tries=1&host={host}&port={port}&request={asked}");
+        let answer = client::get(node, SocketAddr::new(self.addresses[0], HTTP), &path)?;
+        heard(&answer).map_err(|error| format!("{} asks {server} for {asked}: {error}", self.name))
+    }
+}
+
 impl Cluster {
     /// The pods with this label, ready or not, that are not about to end.
     ///
@@ -75,13 +97,7 @@ impl Cluster {
         server: SocketAddr,
         asked: &str,
     ) -> Result<String, String> {
-        let protocol = if by == By::Http { "http" } else { "udp" };
-        let (host, port) = (server.ip(), server.port());
-        let path =
-            format!("/dial?protocol={protocol}&tries=1&host={host}&port={port}&request={asked}");
-        let netns = &self.node(&pod.node).machine().netns;
-        let answer = client::get(netns, SocketAddr::new(pod.addresses[0], HTTP), &path)?;
-        heard(&answer).map_err(|error| format!("{} asks {server} for {asked}: {error}", pod.name))
+        pod.ask(&self.node(&pod.node).machine().netns, by, server, asked)
     }
 }
 
