@@ -19,6 +19,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::claims::Wait;
+use crate::cluster::Cluster;
 use crate::conflist::Conflist;
 use crate::done::Done;
 use crate::install::Installer;
@@ -76,6 +77,8 @@ pub struct Agent<S> {
     kept: bool,
     /// Whether the source was read once.
     read: bool,
+    /// How many nodes and blocks there were in the last round.
+    objects: [usize; 2],
     /// Whether this node is in the file.
     listed: bool,
     /// Whether it is the first of it.
@@ -136,6 +139,7 @@ impl<S: Source> Agent<S> {
             source,
             kept: false,
             read: false,
+            objects: [0, 0],
             listed: own.is_some(),
             first: false,
             stands: false,
@@ -192,10 +196,24 @@ impl<S: Source> Agent<S> {
         }
     }
 
-    /// Waits until a burst of changes is over.
+    /// Waits until a burst of changes is over. What has gone may be back in a moment, when a Node was deleted whose
+    /// agent claims again what its pods live in: it is waited for as long as a burst may last.
     async fn settle(&mut self) {
         let until = Instant::now() + BURST;
-        while timeout(SETTLED, self.source.changed()).await.is_ok() && Instant::now() < until {}
+        loop {
+            let quiet = timeout(SETTLED, self.source.changed()).await.is_err();
+            if Instant::now() >= until || (quiet && !self.lacks_objects()) {
+                return;
+            }
+        }
+    }
+
+    /// Whether there are fewer objects than in the last round, and it is for others to bring them back.
+    fn lacks_objects(&self) -> bool {
+        let fewer = |cluster: Cluster| {
+            cluster.nodes.len() < self.objects[0] || cluster.blocks.len() < self.objects[1]
+        };
+        self.source.own().is_some() && self.source.cluster().is_some_and(fewer)
     }
 
     /// Starts the upkeep, if there is a file that lists this node.

@@ -23,6 +23,7 @@ impl<S: Source> Agent<S> {
         self.look_at_source();
         if let Some(cluster) = self.source.cluster() {
             self.read = true;
+            self.objects = [cluster.nodes.len(), cluster.blocks.len()];
             for _ in 0..ATTEMPTS {
                 let Decision { deeds, waits, leaving } = self.consider(&cluster);
                 self.matters.waits = waits;

@@ -72,6 +72,28 @@ async fn a_burst_is_one_file() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_back_at_once_was_never_gone() {
+    Bench::new(&TWO, &["10.1.1.0/24"])
+        .run(async |bench| {
+            sleep(SECOND).await;
+            let without = [TWO[0], TWO[2]];
+            bench.world.replace(&without);
+            sleep(Duration::from_millis(400)).await;
+            bench.world.replace(&TWO);
+            sleep(SECOND).await;
+            assert_eq!(bench.metric("range_file_writes_total"), "1", "no file was without it");
+
+            bench.world.replace(&without);
+            sleep(Duration::from_millis(600)).await;
+            assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.1.0/24"], "it is gone for good");
+            bench.world.replace(&TWO);
+            sleep(Duration::from_millis(100)).await;
+            assert_eq!(bench.nodes().len(), 2, "what comes is not waited for");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_source_is_away_nothing_changes() {
     Bench::new(&TWO, &["10.1.1.0/24"])
         .run(async |bench| {
