@@ -241,20 +241,22 @@ fn wrong_objects_are_told_and_the_rest_goes_on(cluster: &mut Cluster) {
     cluster.kubectl().delete(&["pods", "one", "two", "three"]);
 }
 
+/// The processes that are agents on a node.
+fn agents(node: &Node) -> Vec<Pid> {
+    let is_agent = |pid: &Pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == "flatnet-agent")
+    };
+    node.machine().cgroup.processes().into_iter().filter(is_agent).collect()
+}
+
 /// Kills the agent of a node, and waits until its kubelet has started another.
 fn kill_agent(node: &Node) {
-    let agents = || {
-        let is_agent = |pid: &Pid| {
-            fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|name| name.trim() == "flatnet-agent")
-        };
-        node.machine().cgroup.processes().into_iter().filter(is_agent).collect::<Vec<_>>()
-    };
-    let [before] = agents().try_into().expect("one agent");
+    let [before] = agents(node).try_into().expect("one agent");
     kill(before, Signal::SIGKILL).expect("kill an agent");
-    until("another agent", || match agents()[..] {
+    until("another agent", || match agents(node)[..] {
         [after] if after != before => asked(node, "/healthz").map(drop),
-        _ => Err(format!("{before}: {:?}", agents())),
+        ref found => Err(format!("{before}: {found:?}")),
     });
 }
 
@@ -264,8 +266,12 @@ fn nothing_stops_while_the_api_server_is_away(cluster: &mut Cluster) {
     cluster.control.kill_etcd();
     let node = cluster.node("node-b");
     let netns = &node.machine().netns;
-    let ((), flow) =
-        during(&cluster.node("node-a").machine().netns, &near, &late, || kill_agent(node));
+    let ((), flow) = during(&cluster.node("node-a").machine().netns, &near, &late, || {
+        let [agent] = agents(node).try_into().expect("one agent");
+        kill(agent, Signal::SIGSTOP).expect("stop an agent");
+        a_pod_comes_and_goes(cluster, node, &near);
+        kill_agent(node);
+    });
     assert_eq!(flow.lost, Vec::<String>::new(), "of {}", flow.answered);
     assert!(flow.answered > 10, "{}", flow.answered);
     let unready = asked(node, "/readyz").expect_err("an agent that has read nothing");
@@ -320,7 +326,8 @@ fn a_pod_comes_and_goes(cluster: &Cluster, node: &Node, near: &Pod) {
     });
 }
 
-/// What a reboot takes: all that the kernel and /run had of the network.
+/// What a reboot takes: all that the kernel and /run had of the network. The route to a pod that lives on stays, which
+/// alone tells its address.
 fn lose_the_network(node: &Node) {
     let netns = &node.machine().netns;
     netns.exec(&format!("ip link delete {OVERLAY}"));
@@ -329,7 +336,7 @@ fn lose_the_network(node: &Node) {
         netns.exec(&format!("nft delete {table}"));
     }
     for family in ["-4", "-6"] {
-        netns.exec(&format!("ip {family} route flush proto 102"));
+        netns.exec(&format!("ip {family} route flush type unreachable proto 102"));
     }
     node.machine().exec("rm -r /run/flatnet");
 }
@@ -346,6 +353,8 @@ fn a_node_that_is_gone_for_good_is_forgotten(cluster: &mut Cluster) {
         assert_eq!(knows(node), (true, true), "{}", node.name);
     }
     cluster.take_away("node-c");
+    let held = blocks(cluster).expect("blocks");
+    assert!(given.iter().all(|range| held.contains_key(range)), "{given:?} {held:?}");
     cluster.kubectl().delete(&["node", "node-c"]);
     until("end of its objects", || {
         let nodes = cluster.kubectl().get(&["flatnetnodes"])?.to_string();
