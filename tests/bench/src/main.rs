@@ -4,20 +4,6 @@
 //! a range file, and what a packet costs. `report` turns what they find into tables, plots and the
 //! generated section of `docs/performance.md`.
 
-mod attach;
-mod bars;
-mod cni;
-mod datapath;
-mod extent;
-mod measure;
-mod pods;
-mod process;
-mod progress;
-mod report;
-mod scale;
-mod scratch;
-mod stats;
-
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -25,9 +11,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
-use extent::Extent;
-use progress::{Interrupted, Progress};
-use report::{Machine, Report};
+use flatnet_bench::extent::Extent;
+use flatnet_bench::progress::{Interrupted, Progress};
+use flatnet_bench::report::{self, Machine, Report};
+use flatnet_bench::{attach, datapath, scale, scratch};
 
 /// Runs flatnet and its peers alternately; prints medians, p99 and ratios.
 #[derive(Debug, Parser)]
@@ -66,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, progress: &Progress) {
-    let machine = Machine::look();
+    let machine = Machine::look(report::programs());
     let extent = if arguments.short { Extent::short() } else { Extent::full() };
     let folder = &arguments.output;
     fs::create_dir_all(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -116,5 +103,5 @@ fn publish(reports: &[Report], machine: &Machine, folder: &Path, document: &Path
         fs::copy(folder.join(file), plots.join(file)).expect("copy a plot");
     }
     let beside = plots.file_name().expect("a document with a name").to_string_lossy();
-    report::refresh(document, &report::section(reports, machine, &beside));
+    report::refresh(document, "make bench", &report::section(reports, machine, &beside));
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cluster::Cluster;
+use crate::control_plane::ControlPlane;
 use crate::plan::{CONTROL, addresses};
 
 /// Longer than anything takes that ever comes.
@@ -22,28 +23,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Installs what the agents of a cluster need there: their objects, from the types, and what an agent may.
 pub fn install(cluster: &Cluster) {
+    install_into(&cluster.control);
+}
+
+/// The same, where there is a control plane and no more.
+pub fn install_into(control: &ControlPlane) {
     let crds = [FlatnetNode::crd(), FlatnetBlock::crd()].map(|crd| json!(crd));
-    cluster.kubectl().apply(&crds);
-    cluster.kubectl().wait("condition=Established", &["crds", "--all"]);
+    control.kubectl.apply(&crds);
+    control.kubectl.wait("condition=Established", &["crds", "--all"]);
     for file in ["rbac", "admission"] {
         let file = workspace().join(format!("packaging/kubernetes/base/{file}.yaml"));
-        cluster.kubectl().must(&["apply", "--filename", &file.display().to_string()]);
+        control.kubectl.must(&["apply", "--filename", &file.display().to_string()]);
     }
 }
 
 /// A kubeconfig with the token of an agent's pod on a node.
 pub fn kubeconfig(cluster: &Cluster, node: &str) -> PathBuf {
+    kubeconfig_of(&cluster.control, cluster.folder(), node)
+}
+
+/// The same, into a folder, where there is a control plane and no more.
+pub fn kubeconfig_of(control: &ControlPlane, folder: &Path, node: &str) -> PathBuf {
     let of_node = ["--bound-object-kind=Node", &format!("--bound-object-name={node}")];
     let token = ["--namespace=kube-system", "create", "token", "flatnet-agent", "--duration=1h"];
-    let token = cluster.kubectl().must(&[&token[..], &of_node[..]].concat());
+    let token = control.kubectl.must(&[&token[..], &of_node[..]].concat());
     let [address, _] = addresses(CONTROL);
-    let file = cluster.folder().join(format!("{node}.conf"));
+    let file = folder.join(format!("{node}.conf"));
     let text = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "here", "cluster": {
             "server": format!("https://{address}:6443"),
-            "certificate-authority": cluster.control.pki.file("ca.crt"),
+            "certificate-authority": control.pki.file("ca.crt"),
         }}],
         "users": [{"name": "agent", "user": {"token": token.trim()}}],
         "contexts": [{"name": "agent", "context": {"cluster": "here", "user": "agent"}}],

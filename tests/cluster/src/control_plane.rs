@@ -35,6 +35,13 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts it in a namespace that is on the underlay. It answers when this returns.
     pub fn start(netns: Netns, folder: &Path) -> Self {
+        let mut plane = Self::without_controllers(netns, folder);
+        plane.start_controllers();
+        plane
+    }
+
+    /// etcd and the API server alone: nothing happens to objects but what their makers do.
+    pub fn without_controllers(netns: Netns, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder for the control plane");
         let pki = Pki::new(&folder.join("pki"));
         let kubeconfig = folder.join("admin.conf");
@@ -52,28 +59,31 @@ impl ControlPlane {
         };
         plane.start_etcd();
         plane.start_api_server();
+        plane
+    }
+
+    fn start_controllers(&mut self) {
         for (name, args) in [
-            ("kube-controller-manager", plane.controller_manager()),
+            ("kube-controller-manager", self.controller_manager()),
             ("kube-scheduler", Vec::new()),
         ] {
-            let kubeconfig = folder.join(format!("{name}.conf"));
-            let user = plane.pki.user(&format!("system:{name}"), &[]);
+            let kubeconfig = self.folder.join(format!("{name}.conf"));
+            let user = self.pki.user(&format!("system:{name}"), &[]);
             fs::write(&kubeconfig, user).expect("write a kubeconfig");
             let mut all = vec![format!("--kubeconfig={}", kubeconfig.display())];
             all.extend(["--leader-elect=false", "--bind-address=127.0.0.1"].map(str::to_owned));
             all.extend(args);
-            let daemon = plane.launch(name, &all);
-            plane._others.push(daemon);
+            let daemon = self.launch(name, &all);
+            self._others.push(daemon);
         }
         // The API server has a certificate of kubeadm's administrators, to run commands in pods with.
-        plane.kubectl.must(&[
+        self.kubectl.must(&[
             "create",
             "clusterrolebinding",
             "kubeadm:cluster-admins",
             "--clusterrole=cluster-admin",
             "--group=kubeadm:cluster-admins",
         ]);
-        plane
     }
 
     /// Starts the API server, and waits until it answers.

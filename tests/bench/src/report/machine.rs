@@ -1,5 +1,6 @@
 //! On what a run was made: a number without it says nothing.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -23,8 +24,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks.
-    pub fn look() -> Self {
+    /// Looks; which programs were compared, one a line, is the caller's to say.
+    pub fn look(programs: Vec<String>) -> Self {
         let field = |file: &str, name: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
@@ -38,12 +39,21 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory: kibibytes.unwrap_or_default().div_ceil(1 << 20),
             kernel: release.trim().to_owned(),
-            programs: programs(),
+            programs,
         }
     }
 }
 
-fn programs() -> Vec<String> {
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cpus, memory, kernel, programs } = self;
+        writeln!(f, "{cpu}, {cpus} CPUs, {memory} GiB, Linux {kernel}.\n")?;
+        programs.iter().try_for_each(|program| writeln!(f, "- {program}"))
+    }
+}
+
+/// The programs that `make bench` compares.
+pub fn programs() -> Vec<String> {
     let own = said(&ours("flatnet"), &["--version"]);
     let mut programs = vec![own];
     for tool in ["ptp", "bridge", "host-local", "flannel"] {
@@ -55,7 +65,7 @@ fn programs() -> Vec<String> {
 }
 
 /// The module and version that a Go executable was built from, as the executable itself says.
-fn module(executable: &Path) -> String {
+pub fn module(executable: &Path) -> String {
     let text = said(&system("go"), &["version", "-m", &executable.display().to_string()]);
     let line = text.lines().find_map(|line| line.trim().strip_prefix("mod\t"));
     let words = line.map(|line| line.split('\t').take(2).collect::<Vec<_>>().join(" "));
@@ -63,7 +73,7 @@ fn module(executable: &Path) -> String {
 }
 
 /// What a program prints.
-fn said(program: &Path, args: &[&str]) -> String {
+pub fn said(program: &Path, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     text.unwrap_or_else(|error| format!("{}: {error}", program.display()))

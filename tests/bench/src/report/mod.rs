@@ -14,8 +14,9 @@ use serde::Serialize;
 use crate::bars::Verdict;
 use crate::measure::Findings;
 pub use document::refresh;
-pub use machine::Machine;
+pub use machine::{Machine, module, programs, said};
 pub use plot::{Bars, Lines};
+pub use table::{markdown, number};
 
 /// What one part of the benchmark reports.
 #[derive(Debug, Serialize)]
@@ -75,8 +76,6 @@ pub fn verdicts(reports: &[Report]) -> String {
 /// The section of the document: bars first, then each part with its plots; these lie in `plots`,
 /// seen from the document.
 pub fn section(reports: &[Report], machine: &Machine, plots: &str) -> String {
-    let Machine { cpu, cpus, memory, kernel, programs } = machine;
-    let programs = programs.iter().map(|program| format!("- {program}\n")).collect::<String>();
     let part = |report: &Report| {
         let plots =
             report.plots.iter().map(|(file, shows)| format!("![{shows}]({plots}/{file})\n\n"));
@@ -85,7 +84,7 @@ pub fn section(reports: &[Report], machine: &Machine, plots: &str) -> String {
     };
     format!(
         "## Bars\n\nMedians of the ratios of all rounds.\n\n{}\n\
-         {cpu}, {cpus} CPUs, {memory} GiB, Linux {kernel}.\n\n{programs}\n{}",
+         {machine}\n{}",
         verdicts(reports),
         reports.iter().map(part).collect::<String>()
     )
