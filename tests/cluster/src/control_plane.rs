@@ -63,10 +63,9 @@ impl ControlPlane {
     }
 
     fn start_controllers(&mut self) {
-        for (name, args) in [
-            ("kube-controller-manager", self.controller_manager()),
-            ("kube-scheduler", Vec::new()),
-        ] {
+        for (name, args) in
+            [("kube-controller-manager", self.controller_manager()), ("kube-scheduler", Vec::new())]
+        {
             let kubeconfig = self.folder.join(format!("{name}.conf"));
             let user = self.pki.user(&format!("system:{name}"), &[]);
             fs::write(&kubeconfig, user).expect("write a kubeconfig");

@@ -1,6 +1,7 @@
-//! `make demo-kubernetes` and `make conformance`.
+//! `make demo-kubernetes`, `make conformance` and `make bench-cluster`.
 
 use std::panic::{catch_unwind, set_hook};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -9,6 +10,7 @@ use flatnet_cluster::patience::{heed_signals, interrupted};
 mod conformance;
 mod demo;
 mod dns;
+mod large;
 
 /// What a shell would say of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -34,6 +36,15 @@ enum Command {
         #[arg(long, default_value = conformance::FOCUS)]
         focus: String,
     },
+    /// What an agent costs in a large cluster, and flannel's daemon beside it
+    Bench {
+        /// Only as much as shows that it works; the figures mean nothing
+        #[arg(long)]
+        short: bool,
+        /// The document whose generated section is written again
+        #[arg(long, value_name = "FILE")]
+        document: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,6 +63,7 @@ fn main() -> ExitCode {
     let work = || match &arguments.command {
         Command::Demo { nodes } => demo::run(*nodes),
         Command::Conformance { focus } => conformance::run(focus),
+        Command::Bench { short, document } => large::run(*short, document.as_deref()),
     };
     let good = catch_unwind(work).unwrap_or(false);
     if interrupted() {
