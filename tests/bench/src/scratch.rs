@@ -20,6 +20,12 @@ impl Scratch {
     }
 }
 
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Puts all temporary files, those of the tests' harness too, into memory where there is such a
 /// place: state folders are in memory on a real node, and no disk shall be measured.
 pub fn use_memory() {
