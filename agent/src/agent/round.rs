@@ -48,7 +48,7 @@ impl<S: Source> Agent<S> {
             .extend(own.map(|(range, _)| range).filter(|range| !self.done.has_released(*range)));
         self.first = judged.nodes.keys().next() == Some(&name);
         self.count(&judged);
-        self.matters.rejected = judged.rejected;
+        self.matters.rejected.clone_from(&judged.rejected);
 
         let own = self.source.own();
         match &own {
@@ -59,9 +59,12 @@ impl<S: Source> Agent<S> {
             None => drop(self.missing.get_or_insert_with(Instant::now)),
         }
         let without = OwnNode { addresses: self.addresses.clone(), ranges: Vec::new() };
-        let mut shown = cluster.clone();
-        self.done.show(&mut shown, name);
-        let judged = judge(&self.parts.network, &shown);
+        let shown = self.done.shown(cluster, name);
+        let judged = match &shown {
+            Some(shown) => judge(&self.parts.network, shown),
+            None => judged,
+        };
+        let shown = shown.as_ref().unwrap_or(cluster);
         let left = self.leaving.iter().filter(|(_, since)| since.elapsed() >= LINGER);
         let left = left.map(|(range, _)| *range).collect();
         let refused = self.refused.iter().map(|(range, (holder, _))| (*range, holder.clone()));
