@@ -134,7 +134,7 @@ impl<S: Source> Agent<S> {
         let former =
             own.into_iter().flat_map(|node| node.ranges.iter().map(|range| range.subnet()));
         let former = former.collect();
-        let (deeds, saying) = (Patience::of(&parts.name), Patience::of(&parts.name));
+        let (deeds, saying) = (Patience::default(), Patience::default());
         Self {
             source,
             kept: false,

@@ -4,6 +4,7 @@
 
 mod agent;
 mod assemble;
+mod backoff;
 mod books;
 mod claims;
 pub mod cli;

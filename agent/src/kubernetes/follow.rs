@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ask::Failure;
-use super::patience::{End, Patience, delay, random};
+use super::patience::{End, Patience, delay};
 use super::state::Shared;
+use crate::backoff::random;
 
 /// A watch begins again after half of this up to all of it, so that those of a cluster's nodes do not go on
 /// doing it together.

@@ -14,9 +14,10 @@ use serde::Deserialize;
 
 use super::ask::{self, Failure, Watch, value};
 use super::follow::{Watched, seconds};
-use super::patience::{random, spread};
+use super::patience::spread;
 use super::seen::{Kind, Seen};
 use super::state::{Kept, Shared, State};
+use crate::backoff::random;
 
 /// The bookmark with which the objects that were there before the watch are complete.
 const COMPLETE: &str = "k8s.io/initial-events-end";

@@ -47,6 +47,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
+use crate::backoff::random;
 use crate::cluster::Cluster;
 use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
 
@@ -58,7 +59,7 @@ use deeds::Doer;
 use follow::forever;
 use kind::AllOf;
 use node::OwnWatch;
-use patience::{Patience, delay, random};
+use patience::{Patience, delay};
 use state::Shared;
 
 /// The cluster's objects as an API server tells them.

@@ -1,32 +1,25 @@
 //! How often a server that does not answer is asked again: ever less often, never by all nodes at once, and by
 //! one watch of a node at a time.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::backoff::{self, random};
 
 const FIRST: Duration = Duration::from_millis(250);
 /// Nodes are to hear of each other within seconds after the server is back.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How long to wait after so many failures. `random` is between 0 and 1, and spreads what began at one moment,
-/// when the server went away.
+/// How long to wait after so many failures; all nodes' began at one moment, when the server went away.
 pub fn delay(failures: u32, random: f64) -> Duration {
-    let doubled = FIRST.saturating_mul(1 << failures.min(16));
-    doubled.min(LONGEST).mul_f64(0.5 + random / 2.0)
+    backoff::delay(FIRST, LONGEST, failures, random)
 }
 
 /// How long to wait before all objects are listed again, as every node of a cluster may just now: a millisecond
 /// for each, so that a thousand of them are asked for a second.
 pub fn spread(objects: usize, random: f64) -> Duration {
     Duration::from_millis(objects.min(10_000) as u64).mul_f64(random)
-}
-
-/// Between 0 and 1. Each hasher begins elsewhere.
-pub fn random() -> f64 {
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
-    bits as f64 / (1_u64 << 53) as f64
 }
 
 /// How an attempt ended.
@@ -95,13 +88,6 @@ mod tests {
         assert_eq!(spread(5000, 1.0), Duration::from_secs(5));
         assert_eq!(spread(20, 0.5), Duration::from_millis(10));
         assert_eq!(spread(usize::MAX, 1.0), Duration::from_secs(10));
-    }
-
-    #[test]
-    fn random_numbers_are_numbers_between_0_and_1_that_differ() {
-        let some: Vec<_> = (0..100).map(|_| random()).collect();
-        assert!(some.iter().all(|number| (0.0..1.0).contains(number)));
-        assert!(some.windows(2).any(|pair| pair[0] != pair[1]));
     }
 
     /// How long one waits for its turn.
