@@ -6,8 +6,9 @@
 //! Where all of it stands, that is a glance.
 
 use std::collections::BTreeSet;
+use std::iter;
 
-use flatnet_conf::{NetworkConf, Range, one_line};
+use flatnet_conf::Range;
 use flatnet_ipam::check_leases;
 
 use super::request::Call;
@@ -29,17 +30,15 @@ pub fn run(call: &Call) -> Result<(), Error> {
     prepare(&mut node, call).map_err(|e| match e {
         Error::Delegate { .. } => e,
         _ => Error::Unavailable {
-            reason: format!("pods cannot be attached: {e}{}", waits(&call.conf)),
+            // What the agent waits for may be why.
+            reason: iter::once(format!("pods cannot be attached: {e}"))
+                .chain(agent::waits(&call.conf))
+                .collect::<Vec<_>>()
+                .join("; "),
             // In doubt they are not known to be.
             pods_affected: are_cut_off(&mut node, &call.conf.name).unwrap_or(false),
         },
     })
-}
-
-/// What the agent waits for, if there is one: it may be why.
-fn waits(conf: &NetworkConf) -> String {
-    let waits = agent::matters(conf).map(|matters| matters.waits).unwrap_or_default();
-    waits.iter().map(|wait| format!("; flatnet-agent waits: {}", one_line(&wait.why))).collect()
 }
 
 fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {

@@ -1,11 +1,12 @@
 //! What flatnet-agent has written down about a network on this node: what keeps the range file from being what
 //! the cluster should be. Where no agent is at work there is no such file.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{NetworkConf, one_line};
 use flatnet_ipam::{network_folder, open_regular};
 use serde::Deserialize;
 
@@ -58,7 +59,19 @@ pub fn matters(conf: &NetworkConf) -> Option<Matters> {
     serde_json::from_slice(&text).ok()
 }
 
+/// What this node waits for, where an agent is at work, in whole sentences.
+pub fn waits(conf: &NetworkConf) -> Vec<String> {
+    let waits = matters(conf).map(|matters| matters.waits).unwrap_or_default();
+    waits.iter().map(ToString::to_string).collect()
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "flatnet-agent waits: {}", one_line(&self.why))
+    }
+}
+
 /// `<stateDir>/<network>/agent.json`
-pub fn path(conf: &NetworkConf) -> PathBuf {
+fn path(conf: &NetworkConf) -> PathBuf {
     network_folder(&conf.state_dir, &conf.name).join("agent.json")
 }

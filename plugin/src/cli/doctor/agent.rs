@@ -22,7 +22,7 @@ pub fn first(files: &[(PathBuf, Vec<u8>)], networks: &[NetworkConf]) -> Option<F
     let (first, bytes) = files.first()?;
     let list = serde_json::from_slice(bytes).unwrap_or_default();
     let first = first.display();
-    (!types(&list).iter().any(|kind| kind == "flatnet")).then(|| {
+    types(&list).is_empty().then(|| {
         Finding::advise(
             format!("{first} comes before flatnet's configuration"),
             "the node's runtime takes the first one: new pods are attached to that network",
@@ -46,7 +46,7 @@ fn judge(Matters { trouble, rejected, waits }: &Matters) -> Vec<Finding> {
     });
     let waits = waits.iter().map(|wait| {
         Finding::advise(
-            format!("flatnet-agent waits: {}", printable(&wait.why)),
+            wait.to_string(),
             "this node, or part of its pods, is not in the range files of the cluster until then",
             "change the Node, or the object that is named; the agent goes on by itself",
         )

@@ -3,7 +3,7 @@
 mod view;
 
 use clap::Args;
-use flatnet_conf::{NetworkConf, one_line};
+use flatnet_conf::NetworkConf;
 use serde_json::{Value, json};
 
 use super::drift::Peers;
@@ -80,10 +80,8 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     problems.extend(listing.broken.iter().map(ToString::to_string));
     problems.sort();
     problems.dedup();
-    let waits = agent::matters(conf).map(|matters| matters.waits).unwrap_or_default();
-    problems.extend(waits.iter().map(|wait| {
-        format!("network {}: flatnet-agent waits: {}", conf.name, one_line(&wait.why))
-    }));
+    let waits = agent::waits(conf).into_iter();
+    problems.extend(waits.map(|wait| format!("network {}: {wait}", conf.name)));
     let own: Vec<_> = node.ranges.iter().map(|range| range.subnet()).collect();
     problems.extend(own_addresses::within(kernel, &own)?.iter().map(|(address, dev)| {
         format!(
