@@ -104,7 +104,7 @@ impl IpamConf {
     pub fn parse(stdin: &[u8], invocation: &Invocation) -> Result<IpamConf, Error> {
         let (value, cni_version) = network::open(stdin, invocation.command, &KEYS)?;
         let lenient = matches!(invocation.command, Command::Del | Command::Gc);
-        let valid_attachments = network::valid_attachments(&value);
+        let valid_attachments = fields::valid_attachments(&value);
         let raw: raw::IpamNetwork = network::read(value, lenient).map_err(network::invalid)?;
         let name = fields::name(raw.name.as_deref()).map_err(network::invalid)?;
         let fields = fields::Fields { lenient };

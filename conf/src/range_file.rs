@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
-use crate::{Error, Range, json, raw, read_file};
+use crate::{Error, Range, read_file};
 
 /// A range file that keeps every rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,13 +50,6 @@ impl Node {
 }
 
 impl RangeFile {
-    /// Reads and validates a range file; `origin` is its path, for messages.
-    pub fn parse(origin: &Path, bytes: &[u8]) -> Result<RangeFile, Error> {
-        let origin = origin.display().to_string();
-        let raw: json::Object<raw::RangeFile> = json::from_bytes(&origin, bytes)?;
-        rules::apply(&raw.0).map_err(|broken| broken.in_document(origin))
-    }
-
     /// Reads the file at `path`; an error with code 5 when that fails.
     pub fn load(path: &Path) -> Result<RangeFile, Error> {
         let bytes =
@@ -67,12 +60,6 @@ impl RangeFile {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
-    }
-
-    /// The file's text, one line per node; reading it back gives the same range file.
-    /// `clusterCIDRs` are left out where they are what a reader would take in their absence.
-    pub fn to_json(&self) -> String {
-        render::to_json(self)
     }
 
     /// The subnets of all ranges in the order of the file.

@@ -7,9 +7,8 @@ mod write;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde_json::Value;
 
-use crate::{Error, Version, raw};
+use crate::raw;
 
 pub(crate) use read::read;
 
@@ -123,18 +122,6 @@ impl Route {
 }
 
 impl AddResult {
-    /// Reads a result of its own `cniVersion`, or of `expected` where it has none. An error,
-    /// with code 7, names the field.
-    pub fn from_json(value: &Value, expected: Version) -> Result<AddResult, Error> {
-        read(value, expected).map_err(|broken| broken.in_document("result"))
-    }
-
-    /// The result in the shape of `version`, `cniVersion` set. What the version cannot say is
-    /// left out: 0.1.0 and 0.2.0 have one address per family and no interfaces.
-    pub fn to_json(&self, version: Version) -> Value {
-        write::to_json(self, version)
-    }
-
     /// Puts `other` behind this result, its interface indices shifted. Its `dns` takes the place
     /// of ours if anything in it is set.
     pub fn append(&mut self, other: AddResult) {

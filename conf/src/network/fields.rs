@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS, invalid};
+use super::document::invalid;
+use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
@@ -33,18 +34,6 @@ impl Fields {
 impl From<Broken> for Error {
     fn from(broken: Broken) -> Error {
         invalid(broken)
-    }
-}
-
-/// Absent or empty is the oldest.
-pub(crate) fn version(value: Option<&Value>) -> Result<Version, Error> {
-    match value {
-        None | Some(Value::Null) => Ok(Version::V0_1_0),
-        Some(Value::String(text)) if text.is_empty() => Ok(Version::V0_1_0),
-        Some(Value::String(text)) => Version::parse(text),
-        Some(other) => {
-            Err(invalid(Broken::new(format!("{other} is not a string")).under("cniVersion")))
-        }
     }
 }
 
@@ -162,6 +151,12 @@ pub(crate) fn routes(raw: &[raw::Route]) -> Result<Vec<IpNetwork>, Broken> {
 
 pub(crate) fn prev_result(value: &Value, version: Version) -> Result<AddResult, Broken> {
     crate::result::read(value, version).map_err(|broken| broken.under("prevResult"))
+}
+
+/// The attachments that the runtime knows; `None` if it does not say.
+pub(crate) fn valid_attachments(value: &Value) -> Result<Option<Vec<AttachmentId>>, Broken> {
+    let list = VALID_ATTACHMENTS.iter().find_map(|key| value.get(*key));
+    list.map(attachments).transpose()
 }
 
 pub(crate) fn attachments(value: &Value) -> Result<Vec<AttachmentId>, Broken> {

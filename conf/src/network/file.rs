@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{KEYS, NetworkConf, fields, invalid};
+use super::parse::KEYS;
+use super::{NetworkConf, document, invalid};
 use crate::error::Broken;
 use crate::json;
 use crate::keys::{self, Keys, LEAF};
@@ -81,7 +82,7 @@ fn of_list(mut list: Value) -> Result<Vec<NetworkConf>, Error> {
             }
         }
         keys::fold_case(&mut plugin, &KEYS);
-        let version = fields::version(plugin.get("cniVersion"))?;
+        let version = document::version(plugin.get("cniVersion"))?;
         NetworkConf::validate(plugin, version, false, &CniArgs::default())
     })
     .collect()

@@ -1,10 +1,12 @@
 //! Good configurations, and what a command or the environment changes. Wrong ones are in the
 //! crate's `tests`.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::*;
-use crate::{CniArgs, Interface, IpConfig};
+use crate::{CniArgs, Command, Interface, Invocation, IpConfig};
 
 fn invocation(command: Command) -> Invocation {
     Invocation {

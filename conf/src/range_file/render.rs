@@ -6,20 +6,25 @@ use serde_json::json;
 use super::{Node, RangeFile};
 use crate::{Range, raw};
 
-/// Writes what [`RangeFile::parse`] reads back as the same.
-pub(super) fn to_json(file: &RangeFile) -> String {
-    let mut text =
-        format!("{{\n  \"version\": 1,\n  \"vni\": {},\n  \"port\": {},\n", file.vni, file.port);
-    if !file.subnets().eq(file.cluster_cidrs.iter().copied()) {
-        let networks: Vec<_> = file.cluster_cidrs.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("  \"clusterCIDRs\": {},\n", list(&networks)));
+impl RangeFile {
+    /// The file's text, one line per node; reading it back gives the same range file.
+    /// `clusterCIDRs` are left out where they are what a reader would take in their absence.
+    pub fn to_json(&self) -> String {
+        let mut text = format!(
+            "{{\n  \"version\": 1,\n  \"vni\": {},\n  \"port\": {},\n",
+            self.vni, self.port
+        );
+        if !self.subnets().eq(self.cluster_cidrs.iter().copied()) {
+            let networks: Vec<_> = self.cluster_cidrs.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("  \"clusterCIDRs\": {},\n", list(&networks)));
+        }
+        if self.direct_routing {
+            text.push_str("  \"directRouting\": true,\n");
+        }
+        let nodes: Vec<_> = self.nodes.iter().map(|node| format!("    {}", line(node))).collect();
+        text.push_str(&format!("  \"nodes\": [\n{}\n  ]\n}}\n", nodes.join(",\n")));
+        text
     }
-    if file.direct_routing {
-        text.push_str("  \"directRouting\": true,\n");
-    }
-    let nodes: Vec<_> = file.nodes.iter().map(|node| format!("    {}", line(node))).collect();
-    text.push_str(&format!("  \"nodes\": [\n{}\n  ]\n}}\n", nodes.join(",\n")));
-    text
 }
 
 fn line(node: &Node) -> String {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
@@ -11,14 +12,23 @@ use crate::address::{family, parse_address, parse_canonical, special_use};
 use crate::error::Broken;
 use crate::name::node_name_problem;
 use crate::span::Spans;
-use crate::{Range, raw};
+use crate::{Error, Range, json, raw};
 
 const DEFAULT_VNI: u64 = 4096;
 /// IANA's port for VXLAN; the kernel's own default is another, for historical reasons.
 const DEFAULT_PORT: u64 = 4789;
 
+impl RangeFile {
+    /// Reads and validates a range file; `origin` is its path, for messages.
+    pub fn parse(origin: &Path, bytes: &[u8]) -> Result<RangeFile, Error> {
+        let origin = origin.display().to_string();
+        let raw: json::Object<raw::RangeFile> = json::from_bytes(&origin, bytes)?;
+        apply(&raw.0).map_err(|broken| broken.in_document(origin))
+    }
+}
+
 /// Turns what the file says into what it means, or names the first rule that it breaks.
-pub(super) fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
+fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
     if raw.version != 1 {
         let problem = format!("{} is not supported; this flatnet reads version 1", raw.version);
         return Err(Broken::new(problem).under("version"));

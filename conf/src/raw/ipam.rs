@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Args;
+use super::args::Args;
 
 /// The network configuration of some main plugin.
 #[derive(Deserialize)]

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::IpamRange;
+use super::args::Args;
+use super::ipam::IpamRange;
 
 /// One flatnet network, as an entry of `plugins` in a CNI configuration list with `name` and
 /// `cniVersion` of the list put in, which is how a runtime passes it on.
@@ -175,26 +176,4 @@ pub(crate) struct RuntimeDns {
     /// Options for the resolver.
     #[cfg_attr(feature = "schema", schemars(extend("examples" = [["ndots:2"]])))]
     pub(crate) options: Option<Vec<String>>,
-}
-
-/// Arguments by the conventions of the CNI project.
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub(crate) struct Args {
-    /// Arguments for every plugin.
-    pub(crate) cni: Option<CniArgs>,
-}
-
-/// Arguments for every plugin.
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub(crate) struct CniArgs {
-    /// Addresses asked for, with or without prefix length.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["10.244.1.78"]])))]
-    pub(crate) ips: Option<Vec<String>>,
-    /// MAC address asked for.
-    #[cfg_attr(feature = "schema", schemars(example = "02:00:00:00:00:08"))]
-    pub(crate) mac: Option<String>,
 }

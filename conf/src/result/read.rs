@@ -5,11 +5,19 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::{AddResult, Dns, Interface, IpConfig, Route, wire};
-use crate::Version;
 use crate::address::{parse_address, parse_network};
 use crate::error::Broken;
 use crate::json;
 use crate::keys;
+use crate::{Error, Version};
+
+impl AddResult {
+    /// Reads a result of its own `cniVersion`, or of `expected` where it has none. An error,
+    /// with code 7, names the field.
+    pub fn from_json(value: &Value, expected: Version) -> Result<AddResult, Error> {
+        read(value, expected).map_err(|broken| broken.in_document("result"))
+    }
+}
 
 /// Reads a result of its own `cniVersion`, or of `expected` where it has none.
 pub(crate) fn read(value: &Value, expected: Version) -> Result<AddResult, Broken> {

@@ -1,8 +1,9 @@
 //! Results in all seven versions, read and written.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::Version;
 
 fn network(text: &str) -> IpNetwork {
     text.parse().unwrap()

@@ -7,23 +7,26 @@ use serde_json::Value;
 use super::{AddResult, Dns, Interface, IpConfig, Route, wire};
 use crate::{Version, raw};
 
-/// The result in the shape of `version`.
-pub(super) fn to_json(result: &AddResult, version: Version) -> Value {
-    let mut document = wire::Document {
-        cni_version: Some(version.as_str().to_owned()),
-        dns: dns(&result.dns),
-        ..wire::Document::default()
-    };
-    if version < Version::V0_3_0 {
-        document.ip4 = old_address(result, IpAddr::is_ipv4);
-        document.ip6 = old_address(result, IpAddr::is_ipv6);
-    } else {
-        document.interfaces = list(&result.interfaces, |item| interface(item, version));
-        document.ips = list(&result.ips, |item| address(item, version));
-        document.routes = list(&result.routes, |item| route(item, version));
+impl AddResult {
+    /// The result in the shape of `version`, `cniVersion` set. What the version cannot say is
+    /// left out: 0.1.0 and 0.2.0 have one address per family and no interfaces.
+    pub fn to_json(&self, version: Version) -> Value {
+        let mut document = wire::Document {
+            cni_version: Some(version.as_str().to_owned()),
+            dns: dns(&self.dns),
+            ..wire::Document::default()
+        };
+        if version < Version::V0_3_0 {
+            document.ip4 = old_address(self, IpAddr::is_ipv4);
+            document.ip6 = old_address(self, IpAddr::is_ipv6);
+        } else {
+            document.interfaces = list(&self.interfaces, |item| interface(item, version));
+            document.ips = list(&self.ips, |item| address(item, version));
+            document.routes = list(&self.routes, |item| route(item, version));
+        }
+        // Texts and numbers under fixed keys: there is nothing in it that could fail.
+        serde_json::to_value(document).unwrap_or_default()
     }
-    // Texts and numbers under fixed keys: there is nothing in it that could fail.
-    serde_json::to_value(document).unwrap_or_default()
 }
 
 /// An empty list is left out.
