@@ -19,14 +19,10 @@ use super::networks::CONF_DIR;
 use super::output::{Answer, Outcome};
 pub use configuration::Configuration;
 use network::{Brought, bring_up};
-pub use place::{Done, put};
+use place::BIN_DIR;
+pub use place::{Done, EXECUTABLES, put};
 use report::InstallReport;
 use service::Kept;
-
-/// Where runtimes look for plugins if they are not told otherwise.
-const BIN_DIR: &str = "/opt/cni/bin";
-/// The plugin, and the IPAM plugin that lies beside it.
-pub const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
 
 /// Make this machine a node: the plugin, its network, and the configuration for the container runtime
 ///

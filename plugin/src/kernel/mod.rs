@@ -10,6 +10,7 @@ mod alter;
 mod astray;
 mod attribute;
 mod change;
+mod decision;
 mod decode;
 mod encode;
 mod error;
@@ -47,6 +48,7 @@ use ipnetwork::IpNetwork;
 
 pub use alter::Kernel;
 pub use change::{Change, ReversePath};
+pub use decision::{Decision, Origin};
 pub use error::KernelError;
 pub use event::Event;
 pub use foreign_chains::{
@@ -56,7 +58,7 @@ pub use journal::{Changes, Journal, Listener, Mode};
 #[cfg(test)]
 pub use legacy::parse as rules_of_iptables;
 pub use link::{FINISHED, Link, LinkKind, UNFINISHED, Veth, VethPair, Vxlan, VxlanLink};
-pub use lookup::{Decision, Origin};
+
 pub use monitor::{Heard, Monitor};
 pub use netlink::Netlink;
 pub use nft::{Redirect, RuleSet};

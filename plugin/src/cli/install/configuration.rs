@@ -5,7 +5,7 @@ use std::path::Path;
 use flatnet_conf::{NetworkConf, read_file};
 use serde_json::Value;
 
-use super::EXECUTABLES;
+use super::place::EXECUTABLES;
 use crate::cli::error::CommandError;
 use crate::cli::networks;
 use crate::cli::versions;

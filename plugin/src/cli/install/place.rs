@@ -1,4 +1,4 @@
-//! A file put in its place whole or not at all, seen by every watch of the folder.
+//! What is installed, and where; a file put in its place whole or not at all, seen by every watch of the folder.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -8,6 +8,11 @@ use std::path::Path;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::cli::error::CommandError;
+
+/// Where runtimes look for plugins if they are not told otherwise.
+pub const BIN_DIR: &str = "/opt/cni/bin";
+/// The plugin, and the IPAM plugin that lies beside it.
+pub const EXECUTABLES: [&str; 2] = ["flatnet", "flatnet-ipam"];
 
 /// What became of a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::place::{Done, put};
-use super::{BIN_DIR, CONF_DIR};
+use super::place::{BIN_DIR, Done, put};
 use crate::cli::error::CommandError;
+use crate::cli::networks::CONF_DIR;
 
 const UNIT: &str = "flatnet-sync.service";
 /// The package's.

@@ -10,7 +10,7 @@ use netlink_packet_route::AddressFamily;
 use super::super::route_socket::Request;
 use super::super::{
     Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, Observe,
-    OurRoutes, Path, Route, RuleSet, Settings, Ways, decode, gro, legacy, lookup, nowhere,
+    OurRoutes, Path, Route, RuleSet, Settings, Ways, decision, decode, gro, legacy, nowhere,
     question, settings, sysctl, ways,
 };
 use super::{Netlink, absent_is_empty};
@@ -181,7 +181,7 @@ impl Observe for Netlink {
         self.socket.exchange([request], |_, answer| match answer {
             Ok(row) => found = Ok(decode::route(row)),
             // That it leads nowhere is an answer, too.
-            Err(refusal) if lookup::is_dead_end(refusal.errno) => {}
+            Err(refusal) if decision::is_dead_end(refusal.errno) => {}
             Err(refusal) => found = Err(refusal.of(&command)),
         })?;
         found
