@@ -25,14 +25,15 @@ pub fn refuse_overlap(
     file: &RangeFile,
 ) -> Result<(), Error> {
     let claimed = kernel.cluster_cidrs()?;
+    let itself = desired::is_of(network);
     for (vni, theirs) in claimed.into_iter().filter(|(vni, _)| *vni != file.vni) {
         let Some((own, other)) = overlap(&file.cluster_cidrs, theirs) else { continue };
         // Rules alone are left where the device was removed by hand; no pod has these addresses.
         let Some(link) = kernel.link(&overlay_name(vni))? else { continue };
-        let alias = link.alias.unwrap_or_default();
-        if alias.starts_with(&desired::alias(network, "")) {
-            continue; // Itself, under an earlier VNI.
+        if itself(&link) {
+            continue; // Under an earlier VNI.
         }
+        let alias = link.alias.unwrap_or_default();
         return Err(Error::Foreign {
             reason: format!(
                 "the addresses {own} of network {network:?} overlap {other} of {alias:?}, which \

@@ -105,12 +105,9 @@ impl Judge<'_> {
     /// By its group or its alias: one of them may be what was changed.
     fn is_pods(&self, device: &Device) -> bool {
         let link = &device.link;
-        let bears = || link.alias.as_ref().is_some_and(|alias| self.is_of_network(alias));
-        link.kind == LinkKind::Veth && (link.group == veth_group(self.held.site.vni()) || bears())
-    }
-
-    fn is_of_network(&self, alias: &str) -> bool {
-        alias.starts_with(&desired::alias(self.network, ""))
+        let ours = desired::is_of(self.network);
+        link.kind == LinkKind::Veth
+            && (link.group == veth_group(self.held.site.vni()) || ours(link))
     }
 
     fn link(&self, was: Option<&Device>, event: &Event) -> Scope {
@@ -122,7 +119,7 @@ impl Judge<'_> {
         }
         // Its offloads are not in the event; an earlier VNI's device is to go.
         let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
-        let ours = is_vxlan && link.alias.as_ref().is_some_and(|alias| self.is_of_network(alias));
+        let ours = is_vxlan && desired::is_of(self.network)(link);
         if is_overlay || ours {
             return Scope::Overlay;
         }
