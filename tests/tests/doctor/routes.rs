@@ -1,5 +1,6 @@
 //! Routes, rules, addresses and settings of the node that take what is the pods'.
 
+use flatnet_tests::cli::document;
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::{kernel, probe};
 use serde_json::json;
@@ -65,6 +66,37 @@ fn rules_of_a_vpn() {
          one (`ip rule`)",
         "ip rule add pref 1 to 10.244.0.0/16 lookup main",
     );
+}
+
+/// As clouds and machines with several uplinks have it: what leaves under an address leaves by its uplink.
+#[test]
+fn routing_by_source() {
+    let scene = Scene::new();
+    let pod = &scene.pods[0];
+    let (source, vtep) = (pod.v4(), "192.168.50.1");
+    let reaches = || probe::reaches(&pod.netns, vtep.parse().expect("an address"));
+    assert!(reaches());
+    scene.assert_healthy();
+    scene.spoil(&[
+        &format!("ip route add 192.168.50.0/24 dev {UNDERLAY} table 101"),
+        &format!("ip route add default via 192.168.50.254 dev {UNDERLAY} table 101"),
+        "ip rule add pref 101 from 192.168.50.1 lookup 101",
+    ]);
+    assert!(!reaches());
+    scene.assert_together();
+    let trace = scene.flatnet("trace", &[&source.to_string(), vtep, "--json"]);
+    let end = &document(&trace, 1)["end"];
+    let mend = "ip rule add pref 1 to 10.244.0.0/16 lookup main";
+    let what = format!(
+        "packets from {vtep} to {source} leave by {UNDERLAY}, so this one is taken for forged: a rule leads them \
+         to another table before the main one (`ip rule`)"
+    );
+    assert_eq!(end, &json!({"arrives": false, "at": "route", "what": what, "mend": mend}));
+    let words = format!(
+        "packets from {vtep}, which is this node, to its pods {source} do not take flatnet's routes"
+    );
+    scene.mended_by_command(&words, mend);
+    assert!(reaches());
 }
 
 #[test]

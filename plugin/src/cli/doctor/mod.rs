@@ -26,6 +26,7 @@ mod report;
 mod reverse_path;
 mod scene;
 mod shadow;
+mod source;
 mod unleased;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use ipnetwork::IpNetwork;
 
 use super::scene::Scene;
+use super::source;
 use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::finding::{Finding, some};
 use crate::error::Error;
@@ -35,6 +36,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         }
     }
     findings.extend(diverted(scene, &want.routes)?);
+    findings.extend(source::check(scene)?);
     Ok(findings)
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use nix::errno::Errno;
+
 use super::hop::{End, Hop, Trace};
 use super::overlay;
 use super::walk::{AGAIN, SENT, Stop, Walk};
@@ -11,7 +13,7 @@ use crate::cli::look::Look;
 use crate::cli::output::some;
 use crate::error::Error;
 use crate::firewall::blockade::{self, Device, Way};
-use crate::kernel::{Decision, Link, NamePattern, Observe as _, Origin, Redirect};
+use crate::kernel::{Decision, Flow, Link, NamePattern, Observe as _, Origin, Redirect};
 use crate::overlay::gateway::gateway;
 
 /// A packet filter is asked about any protocol.
@@ -197,6 +199,29 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// There is a way, but not for what comes from this pod: by the way back of the answers it is taken for
+    /// forged (`fib_validate_source` in the kernel), or forwarding is off.
+    fn not_taken(&mut self, veth: u32, errno: Errno) -> Result<Stop, Stop> {
+        let (to, source) = (self.to, self.source);
+        let look = self.look();
+        let answers = Flow { source: Some(to), ..Flow::default() };
+        let astray = match look.kernel.decide(source, Origin::Sent(answers))? {
+            Decision::Send { dev, .. } if dev != veth => look.kernel.link_by_index(dev)?,
+            _ => None,
+        };
+        let Some(link) = astray else {
+            let what = format!("the kernel does not forward it: {}", errno.desc());
+            return Ok(self.drifted("route", what));
+        };
+        let mend = past_other_tables(look.site.file(), source.is_ipv6());
+        let what = format!(
+            "packets from {to} to {source} leave by {}, so this one is taken for forged: a rule leads them to \
+             another table before the main one (`ip rule`)",
+            link.dev.name
+        );
+        Ok(End::stops("route", what, mend).into())
+    }
+
     /// What the node's kernel decides.
     fn route(&mut self, veth: u32) -> Result<End, Stop> {
         let (to, source) = (self.to, self.source);
@@ -209,10 +234,7 @@ impl Walk<'_> {
             // For what comes in, the kernel has one errno for all reasons (inet_rtm_getroute).
             Decision::Drop(errno) => match kernel.decide(to, SENT)? {
                 Decision::Drop(errno) => Err(overlay::no_route(self, errno)),
-                _ => {
-                    let what = format!("the kernel does not forward it: {}", errno.desc());
-                    Err(self.drifted("route", what))
-                }
+                _ => Err(self.not_taken(veth, errno)?),
             },
             Decision::Send { dev, gateway } => match kernel.link_by_index(dev)? {
                 Some(link) => overlay::go(self, &link, gateway),
