@@ -15,7 +15,10 @@ use crate::{Error, encoding, near};
 
 /// Reads a document called `origin`. The fields on the way to an error are only looked for once
 /// there is one: tracking them would double the time that a large range file takes.
-pub(crate) fn from_bytes<T: DeserializeOwned>(origin: &str, bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn from_bytes<'de, T: Deserialize<'de>>(
+    origin: &str,
+    bytes: &'de [u8],
+) -> Result<T, Error> {
     let error = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok(value),
         Err(error) => error,

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::address::{
     ahead, bits, canonical, parse_address, parse_canonical, special_use, successor,
@@ -13,8 +14,8 @@ use crate::{Error, raw};
 
 /// A range of pod addresses that keeps every rule of the range file that concerns it alone. As
 /// JSON it is what the range file has: a CIDR string, or an object where only a part is given.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "raw::Range", into = "raw::Range")]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(into = "raw::Range<'static>")]
 pub struct Range {
     subnet: IpNetwork,
     start: IpAddr,
@@ -38,7 +39,7 @@ impl Range {
 
     /// Reads `10.244.1.0/24`: a range that gives all of a subnet.
     pub fn parse(text: &str) -> Result<Range, Error> {
-        Range::from_raw(&raw::Range::Subnet(text.to_owned()))
+        Range::from_raw(&raw::Range::Subnet(text.into()))
             .map_err(|broken| broken.in_document("range"))
     }
 
@@ -56,7 +57,7 @@ impl Range {
         }))
     }
 
-    pub(crate) fn from_raw(raw: &raw::Range) -> Result<Range, Broken> {
+    pub(crate) fn from_raw(raw: &raw::Range<'_>) -> Result<Range, Broken> {
         let object = match raw {
             raw::Range::Subnet(subnet) => {
                 return build(parse_canonical(subnet)?, None, None, Vec::new());
@@ -107,6 +108,26 @@ impl Range {
     /// Whether no new pod gets an address of it; those that pods have it gives still.
     pub fn is_retiring(&self) -> bool {
         self.retiring
+    }
+
+    /// Whether it gives all of a subnet, as a CIDR string says.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.start == self.subnet.network()
+            && self.end == self.subnet.broadcast()
+            && self.exclude.is_empty()
+            && !self.retiring
+    }
+
+    /// The same as an object of the range file.
+    pub(crate) fn object(&self) -> raw::RangeObject {
+        let differs = |address: IpAddr, default| (address != default).then(|| address.to_string());
+        raw::RangeObject {
+            subnet: self.subnet.to_string(),
+            range_start: differs(self.start, self.subnet.network()),
+            range_end: differs(self.end, self.subnet.broadcast()),
+            exclude: self.exclude.iter().map(ToString::to_string).collect(),
+            retiring: self.retiring,
+        }
     }
 
     /// Whether the address lies in the subnet, given out or not.
@@ -202,29 +223,17 @@ fn build(
     Ok(range)
 }
 
-impl TryFrom<raw::Range> for Range {
-    type Error = Broken;
-
-    fn try_from(raw: raw::Range) -> Result<Range, Broken> {
-        Range::from_raw(&raw)
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range, D::Error> {
+        Range::from_raw(&raw::Range::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-impl From<Range> for raw::Range {
-    fn from(range: Range) -> raw::Range {
-        let differs = |address: IpAddr, default| (address != default).then(|| address.to_string());
-        let object = raw::RangeObject {
-            subnet: range.subnet.to_string(),
-            range_start: differs(range.start, range.subnet.network()),
-            range_end: differs(range.end, range.subnet.broadcast()),
-            exclude: range.exclude.iter().map(ToString::to_string).collect(),
-            retiring: range.retiring,
-        };
-        let whole = object.range_start.is_none() && object.range_end.is_none();
-        if whole && object.exclude.is_empty() && !object.retiring {
-            raw::Range::Subnet(object.subnet)
-        } else {
-            raw::Range::Object(object)
+impl From<Range> for raw::Range<'static> {
+    fn from(range: Range) -> raw::Range<'static> {
+        match range.is_whole() {
+            true => raw::Range::Subnet(range.subnet.to_string().into()),
+            false => raw::Range::Object(range.object()),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::raw;
 
 /// The schema of the range file.
 pub fn range_file() -> Value {
-    of::<raw::RangeFile>()
+    of::<raw::RangeFile<'_>>()
 }
 
 /// The schema of the network configuration.

@@ -22,13 +22,13 @@ impl RangeFile {
     /// Reads and validates a range file; `origin` is its path, for messages.
     pub fn parse(origin: &Path, bytes: &[u8]) -> Result<RangeFile, Error> {
         let origin = origin.display().to_string();
-        let raw: json::Object<raw::RangeFile> = json::from_bytes(&origin, bytes)?;
+        let raw: json::Object<raw::RangeFile<'_>> = json::from_bytes(&origin, bytes)?;
         apply(&raw.0).map_err(|broken| broken.in_document(origin))
     }
 }
 
 /// Turns what the file says into what it means, or names the first rule that it breaks.
-fn apply(raw: &raw::RangeFile) -> Result<RangeFile, Broken> {
+fn apply(raw: &raw::RangeFile<'_>) -> Result<RangeFile, Broken> {
     if raw.version != 1 {
         let problem = format!("{} is not supported; this flatnet reads version 1", raw.version);
         return Err(Broken::new(problem).under("version"));
@@ -99,7 +99,7 @@ pub(crate) fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> 
     Ok(networks)
 }
 
-fn nodes(raw: &[raw::Node]) -> Result<Vec<Node>, Broken> {
+fn nodes(raw: &[raw::Node<'_>]) -> Result<Vec<Node>, Broken> {
     if raw.is_empty() {
         return Err(Broken::new("is empty; list at least one node").under("nodes"));
     }
@@ -109,7 +109,7 @@ fn nodes(raw: &[raw::Node]) -> Result<Vec<Node>, Broken> {
     for (index, raw) in raw.iter().enumerate() {
         let at = |broken: Broken| broken.under(format_args!("nodes[{index}]"));
         let node = node(raw).map_err(at)?;
-        if let Some(other) = names.insert(raw.name.as_str(), index) {
+        if let Some(other) = names.insert(&*raw.name, index) {
             let problem = format!("{:?} is also nodes[{other}].name; names are unique", raw.name);
             return Err(at(Broken::new(problem).under("name")));
         }
@@ -131,7 +131,7 @@ fn nodes(raw: &[raw::Node]) -> Result<Vec<Node>, Broken> {
     Ok(nodes)
 }
 
-fn node(raw: &raw::Node) -> Result<Node, Broken> {
+fn node(raw: &raw::Node<'_>) -> Result<Node, Broken> {
     if let Some(problem) = node_name_problem(&raw.name) {
         return Err(Broken::new(format!("{:?} {problem}", raw.name)).under("name"));
     }
@@ -142,7 +142,11 @@ fn node(raw: &raw::Node) -> Result<Node, Broken> {
     let ranges = raw.ranges.iter().enumerate().map(|(index, range)| {
         Range::from_raw(range).map_err(|broken| broken.under(format_args!("ranges[{index}]")))
     });
-    Ok(Node { name: raw.name.clone(), vtep, ranges: ranges.collect::<Result<_, _>>()? })
+    Ok(Node {
+        name: raw.name.clone().into_owned(),
+        vtep,
+        ranges: ranges.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Reads a node's address on the underlay; else what is wrong with it.

@@ -1,5 +1,6 @@
-//! The range file as written.
+//! The range file as written. Texts are those of the file itself: ten thousand nodes have many.
 
+use std::borrow::Cow;
 use std::fmt;
 
 #[cfg(feature = "schema")]
@@ -14,7 +15,7 @@ use crate::json::Object;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(JsonSchema), schemars(title = "flatnet range file"))]
-pub(crate) struct RangeFile {
+pub(crate) struct RangeFile<'a> {
     /// The version of this format.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1), example = 1))]
     pub(crate) version: u64,
@@ -47,41 +48,44 @@ pub(crate) struct RangeFile {
     #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
     pub(crate) direct_routing: Option<bool>,
     /// The nodes of the cluster. Their ranges do not overlap.
-    #[serde(deserialize_with = "objects")]
+    #[serde(borrow, deserialize_with = "objects")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node<'a>>,
 }
 
 /// One node of the cluster.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub(crate) struct Node {
+pub(crate) struct Node<'a> {
     /// Unique name, a DNS-1123 subdomain. Leases lie in a folder of this name.
+    #[serde(borrow)]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253), example = "node-a"))]
-    pub(crate) name: String,
+    pub(crate) name: Cow<'a, str>,
     /// The node's address on the network between the nodes, IPv4 or IPv6, the same family on every
     /// node, unique. It may be on any device, the loopback among them.
+    #[serde(borrow)]
     #[cfg_attr(feature = "schema", schemars(example = "192.168.50.1"))]
-    pub(crate) vtep: String,
+    pub(crate) vtep: Cow<'a, str>,
     /// The addresses of the node's pods, of either family or both: subnets in CIDR notation, or
     /// objects that give out a part of one. A further range of a family is used when those before
     /// it are full. The first address of the first range of each family is the node's own on the
     /// overlay; it and an IPv4 range's broadcast address are given to no pod.
+    #[serde(borrow)]
     #[cfg_attr(
         feature = "schema",
         schemars(length(min = 1), extend("examples" = [["10.244.1.0/24", "fd00:10:244:1::/64"]]))
     )]
-    pub(crate) ranges: Vec<Range>,
+    pub(crate) ranges: Vec<Range<'a>>,
 }
 
 /// A range of pod addresses: a subnet in CIDR notation, or an object that gives out a part of it.
 #[derive(Serialize)]
 #[serde(untagged)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub(crate) enum Range {
+pub(crate) enum Range<'a> {
     /// All of a subnet, in CIDR notation.
-    Subnet(String),
+    Subnet(Cow<'a, str>),
     /// A part of a subnet.
     Object(RangeObject),
 }
@@ -116,14 +120,14 @@ pub(crate) struct RangeObject {
     pub(crate) retiring: bool,
 }
 
-fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {
-    let nodes: Vec<Object<Node>> = Vec::deserialize(deserializer)?;
+fn objects<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node<'a>>, D::Error> {
+    let nodes: Vec<Object<Node<'a>>> = Vec::deserialize(deserializer)?;
     Ok(nodes.into_iter().map(|node| node.0).collect())
 }
 
 /// By hand, because an untagged enum would forget where in the object an error is.
-impl<'de> Deserialize<'de> for Range {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range, D::Error> {
+impl<'de: 'a, 'a> Deserialize<'de> for Range<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Range<'a>, D::Error> {
         deserializer.deserialize_any(RangeVisitor)
     }
 }
@@ -131,17 +135,21 @@ impl<'de> Deserialize<'de> for Range {
 struct RangeVisitor;
 
 impl<'de> Visitor<'de> for RangeVisitor {
-    type Value = Range;
+    type Value = Range<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a CIDR string, or an object with the key subnet")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Range, E> {
-        Ok(Range::Subnet(text.to_owned()))
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Range<'de>, E> {
+        Ok(Range::Subnet(text.into()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Range, A::Error> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Range<'de>, E> {
+        Ok(Range::Subnet(text.to_owned().into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Range<'de>, A::Error> {
         RangeObject::deserialize(MapAccessDeserializer::new(map)).map(Range::Object)
     }
 }
