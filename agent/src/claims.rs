@@ -198,7 +198,7 @@ fn place(known: &Known<'_>, decision: &mut Decision) {
             && parse_vtep(&address.to_string()).is_ok()
             && around(network, (*address).into()).is_none()
     };
-    let said = entry.and_then(|entry| entry.vtep.parse().ok());
+    let said = entry.and_then(|entry| entry.vtep.clone().ok());
     let stays = said.filter(|said| own.addresses.contains(said) && fits(said));
     let Some(vtep) = stays.or_else(|| own.addresses.iter().copied().find(fits)) else {
         decision.waits.push(match own.addresses.is_empty() {

@@ -1,5 +1,10 @@
-//! The cluster as its objects say, unchecked: two kinds of them, whatever engine keeps them.
+//! The cluster as its objects say: two kinds of them, whatever engine keeps them. What an object says by itself is
+//! read once, when it is heard of; how it stands to the others and to the network is judged each time.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use flatnet_conf::{Error, Range, node_name_problem, parse_vtep};
 use ipnetwork::IpNetwork;
 
 /// When an object was made, as far as its engine tells: of two that contradict each other the older one is
@@ -17,10 +22,21 @@ pub struct Born {
 pub struct NodeEntry {
     /// The node's name, which is the object's.
     pub name: String,
-    /// Its address on the underlay.
-    pub vtep: String,
+    /// Its address on the underlay; or which value of the object is nonsense in any network, and why.
+    pub vtep: Result<IpAddr, String>,
     /// When the object was made.
     pub born: Born,
+}
+
+impl NodeEntry {
+    /// What an object of this name says.
+    pub fn new(name: String, vtep: &str, born: Born) -> Self {
+        let vtep = match node_name_problem(&name) {
+            Some(problem) => Err(format!("{name:?} {problem}")),
+            None => parse_vtep(vtep),
+        };
+        Self { name, vtep, born }
+    }
 }
 
 /// A block: a range, and which node holds it. Whoever makes the object has the range, for a name exists once.
@@ -28,8 +44,8 @@ pub struct NodeEntry {
 pub struct BlockEntry {
     /// The object's name.
     pub key: String,
-    /// The range, as a subnet.
-    pub range: String,
+    /// The range, all of a subnet; or which value of the object is nonsense in any network, and why.
+    pub range: Result<Range, String>,
     /// The node that holds it.
     pub node: String,
     /// Whether it is held for the pods that live in it alone, and new ones are to have another.
@@ -38,13 +54,44 @@ pub struct BlockEntry {
     pub born: Born,
 }
 
-/// All objects of a cluster.
+impl BlockEntry {
+    /// What an object of this name says.
+    pub fn new(key: String, range: &str, node: String, retiring: bool, born: Born) -> Self {
+        let range = parse_range(range).and_then(|range| {
+            let subnet = range.subnet();
+            if key != label_name(subnet) && key != path_name(subnet) {
+                // Whoever wants a range makes the object of its name: one of another name would be no claim.
+                return Err(format!("its range is {subnet}, which is not that of its name"));
+            }
+            match node_name_problem(&node) {
+                Some(problem) => Err(format!("node {node:?} {problem}")),
+                None => Ok(range),
+            }
+        });
+        Self { key, range, node, retiring, born }
+    }
+
+    /// The range, if it is one.
+    pub fn subnet(&self) -> Option<IpNetwork> {
+        self.range.as_ref().ok().map(Range::subnet)
+    }
+}
+
+/// All objects of a cluster. A copy costs little: the objects are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Its nodes, in no order.
-    pub nodes: Vec<NodeEntry>,
+    pub nodes: Vec<Arc<NodeEntry>>,
     /// Its blocks, in no order.
-    pub blocks: Vec<BlockEntry>,
+    pub blocks: Vec<Arc<BlockEntry>>,
+}
+
+/// Reads a range, or says what is wrong with it.
+pub fn parse_range(text: &str) -> Result<Range, String> {
+    Range::parse(text).map_err(|error| match error {
+        Error::Invalid { problem, .. } => problem,
+        other => other.to_string(),
+    })
 }
 
 /// A block's name as an object of Kubernetes: `10-244-7-0-24`, `fd00-10-244---120`. Each range has one, and no

@@ -1,6 +1,7 @@
 //! What this node has done to its objects and not heard of yet: an engine tells of a change after it has taken
 //! it. Decided is on what is known plus this; else a block would be claimed twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -29,7 +30,7 @@ impl Done {
 
     /// The cluster with what it does not show yet, and nothing if it shows all; what it does is forgotten.
     pub fn shown(&mut self, cluster: &Cluster, name: &str) -> Option<Cluster> {
-        // Nearly always: a copy of a large cluster costs as much as all else that is done with it.
+        // Nearly always.
         if self.0.is_empty() {
             return None;
         }
@@ -46,38 +47,37 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
     let born = |name: &str| Born { at: i64::MAX, name: name.to_owned() };
     let (range, retiring) = match deed {
         Deed::PutNode { vtep } => {
-            let vtep = vtep.to_string();
             return match nodes.iter_mut().find(|node| node.name == name) {
-                Some(node) if node.vtep == vtep => false,
+                Some(node) if node.vtep == Ok(*vtep) => false,
                 Some(node) => {
-                    node.vtep = vtep;
+                    Arc::make_mut(node).vtep = Ok(*vtep);
                     true
                 }
                 None => {
-                    nodes.push(NodeEntry { name: name.to_owned(), vtep, born: born(name) });
+                    let (name, born) = (name.to_owned(), born(name));
+                    nodes.push(Arc::new(NodeEntry { name, vtep: Ok(*vtep), born }));
                     true
                 }
             };
         }
         Deed::Release(range) => {
-            let (range, before) = (range.to_string(), blocks.len());
-            blocks.retain(|block| block.node != name || block.range != range);
+            let before = blocks.len();
+            blocks.retain(|block| block.node != name || block.subnet() != Some(*range));
             return blocks.len() < before;
         }
         Deed::Claim(range) => (range, false),
         Deed::Retire(range) => (range, true),
     };
-    let text = range.to_string();
-    match blocks.iter_mut().find(|block| block.range == text) {
+    match blocks.iter_mut().find(|block| block.subnet() == Some(*range)) {
         Some(block) if block.node != name || block.retiring == retiring => false,
         Some(block) => {
-            block.retiring = retiring;
+            Arc::make_mut(block).retiring = retiring;
             true
         }
         None => {
             let key = label_name(*range);
             let (node, born) = (name.to_owned(), born(&key));
-            blocks.push(BlockEntry { key, range: text, node, retiring, born });
+            blocks.push(Arc::new(BlockEntry::new(key, &range.to_string(), node, retiring, born)));
             true
         }
     }
@@ -103,9 +103,9 @@ mod tests {
             done.add(deed);
         }
         let seen = done.shown(&before, "a").unwrap();
-        assert_eq!(seen.nodes[0].vtep, "192.0.2.9");
-        let blocks: Vec<_> = seen.blocks.iter().map(|b| (&*b.range, b.retiring)).collect();
-        assert_eq!(blocks, [("10.1.2.0/24", true), ("10.1.3.0/24", false)]);
+        assert_eq!(seen.nodes[0].vtep, Ok(vtep));
+        let blocks: Vec<_> = seen.blocks.iter().map(|b| (&*b.key, b.retiring)).collect();
+        assert_eq!(blocks, [("10-1-2-0-24", true), ("10-1-3-0-24", false)]);
 
         // All of it has been heard of: what comes now is news.
         assert_eq!(done.shown(&seen, "a"), Some(seen));

@@ -1,6 +1,7 @@
 //! Clusters for tests, in few words.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use flatnet_conf::ClusterNetwork;
 use ipnetwork::IpNetwork;
@@ -33,12 +34,13 @@ pub fn add(cluster: &mut Cluster, words: &str, at: i64) {
         [range, node, ref rest @ ..] if range.contains('/') => {
             let key = range.parse().map_or_else(|_| range.to_owned(), label_name);
             let born = Born { at, name: key.clone() };
-            let (range, node, retiring) = (range.to_owned(), node.to_owned(), !rest.is_empty());
-            cluster.blocks.push(BlockEntry { key, range, node, retiring, born });
+            let (node, retiring) = (node.to_owned(), !rest.is_empty());
+            let block = BlockEntry::new(key, range, node, retiring, born);
+            cluster.blocks.push(Arc::new(block));
         }
         [name, vtep] => {
             let born = Born { at, name: name.to_owned() };
-            cluster.nodes.push(NodeEntry { name: name.to_owned(), vtep: vtep.to_owned(), born });
+            cluster.nodes.push(Arc::new(NodeEntry::new(name.to_owned(), vtep, born)));
         }
         _ => unreachable!("{words:?}"),
     }

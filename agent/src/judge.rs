@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use flatnet_conf::{ClusterNetwork, Error, Range, node_name_problem, parse_vtep};
+use flatnet_conf::{ClusterNetwork, Range};
 use ipnetwork::IpNetwork;
 
-use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry, label_name, path_name};
+use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry};
 use crate::held::Held;
 use crate::rejected::{Reason, Rejected};
 
@@ -31,7 +32,7 @@ pub struct Block<'a> {
     /// Which node holds it.
     pub node: &'a str,
     /// What it gives.
-    pub range: Range,
+    pub range: &'a Range,
     /// See [`BlockEntry::retiring`].
     pub retiring: bool,
     /// When it was made.
@@ -43,7 +44,7 @@ type Problem = (Reason, String);
 /// Looks at the objects in the order of their creation.
 pub fn judge<'a>(network: &ClusterNetwork, cluster: &'a Cluster) -> Judged<'a> {
     let mut judged = Judged::default();
-    let mut nodes: Vec<&NodeEntry> = cluster.nodes.iter().collect();
+    let mut nodes: Vec<&NodeEntry> = cluster.nodes.iter().map(Arc::as_ref).collect();
     nodes.sort_by(|a, b| a.born.cmp(&b.born));
     let mut vteps = HashMap::with_capacity(nodes.len());
     for node in nodes {
@@ -52,7 +53,7 @@ pub fn judge<'a>(network: &ClusterNetwork, cluster: &'a Cluster) -> Judged<'a> {
             judged.rejected.push(Rejected { kind, name, node, reason, problem });
         }
     }
-    let mut blocks: Vec<&BlockEntry> = cluster.blocks.iter().collect();
+    let mut blocks: Vec<&BlockEntry> = cluster.blocks.iter().map(Arc::as_ref).collect();
     blocks.sort_by(|a, b| a.born.cmp(&b.born));
     for block in blocks {
         if let Err((reason, problem)) = judged.add_block(network, block) {
@@ -70,10 +71,7 @@ impl<'a> Judged<'a> {
         node: &'a NodeEntry,
         vteps: &mut HashMap<IpAddr, &'a str>,
     ) -> Result<(), Problem> {
-        if let Some(problem) = node_name_problem(&node.name) {
-            return Err((Reason::Malformed, format!("{:?} {problem}", node.name)));
-        }
-        let vtep = parse_vtep(&node.vtep).map_err(|problem| (Reason::Malformed, problem))?;
+        let vtep = node.vtep.clone().map_err(|problem| (Reason::Malformed, problem))?;
         if let Some(around) = around(network, vtep.into()) {
             let problem = format!(
                 "its VTEP {vtep} is inside the pod network {around}; use an address of the underlay"
@@ -106,20 +104,12 @@ impl<'a> Judged<'a> {
         network: &ClusterNetwork,
         block: &'a BlockEntry,
     ) -> Result<(), Problem> {
-        let range = parse_range(&block.range).map_err(|problem| (Reason::Malformed, problem))?;
+        let BlockEntry { range, node, retiring, born, .. } = block;
+        let range = range.as_ref().map_err(|problem| (Reason::Malformed, problem.clone()))?;
         let subnet = range.subnet();
-        if block.key != label_name(subnet) && block.key != path_name(subnet) {
-            // Whoever wants a range makes the object of its name: one of another name would be no claim.
-            let problem = format!("its range is {subnet}, which is not that of its name");
-            return Err((Reason::Malformed, problem));
-        }
-        if let Some(problem) = node_name_problem(&block.node) {
-            return Err((Reason::Malformed, format!("node {:?} {problem}", block.node)));
-        }
         if around(network, subnet).is_none() {
             return Err((Reason::Place, format!("{subnet} is not inside any of clusterCIDRs")));
         }
-        let BlockEntry { node, retiring, born, .. } = block;
         let counts = Block { node, range, retiring: *retiring, born };
         self.blocks.take(subnet, counts).map_err(|(other, holding)| {
             let problem = format!("{subnet} overlaps {other} of {}, which is older", holding.node);
@@ -133,14 +123,6 @@ pub fn around(network: &ClusterNetwork, inner: IpNetwork) -> Option<IpNetwork> {
     let holds =
         |outer: &&IpNetwork| outer.contains(inner.network()) && outer.contains(inner.broadcast());
     network.cluster_cidrs.iter().find(holds).copied()
-}
-
-/// Reads a range, or says what is wrong with it.
-pub fn parse_range(text: &str) -> Result<Range, String> {
-    Range::parse(text).map_err(|error| match error {
-        Error::Invalid { problem, .. } => problem,
-        other => other.to_string(),
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One round: the file, the deeds, and what is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use flatnet_conf::RangeFile;
 use ipnetwork::IpNetwork;
@@ -74,7 +75,7 @@ impl<S: Source> Agent<S> {
             judged: &judged,
             name,
             own: own.as_ref().unwrap_or(&without),
-            entry: shown.nodes.iter().find(|node| node.name == name),
+            entry: shown.nodes.iter().find(|node| node.name == name).map(Arc::as_ref),
             usage: self.usage.as_ref(),
             former: &self.former,
             left: &left,

@@ -33,7 +33,7 @@ fn family(known: &Known<'_>, ipv4: bool, decision: &mut Decision) {
         |room: Room, times: u64| room.free.saturating_mul(share) < room.all.saturating_mul(times);
     let room = |blocks: &[(IpNetwork, &Block<'_>)]| {
         blocks.iter().fold(Room::default(), |room, (range, block)| {
-            let all = capacity(&block.range);
+            let all = capacity(block.range);
             let free = all.saturating_sub(usage.of(*range));
             Room { all: room.all.saturating_add(all), free: room.free.saturating_add(free) }
         })

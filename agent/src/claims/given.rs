@@ -3,7 +3,8 @@
 use ipnetwork::IpNetwork;
 
 use super::{Decision, Known, Wait};
-use crate::judge::{around, parse_range};
+use crate::cluster::parse_range;
+use crate::judge::around;
 use crate::source::Deed;
 
 pub fn decide(known: &Known<'_>, decision: &mut Decision) {

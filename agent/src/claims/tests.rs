@@ -62,7 +62,7 @@ impl Situation {
             judged,
             name: "a",
             own: &self.own,
-            entry: self.cluster.nodes.iter().find(|node| node.name == "a"),
+            entry: self.cluster.nodes.iter().find(|node| node.name == "a").map(|node| &**node),
             usage: self.usage.as_ref(),
             former: &self.former,
             left: &self.left,

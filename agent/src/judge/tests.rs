@@ -90,8 +90,13 @@ fn nonsense_is_left_out_and_told() {
 #[test]
 fn a_block_has_the_name_of_its_range() {
     let mut cluster = cluster(&["10.1.1.0/24 a", "10.1.2.0/24 b", "10.1.3.0/24 c"]);
-    cluster.blocks[1].key = "10.1.2.0-24".to_owned();
-    cluster.blocks[2].key = "10-1-1-0-24".to_owned();
+    for (place, key, range) in
+        [(1, "10.1.2.0-24", "10.1.2.0/24"), (2, "10-1-1-0-24", "10.1.3.0/24")]
+    {
+        let BlockEntry { node, born, .. } = BlockEntry::clone(&cluster.blocks[place]);
+        let named = BlockEntry::new(key.to_owned(), range, node, false, born);
+        cluster.blocks[place] = Arc::new(named);
+    }
     let network = network();
     let judged = judge(&network, &cluster);
     let told: Vec<_> = judged.rejected.iter().map(ToString::to_string).collect();

@@ -189,8 +189,8 @@ mod tests {
         assert_eq!(object["kind"], "FlatnetBlock");
         let read = BlockEntry::read(&serde_json::from_value(object).unwrap());
         assert_eq!(
-            (&*read.key, &*read.range, &*read.node),
-            ("10-244-7-0-24", "10.244.7.0/24", "n7")
+            (&*read.key, read.subnet(), &*read.node),
+            ("10-244-7-0-24", "10.244.7.0/24".parse().ok(), "n7")
         );
     }
 }

@@ -47,7 +47,7 @@ impl Seen {
 }
 
 /// One of the two kinds.
-pub trait Kind: Clone + PartialEq + Send + Sized + 'static {
+pub trait Kind: Clone + PartialEq + Send + Sync + Sized + 'static {
     /// Where its objects are.
     const PATH: &'static str;
     /// What it is called for people.
@@ -65,11 +65,7 @@ impl Kind for NodeEntry {
     const NAME: &'static str = "flatnetnodes.flatnet.dev";
 
     fn read(seen: &Seen) -> NodeEntry {
-        NodeEntry {
-            name: seen.metadata.name.clone(),
-            vtep: seen.text("vtep").to_owned(),
-            born: seen.born(),
-        }
+        NodeEntry::new(seen.metadata.name.clone(), seen.text("vtep"), seen.born())
     }
 
     fn node(&self) -> &str {
@@ -82,13 +78,9 @@ impl Kind for BlockEntry {
     const NAME: &'static str = "flatnetblocks.flatnet.dev";
 
     fn read(seen: &Seen) -> BlockEntry {
-        BlockEntry {
-            key: seen.metadata.name.clone(),
-            range: seen.text("range").to_owned(),
-            node: seen.text("node").to_owned(),
-            retiring: seen.spec.get("retiring").and_then(Value::as_bool).unwrap_or_default(),
-            born: seen.born(),
-        }
+        let (key, node) = (seen.metadata.name.clone(), seen.text("node").to_owned());
+        let retiring = seen.spec.get("retiring").and_then(Value::as_bool).unwrap_or_default();
+        BlockEntry::new(key, seen.text("range"), node, retiring, seen.born())
     }
 
     fn node(&self) -> &str {
@@ -101,6 +93,7 @@ mod tests {
     use kube::{CustomResourceExt, Resource};
     use serde_json::json;
 
+    use flatnet_conf::Range;
     use super::super::objects::{FlatnetBlock, FlatnetNode};
     use super::*;
 
@@ -130,7 +123,7 @@ mod tests {
         }));
         let block = BlockEntry {
             key: "10-244-7-0-24".to_owned(),
-            range: "10.244.7.0/24".to_owned(),
+            range: Ok(Range::parse("10.244.7.0/24").unwrap()),
             node: "n7".to_owned(),
             retiring: true,
             born: Born { at: 1_767_323_045, name: "10-244-7-0-24".to_owned() },
@@ -145,8 +138,9 @@ mod tests {
             let object =
                 seen(json!({"metadata": {"name": "n", "creationTimestamp": "soon"}, "spec": spec}));
             let node = NodeEntry::read(&object);
-            assert_eq!((&*node.name, &*node.vtep, node.born.at), ("n", "", 0));
+            assert_eq!((&*node.name, node.born.at), ("n", 0));
+            assert!(node.vtep.is_err());
         }
-        assert_eq!(NodeEntry::read(&seen(json!({"metadata": {"name": "n"}}))).vtep, "");
+        assert!(NodeEntry::read(&seen(json!({"metadata": {"name": "n"}}))).vtep.is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of the cluster: a few words of each object. Watches write it, the agent reads it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -14,7 +14,7 @@ use super::seen::{Kind, Seen};
 /// An object: what it says, and of an own one whose it is.
 #[derive(Clone, Debug, PartialEq)]
 struct Object<T> {
-    entry: T,
+    entry: Arc<T>,
     own: Option<Box<Own>>,
 }
 
@@ -43,7 +43,7 @@ impl<T: Kind> Kept<T> {
     pub fn put(&mut self, seen: &Seen) -> bool {
         let entry = T::read(seen);
         let own = (entry.node() == self.node).then(|| Box::new(own(seen)));
-        let object = Object { entry, own };
+        let object = Object { entry: Arc::new(entry), own };
         match self.objects.get_mut(&seen.metadata.name) {
             Some(known) if *known == object => false,
             Some(known) => {
@@ -67,8 +67,8 @@ impl<T: Kind> Kept<T> {
         self.objects.len()
     }
 
-    fn entries(&self) -> Vec<T> {
-        self.objects.values().map(|object| object.entry.clone()).collect()
+    fn entries(&self) -> Vec<Arc<T>> {
+        self.objects.values().map(|object| Arc::clone(&object.entry)).collect()
     }
 
     /// Own objects that another than the Node of this uid owns, or nobody: name and uid.
@@ -228,7 +228,7 @@ mod tests {
         assert!(kept.put(&node("192.0.2.2", "1")));
         assert!(!kept.put(&node("192.0.2.2", "2")), "somebody wrote a label");
         assert!(kept.put(&node("192.0.2.3", "3")));
-        assert_eq!(kept.entries()[0].vtep, "192.0.2.3");
+        assert_eq!(kept.entries()[0].vtep, Ok("192.0.2.3".parse().unwrap()));
         assert!(kept.remove(&node("", "4")));
         assert!(!kept.remove(&node("", "4")));
         assert!(kept.entries().is_empty());

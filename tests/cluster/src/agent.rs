@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flatnet_agent::cluster::Cluster as Objects;
+use flatnet_agent::cluster::{BlockEntry, Cluster as Objects, NodeEntry};
 use flatnet_agent::kubernetes::Kubernetes;
 use flatnet_agent::kubernetes::objects::{FlatnetBlock, FlatnetNode};
 use flatnet_agent::source::{Deed, Notice, Refusal, Source as _};
@@ -138,21 +138,25 @@ impl Agents {
     }
 }
 
-/// The nodes of a cluster's objects as `NAME VTEP`, in order.
+/// The nodes of a cluster's objects as `NAME VTEP`, in order, or what is wrong with one.
 pub fn nodes(objects: &Objects) -> Vec<String> {
-    let mut nodes: Vec<_> =
-        objects.nodes.iter().map(|node| format!("{} {}", node.name, node.vtep)).collect();
+    let show = |node: &NodeEntry| match &node.vtep {
+        Ok(vtep) => format!("{} {vtep}", node.name),
+        Err(problem) => format!("{}: {problem}", node.name),
+    };
+    let mut nodes: Vec<_> = objects.nodes.iter().map(|node| show(node)).collect();
     nodes.sort();
     nodes
 }
 
-/// Its blocks as `RANGE NODE`, in order, with a `!` at one that retires.
+/// Its blocks as `RANGE NODE`, in order, with a `!` at one that retires, or what is wrong with one.
 pub fn blocks(objects: &Objects) -> Vec<String> {
-    let show = |retiring| if retiring { "!" } else { "" };
-    let blocks = objects.blocks.iter();
-    let mut blocks: Vec<_> = blocks
-        .map(|block| format!("{} {}{}", block.range, block.node, show(block.retiring)))
-        .collect();
+    let show = |block: &BlockEntry| match (&block.range, block.retiring) {
+        (Ok(range), false) => format!("{} {}", range.subnet(), block.node),
+        (Ok(range), true) => format!("{} {}!", range.subnet(), block.node),
+        (Err(problem), _) => format!("{}: {problem}", block.key),
+    };
+    let mut blocks: Vec<_> = objects.blocks.iter().map(|block| show(block)).collect();
     blocks.sort();
     blocks
 }

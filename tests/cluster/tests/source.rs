@@ -287,7 +287,8 @@ fn what_was_written_by_hand_ends_nothing(cluster: &mut Cluster) {
         let nonsense = json!({"range": "10.999.0.0/24", "node": "nobody"});
         cluster.kubectl().apply(&[object("FlatnetBlock", "10-999-0-0-24", nonsense)]);
         agents.until("nonsense", one, |source| {
-            has_blocks(source, &["10.50.0.0/24 n1", "10.999.0.0/24 nobody"])
+            let nonsense = r#"10-999-0-0-24: "10.999.0.0/24" is not a CIDR, as in "10.244.1.0/24""#;
+            has_blocks(source, &[nonsense, "10.50.0.0/24 n1"])
         });
         let changed = [
             "patch",

@@ -124,10 +124,9 @@ impl Source for World {
                 return Err(Refusal::Failed("refused".to_owned()));
             }
             let mark = |world: &mut Inner, range: &IpNetwork, retiring| {
-                let text = range.to_string();
-                let known = world.cluster.blocks.iter_mut().find(|block| block.range == text);
-                match known {
-                    Some(block) => block.retiring = retiring,
+                let mut blocks = world.cluster.blocks.iter_mut();
+                match blocks.find(|block| block.subnet() == Some(*range)) {
+                    Some(block) => Arc::make_mut(block).retiring = retiring,
                     None => fixture::add(&mut world.cluster, &format!("{range} a"), world.at),
                 }
             };
@@ -151,8 +150,7 @@ impl Source for World {
                     format!("retire {range}")
                 }
                 Deed::Release(range) => {
-                    let text = range.to_string();
-                    world.cluster.blocks.retain(|block| block.range != text);
+                    world.cluster.blocks.retain(|block| block.subnet() != Some(*range));
                     format!("release {range}")
                 }
             };

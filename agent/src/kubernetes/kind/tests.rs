@@ -75,7 +75,7 @@ async fn watch(all: &mut AllOf<NodeEntry>) -> Result<(), Failure> {
 fn known(all: &AllOf<NodeEntry>) -> Option<Vec<String>> {
     let mut state = all.shared.state();
     state.blocks = Some(Kept::none_of("n1"));
-    let mut names: Vec<_> = state.cluster()?.nodes.into_iter().map(|node| node.name).collect();
+    let mut names: Vec<_> = state.cluster()?.nodes.iter().map(|node| node.name.clone()).collect();
     names.sort();
     Some(names)
 }
