@@ -153,6 +153,7 @@ impl Options {
         let state_file = StateFile::new(&conf.state_dir, &network.name, &name);
         let mut books = Books::of(conf.clone(), name.clone());
         let (sender, reports) = channel(4);
+        let last = publisher.last();
         Ok(Parts {
             network,
             name,
@@ -161,7 +162,7 @@ impl Options {
             conflist,
             state,
             state_file,
-            upkeep: Box::new(move || keep::start(conf.clone(), sender.clone())),
+            upkeep: Box::new(move || keep::start(conf.clone(), last.clone(), sender.clone())),
             reports,
             books: Box::new(move || books.news()),
         })

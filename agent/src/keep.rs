@@ -6,7 +6,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flatnet::upkeep::Upkeep;
+use flatnet::upkeep::{LastRead, Upkeep};
 use flatnet_conf::NetworkConf;
 use tokio::sync::mpsc::Sender;
 
@@ -27,14 +27,14 @@ pub struct Report {
 }
 
 /// Starts it, in the calling thread's network namespace; it ends with the process, or when nobody listens to
-/// its reports any more.
+/// its reports any more. `last` is the range file as this process wrote it last.
 ///
 /// # Errors
 /// There can be no thread.
-pub fn start(conf: NetworkConf, reports: Sender<Report>) -> io::Result<()> {
+pub fn start(conf: NetworkConf, last: LastRead, reports: Sender<Report>) -> io::Result<()> {
     let keep = move || {
         loop {
-            let Err(error) = keep(&conf, &reports);
+            let Err(error) = keep(&conf, &last, &reports);
             let outcome = Err(format!("the upkeep stopped: {error}"));
             let (problems, whole, took) = (Vec::new(), false, Duration::ZERO);
             if reports.blocking_send(Report { outcome, problems, whole, took }).is_err() {
@@ -46,8 +46,8 @@ pub fn start(conf: NetworkConf, reports: Sender<Report>) -> io::Result<()> {
     thread::Builder::new().name("upkeep".into()).spawn(keep).map(drop)
 }
 
-fn keep(conf: &NetworkConf, reports: &Sender<Report>) -> io::Result<Infallible> {
-    let mut upkeep = Upkeep::new()?;
+fn keep(conf: &NetworkConf, last: &LastRead, reports: &Sender<Report>) -> io::Result<Infallible> {
+    let mut upkeep = Upkeep::knowing(last.clone())?;
     loop {
         if upkeep.wants_configurations() {
             upkeep.tend(vec![conf.clone()], Vec::new())?;

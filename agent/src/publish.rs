@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use flatnet::cli::{Done, put};
+use flatnet::upkeep::LastRead;
 use flatnet_conf::RangeFile;
 
 /// Why a file could not be written.
@@ -18,6 +19,7 @@ pub struct Unwritten(String);
 pub struct Publisher {
     folder: PathBuf,
     name: String,
+    last: LastRead,
 }
 
 impl Publisher {
@@ -40,12 +42,17 @@ impl Publisher {
             }
             _ => {}
         }
-        Ok(Self { folder: folder.to_owned(), name: name.to_owned() })
+        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), last: LastRead::default() })
     }
 
     /// Where it is.
     pub fn path(&self) -> PathBuf {
         self.folder.join(&self.name)
+    }
+
+    /// What was put there last, for who reads it.
+    pub fn last(&self) -> LastRead {
+        self.last.clone()
     }
 
     /// What stands there; `None` if nothing does that could be read.
@@ -59,7 +66,8 @@ impl Publisher {
     /// It would be refused by its readers, or cannot be written.
     pub fn publish(&self, file: &RangeFile) -> Result<bool, Unwritten> {
         let text = file.to_json();
-        RangeFile::parse(&self.path(), text.as_bytes())
+        self.last
+            .parse(&self.path(), text.clone().into_bytes())
             .map_err(|e| Unwritten(format!("the range file would be refused: {e}")))?;
         let done = put(&self.folder, &self.name, text.as_bytes(), 0o600);
         Ok(done.map_err(|e| Unwritten(e.to_string()))? != Done::Unchanged)

@@ -7,6 +7,7 @@ pub mod dead_end;
 pub mod desired;
 pub mod forwarding;
 pub mod gateway;
+pub mod last_read;
 pub mod lock;
 pub mod mtu;
 pub mod network_lock;

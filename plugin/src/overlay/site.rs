@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use flatnet_conf::{NetworkConf, Node, RangeFile, find_node};
@@ -18,6 +19,7 @@ use crate::overlay::apply::apply;
 use crate::overlay::dead_end;
 use crate::overlay::desired::{self, Overlay, Via};
 use crate::overlay::forwarding;
+use crate::overlay::last_read::LastRead;
 use crate::overlay::lock;
 use crate::overlay::mtu::overlay_mtu;
 use crate::overlay::node_lock;
@@ -33,7 +35,7 @@ pub struct Site {
     source: FileState,
     /// Whether a later change of the file is sure to show in its source.
     settled: bool,
-    file: RangeFile,
+    file: Arc<RangeFile>,
     /// The node in the range file.
     pub node: Node,
 }
@@ -194,10 +196,22 @@ impl Site {
     /// # Errors
     /// The range file is unreadable (5) or wrong (6, 7), or no node of it is this one (7).
     pub fn find(kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<Self, Error> {
+        Self::find_by(kernel, conf, &LastRead::default())
+    }
+
+    /// The same, where the file may have been read before.
+    ///
+    /// # Errors
+    /// As [`Site::find`].
+    pub fn find_by(
+        kernel: &mut dyn Observe,
+        conf: &NetworkConf,
+        last: &LastRead,
+    ) -> Result<Self, Error> {
         let path = conf.range_file()?;
         // Looked at before it is read: a change in between makes the stamp stale, not wrong.
         let source = FileState::of(path)?;
-        let file = RangeFile::load(path)?;
+        let file = last.load(path)?;
         let settled = source.settled(SystemTime::now());
         let node = this_node(kernel, conf, &file)?.clone();
         Ok(Self { source, settled, file, node })

@@ -23,11 +23,13 @@ impl Difference {
         if !same || old.node(&own.name) != Some(own) {
             return None;
         }
-        let by_name =
-            |file| -> HashMap<_, _> { nodes(file).map(|node| (&*node.name, node)).collect() };
+        let (old, new) = apart(&old.nodes, &new.nodes);
+        fn by_name(nodes: &[Node]) -> HashMap<&str, &Node> {
+            nodes.iter().map(|node| (&*node.name, node)).collect()
+        }
         let (before, after) = (by_name(old), by_name(new));
-        let lacking = |from, than: &HashMap<&str, &Node>| -> Vec<Node> {
-            nodes(from).filter(|node| than.get(&*node.name) != Some(node)).cloned().collect()
+        let lacking = |from: &[Node], than: &HashMap<&str, &Node>| -> Vec<Node> {
+            from.iter().filter(|node| than.get(&*node.name) != Some(node)).cloned().collect()
         };
         Some(Self { gone: lacking(old, &after), new: lacking(new, &before) })
     }
@@ -46,8 +48,13 @@ impl Difference {
     }
 }
 
-fn nodes(file: &RangeFile) -> impl Iterator<Item = &Node> {
-    file.nodes.iter()
+/// What is left of two lists without what both begin with, and what both end with: where one node has come among
+/// thousands, little.
+fn apart<'a, T: PartialEq>(old: &'a [T], new: &'a [T]) -> (&'a [T], &'a [T]) {
+    let begin = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let (old, new) = (&old[begin..], &new[begin..]);
+    let end = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+    (&old[..old.len() - end], &new[..new.len() - end])
 }
 
 /// A range file with this node and these peers only.

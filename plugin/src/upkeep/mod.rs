@@ -42,6 +42,7 @@ pub use crate::error::Error;
 pub use crate::kernel::Listener;
 use crate::kernel::{Heard, Monitor, Netlink, Observe as _};
 use crate::logging;
+pub use crate::overlay::last_read::LastRead;
 pub use crate::upkeep::sync::SyncReport;
 use crate::upkeep::watch::Watch;
 use devices::Devices;
@@ -71,6 +72,7 @@ pub struct Upkeep {
     node: Netlink,
     monitor: Monitor,
     watch: Watch,
+    last: LastRead,
     devices: Devices,
     networks: Vec<Tended>,
     /// Whether files may have changed.
@@ -86,12 +88,20 @@ impl Upkeep {
     /// # Errors
     /// What the system said.
     pub fn new() -> io::Result<Self> {
+        Self::knowing(LastRead::default())
+    }
+
+    /// The same, where the calling process may have read a range file already, or will have.
+    ///
+    /// # Errors
+    /// As [`Upkeep::new`].
+    pub fn knowing(last: LastRead) -> io::Result<Self> {
         let monitor = Monitor::open().map_err(cannot("listen to the kernel"))?;
         let watch = Watch::new().map_err(cannot("watch files"))?;
         let mut node = Netlink::open().map_err(io::Error::other)?;
         let devices = Devices::of(node.links().map_err(io::Error::other)?);
         let (networks, due) = (Vec::new(), Instant::now());
-        Ok(Self { node, monitor, watch, devices, networks, files: true, due })
+        Ok(Self { node, monitor, watch, last, devices, networks, files: true, due })
     }
 
     /// Whether the configurations are to be read again, and handed to [`Upkeep::tend`].
@@ -141,7 +151,7 @@ impl Upkeep {
         let is_due = |network: &&mut Tended| network.due(now).is_some_and(|due| due <= now);
         for network in self.networks.iter_mut().filter(is_due) {
             logging::start(network.conf.log_level, network.conf.log_file.as_deref());
-            let (outcome, whole) = network.look(&mut self.node, listener);
+            let (outcome, whole) = network.look(&mut self.node, &self.last, listener);
             tell(Looked { network: &network.conf, outcome, whole });
         }
     }

@@ -15,6 +15,7 @@ use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Observe};
 use crate::overlay::apply::make;
+use crate::overlay::last_read::LastRead;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::site::Site;
 use crate::overlay::stamp::FileState;
@@ -121,6 +122,7 @@ impl Tended {
     pub fn look(
         &mut self,
         node: &mut Netlink,
+        last: &LastRead,
         listener: &mut Listener,
     ) -> (Result<SyncReport, Error>, bool) {
         let mut work = mem::take(&mut self.work);
@@ -129,14 +131,14 @@ impl Tended {
         work.file |= mem::take(&mut self.work.file);
         let mut all = work.everything || work.file && work.overlay || self.held.is_none();
         if let Some(held) = self.held.as_mut().filter(|_| !all && !work.overlay) {
-            match look_closely(node, &self.conf, held, &work) {
+            match look_closely(node, &self.conf, last, held, &work) {
                 Ok(Some(report)) => return (Ok(report), false),
                 Ok(None) => {}
                 Err(e) => log::info!("{}: {e}; everything is looked at", self.conf.name),
             }
             all = true;
         }
-        let report = self.look_at_all(node, listener, (!all).then_some(&work.pods));
+        let report = self.look_at_all(node, last, listener, (!all).then_some(&work.pods));
         let before = self.failed.take();
         self.failed = report.is_err().then(|| Failure::after(before));
         (report, all)
@@ -146,6 +148,7 @@ impl Tended {
     fn look_at_all(
         &mut self,
         node: &mut Netlink,
+        last: &LastRead,
         listener: &mut Listener,
         only: Option<&BTreeSet<String>>,
     ) -> Result<SyncReport, Error> {
@@ -156,7 +159,7 @@ impl Tended {
         let mtu = self.held.as_ref().map(|held| held.frame.link.mtu);
         let site = match self.held.take_if(|held| held.site.is_of(path)) {
             Some(mut held) => held.site.find_node(node, &self.conf).map(|()| held.site),
-            None => Site::find(node, &self.conf),
+            None => Site::find_by(node, &self.conf, last),
         };
         let site = site?;
         let conf = &self.conf;
@@ -177,13 +180,14 @@ impl Tended {
 fn look_closely(
     node: &mut Netlink,
     conf: &NetworkConf,
+    last: &LastRead,
     held: &mut Held,
     work: &Work,
 ) -> Result<Option<SyncReport>, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, Mode::Apply);
     if work.file {
-        let site = Site::find(&mut journal, conf)?;
+        let site = Site::find_by(&mut journal, conf, last)?;
         if !follow(held, &mut journal, conf, own, site)? {
             return Ok(None);
         }
