@@ -25,7 +25,7 @@ const FILE: &str = "overlay.json";
 const FORMAT: u32 = 4;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
-const SETTLED: Duration = Duration::from_millis(100);
+pub const SETTLED: Duration = Duration::from_millis(100);
 
 /// Which content of the range file, as far as stat(2) tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

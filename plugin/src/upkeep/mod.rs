@@ -43,13 +43,16 @@ pub use crate::kernel::Listener;
 use crate::kernel::{Heard, Monitor, Netlink, Observe as _};
 use crate::logging;
 pub use crate::overlay::last_read::LastRead;
+use crate::overlay::stamp;
 pub use crate::upkeep::sync::SyncReport;
 use crate::upkeep::watch::Watch;
 use devices::Devices;
 use tended::Tended;
 
-/// Who changes one thing changes others: wait until it has been quiet for so long ...
+/// Who changes one thing in the kernel changes others: wait until it has been quiet for so long ...
 const QUIET: Duration = Duration::from_millis(200);
+/// ... a file is whole as soon as it is in its place, and has to be known by its times alone ...
+const UNCHANGED: Duration = stamp::SETTLED;
 /// ... listening in between, and not for each message ...
 const PAUSE: Duration = Duration::from_millis(50);
 /// ... but not longer than this, on a node where pods come and go all the time.
@@ -184,8 +187,10 @@ impl Upkeep {
                 false => quiet += PAUSE,
             }
             let now = Instant::now();
-            let due = self.files || self.next(now) <= now;
-            if due && (quiet >= QUIET || begun.elapsed() >= PATIENCE) {
+            let kernel = self.next(now) <= now;
+            let due = self.files || kernel;
+            let enough = if kernel { QUIET } else { UNCHANGED };
+            if due && (quiet >= enough || begun.elapsed() >= PATIENCE) {
                 return Ok(());
             }
             // What concerns no network is no reason to do anything.
