@@ -137,14 +137,16 @@ pub async fn watch(client: &Client, uri: &str, accept: &str) -> Result<Watch, Fa
 }
 
 impl Watch {
-    /// The next event; `None` where the server ends the watch, as it was asked to after a while.
+    /// The next event; `None` where the server ends the watch, as it was asked to after a while. A call may be given
+    /// up before it returns: what has come of a line stays for the next.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<WatchEvent<T>>, Failure> {
-        self.line.clear();
         let read = (&mut self.stream).take(LINE).read_until(b'\n', &mut self.line).await;
-        match read.map_err(|error| Failure::Unreachable(chain(&error)))? {
+        let event = match read.map_err(|error| Failure::Unreachable(chain(&error)))? {
             0 => Ok(None),
             _ => event(&self.line).map(Some),
-        }
+        };
+        self.line.clear();
+        event
     }
 }
 
@@ -168,6 +170,8 @@ pub fn value(text: &str) -> Result<&str, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
     use super::super::seen::Seen;
     use super::*;
 
@@ -196,6 +200,25 @@ mod tests {
         assert_eq!(failure.code(), Some(410));
         assert_eq!(failure.to_string(), "too old resource version: 1 (9) (HTTP 410)");
         assert!(matches!(read("<html>"), Err(Failure::Nonsense(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_was_given_up_half_way_is_read_to_its_end() {
+        let line =
+            r#"{"type":"ADDED","object":{"metadata":{"name":"n1"},"spec":{"vtep":"192.0.2.1"}}}"#;
+        let (begin, end) = line.split_at(20);
+        let second = Duration::from_secs(1);
+        let later = async move {
+            tokio::time::sleep(2 * second).await;
+            Ok(format!("{end}\n"))
+        };
+        let parts = stream::once(async { Ok(begin.to_owned()) }).chain(stream::once(later));
+        let mut watch =
+            Watch { stream: Box::pin(Box::pin(parts).into_async_read()), line: Vec::new() };
+        assert!(tokio::time::timeout(second, watch.next::<Seen>()).await.is_err());
+        let event = watch.next::<Seen>().await.unwrap();
+        assert!(matches!(event, Some(WatchEvent::Added(seen)) if seen.text("vtep") == "192.0.2.1"));
+        assert!(watch.next::<Seen>().await.unwrap().is_none());
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod kind;
 mod node;
 mod notices;
 pub mod objects;
+mod pace;
 mod patience;
 mod seen;
 mod state;

@@ -3,9 +3,9 @@
 //! A Node has 20 kB and is written every five minutes although nothing happens. To watch it whole would be twice
 //! as many bytes a minute as all else that an idle agent gets. So only the columns of `kubectl get nodes -o wide`
 //! are watched, some hundred bytes, and the Node is asked for when they say another address, when it is made or
-//! deleted, and each time the watch begins again. Two changes are none of a column, and are seen then, within
-//! half an hour: a second address, and ranges given to a Node that has long been there; a young one is asked for
-//! at each event.
+//! deleted, and each time the watch begins again. Two changes are none of a column: a second address, and ranges given
+//! to a Node that has long been there; a young one is asked for at each event. Such a change is known by its time (see
+//! `Pace`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use tokio::time::Instant;
 
 use super::ask::{self, Failure, Watch, value};
 use super::follow::{Watched, seconds};
+use super::pace::Pace;
 use super::state::{OwnNode, Shared};
 
 const PATH: &str = "/api/v1/nodes";
 const ABSENT: u16 = 404;
 /// As long as it may get its ranges from a controller that has much to do.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
-
 /// Where a node of this name is, or a part of it.
 pub fn path(name: &str, part: &str) -> String {
     format!("{PATH}/{name}{part}")
@@ -132,6 +132,7 @@ pub struct OwnWatch {
     name: String,
     /// Since when this very Node is known.
     known: Option<(String, Instant)>,
+    pace: Pace,
 }
 
 /// A watch that has begun.
@@ -147,14 +148,15 @@ struct AddressColumn(Option<usize>);
 impl OwnWatch {
     /// `name` is the Node's.
     pub fn new(client: Client, shared: Arc<Shared>, name: &str) -> OwnWatch {
-        OwnWatch { client, shared, name: name.to_owned(), known: None }
+        OwnWatch { client, shared, name: name.to_owned(), known: None, pace: Pace::default() }
     }
 
     /// Asks for the Node; returns the version from which a watch goes on, which is any where there is no Node.
     async fn read(&mut self) -> Result<String, Failure> {
         let path = path(&self.name, "");
-        let read = ask::ask::<WholeNode>(&self.client, Method::GET, &path, ask::WHOLE, None);
-        match read.await {
+        let read = ask::ask::<WholeNode>(&self.client, Method::GET, &path, ask::WHOLE, None).await;
+        self.pace.reads(Instant::now());
+        match read {
             Ok(node) => {
                 let kept = node.kept();
                 if self.known.as_ref().is_none_or(|(uid, _)| *uid != kept.uid) {
@@ -223,13 +225,26 @@ impl Watched for OwnWatch {
     }
 
     async fn follow(&mut self, mut columns: Columns) -> Result<(), Failure> {
-        while let Some(event) = columns.watch.next::<Table>().await? {
+        loop {
+            let next = columns.watch.next::<Table>();
+            let event = match self.pace.due() {
+                None => next.await,
+                Some(due) => match tokio::time::timeout_at(due, next).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        self.read().await?;
+                        continue;
+                    }
+                },
+            };
+            let Some(event) = event? else { return Ok(()) };
             match event {
                 WatchEvent::Added(table) => {
                     columns.address.of(&table);
                     self.read().await?;
                 }
                 WatchEvent::Modified(table) => {
+                    self.pace.writes(Instant::now());
                     let address = columns.address.of(&table);
                     let more = says_more(self.shared.state().node(), address, self.young());
                     if more {
@@ -241,7 +256,6 @@ impl Watched for OwnWatch {
                 WatchEvent::Error(response) => return Err(Failure::Refused(response)),
             }
         }
-        Ok(())
     }
 }
 
