@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use flatnet::logging;
-use flatnet_conf::{ClusterNetwork, LogLevel, NetworkConf, one_line};
+use flatnet_conf::{LogLevel, NetworkConf, one_line};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 
 use crate::agent::{Agent, Parts};
 use crate::books::Books;
-use crate::conflist::conflist;
+use crate::document::{Document, Said};
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
@@ -73,7 +73,8 @@ pub struct Options {
     /// This node's name [default: the environment's NODE_NAME, else the host's name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// What all nodes have in common: a JSON document with name and clusterCIDRs
+    /// What all nodes have in common: a JSON document with name and clusterCIDRs. When it says something else, the
+    /// agent ends with an error, to be started again
     #[arg(long, value_name = "FILE")]
     network: PathBuf,
     /// The range file that is written; it outlives a reboot, so that pods start while the engine is still away
@@ -119,26 +120,31 @@ impl Options {
         C: AsyncFnOnce(&str) -> Result<S, String>,
     {
         let state = Arc::new(State::new());
-        let parts = self.parts(Arc::clone(&state))?;
+        let (node, path) = (self.node_name()?, self.network.clone());
+        let document = Document { path, node, range_file: self.range_file.clone() };
+        let said = document.read().map_err(|e| e.to_string())?;
+        let network = said.network.clone();
+        let parts = self.parts(&document, said, Arc::clone(&state))?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("there can be no runtime: {e}"))?;
         runtime.block_on(async {
             let end = ended().map_err(|e| format!("signals cannot be heard: {e}"))?;
             tokio::spawn(http::serve(self.listen, state));
             let source = connect(&parts.name).await?;
-            Agent::new(source, parts).run(end).await;
-            Ok(())
+            tokio::select! {
+                () = Agent::new(source, parts).run(end) => Ok(()),
+                () = document.differs(network) => Err(format!(
+                    "{} says something else now; the agent ends, to be started again with it",
+                    document.path.display()
+                )),
+            }
         })
     }
 
-    /// Reads what there is to read, and puts the executables in place.
-    fn parts(&self, state: Arc<State>) -> Result<Parts, String> {
-        let name = self.node_name()?;
-        let network = ClusterNetwork::load(&self.network).map_err(|e| e.to_string())?;
-        let usual = || PathBuf::from(format!("/var/lib/flatnet/{}.json", network.name));
-        let range_file = self.range_file.clone().unwrap_or_else(usual);
-        let conflist = conflist(&self.network, &network, &name, &range_file);
-        let conflist = conflist.map_err(|e| e.to_string())?;
+    /// Looks whether all can be written that is to be, and puts the executables in place.
+    fn parts(&self, document: &Document, said: Said, state: Arc<State>) -> Result<Parts, String> {
+        let Said { network, range_file, conflist } = said;
+        let name = document.node.clone();
         NetworkConf::near_misses(conflist.text.as_bytes())
             .iter()
             .for_each(|miss| log::warn!("{}: conflist: {miss}", self.network.display()));

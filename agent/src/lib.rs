@@ -10,6 +10,7 @@ mod claims;
 pub mod cli;
 pub mod cluster;
 mod conflist;
+mod document;
 mod done;
 #[cfg(test)]
 mod fixture;
