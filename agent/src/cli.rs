@@ -20,7 +20,7 @@ use crate::document::{Document, Said};
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{Kubernetes, Network};
 use crate::publish::Publisher;
 use crate::source::Source;
 use crate::state::{State, StateFile};
@@ -49,6 +49,10 @@ enum Command {
         /// Where the API server is, and who asks [default: the service account of the pod]
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
+        /// A network beside the cluster's own, for pods that ask for it: its blocks are always claimed, and bear its name
+        /// as the label flatnet.dev/network; that Nodes are ready is for the other network to say
+        #[arg(long)]
+        secondary: bool,
     },
 }
 
@@ -60,10 +64,16 @@ pub fn command() -> clap::Command {
 /// Runs the command of the arguments.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Kubernetes { options, kubeconfig } => options.run(async |node| {
-            let connected = Kubernetes::connect(node, kubeconfig.as_deref()).await;
-            connected.map_err(|error| error.to_string())
-        }),
+        Command::Kubernetes { options, kubeconfig, secondary } => {
+            options.run(async |name, node| {
+                let network = match secondary {
+                    false => Network::Primary,
+                    true => Network::Secondary(name.to_owned()),
+                };
+                let connected = Kubernetes::connect(network, node, kubeconfig.as_deref()).await;
+                connected.map_err(|error| error.to_string())
+            })
+        }
     }
 }
 
@@ -96,12 +106,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Runs the agent with a source, which is connected to for the node of a name; ends when the process is asked
-    /// to.
+    /// Runs the agent with a source, which is connected to for the network and the node of these names; ends when
+    /// the process is asked to.
     pub fn run<S, C>(&self, connect: C) -> ExitCode
     where
         S: Source,
-        C: AsyncFnOnce(&str) -> Result<S, String>,
+        C: AsyncFnOnce(&str, &str) -> Result<S, String>,
     {
         logging::start(LogLevel::Info, None);
         match self.try_run(connect) {
@@ -117,7 +127,7 @@ impl Options {
     fn try_run<S, C>(&self, connect: C) -> Result<(), String>
     where
         S: Source,
-        C: AsyncFnOnce(&str) -> Result<S, String>,
+        C: AsyncFnOnce(&str, &str) -> Result<S, String>,
     {
         let state = Arc::new(State::new());
         let (node, path) = (self.node_name()?, self.network.clone());
@@ -130,7 +140,7 @@ impl Options {
         runtime.block_on(async {
             let end = ended().map_err(|e| format!("signals cannot be heard: {e}"))?;
             tokio::spawn(http::serve(self.listen, state));
-            let source = connect(&parts.name).await?;
+            let source = connect(&parts.network.name, &parts.name).await?;
             tokio::select! {
                 () = Agent::new(source, parts).run(end) => Ok(()),
                 () = document.differs(network) => Err(format!(

@@ -36,7 +36,7 @@ const USUAL: [&str; 14] = [
 
 /// The capabilities of the DaemonSet's one container.
 fn capabilities() -> Vec<String> {
-    let path = workspace().join("packaging/kubernetes/base/daemonset.yaml");
+    let path = workspace().join("packaging/kubernetes/agent/daemonset.yaml");
     let daemon_set: Value = serde_yaml_ng::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let containers = daemon_set["spec"]["template"]["spec"]["containers"].as_array().unwrap();
     assert_eq!(containers.len(), 1);

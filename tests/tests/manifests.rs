@@ -158,3 +158,41 @@ fn one_service_account_has_the_rights_and_is_held_to_its_node() {
     assert!(written.contains("flatnetblocks") && written.contains("events"));
     assert_eq!(written, held);
 }
+
+#[test]
+fn a_second_network_meets_the_first_nowhere() {
+    let of = |place: &str| objects(&build(&folder().join(place)));
+    let (first, second) = (of("base"), of("overlays/second-network"));
+    let names = |objects: &[Value]| -> BTreeSet<String> {
+        objects.iter().map(|one| format!("{} {}", one["kind"], one["metadata"]["name"])).collect()
+    };
+    assert!(names(&first).is_disjoint(&names(&second)), "{:?}", names(&second));
+    let both = [&first, &second];
+    let networks = both.map(|objects| -> Value {
+        let text = the(objects, "ConfigMap")["data"]["network.json"].as_str().unwrap();
+        serde_json::from_str(text).unwrap()
+    });
+    for key in ["name", "vni", "clusterCIDRs"] {
+        assert_ne!(networks[0][key], networks[1][key], "{key}");
+    }
+    // A pod keeps the default route of its first network.
+    assert_eq!(
+        networks[1]["conflist"]["plugins"][0]["routes"],
+        json!([{ "dst": networks[1]["clusterCIDRs"][0] }])
+    );
+    let [one, other] = both.map(|objects| &the(objects, "DaemonSet")["spec"]);
+    assert_ne!(one["selector"], other["selector"]);
+    assert_eq!(other["selector"]["matchLabels"], other["template"]["metadata"]["labels"]);
+    let (one, other) = (container(&first), container(&second));
+    assert_eq!(one["securityContext"], other["securityContext"]);
+    assert_ne!(
+        one["readinessProbe"]["httpGet"]["port"],
+        other["readinessProbe"]["httpGet"]["port"]
+    );
+    let arguments: Vec<_> = other["args"].as_array().unwrap().iter().collect();
+    for argument in ["--secondary", "--listen=127.0.0.1:9450", "--conf-dir=/etc/cni/multus/net.d"] {
+        assert!(arguments.contains(&&json!(argument)), "{argument} in {arguments:?}");
+    }
+    let mounted = other["volumeMounts"].to_string();
+    assert!(mounted.contains("/etc/cni/multus/net.d") && !mounted.contains("\"/etc/cni/net.d\""));
+}

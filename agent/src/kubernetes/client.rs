@@ -59,6 +59,12 @@ pub enum ConnectError {
     /// It goes into requests.
     #[error("{0:?} is no name of a Kubernetes node: lower-case letters, digits, hyphens and dots")]
     NodeName(String),
+    /// It is a label of its blocks.
+    #[error(
+        "network {0:?} cannot be a secondary one: its name is a label of its blocks, at most 63 letters, digits, _, . \
+         and -, the first and the last a letter or digit"
+    )]
+    NetworkName(String),
 }
 
 /// A client with the credentials of the kubeconfig, else of the pod, and where its server is. The token of a pod is read again

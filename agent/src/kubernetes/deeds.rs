@@ -10,6 +10,7 @@ use crate::cluster::{BlockEntry, NodeEntry, label_name};
 use crate::source::{Deed, Refusal};
 
 use super::ask::{BRIEF, Failure, WHOLE, ask};
+use super::network::Network;
 use super::objects::{FlatnetBlock, FlatnetBlockSpec, FlatnetNode, FlatnetNodeSpec};
 use super::seen::{Kind, Seen};
 
@@ -24,6 +25,8 @@ pub struct Doer<'a> {
     pub client: &'a Client,
     /// The node's name.
     pub node: &'a str,
+    /// The network whose blocks they are.
+    pub network: &'a Network,
     /// Its Node, which owns what is made; there may be none while pods live on.
     pub uid: Option<String>,
 }
@@ -97,7 +100,9 @@ impl Doer<'_> {
             node: self.node.to_owned(),
             retiring: false,
         };
-        match self.create::<BlockEntry>(json!(FlatnetBlock::new(&name, spec))).await {
+        let mut block = json!(FlatnetBlock::new(&name, spec));
+        block["metadata"]["labels"] = self.network.labels();
+        match self.create::<BlockEntry>(block).await {
             Err(failure) if failure.code() == Some(EXISTS) => self.hold(range, false).await,
             made => made.map_err(|failure| failed("making FlatnetBlock", &name, &failure)),
         }
@@ -113,6 +118,10 @@ impl Doer<'_> {
         let block = BlockEntry::read(&seen);
         if block.node != self.node {
             return Err(Refusal::Taken { range, holder: block.node });
+        }
+        if !self.network.has(&seen) {
+            let holder = format!("{} in another network", block.node);
+            return Err(Refusal::Taken { range, holder });
         }
         if seen.metadata.deletion_timestamp.is_some() {
             return Err(Refusal::Failed(format!(
@@ -134,10 +143,10 @@ impl Doer<'_> {
         }
     }
 
-    /// One of another node stays: there is nothing of ours to give back.
+    /// One of another node or network stays: there is nothing of ours to give back.
     async fn delete_own(&self, name: &str) -> Result<(), Failure> {
         let seen = self.get::<BlockEntry>(name).await?;
-        if seen.text("node") != self.node {
+        if seen.text("node") != self.node || !self.network.has(&seen) {
             return Ok(());
         }
         let (uid, version) = (seen.metadata.uid, seen.metadata.resource_version);

@@ -32,6 +32,8 @@ pub struct AllOf<T> {
     client: Client,
     shared: Arc<Shared>,
     node: String,
+    /// Which of them, as a part of each query.
+    selector: String,
     kept: fn(&mut State) -> &mut Option<Kept<T>>,
     /// From where a watch goes on.
     version: Option<String>,
@@ -57,15 +59,16 @@ struct PageMetadata {
 }
 
 impl<T: Kind> AllOf<T> {
-    /// `node` is whose are the own ones, and `kept` where they go.
+    /// `node` is whose are the own ones, `selector` what a query for them has, and `kept` where they go.
     pub fn new(
         client: Client,
         shared: Arc<Shared>,
         node: &str,
+        selector: String,
         kept: fn(&mut State) -> &mut Option<Kept<T>>,
     ) -> AllOf<T> {
         let node = node.to_owned();
-        AllOf { client, shared, node, kept, version: None, streams: true, gathered: None }
+        AllOf { client, shared, node, selector, kept, version: None, streams: true, gathered: None }
     }
 
     /// How many are known; `None` before the first list.
@@ -101,7 +104,8 @@ impl<T: Kind> AllOf<T> {
         let mut all = Kept::none_of(&self.node);
         let mut place = String::new();
         loop {
-            let page: Page = ask::list(&self.client, &list_uri(T::PATH, from, &place)?).await?;
+            let page: Page =
+                ask::list(&self.client, &list_uri(T::PATH, &self.selector, from, &place)?).await?;
             for seen in &page.items {
                 all.put(seen);
             }
@@ -160,7 +164,7 @@ impl<T: Kind> Watched for AllOf<T> {
     async fn begin(&mut self) -> Result<Watch, Failure> {
         self.gathered = None;
         if let Some(version) = &self.version {
-            let uri = watch_uri(T::PATH, version, seconds())?;
+            let uri = watch_uri(T::PATH, &self.selector, version, seconds())?;
             let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
             if !begun.as_ref().is_err_and(|failure| failure.code() == Some(EXPIRED)) {
                 return begun;
@@ -173,7 +177,7 @@ impl<T: Kind> Watched for AllOf<T> {
         }
         let from = if known.is_none() { "0" } else { "" };
         if self.streams {
-            let uri = format!("{}{STREAM}", watch_uri(T::PATH, from, seconds())?);
+            let uri = format!("{}{STREAM}", watch_uri(T::PATH, &self.selector, from, seconds())?);
             let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
             if !begun.as_ref().is_err_and(|failure| failure.code() == Some(INVALID)) {
                 self.gathered = begun.is_ok().then(|| Kept::none_of(&self.node));
@@ -182,7 +186,7 @@ impl<T: Kind> Watched for AllOf<T> {
             self.streams = false;
         }
         let version = self.list(from).await?;
-        let uri = watch_uri(T::PATH, &version, seconds())?;
+        let uri = watch_uri(T::PATH, &self.selector, &version, seconds())?;
         self.version = Some(version);
         ask::watch(&self.client, &uri, ask::WHOLE).await
     }
@@ -213,19 +217,19 @@ impl<T: Kind> Watched for AllOf<T> {
 /// All objects first, as events, then the bookmark.
 const STREAM: &str = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
 
-fn watch_uri(path: &str, version: &str, seconds: u64) -> Result<String, Failure> {
+fn watch_uri(path: &str, selector: &str, version: &str, seconds: u64) -> Result<String, Failure> {
     let version = value(version)?;
     Ok(format!(
-        "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}"
+        "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}"
     ))
 }
 
 /// A version is for the first page only; the others are of the same.
-fn list_uri(path: &str, version: &str, place: &str) -> Result<String, Failure> {
+fn list_uri(path: &str, selector: &str, version: &str, place: &str) -> Result<String, Failure> {
     let (version, place) = (value(version)?, value(place)?);
     Ok(match place {
-        "" => format!("{path}?limit=500&resourceVersion={version}"),
-        place => format!("{path}?limit=500&continue={place}"),
+        "" => format!("{path}?limit=500&resourceVersion={version}{selector}"),
+        place => format!("{path}?limit=500&continue={place}{selector}"),
     })
 }
 

@@ -30,6 +30,7 @@ mod count;
 mod deeds;
 mod follow;
 mod kind;
+mod network;
 mod node;
 mod notices;
 pub mod objects;
@@ -54,6 +55,7 @@ use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
 
 pub use client::ConnectError;
 pub use count::Requests;
+pub use network::Network;
 
 use ask::{BRIEF, ask};
 use deeds::Doer;
@@ -67,6 +69,7 @@ use state::Shared;
 pub struct Kubernetes {
     client: Client,
     node: String,
+    network: Network,
     shared: Arc<Shared>,
     counts: Arc<Requests>,
     notices: Sender<Notice>,
@@ -75,14 +78,18 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The source for the node of this name, with the credentials of a kubeconfig, else of the pod. An API
+    /// The source for a network, and the node of this name, with the credentials of a kubeconfig, else of the pod. An API
     /// server that does not answer is no error, but trouble.
     pub async fn connect(
+        network: Network,
         node: &str,
         kubeconfig: Option<&Path>,
     ) -> Result<Kubernetes, ConnectError> {
         if !is_node_name(node) {
             return Err(ConnectError::NodeName(node.to_owned()));
+        }
+        if let (Network::Secondary(name), false) = (&network, network.has_label_value()) {
+            return Err(ConnectError::NetworkName(name.clone()));
         }
         let counts = Arc::<Requests>::default();
         let (client, server) = client::connect(kubeconfig, &counts).await?;
@@ -90,9 +97,18 @@ impl Kubernetes {
         let (notices, telling) = notices::teller(client.clone(), Arc::clone(&shared), node);
         let mut tasks = JoinSet::new();
         tasks.spawn(telling);
-        tasks.spawn(adopting(client.clone(), Arc::clone(&shared), node.to_owned()));
-        watching(&mut tasks, &client, &shared, node);
-        Ok(Kubernetes { client, node: node.to_owned(), shared, counts, notices, _tasks: tasks })
+        let owned = (network.clone(), node.to_owned());
+        tasks.spawn(adopting(client.clone(), Arc::clone(&shared), owned.0, owned.1));
+        watching(&mut tasks, &client, &shared, &network, node);
+        Ok(Kubernetes {
+            client,
+            node: node.to_owned(),
+            network,
+            shared,
+            counts,
+            notices,
+            _tasks: tasks,
+        })
     }
 
     /// What the API server was asked; it goes on counting.
@@ -102,7 +118,7 @@ impl Kubernetes {
 
     fn doer(&self) -> Doer<'_> {
         let uid = self.shared.state().node().map(|node| node.uid.clone());
-        Doer { client: &self.client, node: &self.node, uid }
+        Doer { client: &self.client, node: &self.node, network: &self.network, uid }
     }
 }
 
@@ -118,21 +134,27 @@ fn is_node_name(name: &str) -> bool {
         && ends(name.chars().next_back())
 }
 
-fn watching(tasks: &mut JoinSet<()>, client: &Client, shared: &Arc<Shared>, node: &str) {
+fn watching(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    shared: &Arc<Shared>,
+    network: &Network,
+    node: &str,
+) {
     let patience = Arc::<Patience>::default();
     let (way, known) = (|| client.clone(), || Arc::clone(shared));
     tasks.spawn(forever(OwnWatch::new(way(), known(), node), known(), Arc::clone(&patience)));
-    let nodes = AllOf::new(way(), known(), node, |state| &mut state.nodes);
+    let nodes = AllOf::new(way(), known(), node, String::new(), |state| &mut state.nodes);
     tasks.spawn(forever(nodes, known(), Arc::clone(&patience)));
-    let blocks = AllOf::new(way(), known(), node, |state| &mut state.blocks);
+    let blocks = AllOf::new(way(), known(), node, network.selector(), |state| &mut state.blocks);
     tasks.spawn(forever(blocks, known(), patience));
 }
 
 /// Gives own objects to the Node that is there now, for ever.
-async fn adopting(client: Client, shared: Arc<Shared>, node: String) {
+async fn adopting(client: Client, shared: Arc<Shared>, network: Network, node: String) {
     let mut failures = 0;
     loop {
-        match adopt(&client, &shared, &node).await {
+        match adopt(&client, &shared, &network, &node).await {
             Ok(()) => {
                 failures = 0;
                 shared.owners.notified().await;
@@ -146,7 +168,12 @@ async fn adopting(client: Client, shared: Arc<Shared>, node: String) {
     }
 }
 
-async fn adopt(client: &Client, shared: &Shared, node: &str) -> Result<(), ask::Failure> {
+async fn adopt(
+    client: &Client,
+    shared: &Shared,
+    network: &Network,
+    node: &str,
+) -> Result<(), ask::Failure> {
     let (uid, nodes, blocks) = {
         let state = shared.state();
         let Some(uid) = state.node().map(|node| node.uid.clone()) else { return Ok(()) };
@@ -154,7 +181,7 @@ async fn adopt(client: &Client, shared: &Shared, node: &str) -> Result<(), ask::
         let blocks = state.blocks.as_ref().map(|kept| kept.owned_otherwise(&uid));
         (uid, nodes.unwrap_or_default(), blocks.unwrap_or_default())
     };
-    let doer = Doer { client, node, uid: Some(uid) };
+    let doer = Doer { client, node, network, uid: Some(uid) };
     for (name, uid) in nodes {
         doer.adopt::<crate::cluster::NodeEntry>(&name, &uid).await?;
     }
@@ -176,7 +203,12 @@ impl Source for Kubernetes {
     fn own(&self) -> Option<OwnNode> {
         let state = self.shared.state();
         let node = state.node()?;
-        Some(OwnNode { addresses: node.addresses.clone(), ranges: node.ranges.clone() })
+        // What a Node is given is of the network that Kubernetes knows.
+        let ranges = match self.network {
+            Network::Primary => node.ranges.clone(),
+            Network::Secondary(_) => Vec::new(),
+        };
+        Some(OwnNode { addresses: node.addresses.clone(), ranges })
     }
 
     fn trouble(&self) -> Option<String> {
@@ -193,6 +225,9 @@ impl Source for Kubernetes {
     }
 
     async fn available(&mut self) -> Result<(), Refusal> {
+        if self.network != Network::Primary {
+            return Ok(());
+        }
         let known = self.shared.state().node().map(|node| (node.uid.clone(), node.available));
         let uid = match known {
             Some((_, true)) => return Ok(()),

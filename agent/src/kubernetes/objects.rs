@@ -30,6 +30,7 @@ pub struct FlatnetNodeSpec {
     printcolumn = r#"{"name": "Range", "type": "string", "jsonPath": ".spec.range"}"#,
     printcolumn = r#"{"name": "Node", "type": "string", "jsonPath": ".spec.node"}"#,
     printcolumn = r#"{"name": "Retiring", "type": "boolean", "jsonPath": ".spec.retiring"}"#,
+    printcolumn = r#"{"name": "Network", "type": "string", "jsonPath": ".metadata.labels.flatnet\\.dev/network", "priority": 1}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     validation = Rule::new(
         "self.metadata.name == self.spec.range.replace('.', '-').replace(':', '-').replace('/', '-')"

@@ -1,6 +1,8 @@
 //! The little that is read of the objects of a cluster, and of a Node. A whole object with its `managedFields` is
 //! several times as large, and one with nonsense in it, written by hand, must not end the watch of all others.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,6 +26,7 @@ pub struct Metadata {
     pub creation_timestamp: Option<String>,
     pub deletion_timestamp: Option<String>,
     pub owner_references: Vec<Owner>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What is read of one who owns an object.
@@ -90,10 +93,10 @@ impl Kind for BlockEntry {
 
 #[cfg(test)]
 mod tests {
+    use flatnet_conf::Range;
     use kube::{CustomResourceExt, Resource};
     use serde_json::json;
 
-    use flatnet_conf::Range;
     use super::super::objects::{FlatnetBlock, FlatnetNode};
     use super::*;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatnet_agent::cluster::{BlockEntry, Cluster as Objects, NodeEntry};
-use flatnet_agent::kubernetes::Kubernetes;
 use flatnet_agent::kubernetes::objects::{FlatnetBlock, FlatnetNode};
+use flatnet_agent::kubernetes::{Kubernetes, Network};
 use flatnet_agent::source::{Deed, Notice, Refusal, Source as _};
 use flatnet_tests::program::workspace;
 use kube::CustomResourceExt as _;
@@ -75,9 +75,14 @@ impl Default for Agents {
 }
 
 impl Agents {
-    /// The source of a node.
+    /// The source of a node in the cluster's own network.
     pub fn source(&self, node: &str, kubeconfig: &Path) -> Kubernetes {
-        let connected = self.0.block_on(Kubernetes::connect(node, Some(kubeconfig)));
+        self.source_in(Network::Primary, node, kubeconfig)
+    }
+
+    /// The source of a node in a network.
+    pub fn source_in(&self, network: Network, node: &str, kubeconfig: &Path) -> Kubernetes {
+        let connected = self.0.block_on(Kubernetes::connect(network, node, Some(kubeconfig)));
         connected.unwrap_or_else(|error| panic!("{node}: {error}"))
     }
 

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use flatnet_agent::kubernetes::Network;
+use flatnet_agent::source::{Deed, Refusal, Source as _};
+use flatnet_cluster::agent::{self, Agents, blocks, nodes};
 use flatnet_cluster::cluster::{Cluster, Settings};
 use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::kubectl::Kubectl;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         it_has_no_other_rights,
         nonsense_is_refused,
         an_administrator_is_held_to_nothing,
+        a_second_network_has_blocks_of_its_own,
         a_token_goes_with_its_pod,
     ];
     flatnet_cluster::steps::take(&settings, steps)
@@ -335,6 +339,48 @@ fn an_administrator_is_held_to_nothing(cluster: &mut Cluster) {
     create(cluster.kubectl(), &file, &node_object("three", "192.0.2.3")).unwrap();
     cluster.kubectl().delete(&["flatnetnode", "three"]);
     cluster.kubectl().delete(&["flatnetblock", "10-244-2-0-24"]);
+}
+
+fn a_second_network_has_blocks_of_its_own(cluster: &mut Cluster) {
+    let kubeconfig = agent::kubeconfig(cluster, "two");
+    let claim = |range: &str| Deed::Claim(range.parse().expect("a range"));
+    cluster.underlay.outside.run(move || {
+        let agents = Agents::default();
+        let storage = Network::Secondary("storage".to_owned());
+        let mut first = agents.source("two", &kubeconfig);
+        let mut second = agents.source_in(storage, "two", &kubeconfig);
+        agents.until("podCIDRs", &mut first, |source| {
+            source.own().filter(|own| own.ranges.len() == 2)
+        });
+        let own = agents.until("own Node", &mut second, |source| source.own());
+        assert_eq!(own.ranges, []);
+        let before = agents.until("first list", &mut first, |source| source.cluster());
+        agents.until("first list", &mut second, |source| source.cluster());
+
+        agents.carry_out(&mut second, claim("10.245.0.0/26")).expect("a block");
+        agents.until("own block", &mut second, |source| {
+            (blocks(&source.cluster()?) == ["10.245.0.0/26 two"]).then_some(())
+        });
+        agents.carry_out(&mut first, claim("10.244.99.0/24")).expect("a block");
+        let after = agents.until("own block", &mut first, |source| {
+            source.cluster().filter(|seen| seen.blocks.len() == before.blocks.len() + 1)
+        });
+        assert!(!blocks(&after).concat().contains("10.245."), "{:?}", blocks(&after));
+        assert_eq!(nodes(&after), nodes(&second.cluster().expect("what was listed")));
+
+        let taken = agents.carry_out(&mut first, claim("10.245.0.0/26"));
+        let another = "two in another network";
+        assert!(
+            matches!(&taken, Err(Refusal::Taken { holder, .. }) if holder == another),
+            "{taken:?}"
+        );
+        let range = "10.245.0.0/26".parse().expect("a range");
+        agents.carry_out(&mut first, Deed::Release(range)).expect("nothing of this network's");
+    });
+    let block = &cluster.kubectl().objects(&["flatnetblock", "10-245-0-0-26"])[0];
+    assert_eq!(block["metadata"]["labels"], json!({ "flatnet.dev/network": "storage" }));
+    let wide = cluster.kubectl().must(&["get", "flatnetblock", "10-245-0-0-26", "--output=wide"]);
+    assert!(wide.contains("NETWORK") && wide.contains("storage"), "{wide}");
 }
 
 fn a_token_goes_with_its_pod(cluster: &mut Cluster) {

@@ -15,7 +15,8 @@ use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, HTTP};
 use flatnet_cluster::{network, objects, steps};
 use flatnet_tests::kernel;
-use flatnet_tests::program::{said, workspace};
+use flatnet_tests::program::{finish, said, workspace};
+use serde_json::Value;
 
 const NAMESPACE: &str = "--namespace=kube-system";
 
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
         nodes_become_ready_by_it,
         pods_reach_each_other,
         an_operator_finds_nothing_wrong,
+        a_second_network_stands_beside_it,
+        their_objects_are_apart,
+        an_operator_finds_nothing_wrong,
+        it_leaves_the_first_alone,
         what_is_undone_comes_back,
         pods_notice_nothing_of_an_update,
         it_leaves_the_cluster_and_the_nodes,
@@ -48,7 +53,7 @@ fn nodes_become_ready_by_it(cluster: &mut Cluster) {
 fn pods_reach_each_other(cluster: &mut Cluster) {
     until("service account", || cluster.kubectl().get(&["serviceaccount", "default"]));
     cluster.kubectl().apply(&[objects::pod("near", "node-a"), objects::pod("far", "node-b")]);
-    cluster.kubectl().wait("condition=Ready", &["pods", "--all"]);
+    cluster.kubectl().wait("condition=Ready", &["pods", "near", "far"]);
     let (near, far) = (cluster.pod("app=near"), cluster.pod("app=far"));
     for (from, to) in [(&near, &far), (&far, &near)] {
         for address in to.addresses {
@@ -58,11 +63,12 @@ fn pods_reach_each_other(cluster: &mut Cluster) {
     }
 }
 
-/// The names of the agents' pods, of all nodes.
+/// The names of the first network's agents' pods, of all nodes.
 fn agents(cluster: &Cluster) -> Vec<String> {
     let pods = cluster.kubectl().objects(&["pods", NAMESPACE]);
     let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
-    names.filter(|name| name.starts_with("flatnet-")).map(str::to_owned).collect()
+    let first = |name: &&str| name.starts_with("flatnet-") && !name.starts_with("flatnet-storage-");
+    names.filter(first).map(str::to_owned).collect()
 }
 
 fn an_operator_finds_nothing_wrong(cluster: &mut Cluster) {
@@ -76,6 +82,97 @@ fn an_operator_finds_nothing_wrong(cluster: &mut Cluster) {
         assert!(run("status").contains(": in sync"), "{agent}");
         assert!(run("list").contains("whole"), "{agent}");
     }
+}
+
+const SECOND: &str = "packaging/kubernetes/overlays/second-network";
+
+fn a_second_network_stands_beside_it(cluster: &mut Cluster) {
+    let folder = workspace().join(SECOND).display().to_string();
+    cluster.kubectl().must(&["apply", "--kustomize", &folder]);
+    cluster.kubectl().rolled_out_in("kube-system", "daemonset/flatnet-storage");
+    // As Multus does: the configuration that it finds by the network's name, for a further interface.
+    let attach = |node: &Node| {
+        let machine = node.machine();
+        machine.exec("ip netns add further");
+        let list = node.file("etc/cni/multus/net.d/10-storage.conflist");
+        let list: Value = serde_json::from_slice(&fs::read(list).expect("a list")).expect("JSON");
+        let mut plugin = list["plugins"][0].clone();
+        for key in ["name", "cniVersion"] {
+            plugin[key] = list[key].clone();
+        }
+        let mut add = Command::new("/opt/cni/bin/flatnet");
+        add.env_clear().env("PATH", PATH).envs([
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "further"),
+            ("CNI_NETNS", "/run/netns/further"),
+            ("CNI_IFNAME", "net1"),
+            ("CNI_PATH", "/opt/cni/bin"),
+        ]);
+        let output = machine.run(|| finish(&mut add, plugin.to_string().as_bytes()));
+        assert!(output.status.success(), "{}: {}", node.name, said(&output));
+        let result: Value = serde_json::from_slice(&output.stdout).expect("a result");
+        let address = result["ips"][0]["address"].as_str().expect("an address").to_owned();
+        assert!(address.starts_with("10.245."), "{address}");
+        address.split('/').next().unwrap_or_default().to_owned()
+    };
+    let addresses: Vec<String> = cluster.nodes.iter().map(attach).collect();
+    for (node, address) in cluster.nodes.iter().zip(addresses.iter().rev()) {
+        until("way in the second network", || {
+            let ping = format!("netns exec further ping -n -c 1 -W 1 {address}");
+            let mut ip = Command::new("ip");
+            ip.env("PATH", PATH).args(ping.split(' '));
+            let output = node.machine().finish(&mut ip);
+            if output.status.success() { Ok(()) } else { Err(said(&output)) }
+        });
+    }
+}
+
+fn their_objects_are_apart(cluster: &mut Cluster) {
+    let ranges = |selector: &str| -> Vec<String> {
+        let blocks = cluster.kubectl().objects(&["flatnetblocks", "--selector", selector]);
+        blocks
+            .iter()
+            .map(|block| block["spec"]["range"].as_str().expect("a range").to_owned())
+            .collect()
+    };
+    let (first, second) = (ranges("!flatnet.dev/network"), ranges("flatnet.dev/network=storage"));
+    assert_eq!((first.len(), second.len()), (4, 2), "{first:?} {second:?}");
+    assert!(second.iter().all(|range| range.starts_with("10.245.")), "{second:?}");
+    assert_eq!(
+        cluster.kubectl().objects(&["flatnetnodes"]).len(),
+        2,
+        "where a node is, is said once"
+    );
+    for node in &cluster.nodes {
+        let has = |file: &str| fs::read_to_string(node.file(file)).expect("a range file");
+        let (pods, storage) = (has("lib/flatnet/pods.json"), has("lib/flatnet/storage.json"));
+        for (range, of_first) in
+            first.iter().map(|r| (r, true)).chain(second.iter().map(|r| (r, false)))
+        {
+            let quoted = format!("\"{range}\"");
+            assert_eq!((pods.contains(&quoted), storage.contains(&quoted)), (of_first, !of_first));
+        }
+        assert!(!node.file("etc/cni/net.d/10-storage.conflist").exists(), "{}", node.name);
+    }
+}
+
+/// As docs/kubernetes.md has it.
+fn it_leaves_the_first_alone(cluster: &mut Cluster) {
+    for node in &cluster.nodes {
+        node.machine().exec("ip netns delete further");
+    }
+    let daemon_set = ["daemonset", "flatnet-storage", NAMESPACE, "--cascade=foreground"];
+    cluster.kubectl().delete(&daemon_set);
+    cluster.kubectl().delete(&["flatnetblocks", "--selector=flatnet.dev/network=storage"]);
+    let folder = workspace().join(SECOND).display().to_string();
+    cluster.kubectl().must(&["delete", "--kustomize", &folder, "--ignore-not-found"]);
+    for node in &cluster.nodes {
+        run_documented(node, "/flatnet remove storage\n");
+        let netns = &node.machine().netns;
+        assert_eq!(kernel::link(netns, "flat.4097"), None, "{}", node.name);
+        assert!(kernel::link(netns, "flat.4096").is_some(), "{}", node.name);
+    }
+    pods_reach_each_other(cluster);
 }
 
 fn what_is_undone_comes_back(cluster: &mut Cluster) {
@@ -134,15 +231,19 @@ fn it_leaves_the_cluster_and_the_nodes(cluster: &mut Cluster) {
     }
 }
 
-/// As docs/kubernetes.md has it.
-fn take_off(node: &Node) {
+/// Runs the commands of docs/kubernetes.md that have these words among them.
+fn run_documented(node: &Node, words: &str) {
     let document = fs::read_to_string(workspace().join("docs/kubernetes.md")).expect("a document");
-    let block = document.split("```").find(|block| block.contains("/flatnet remove pods\n"));
+    let block = document.split("```").find(|block| block.contains(words));
     let (_, commands) = block.and_then(|block| block.split_once('\n')).expect("a block");
     let mut shell = Command::new("bash");
     shell.env_clear().env("PATH", PATH).args(["-euc", commands]);
     let output = node.machine().finish(&mut shell);
     assert!(output.status.success(), "{}: {}", node.name, said(&output));
+}
+
+fn take_off(node: &Node) {
+    run_documented(node, "/flatnet remove pods\n");
     let netns = &node.machine().netns;
     assert_eq!(kernel::link(netns, "flat.4096"), None, "{}", node.name);
     assert!(!netns.exec("nft list tables").contains("flatnet"), "{}", node.name);

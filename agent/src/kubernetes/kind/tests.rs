@@ -32,7 +32,7 @@ fn server(answers: Vec<Answer>) -> Client {
 }
 
 fn watched(answers: Vec<Answer>) -> AllOf<NodeEntry> {
-    AllOf::new(server(answers), Arc::default(), "n1", |state| &mut state.nodes)
+    AllOf::new(server(answers), Arc::default(), "n1", String::new(), |state| &mut state.nodes)
 }
 
 fn object(name: &str, version: u32) -> Value {
