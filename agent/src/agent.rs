@@ -42,6 +42,9 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// A range that is to go is out of the file for so long before it is given back: an ADD that had read the file
 /// before is over by then.
 const LINGER: Duration = Duration::from_secs(10);
+/// A node may be given its ranges so long after it came; then it claims some. A controller manager that ended without
+/// a word is followed by another within this.
+const GIVEN: Duration = Duration::from_secs(20);
 /// A range that another held is asked for again.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -91,6 +94,9 @@ pub struct Agent<S> {
     unsaid: bool,
     /// Since when the cluster has no node of this name, as far as is known.
     missing: Option<Instant>,
+    /// Since when it has one, and whether that was too short a time to claim a range.
+    known: Option<Instant>,
+    early: bool,
     /// The pods' addresses, as soon as all of the network was looked at once: before, books may have been lost.
     usage: Option<Usage>,
     counts: bool,
@@ -146,6 +152,8 @@ impl<S: Source> Agent<S> {
             installed: None,
             unsaid: true,
             missing: None,
+            known: None,
+            early: false,
             usage: None,
             counts: false,
             fresh: false,
@@ -317,12 +325,18 @@ impl<S: Source> Agent<S> {
         let again = self.deeds.is_over();
         let ripe = self.leaving.values().any(|since| since.elapsed() >= LINGER);
         let missed = self.is_missed() && !self.matters.waits.contains(&Wait::NoNode);
-        again || ripe || missed || self.refused.len() < refused
+        let given = self.early && !self.is_early();
+        again || ripe || missed || given || self.refused.len() < refused
     }
 
     /// Whether this node is missing in the cluster for longer than it takes to read it.
     fn is_missed(&self) -> bool {
         self.missing.is_some_and(|since| since.elapsed() >= REQUEST)
+    }
+
+    /// Whether this node may still be given ranges.
+    fn is_early(&self) -> bool {
+        self.source.gives_ranges() && self.known.is_some_and(|since| since.elapsed() < GIVEN)
     }
 
     /// Notes whether the source answers.

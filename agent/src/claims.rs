@@ -31,6 +31,8 @@ pub struct Known<'a> {
     pub name: &'a str,
     /// What the engine says of it.
     pub own: &'a OwnNode,
+    /// Whether it may still be given ranges, and has not waited for them long enough.
+    pub early: bool,
     /// Its entry, whether it counts or not.
     pub entry: Option<&'a NodeEntry>,
     /// Its pods' addresses; `None` as long as they have not been counted.
@@ -169,6 +171,9 @@ pub fn decide(known: &Known<'_>) -> Decision {
         return decision;
     }
     if known.own.ranges.is_empty() {
+        if known.is_to_wait() {
+            return decision;
+        }
         claimed::decide(known, &mut decision);
     } else {
         given::decide(known, &mut decision);
@@ -217,6 +222,14 @@ impl<'a> Known<'a> {
     fn blocks(&self) -> impl Iterator<Item = (IpNetwork, &'a Block<'a>)> {
         let blocks = self.judged.blocks.iter();
         blocks.filter(|(_, block)| block.node == self.name)
+    }
+
+    /// Whether it has nothing yet: a range that it claims now could be another's, by whoever gives them.
+    fn is_to_wait(&self) -> bool {
+        self.early
+            && !self.network.claims
+            && self.blocks().next().is_none()
+            && self.former.is_empty()
     }
 
     /// How many addresses of a range its pods have.

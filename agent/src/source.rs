@@ -85,6 +85,11 @@ pub trait Source {
     /// This node; `None` until it was read once, or while there is none of its name.
     fn own(&self) -> Option<OwnNode>;
 
+    /// Whether a node may be given its ranges later than it comes: one that has none waits a while before it claims.
+    fn gives_ranges(&self) -> bool {
+        false
+    }
+
     /// Why the engine does not answer, if it does not.
     fn trouble(&self) -> Option<String>;
 

@@ -26,6 +26,8 @@ pub struct ClusterNetwork {
     pub direct_routing: bool,
     /// Prefix lengths of the blocks that nodes claim: IPv4, IPv6.
     pub block_sizes: [u8; 2],
+    /// Whether the document says how large they are: then it is known that nodes claim, and are given no ranges.
+    pub claims: bool,
     /// A node with fewer free addresses than one in so many claims another block.
     pub growth_share: u64,
     /// The CNI configuration list for each node, as it is written.
@@ -65,6 +67,7 @@ fn validated(raw: raw::ClusterNetwork) -> Result<ClusterNetwork, Broken> {
         port: port(raw.port)?,
         cluster_cidrs: cluster_cidrs(&raw.cluster_cidrs)?,
         direct_routing: raw.direct_routing.unwrap_or(false),
+        claims: ipv4.is_some() || ipv6.is_some(),
         block_sizes: [size(ipv4, 24, 30, "ipv4")?, size(ipv6, 120, 127, "ipv6")?],
         growth_share: number(raw.growth_share, 8, (2, u8::MAX), "growthShare")?.into(),
         conflist: raw.conflist,
@@ -85,6 +88,7 @@ mod tests {
         let network = network.unwrap();
         assert_eq!((network.vni, network.port, network.direct_routing), (4096, 4789, false));
         assert_eq!((network.block_sizes, network.growth_share), ([24, 120], 8));
+        assert!(!network.claims);
         assert_eq!(network.conflist, None);
         let sizes = network.cluster_cidrs.iter().map(|cidr| network.block_size(*cidr));
         assert_eq!(sizes.collect::<Vec<_>>(), [24, 124], "no block is larger than its network");
@@ -98,6 +102,7 @@ mod tests {
         let network = parse(text).unwrap();
         assert_eq!((network.vni, network.port, network.direct_routing), (7, 8472, true));
         assert_eq!((network.block_sizes, network.growth_share), ([26, 112], 4));
+        assert!(network.claims);
         assert_eq!(Value::Object(network.conflist.unwrap()).to_string(), r#"{"plugins":[]}"#);
     }
 

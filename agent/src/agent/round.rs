@@ -56,9 +56,14 @@ impl<S: Source> Agent<S> {
             Some(own) => {
                 self.addresses.clone_from(&own.addresses);
                 self.missing = None;
+                self.known.get_or_insert_with(Instant::now);
             }
-            None => drop(self.missing.get_or_insert_with(Instant::now)),
+            None => {
+                self.missing.get_or_insert_with(Instant::now);
+                self.known = None;
+            }
         }
+        self.early = self.is_early();
         let without = OwnNode { addresses: self.addresses.clone(), ranges: Vec::new() };
         let shown = self.done.shown(cluster, name);
         let judged = match &shown {
@@ -75,6 +80,7 @@ impl<S: Source> Agent<S> {
             judged: &judged,
             name,
             own: own.as_ref().unwrap_or(&without),
+            early: self.early,
             entry: shown.nodes.iter().find(|node| node.name == name).map(Arc::as_ref),
             usage: self.usage.as_ref(),
             former: &self.former,

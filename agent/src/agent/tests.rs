@@ -338,3 +338,32 @@ async fn what_fails_is_tried_again_ever_less_often() {
         })
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_may_be_given_ranges_waits_for_them() {
+    for given in [true, false] {
+        let bench = Bench::new(&["b 192.0.2.2", "10.1.2.0/24 b"], &[]);
+        bench.world.change(|world| world.gives = true);
+        bench
+            .run(async |bench| {
+                sleep(Duration::from_secs(15)).await;
+                assert_eq!(bench.world.deeds(), ["put 192.0.2.1"]);
+                if given {
+                    bench.world.change(|world| {
+                        let own = world.own.as_mut().unwrap();
+                        own.ranges = vec!["10.1.1.0/24".parse().unwrap()];
+                    });
+                }
+                sleep(Duration::from_secs(10)).await;
+                let deeds = bench.world.deeds();
+                match given {
+                    true => assert_eq!(deeds[1..], ["claim 10.1.1.0/24"]),
+                    false => assert!(
+                        deeds.len() == 3 && deeds[1].starts_with("claim 10.1."),
+                        "{deeds:?}"
+                    ),
+                }
+            })
+            .await;
+    }
+}

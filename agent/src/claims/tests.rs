@@ -8,6 +8,7 @@ struct Situation {
     cluster: Cluster,
     network: ClusterNetwork,
     own: OwnNode,
+    early: bool,
     usage: Option<Usage>,
     former: BTreeSet<IpNetwork>,
     left: BTreeSet<IpNetwork>,
@@ -22,6 +23,7 @@ impl Situation {
             cluster: cluster(words),
             network: network(),
             own: OwnNode { addresses: vec!["192.0.2.1".parse().unwrap()], ranges },
+            early: false,
             usage: Some(Usage::default()),
             former: BTreeSet::new(),
             left: BTreeSet::new(),
@@ -62,6 +64,7 @@ impl Situation {
             judged,
             name: "a",
             own: &self.own,
+            early: self.early,
             entry: self.cluster.nodes.iter().find(|node| node.name == "a").map(|node| &**node),
             usage: self.usage.as_ref(),
             former: &self.former,
@@ -86,6 +89,20 @@ impl Situation {
 }
 
 const NOTHING: [&str; 0] = [];
+
+#[test]
+fn a_node_with_nothing_waits_for_what_it_may_be_given() {
+    let early = |words: &[&str], claims| {
+        let mut situation = Situation::of(words, &[]);
+        (situation.early, situation.network.claims) = (true, claims);
+        situation.words()
+    };
+    let known = ["a 192.0.2.1"];
+    assert_eq!(early(&known, false), [""; 0]);
+    assert_ne!(early(&known, true), [""; 0], "the document says that nodes claim");
+    let has_some = early(&["a 192.0.2.1", "10.1.1.0/24 a"], false);
+    assert_ne!(has_some, [""; 0], "the other family");
+}
 
 #[test]
 fn a_new_node_says_where_it_is_and_takes_what_it_is_given() {
@@ -260,6 +277,7 @@ fn many_that_come_at_once_seldom_want_the_same() {
                 judged,
                 name: &name,
                 own,
+                early: false,
                 entry,
                 usage,
                 former: &former,

@@ -211,6 +211,11 @@ impl Source for Kubernetes {
         Some(OwnNode { addresses: node.addresses.clone(), ranges })
     }
 
+    /// The controller manager does, when it has the time.
+    fn gives_ranges(&self) -> bool {
+        self.network == Network::Primary
+    }
+
     fn trouble(&self) -> Option<String> {
         self.shared.state().trouble()
     }

@@ -37,7 +37,8 @@ pub(crate) struct ClusterNetwork {
     /// Whether neighbours on the underlay are routed to without encapsulation, as in the range file.
     #[cfg_attr(feature = "schema", schemars(extend("default" = false), example = true))]
     pub(crate) direct_routing: Option<bool>,
-    /// How large the blocks are that a node claims.
+    /// How large the blocks are that a node claims. Where it is said, nodes claim at once; else one waits twenty
+    /// seconds for its Node's podCIDRs first.
     #[serde(default)]
     pub(crate) block_sizes: BlockSizes,
     /// A node whose free addresses of a family are fewer than one in so many claims another block.

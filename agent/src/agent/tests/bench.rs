@@ -33,6 +33,8 @@ pub struct Inner {
     pub hidden: bool,
     /// What is done is not told of.
     pub lags: bool,
+    /// Nodes may be given ranges later.
+    pub gives: bool,
     /// Every deed fails.
     pub refuses: bool,
     /// So many claims come too late.
@@ -106,6 +108,10 @@ impl Source for World {
     fn own(&self) -> Option<OwnNode> {
         let inner = self.0.borrow();
         inner.own.clone().filter(|_| !inner.hidden)
+    }
+
+    fn gives_ranges(&self) -> bool {
+        self.0.borrow().gives
     }
 
     fn trouble(&self) -> Option<String> {
