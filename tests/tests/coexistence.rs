@@ -10,8 +10,8 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::cnitool::Tool;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::probe;
 use flatnet_tests::wait::wait_for;
+use flatnet_tests::{kernel, probe};
 use serde_json::json;
 
 /// How long a connection may take; far more than it ever does.
@@ -202,4 +202,32 @@ fn services_of_kube_proxy_work_beside_masquerading() {
     assert_eq!(talk(&a.netns, service, &server), a.vtep_addresses()[0]);
     assert_eq!(talk(&outside, (a.vtep, 30_080).into(), &server), a.vtep_addresses()[0]);
     assert_flat_and_masqueraded([(a, &client), (b, &server)], &outside, address);
+}
+
+/// flannel's, say, while a cluster moves away from it: its routes win as long as they stand, and when they go, ours
+/// are there. Of IPv6 the kernel refuses ours beneath another device's (`ip6_route_check_nh_onlink`).
+#[test]
+fn routes_beneath_those_of_another_overlay_are_there_when_these_go() {
+    let cluster = Cluster::new(2);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let other = [
+        "ip link add flannel.1 type vxlan id 1 dstport 8472 nolearning",
+        "ip link set flannel.1 up",
+        "ip route add 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink",
+        "ip route add fd00:10:244:2::/64 via fd00:10:244:2:: dev flannel.1 onlink",
+    ];
+    other.iter().for_each(|command| drop(a.netns.exec(command)));
+    let (from, to) = (a.add("pod"), b.add("pod"));
+    let routes = kernel::routes(&a.netns);
+    let to_peer: Vec<&str> =
+        routes.iter().filter(|route| route.via.is_some()).map(|route| &route.dst[..]).collect();
+    assert_eq!(to_peer, ["10.244.2.0/24", "fd00:10:244:2::/64"], "{routes:?}");
+    assert!(routes.iter().all(|route| route.dst != "fd00:10:244:2::"), "{routes:?}");
+    for address in to.addresses() {
+        assert!(!probe::reaches(&from.netns, address), "{address}: the other's route wins");
+    }
+    a.netns.exec("ip link delete flannel.1");
+    for address in to.addresses() {
+        probe::ping(&from.netns, address);
+    }
 }

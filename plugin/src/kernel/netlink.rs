@@ -1,6 +1,7 @@
 //! The real kernel: one rtnetlink socket in one network namespace.
 
 mod alter;
+mod beneath;
 mod lab;
 mod observe;
 

@@ -122,6 +122,13 @@ impl Netlink {
                 failures.insert(index, refusal);
             }
         })?;
+        for (index, change) in changes.iter().enumerate() {
+            if failures.get(&index).is_some_and(|it| it.errno == Errno::EINVAL)
+                && self.put_beneath(dev, change)?
+            {
+                failures.remove(&index);
+            }
+        }
         let mut first = Ok(());
         for (index, change) in changes.iter().enumerate() {
             let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
