@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, OurRoutes,
-    Path, Route, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
+    OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 /// What flatnet asks of one network namespace. Nothing is changed by it.
@@ -77,6 +77,14 @@ pub trait Observe {
     /// Other programs' chains that what is forwarded comes through. `nft list chains`,
     /// `iptables-legacy -S`
     fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError>;
+    /// The rules of one chain of another program's, in nf_tables; none where there is no such chain. What they ask
+    /// of sets is not known. `nft list chain FAMILY TABLE CHAIN`
+    fn rules_of(
+        &mut self,
+        family: ChainFamily,
+        table: &str,
+        chain: &str,
+    ) -> Result<Vec<Rule>, KernelError>;
     /// Reads a setting of `/proc/sys/net` in this namespace; `None` if the kernel has no such one.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
 }

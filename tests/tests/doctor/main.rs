@@ -9,6 +9,7 @@ mod escapes;
 mod files;
 mod filters;
 mod inotify;
+mod kube_proxy;
 mod overlay;
 mod rivals;
 mod routes;

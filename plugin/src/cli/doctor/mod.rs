@@ -14,6 +14,7 @@ mod full;
 mod inotify;
 mod kernel;
 mod keys;
+mod kube_proxy;
 mod managers;
 mod namespaces;
 mod outside;
@@ -62,7 +63,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -77,6 +78,7 @@ const CHECKS: [Check; 14] = [
     ("ranges", full::check),
     ("pods", outside::check),
     ("leases", unleased::check),
+    ("kube-proxy", kube_proxy::check),
 ];
 
 impl Command {

@@ -9,8 +9,8 @@ use super::Fake;
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
-    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, LinkKind, Neighbour,
-    Observe, OurRoutes, Path, Route, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, LinkKind,
+    Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 impl Observe for Fake {
@@ -128,6 +128,16 @@ impl Observe for Fake {
 
     fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
         Ok(self.forward_chains.clone())
+    }
+
+    fn rules_of(
+        &mut self,
+        family: ChainFamily,
+        table: &str,
+        chain: &str,
+    ) -> Result<Vec<Rule>, KernelError> {
+        let _ = (family, table, chain);
+        Ok(Vec::new())
     }
 
     fn rule_changes(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {

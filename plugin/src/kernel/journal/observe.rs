@@ -7,8 +7,8 @@ use ipnetwork::IpNetwork;
 
 use super::Journal;
 use crate::kernel::{
-    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, Observe,
-    OurRoutes, Path, Route, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
+    Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 impl Observe for Journal<'_> {
@@ -102,6 +102,15 @@ impl Observe for Journal<'_> {
 
     fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
         self.asked().forward_chains()
+    }
+
+    fn rules_of(
+        &mut self,
+        family: ChainFamily,
+        table: &str,
+        chain: &str,
+    ) -> Result<Vec<Rule>, KernelError> {
+        self.asked().rules_of(family, table, chain)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {

@@ -9,9 +9,9 @@ use netlink_packet_route::AddressFamily;
 
 use super::super::route_socket::Request;
 use super::super::{
-    Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour, Observe,
-    OurRoutes, Path, Route, RuleSet, Settings, Ways, decision, decode, gro, legacy, nowhere,
-    question, settings, sysctl, ways,
+    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
+    Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways, decision, decode, gro, legacy,
+    nowhere, question, settings, sysctl, ways,
 };
 use super::{Netlink, absent_is_empty};
 
@@ -200,10 +200,20 @@ impl Observe for Netlink {
     }
 
     fn forward_chains(&mut self) -> Result<Vec<ForwardChain>, KernelError> {
-        let names = self.links()?.into_iter().map(|link| (link.dev.index, link.dev.name)).collect();
+        let names = self.device_names()?;
         let mut chains = self.firewall()?.forward_chains(&names)?;
         chains.extend(self.inside(legacy::forward_chains)??);
         Ok(chains)
+    }
+
+    fn rules_of(
+        &mut self,
+        family: ChainFamily,
+        table: &str,
+        chain: &str,
+    ) -> Result<Vec<Rule>, KernelError> {
+        let names = self.device_names()?;
+        Ok(self.firewall()?.rules_of(family, table, chain, &names)?)
     }
 
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
@@ -212,5 +222,13 @@ impl Observe for Netlink {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
         }
+    }
+}
+
+impl Netlink {
+    /// The devices' names, by their indices.
+    fn device_names(&mut self) -> Result<BTreeMap<u32, String>, KernelError> {
+        let links = self.links()?.into_iter();
+        Ok(links.map(|link| (link.dev.index, link.dev.name)).collect())
     }
 }

@@ -29,7 +29,7 @@ pub use objects::RuleSet;
 pub use redirect::Redirect;
 
 use super::attribute::find_text;
-use super::foreign_chains::{ChainFamily, ForwardChain, Keeper};
+use super::foreign_chains::{ChainFamily, ForwardChain, Keeper, Rule};
 use foreign::Base;
 use names::Names;
 pub(super) use objects::TABLE;
@@ -115,6 +115,20 @@ impl Nftables {
             Ok(found)
         })?;
         Ok(found)
+    }
+
+    /// The rules of one chain of another table; none where there is no such chain. `names` are those of the devices.
+    pub fn rules_of(
+        &mut self,
+        family: ChainFamily,
+        table: &str,
+        chain: &str,
+        names: &BTreeMap<u32, String>,
+    ) -> Result<Vec<Rule>, NftError> {
+        let question = question::rules_of(table, chain);
+        let (_, dump) =
+            self.stable(|this| this.wire.dump_of(family, "the rules of a chain", &question))?;
+        Ok(foreign::rules(chain, &dump, family, &BTreeMap::new(), names))
     }
 
     /// A base chain with those that its rules lead to, and what they ask of sets.
