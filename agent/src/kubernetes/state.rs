@@ -192,6 +192,11 @@ impl Shared {
     /// A watch has trouble, or has none any more. A server that cannot be reached is the same trouble for all.
     pub fn trouble(&self, of: &'static str, failure: Option<&Failure>) {
         let trouble = failure.map(|failure| match failure.code() {
+            // A Node that is missing is no trouble of its watch, which selects it.
+            Some(404) => format!(
+                "the API server knows no {of} ({failure}): apply the manifest, whose \
+                 CustomResourceDefinitions are absent"
+            ),
             Some(_) => format!("watching {of}: {failure}"),
             None => format!("asking the API server {}: {failure}", self.server),
         });
@@ -215,6 +220,23 @@ mod tests {
             "metadata": {"name": name, "uid": format!("u-{name}"), "ownerReferences": owners},
             "spec": {"range": name, "node": node},
         }))
+    }
+
+    #[test]
+    fn a_kind_that_the_server_does_not_know_is_named() {
+        let shared = Shared::new("https://192.0.2.1".to_owned());
+        let refused = |code: u16| {
+            let said = json!({"status": "Failure", "message": "no", "reason": "", "code": code});
+            Failure::Refused(serde_json::from_value(said).unwrap())
+        };
+        let told = |failure: &Failure| {
+            shared.trouble("flatnetblocks.flatnet.dev", Some(failure));
+            shared.state().trouble().unwrap()
+        };
+        assert!(told(&refused(404)).starts_with(
+            "the API server knows no flatnetblocks.flatnet.dev (no (HTTP 404)): apply the manifest"
+        ));
+        assert_eq!(told(&refused(403)), "watching flatnetblocks.flatnet.dev: no (HTTP 403)");
     }
 
     #[test]
