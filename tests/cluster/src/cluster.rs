@@ -25,6 +25,15 @@ pub struct Settings {
     pub nodes: u8,
     /// What kube-proxy makes its rules of.
     pub proxy: Mode,
+    /// Whether Nodes get `podCIDRs`.
+    pub pod_cidrs: bool,
+}
+
+impl Settings {
+    /// As kubeadm makes a cluster, with kube-proxy in nftables mode.
+    pub fn new(name: &str, nodes: u8) -> Self {
+        Self { name: name.to_owned(), nodes, proxy: Mode::Nftables, pod_cidrs: true }
+    }
 }
 
 /// A running cluster.
@@ -56,7 +65,7 @@ impl Cluster {
             let control = scope.spawn(|| {
                 let netns = Netns::new("control");
                 underlay.connect(&netns, "control", CONTROL);
-                ControlPlane::start(netns, &folder.path().join("control"))
+                ControlPlane::start(netns, &folder.path().join("control"), settings.pod_cidrs)
             });
             let images = vec![image::archive(folder.path())];
             let nodes = start_nodes(settings.nodes, folder.path(), &underlay, &images);

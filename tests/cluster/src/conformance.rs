@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::patience::interrupted;
 use flatnet_cluster::{containerd, network, tools};
 use flatnet_tests::image::{Image, pack};
@@ -27,7 +26,7 @@ const PROGRAMS: [(&str, &str); 5] =
 
 /// Runs the tests that the regular expression chooses; whether all passed.
 pub fn run(focus: &str) -> bool {
-    let settings = Settings { name: "conformance".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let settings = Settings::new("conformance", 2);
     let cluster = Cluster::start(&settings);
     network::install(&cluster);
     cluster.route_to_pods();

@@ -34,9 +34,9 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts it in a namespace that is on the underlay. It answers when this returns.
-    pub fn start(netns: Netns, folder: &Path) -> Self {
+    pub fn start(netns: Netns, folder: &Path, pod_cidrs: bool) -> Self {
         let mut plane = Self::without_controllers(netns, folder);
-        plane.start_controllers();
+        plane.start_controllers(pod_cidrs);
         plane
     }
 
@@ -62,10 +62,11 @@ impl ControlPlane {
         plane
     }
 
-    fn start_controllers(&mut self) {
-        for (name, args) in
-            [("kube-controller-manager", self.controller_manager()), ("kube-scheduler", Vec::new())]
-        {
+    fn start_controllers(&mut self, pod_cidrs: bool) {
+        for (name, args) in [
+            ("kube-controller-manager", self.controller_manager(pod_cidrs)),
+            ("kube-scheduler", Vec::new()),
+        ] {
             let kubeconfig = self.folder.join(format!("{name}.conf"));
             let user = self.pki.user(&format!("system:{name}"), &[]);
             fs::write(&kubeconfig, user).expect("write a kubeconfig");
@@ -148,9 +149,9 @@ impl ControlPlane {
         flags.into_iter().chain(files).map(|(name, value)| format!("--{name}={value}")).collect()
     }
 
-    fn controller_manager(&self) -> Vec<String> {
+    fn controller_manager(&self, pod_cidrs: bool) -> Vec<String> {
         vec![
-            "--allocate-node-cidrs".to_owned(),
+            format!("--allocate-node-cidrs={pod_cidrs}"),
             format!("--cluster-cidr={POD_CIDRS}"),
             format!("--service-cluster-ip-range={SERVICE_CIDRS}"),
             "--use-service-account-credentials".to_owned(),

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::pod::{By, Pod};
 use flatnet_cluster::{network, objects};
 
@@ -13,7 +12,7 @@ pub fn run(nodes: u8) -> bool {
     let started = Instant::now();
     let say = |what: &str| println!("{:5.1} s  {what}", started.elapsed().as_secs_f32());
     say(&format!("starting a control plane and {nodes} nodes"));
-    let settings = Settings { name: "demo".to_owned(), nodes, proxy: Mode::Nftables };
+    let settings = Settings::new("demo", nodes);
     let cluster = Cluster::start(&settings);
     say("installing flatnet");
     network::install(&cluster);

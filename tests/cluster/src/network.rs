@@ -1,6 +1,7 @@
 //! The network that pods need: flatnet, installed on every node.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use flatnet_tests::program::{said, workspace};
@@ -13,7 +14,9 @@ use crate::node::{Node, Program};
 use crate::patience::until;
 use crate::plan::POD_CIDRS;
 
-const MANIFEST: &str = "packaging/kubernetes/overlays/dual-stack";
+/// The overlay for a cluster in both families.
+pub const DUAL_STACK: &str = "dual-stack";
+const OVERLAYS: &str = "packaging/kubernetes/overlays";
 /// The image that it runs.
 const IMAGE: &str = "target/image/flatnet.tar";
 /// Where a node has flatnet's configuration, whoever put it there.
@@ -22,19 +25,71 @@ const CONFIGURATIONS: &str = "etc/cni/net.d";
 /// Installs flatnet as a user of Kubernetes does: the image on every node, and the manifest. Waits until all nodes
 /// are ready; those that came since the last time get it, too.
 pub fn install(cluster: &Cluster) {
-    let image = workspace().join(IMAGE);
-    assert!(image.exists(), "{} is not there: run `make image`", image.display());
+    install_overlay(cluster, DUAL_STACK);
+}
+
+/// The same by another of the shipped overlays.
+pub fn install_overlay(cluster: &Cluster, overlay: &str) {
+    let image = image();
     for node in cluster.nodes.iter().filter(|node| !is_installed(node)) {
         containerd::import(node.machine(), &image);
     }
-    cluster.kubectl().must(&["apply", "--kustomize", &manifest()]);
+    cluster.kubectl().must(&["apply", "--kustomize", &kustomization(overlay)]);
     cluster.kubectl().rolled_out_in("kube-system", "daemonset/flatnet");
     wait_until_ready(cluster);
 }
 
+/// The archive of the shipped image.
+pub fn image() -> PathBuf {
+    let image = workspace().join(IMAGE);
+    assert!(image.exists(), "{} is not there: run `make image`", image.display());
+    image
+}
+
 /// The kustomization that is shipped for a cluster in both families.
 pub fn manifest() -> String {
-    workspace().join(MANIFEST).display().to_string()
+    kustomization(DUAL_STACK)
+}
+
+fn kustomization(overlay: &str) -> String {
+    workspace().join(OVERLAYS).join(overlay).display().to_string()
+}
+
+/// Takes it off the cluster and its nodes, as docs/kubernetes.md has it.
+pub fn remove(cluster: &Cluster, overlay: &str) {
+    // Agents go first: one that sees the others' objects vanish would believe it.
+    let daemon_set = ["daemonset", "flatnet", "--namespace=kube-system", "--cascade=foreground"];
+    cluster.kubectl().delete(&daemon_set);
+    let objects = kustomization(overlay);
+    cluster.kubectl().must(&["delete", "--kustomize", &objects, "--ignore-not-found"]);
+    for node in &cluster.nodes {
+        run_documented(node, "/flatnet remove pods\n");
+    }
+}
+
+/// Runs on a node, as root, the commands of docs/kubernetes.md that have these words among them.
+pub fn run_documented(node: &Node, words: &str) {
+    let mut shell = Command::new("bash");
+    shell.env_clear().env("PATH", PATH);
+    shell.args(["-euc", &commands("docs/kubernetes.md", words)]);
+    let output = node.machine().finish(&mut shell);
+    assert!(output.status.success(), "{}: {}", node.name, said(&output));
+}
+
+/// The name of the agent's pod on a node.
+pub fn agent(cluster: &Cluster, node: &str) -> String {
+    let on = format!("--field-selector=spec.nodeName={node}");
+    let ours = "--selector=app.kubernetes.io/name=flatnet";
+    let pod = &cluster.kubectl().objects(&["pods", "--namespace=kube-system", &on, ours])[0];
+    pod["metadata"]["name"].as_str().expect("a name").to_owned()
+}
+
+/// The commands of the block of a document that has these words.
+pub fn commands(document: &str, words: &str) -> String {
+    let document = fs::read_to_string(workspace().join(document)).expect("a document");
+    let block = document.split("```").find(|block| block.contains(words));
+    let (_, commands) = block.and_then(|block| block.split_once('\n')).expect("a block");
+    commands.to_owned()
 }
 
 /// Installs it without an agent, as an administrator does: a range file made of the Nodes on each node, `flatnet

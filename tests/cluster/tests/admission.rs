@@ -10,7 +10,6 @@ use flatnet_agent::kubernetes::Network;
 use flatnet_agent::source::{Deed, Refusal, Source as _};
 use flatnet_cluster::agent::{self, Agents, blocks, nodes};
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::kubectl::Kubectl;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::plan::{CONTROL, addresses};
@@ -24,7 +23,7 @@ const NAMESPACE: &str = "--namespace=kube-system";
 
 fn main() -> ExitCode {
     // Nodes that are objects alone.
-    let settings = Settings { name: "admission".to_owned(), nodes: 0, proxy: Mode::Nftables };
+    let settings = Settings::new("admission", 0);
     let steps = steps![
         the_manifest_is_taken_and_applied_again_without_a_change,
         an_agent_writes_its_own_objects,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
 use flatnet_cluster::flow::during;
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::node::{Node, Program};
 use flatnet_cluster::patience::{until, until_within};
 use flatnet_cluster::pod::{By, HTTP, Pod};
@@ -25,7 +24,7 @@ const NAMESPACE: &str = "--namespace=kube-system";
 const OVERLAY: &str = "flat.4096";
 
 fn main() -> ExitCode {
-    let settings = Settings { name: "agent".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let settings = Settings::new("agent", 2);
     let steps = steps![
         the_network_comes,
         a_node_joins_by_the_daemon_set_alone,

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::node::{Node, Program};
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, HTTP, Pod};
@@ -16,7 +15,7 @@ use flatnet_tests::cri::Cri;
 use flatnet_tests::kernel;
 
 fn main() -> ExitCode {
-    let settings = Settings { name: "life".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let settings = Settings::new("life", 2);
     let steps = steps![
         pods_come_up,
         other_pods_notice_nothing_of_a_rolling_update,

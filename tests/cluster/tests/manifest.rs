@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::machine::PATH;
-use flatnet_cluster::node::Node;
+use flatnet_cluster::node::{Node, Program};
 use flatnet_cluster::patience::until;
+use flatnet_cluster::plan::POD_CIDRS;
 use flatnet_cluster::pod::{By, HTTP};
 use flatnet_cluster::{network, objects, steps};
 use flatnet_tests::kernel;
@@ -21,7 +21,7 @@ use serde_json::Value;
 const NAMESPACE: &str = "--namespace=kube-system";
 
 fn main() -> ExitCode {
-    let settings = Settings { name: "manifest".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let settings = Settings::new("manifest", 2);
     let steps = steps![
         nodes_become_ready_by_it,
         pods_reach_each_other,
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         their_objects_are_apart,
         an_operator_finds_nothing_wrong,
         it_leaves_the_first_alone,
+        a_kube_proxy_that_takes_others_for_pods_is_told,
         what_is_undone_comes_back,
         pods_notice_nothing_of_an_update,
         it_leaves_the_cluster_and_the_nodes,
@@ -127,6 +128,26 @@ fn a_second_network_stands_beside_it(cluster: &mut Cluster) {
     }
 }
 
+fn a_kube_proxy_that_takes_others_for_pods_is_told(cluster: &mut Cluster) {
+    let node = cluster.nodes.len() - 1;
+    let file = cluster.nodes[node].file("etc/kubernetes/kube-proxy.yaml");
+    let right = fs::read_to_string(&file).expect("a configuration");
+    let wrong = right.replace(POD_CIDRS, "10.99.0.0/16,fd00:99::/56");
+    let iptables = wrong.replace("mode: nftables", "mode: iptables");
+    let told = "to kube-proxy the addresses of pods are 10.99.0.0 to 10.99.255.255";
+    for (configuration, words) in [(wrong, told), (iptables, told), (right, "no finding in")] {
+        fs::write(&file, configuration).expect("write a configuration");
+        cluster.nodes[node].kill_program(Program::KubeProxy);
+        cluster.nodes[node].start_program(Program::KubeProxy);
+        let agent = network::agent(cluster, &cluster.nodes[node].name);
+        until(words, || {
+            let doctor = ["exec", &agent, NAMESPACE, "--", "flatnet", "doctor"];
+            let said = cluster.kubectl().run(&doctor).unwrap_or_else(|said| said);
+            if said.contains(words) { Ok(()) } else { Err(said) }
+        });
+    }
+}
+
 fn their_objects_are_apart(cluster: &mut Cluster) {
     let ranges = |selector: &str| -> Vec<String> {
         let blocks = cluster.kubectl().objects(&["flatnetblocks", "--selector", selector]);
@@ -167,7 +188,7 @@ fn it_leaves_the_first_alone(cluster: &mut Cluster) {
     let folder = workspace().join(SECOND).display().to_string();
     cluster.kubectl().must(&["delete", "--kustomize", &folder, "--ignore-not-found"]);
     for node in &cluster.nodes {
-        run_documented(node, "/flatnet remove storage\n");
+        network::run_documented(node, "/flatnet remove storage\n");
         let netns = &node.machine().netns;
         assert_eq!(kernel::link(netns, "flat.4097"), None, "{}", node.name);
         assert!(kernel::link(netns, "flat.4096").is_some(), "{}", node.name);
@@ -219,31 +240,16 @@ fn pods_notice_nothing_of_an_update(cluster: &mut Cluster) {
 
 fn it_leaves_the_cluster_and_the_nodes(cluster: &mut Cluster) {
     cluster.kubectl().delete(&["pods", "near", "far"]);
-    // Agents go first: one that sees the others' objects vanish would believe it.
-    let daemon_set = ["daemonset", "flatnet", NAMESPACE, "--cascade=foreground"];
-    cluster.kubectl().delete(&daemon_set);
+    network::remove(cluster, network::DUAL_STACK);
     assert_eq!(agents(cluster), Vec::<String>::new());
-    cluster.kubectl().must(&["delete", "--kustomize", &network::manifest(), "--ignore-not-found"]);
     let gone = cluster.kubectl().run(&["get", "flatnetnodes"]);
     assert!(gone.is_err_and(|error| error.contains("doesn't have a resource type")));
     for node in &cluster.nodes {
-        take_off(node);
+        assert_nothing_left(node);
     }
 }
 
-/// Runs the commands of docs/kubernetes.md that have these words among them.
-fn run_documented(node: &Node, words: &str) {
-    let document = fs::read_to_string(workspace().join("docs/kubernetes.md")).expect("a document");
-    let block = document.split("```").find(|block| block.contains(words));
-    let (_, commands) = block.and_then(|block| block.split_once('\n')).expect("a block");
-    let mut shell = Command::new("bash");
-    shell.env_clear().env("PATH", PATH).args(["-euc", commands]);
-    let output = node.machine().finish(&mut shell);
-    assert!(output.status.success(), "{}: {}", node.name, said(&output));
-}
-
-fn take_off(node: &Node) {
-    run_documented(node, "/flatnet remove pods\n");
+fn assert_nothing_left(node: &Node) {
     let netns = &node.machine().netns;
     assert_eq!(kernel::link(netns, "flat.4096"), None, "{}", node.name);
     assert!(!netns.exec("nft list tables").contains("flatnet"), "{}", node.name);

@@ -30,9 +30,8 @@ fn main() -> ExitCode {
         a_port_of_every_node_leads_to_the_pod,
         a_local_port_shows_the_client_and_is_on_its_node_alone,
     ];
-    let with = |name: &str, proxy| {
-        steps::take(&Settings { name: name.to_owned(), nodes: 2, proxy }, steps)
-    };
+    let with =
+        |name: &str, proxy| steps::take(&Settings { proxy, ..Settings::new(name, 2) }, steps);
     let codes =
         [with("services-nftables", Mode::Nftables), with("services-iptables", Mode::Iptables)];
     codes.into_iter().find(|code| *code != ExitCode::SUCCESS).unwrap_or(ExitCode::SUCCESS)

@@ -8,7 +8,6 @@ use flatnet_agent::kubernetes::Kubernetes;
 use flatnet_agent::source::{Deed, Notice, Refusal, Source as _};
 use flatnet_cluster::agent::{self, Agents, blocks, nodes};
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::steps;
 use flatnet_tests::cluster::UNDERLAY;
@@ -16,7 +15,7 @@ use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
-    let settings = Settings { name: "source".to_owned(), nodes: 0, proxy: Mode::Nftables };
+    let settings = Settings::new("source", 0);
     let steps = steps![
         a_node_is_waited_for,
         own_objects_are_the_nodes,

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::kube_proxy::Mode;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, HTTP, seen};
 use flatnet_cluster::{client, network, objects, steps};
 
 fn main() -> ExitCode {
-    let settings = Settings { name: "traffic".to_owned(), nodes: 2, proxy: Mode::Nftables };
+    let settings = Settings::new("traffic", 2);
     let steps = steps![
         nodes_are_not_ready_without_a_network,
         nodes_become_ready_by_the_network_alone,
