@@ -126,6 +126,7 @@ test-vm:
 # A real Kubernetes on this machine: see docs/testing.md.
 test-kubernetes:
 	@.ci/install kubernetes
+	.ci/kubernetes flannel
 	$(MAKE) --no-print-directory build image
 	cargo test --locked -p flatnet-cluster --no-fail-fast $(AS_ROOT)
 
