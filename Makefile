@@ -123,12 +123,25 @@ test-vm:
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
 
-# A real Kubernetes on this machine: see docs/testing.md.
+# A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
+CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs)))
 test-kubernetes:
 	@.ci/install kubernetes
 	.ci/kubernetes flannel
 	$(MAKE) --no-print-directory build image
-	cargo test --locked -p flatnet-cluster --no-fail-fast $(AS_ROOT)
+	status=0
+	cargo test --locked -p flatnet-cluster --lib --bins $(AS_ROOT) || status=1
+	cargo test --locked -p flatnet-cluster --no-run
+	cluster() {
+		local status=0
+		cargo test --locked --quiet -p flatnet-cluster --test "$$1" $(AS_ROOT) >"target/cluster/$$1.log" 2>&1 || status=1
+		cat "target/cluster/$$1.log"
+		return $$status
+	}
+	export -f cluster
+	mkdir -p target/cluster
+	printf '%s\n' $(CLUSTERS) | xargs -P 2 -I CLUSTER bash -c 'cluster CLUSTER' || status=1
+	exit $$status
 
 # Kubernetes' own tests of a network, which take long to build. FOCUS chooses others.
 FOCUS :=
