@@ -9,7 +9,7 @@ use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::{self, Inbox};
-use flatnet_tests::{kernel, wait};
+use flatnet_tests::{kernel, sync, wait};
 use serde_json::json;
 
 /// Which families the pods have.
@@ -197,6 +197,29 @@ fn dual_stack_pods_on_an_ipv4_underlay() {
 #[test]
 fn dual_stack_pods_on_an_ipv6_underlay() {
     combination(DUAL, true);
+}
+
+#[test]
+fn a_node_speaks_ipv6_with_pods_that_have_it() {
+    for (pods, off) in [(V4, "1"), (DUAL, "0")] {
+        let (cluster, _) = cluster(pods, false);
+        let node = &cluster.nodes[0];
+        let (pod, _other) = (node.add("pod"), node.add("other"));
+        let setting = format!("ipv6/conf/{}/disable_ipv6", pod.veth());
+        assert_eq!(kernel::sysctl(&node.netns, &setting), off, "{pods:?}");
+        // The kernel's own, which it looks at for each device that comes.
+        let of_devices = node.netns.exec("ip -6 route show table local ff00::/8");
+        assert_eq!(of_devices.contains(pod.veth()), pods.v6, "{of_devices}");
+        assert_eq!(sync::plan(node), [""; 0], "{pods:?}");
+        // As an older version's ADD has left it, or an administrator.
+        kernel::set_sysctl(&node.netns, &setting, if off == "1" { "0" } else { "1" });
+        let mend = format!("sysctl -w net/ipv6/conf/{}/disable_ipv6={off}", pod.veth());
+        assert_eq!(sync::plan(node)[0], mend);
+        sync::apply(node);
+        assert_eq!(sync::plan(node), [""; 0], "{pods:?}");
+        pod.addresses().into_iter().for_each(|address| probe::ping(&node.netns, address));
+        node.check(&pod).silent();
+    }
 }
 
 #[test]

@@ -12,12 +12,11 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use crate::attachment::finished::{self, Wanted};
+use crate::attachment::guards::Guards;
 use crate::error::Error;
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{
-    Change, Dev, Kernel, KernelError, Neighbour, ReversePath, Route, Settings, Veth, VethPair,
-};
+use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Veth, VethPair};
 use crate::overlay::gateway::gateway;
 
 /// What an attachment is to be.
@@ -124,7 +123,7 @@ pub fn wire_node(
     dev: &Dev,
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
-    guard_new(node, dev, &attachment.addresses)?;
+    Guards::of_node(&attachment.addresses).set_new(node, &dev.name)?;
     node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
@@ -134,37 +133,6 @@ pub fn wire_node(
         },
         _ => e.into(),
     })
-}
-
-/// Makes one end of the pair, `dev`, take its routes from us alone, and have IPv6 if the pod has such an
-/// address: some administrators switch that off by default, as do some runtimes in their pods. By an
-/// `accept_ra` of 2 a pod could tell the node where its routers are.
-///
-/// # Errors
-/// A setting cannot be written.
-pub fn guard(kernel: &mut dyn Kernel, dev: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    guards(dev, addresses).try_for_each(|key| kernel.set_sysctl(&key, "0").map(drop))?;
-    Ok(())
-}
-
-/// The same for a device that was just made.
-fn guard_new(kernel: &mut dyn Kernel, dev: &Dev, addresses: &[IpAddr]) -> Result<(), KernelError> {
-    guards(&dev.name, addresses).try_for_each(|key| kernel.write_sysctl(&key, "0").map(drop))
-}
-
-/// The settings that are to be 0.
-fn guards(dev: &str, addresses: &[IpAddr]) -> impl Iterator<Item = String> {
-    let needs_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
-    let names = ["accept_ra"].into_iter().chain(needs_ipv6.then_some("disable_ipv6"));
-    names.map(move |name| format!("net/ipv6/conf/{dev}/{name}"))
-}
-
-/// Whether [`guard`] has nothing to do.
-pub fn is_guarded(settings: &Settings, addresses: &[IpAddr]) -> bool {
-    let Settings { accept_ra, disable_ipv6, .. } = settings;
-    let is_off = |setting: &Option<u32>| setting.is_none_or(|value| value == 0);
-    let needs_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
-    is_off(accept_ra) && (is_off(disable_ipv6) || !needs_ipv6)
 }
 
 /// All that makes the node's end what it is, what it was created with included.
@@ -200,7 +168,7 @@ fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
 /// # Errors
 /// The kernel refuses, or the interface is gone.
 pub fn wire_pod(pod: &mut dyn Kernel, dev: &Dev, attachment: &Attachment<'_>) -> Result<(), Error> {
-    guard_new(pod, dev, &attachment.addresses)?;
+    Guards::of_pod(&attachment.addresses).set_new(pod, &dev.name)?;
     pod.apply(dev, &pod_changes(attachment, dev.index)).map_err(|e| match e.errno() {
         Some(Errno::ENODEV) => Error::Foreign {
             reason: format!(

@@ -5,6 +5,7 @@ pub mod delegate;
 pub mod ends;
 pub mod finished;
 pub mod grant;
+pub mod guards;
 pub mod living;
 pub mod outside;
 pub mod pods;

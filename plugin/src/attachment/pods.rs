@@ -12,6 +12,7 @@ use flatnet_ipam::{Holder, Leases, Record as Lease};
 use crate::attachment::books::{Books, Kept};
 use crate::attachment::ends::{self, Attachment};
 use crate::attachment::finished::is_finished;
+use crate::attachment::guards::Guards;
 use crate::attachment::side::Side;
 use crate::attachment::unleased;
 use crate::error::Error;
@@ -163,8 +164,9 @@ impl<'a> Pods<'a> {
         let mut journal = Journal::new(&mut pod, self.mode);
         let mut changes = mtu_of_pod(&in_pod.link, &on_node.link, self.mtu);
         changes.extend(ends::pod_changes(&attachment, in_pod.link.dev.index));
-        if !ends::is_guarded(&in_pod.settings, &lease.addresses) {
-            ends::guard(&mut journal, &holder.ifname, &lease.addresses)?;
+        let guards = Guards::of_pod(&lease.addresses);
+        if !guards.stand(&in_pod.settings) {
+            guards.set(&mut journal, &holder.ifname)?;
         }
         let outcome = journal.apply(&in_pod.link.dev, &in_pod.lacks(changes));
         let changes = journal.changes();
@@ -172,8 +174,9 @@ impl<'a> Pods<'a> {
             changed.push(InPod { holder: holder.clone(), changes });
         }
         outcome?;
-        if !ends::is_guarded(&on_node.settings, &lease.addresses) {
-            ends::guard(node, &on_node.link.dev.name, &lease.addresses)?;
+        let guards = Guards::of_node(&lease.addresses);
+        if !guards.stand(&on_node.settings) {
+            guards.set(node, &on_node.link.dev.name)?;
         }
         Ok(node.apply(&on_node.link.dev, &on_node.lacks(ends::node_end(&attachment)))?)
     }
