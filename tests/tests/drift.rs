@@ -72,7 +72,6 @@ fn packet_filter_rules_and_settings_are_put_right() {
         &["nft flush chain inet flatnet output-4096"],
         &[
             "nft (table inet flatnet) flush chain output-4096",
-            "nft (table inet flatnet) add rule \"pods: not the overlay's\" to chain output-4096",
             "nft (table inet flatnet) add rule \"pods: overlay packet\" to chain output-4096",
         ],
     );

@@ -52,13 +52,11 @@
 //!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
 //! chain output-4096 { type filter hook output priority raw;
-//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V ip daddr @vteps-4096 drop
 //!   udp dport 4789 @th,96,32 V notrack
 //! }
 //! chain local-4096 { type filter hook output priority 300;
+//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V ip daddr @vteps-4096 drop
 //!   meta skuid >= 0 ip daddr @cluster4-4096 meta priority set O         # and so for ip6
-//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V
-//!     ip daddr @vteps-4096 drop                                         # without ipMasq
 //! }
 //! chain departing-4096 { type nat hook postrouting priority srcnat - 1;
 //!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop             # with ipMasq
@@ -79,8 +77,9 @@
 //! `P` is the group of the network's pods, 0x66001000, `O` that of its overlay device, 0x67001000;
 //! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
-//! are compared faster than three. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on
-//! the same port have another VNI, and are left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
+//! are compared faster than three. `udp dport` is `@th,16,16` and then `meta l4proto udp`: most packets fail the
+//! first. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on the same port have another VNI,
+//! and are left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
 //! what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
 //! **The order.** Every packet between pods on two nodes passes five chains of type filter, with `ipMasq` and
@@ -90,13 +89,12 @@
 //! nothing needs is not there; and what only NAT can bring about is asked where NAT is done, once for each
 //! connection.
 //!
-//! **Before and after NAT.** A packet whose destination stays is judged in `prerouting`, or in `output`
-//! where this node sends it. A Service, a published port or IPVS (in the input hook, at 99) may lead to a
-//! VTEP's port, or to the loopback: that is judged behind, and before a translated source would make it
-//! look like one of this node. Chains of type nat do it, `landing` and `departing`, which see the first packet of
-//! a connection. The VNI is not looked at there: the first packet need not show what later ones carry. A
-//! pod's answers to what the node sent from its loopback to a published port are for the loopback, too, but
-//! are no first packets.
+//! **Before and after NAT.** What comes in is judged in `prerouting`, what this node sends in `local`, behind NAT.
+//! What came in a Service, a published port or IPVS (in the input hook, at 99) may lead to a VTEP's port, or to
+//! the loopback: that is judged behind, and before a translated source would make it look like one of this node.
+//! Chains of type nat do it, `landing` and `departing`, which see the first packet of a connection. The VNI is not
+//! looked at there: the first packet need not show what later ones carry. A pod's answers to what the node sent
+//! from its loopback to a published port are for the loopback, too, but are no first packets.
 //!
 //! **Without conntrack**, which `ipMasq` brings and otherwise another program may, there is no NAT, and chains of
 //! type nat are passed at once. Nor do they know then what a packet was before NAT: asking would switch conntrack

@@ -8,18 +8,14 @@ use crate::kernel::nft::expression::{
 use crate::kernel::nft::objects::{Rule, Set};
 
 impl Policy {
-    /// Outer packets, of the overlay or of a user. What is not tracked is not translated, so that none of
-    /// these goes anywhere else.
+    /// Outer packets, of the overlay or of a user. What is not tracked is not translated either, so that none of
+    /// these goes anywhere else; which are the overlay's is for `local` to say.
     pub(super) fn output(&self) -> Vec<Rule> {
-        let by_user = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
-        vec![
-            self.drop("not the overlay's", by_user),
-            self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]]),
-        ]
+        vec![self.rule("overlay packet", [self.overlay_packet(), vec![notrack()]])]
     }
 
-    /// What programs of this node send, once its destination is translated: into the pod network, or to
-    /// where they should not.
+    /// What programs of this node send, once its destination is translated: to where they should not, or into
+    /// the pod network. In this order, for a VTEP may be in the pod network.
     pub(super) fn local(&self) -> Vec<Rule> {
         let marked = |cluster: Set| {
             let to = vec![load(cluster.family, Direction::Destination)];
@@ -27,11 +23,9 @@ impl Policy {
             let mark = set_meta(MetaKey::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
         };
-        let led_astray = (!self.masquerades()).then(|| {
-            let which = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
-            self.drop("VXLAN by NAT", which)
-        });
-        self.clusters().map(marked).chain(led_astray).collect()
+        let by_user = [self.sent_by_user(), self.overlay_packet(), self.to_a_vtep()];
+        let by_user = self.drop("not the overlay's", by_user);
+        [by_user].into_iter().chain(self.clusters().map(marked)).collect()
     }
 
     /// By a socket, and not as something for a pod.

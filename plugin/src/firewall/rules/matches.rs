@@ -28,13 +28,14 @@ impl Policy {
         [self.to_port(), self.our_vni(Operator::Equal)].concat()
     }
 
+    /// The port first, whatever the protocol: every packet is asked, and most fail here.
     pub(super) fn to_port(&self) -> Vec<Expression> {
         const IPPROTO_UDP: u8 = 17;
         vec![
-            meta(MetaKey::L4Proto),
-            compare(Operator::Equal, &[IPPROTO_UDP]),
             payload(Header::Transport, 2, 2),
             compare(Operator::Equal, &self.port.to_be_bytes()),
+            meta(MetaKey::L4Proto),
+            compare(Operator::Equal, &[IPPROTO_UDP]),
         ]
     }
 

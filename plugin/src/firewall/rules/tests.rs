@@ -72,17 +72,16 @@ fn each_chain_is_there_for_a_reason() {
             "prerouting-7",
             &["VXLAN", "from a pod", "from the overlay", "a pod's source", "a pod's source"],
         ),
-        ("output-7", &["not the overlay's", ours]),
+        ("output-7", &[ours]),
+        ("local-7", &["not the overlay's", "to a pod", "to a pod"]),
     ];
     type Outline<'a> = (&'a str, &'a [&'a str]);
-    let (pod, nat, on) = ("to a pod", "VXLAN by NAT", "VXLAN sent on");
+    let (nat, on) = ("VXLAN by NAT", "VXLAN sent on");
     let loopback = "to the loopback by NAT";
     let forward: [Outline<'_>; 1] =
         [("forward-7", &["to another network", "from another network"])];
-    let plain_local: [Outline<'_>; 1] = [("local-7", &[pod, pod, nat])];
     let plain: [Outline<'_>; 2] =
         [("landing-7", &[loopback, loopback]), ("departing-7", &[on, on])];
-    let local: [Outline<'_>; 1] = [("local-7", &[pod, pod])];
     let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
     let masked: [Outline<'_>; 3] = [
         ("landing-7", &[nat, nat, loopback, loopback]),
@@ -91,10 +90,10 @@ fn each_chain_is_there_for_a_reason() {
     ];
     let only_plain = ["to the loopback", "to the gateway", "wrapped by no peer", "unwrapped"];
     for (vteps, masquerade, in_company, then) in [
-        (V4, Masquerade::On, false, [&local[..], &masked].concat()),
-        (V6, Masquerade::SparesNodes, true, [&local[..], &masked, &forward].concat()),
-        (V4, Masquerade::Off, false, [&plain_local[..], &plain].concat()),
-        (V6, Masquerade::Off, true, [&plain_local[..], &plain, &forward].concat()),
+        (V4, Masquerade::On, false, masked.to_vec()),
+        (V6, Masquerade::SparesNodes, true, [&masked[..], &forward].concat()),
+        (V4, Masquerade::Off, false, plain.to_vec()),
+        (V6, Masquerade::Off, true, [&plain[..], &forward].concat()),
     ] {
         let want = Policy { masquerade, ..policy(vteps, DUAL) };
         let expected: Vec<_> = always
@@ -146,10 +145,10 @@ fn hook(chain: &Chain) -> Option<(InetHookNumber, i32)> {
 
 fn to_port() -> [Expression; 4] {
     [
-        meta(MetaKey::L4Proto),
-        compare(Operator::Equal, &[17]),
         payload(Header::Transport, 2, 2),
         compare(Operator::Equal, &[0x12, 0xb5]),
+        meta(MetaKey::L4Proto),
+        compare(Operator::Equal, &[17]),
     ]
 }
 
@@ -236,7 +235,7 @@ fn what_users_send_reads_as_documented() {
         lookup(Member::In, "cluster4-7"),
     ];
     assert_eq!(
-        local.rules[0].expressions,
+        local.rules[1].expressions,
         [&by_a_socket[..], &to_a_pod, &set_meta(MetaKey::Priority, &group)].concat()
     );
     let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &group)];
@@ -245,10 +244,10 @@ fn what_users_send_reads_as_documented() {
     let overlay_packet = [&to_port()[..], &our_vni(Operator::Equal)].concat();
     let to_a_vtep = [&to_a_vtep()[..], &[verdict(DROP)]].concat();
     assert_eq!(
-        output.rules[0].expressions,
+        local.rules[0].expressions,
         [&by_a_socket[..], &unmarked, &overlay_packet, &to_a_vtep].concat()
     );
-    assert_eq!(output.rules[1].expressions, [&overlay_packet[..], &[notrack()]].concat());
+    assert_eq!(output.rules[0].expressions, [&overlay_packet[..], &[notrack()]].concat());
 }
 
 #[test]

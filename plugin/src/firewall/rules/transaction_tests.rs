@@ -43,9 +43,9 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: from the overlay\" to chain prerouting-7",
             "add rule \"pods: a pod's source\" to chain prerouting-7",
             "add chain output-7",
-            "add rule \"pods: not the overlay's\" to chain output-7",
             "add rule \"pods: overlay packet\" to chain output-7",
             "add chain local-7",
+            "add rule \"pods: not the overlay's\" to chain local-7",
             "add rule \"pods: to a pod\" to chain local-7",
             "add chain landing-7",
             "add rule \"pods: VXLAN by NAT\" to chain landing-7",
@@ -107,7 +107,6 @@ fn without_masquerade_its_chain_goes() {
             "flush chain vxlan-7",
             "flush chain pod-7",
             "flush chain overlay-7",
-            "flush chain local-7",
             "flush chain landing-7",
             "flush chain departing-7",
         ]
