@@ -1,5 +1,5 @@
 # One command for each thing that is done with this project. `make demo`, `make test`, `make test-cluster`,
-# `make test-vm`, `make test-kubernetes`, `make bench`, `make bench-cluster`, `make demo-kubernetes` and `make
+# `make test-vm`, `make test-runtimes`, `make test-kubernetes`, `make bench`, `make bench-cluster`, `make demo-kubernetes` and `make
 # conformance` install what they need on Debian 12;
 # the others expect it there.
 
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball image manifests demo demo-kubernetes test test-cluster test-vm test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball image manifests demo demo-kubernetes test test-cluster test-vm test-runtimes test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -111,7 +111,7 @@ test:
 # Those for which it is not.
 test-cluster:
 	@.ci/install cluster
-	$(call counted,test-kubernetes test-vm,cluster)
+	$(call counted,test-runtimes test-kubernetes test-vm,cluster)
 
 # End-to-end tests on Debian's own kernel, in a virtual machine: see docs/testing.md. Left out is what needs
 # programs that are not there, containerd and podman above all, and, as each takes without acceleration ten
@@ -122,6 +122,12 @@ test-vm:
 	@.ci/install cluster
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
+
+# Runtimes that know no CNI: podman's netavark.
+test-runtimes:
+	@.ci/install runtimes
+	$(MAKE) --no-print-directory build
+	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) --test netavark
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
 CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs)))

@@ -1,6 +1,7 @@
 //! `flatnet`: a CNI plugin when a runtime calls it, a tool when a person does.
 //!
-//! A runtime sets `CNI_COMMAND` and passes no arguments (CNI specification, section 2).
+//! A runtime sets `CNI_COMMAND` and passes no arguments (CNI specification, section 2). netavark passes arguments
+//! that no command for people has.
 
 mod attachment;
 mod call;
@@ -10,7 +11,9 @@ mod firewall;
 mod identity;
 mod kernel;
 pub mod logging;
+mod netavark;
 mod overlay;
+mod runtime;
 pub mod upkeep;
 
 use std::process::ExitCode;
@@ -19,7 +22,7 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let called = std::env::var_os("CNI_COMMAND").is_some_and(|command| !command.is_empty());
     if !called || std::env::args_os().len() > 1 {
-        return cli::run();
+        return netavark::serve(std::env::args_os().skip(1)).unwrap_or_else(cli::run);
     }
     let reply = call::call(|name| std::env::var_os(name), std::io::stdin());
     match reply.write(std::io::stdout()) {

@@ -24,6 +24,7 @@ pub mod image;
 pub mod kernel;
 pub mod lab;
 pub mod leftover;
+pub mod netavark;
 pub mod netns;
 pub mod nic;
 pub mod node;

@@ -112,6 +112,28 @@ fn the_configuration_of_another_program_stays_unless_told() {
 }
 
 #[test]
+fn podman_gets_a_driver_of_the_executable_in_place() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let option = format!("--podman={}", root.join("netavark").display());
+    let first = report(root, &[&option]);
+    let link = root.join("netavark/flatnet");
+    assert_eq!(first["drivers"], json!([{ "path": link, "action": "installed" }]));
+    assert_eq!(fs::read_link(&link).unwrap(), root.join("bin/flatnet"));
+    let notes = first["notes"].to_string();
+    assert!(notes.contains("`podman network create -d flatnet pods`"), "{notes}");
+    assert_eq!(report(root, &[&option])["drivers"][0]["action"], "unchanged");
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "another's").unwrap();
+    assert_eq!(report(root, &[&option])["drivers"][0]["action"], "replaced");
+    // As netavark calls it.
+    let output = finish(Command::new(&link).arg("info").env_remove("CNI_COMMAND"), b"");
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["api_version"], "1.0.0", "{}", said(&output));
+    assert_eq!(report(root, &[])["drivers"], json!([]));
+}
+
+#[test]
 fn containerd_takes_up_the_network_without_a_restart() {
     let cluster = Cluster::new(1);
     let image = archive(cluster.folder());

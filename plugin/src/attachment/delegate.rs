@@ -2,24 +2,19 @@
 //! `CNI_PATH`, given the same environment and the same bytes, its standard error passed on, its
 //! error handed up as it came.
 
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
 
 use flatnet_conf::{AddResult, Range, Version};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::attachment::executable::Executable;
 use crate::error::Error;
 
 /// An IPAM plugin that stands ready for one call of a runtime.
 #[derive(Debug)]
 pub struct Delegate<'a> {
-    executable: PathBuf,
+    executable: Executable,
     input: &'a [u8],
 }
 
@@ -30,8 +25,7 @@ impl<'a> Delegate<'a> {
     /// # Errors
     /// Code 7 if there is none.
     pub fn find(name: &str, path: &[PathBuf], input: &'a [u8]) -> Result<Self, Error> {
-        let mut candidates = path.iter().map(|folder| folder.join(name));
-        match candidates.find(|file| is_executable(file)) {
+        match Executable::find(name, path) {
             Some(executable) => Ok(Self { executable, input }),
             None => {
                 let folders: Vec<_> = path.iter().map(|p| p.display().to_string()).collect();
@@ -54,14 +48,14 @@ impl<'a> Delegate<'a> {
     pub fn add(&self, version: Version) -> Result<AddResult, Error> {
         let added = self.call("ADD").and_then(|answer| {
             let fault = |reason: String| Error::Configuration {
-                reason: format!("the result of {}: {reason}", self.executable.display()),
+                reason: format!("the result of {}: {reason}", self.executable.path().display()),
             };
             let value: Value = serde_json::from_slice(&answer).map_err(|e| fault(e.to_string()))?;
             AddResult::from_json(&value, version).map_err(|e| fault(e.to_string()))
         });
         if added.is_err() {
             if let Err(e) = self.call("DEL") {
-                log::warn!("undoing the failed ADD of {}: {e}", self.executable.display());
+                log::warn!("undoing the failed ADD of {}: {e}", self.executable.path().display());
             }
         }
         added
@@ -76,53 +70,7 @@ impl<'a> Delegate<'a> {
     }
 
     fn call(&self, command: &str) -> Result<Vec<u8>, Error> {
-        let output = self.execute(command).map_err(|source| Error::File {
-            action: "run",
-            path: self.executable.display().to_string(),
-            source,
-        })?;
-        if output.status.success() { Ok(output.stdout) } else { Err(self.failure(&output)) }
-    }
-
-    fn execute(&self, command: &str) -> std::io::Result<Output> {
-        let mut child = Command::new(&self.executable);
-        child.env("CNI_COMMAND", command).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe and
-        // changes nothing but the child itself.
-        unsafe {
-            // A runtime that gives up kills us alone; what we have started must not go on.
-            child.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
-        }
-        let mut child = child.spawn()?;
-        let stdin = child.stdin.take();
-        std::thread::scope(|scope| {
-            // Beside the reading, so that neither side waits for the other with a full pipe. A
-            // plugin that does not read its input to the end has its reasons.
-            scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(self.input)));
-            child.wait_with_output()
-        })
-    }
-
-    /// The plugin's error object, or what can be said without one.
-    fn failure(&self, output: &Output) -> Error {
-        let object: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        match object.get("code").and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok()) {
-            Some(code) => Error::Delegate {
-                code,
-                message: text("msg").into(),
-                details: text("details").into(),
-            },
-            None => Error::Delegate {
-                code: flatnet_conf::Code::Io as u32,
-                message: format!(
-                    "{} failed ({}) and printed no error object",
-                    self.executable.display(),
-                    output.status
-                ),
-                details: String::from_utf8_lossy(&output.stdout).into_owned(),
-            },
-        }
+        self.executable.call(command, self.input)
     }
 }
 
@@ -157,12 +105,11 @@ pub fn addresses(result: &AddResult, ranges: &[Range]) -> Result<Vec<IpAddr>, Er
     Ok(addresses)
 }
 
-fn is_executable(file: &Path) -> bool {
-    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use flatnet_conf::IpConfig;
 
     use super::*;

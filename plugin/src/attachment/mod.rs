@@ -3,6 +3,7 @@
 pub mod books;
 pub mod delegate;
 pub mod ends;
+pub mod executable;
 pub mod finished;
 pub mod grant;
 pub mod guards;

@@ -3,6 +3,7 @@
 //! send to it and trust it from then on, whether it has a pod or not.
 
 mod configuration;
+mod netavark;
 mod network;
 mod place;
 mod report;
@@ -48,6 +49,10 @@ pub struct Command {
     /// Replace another program's configuration that has the name of ours
     #[arg(long)]
     overwrite: bool,
+    /// Make the network one that podman 5 knows: the driver `flatnet` in a plugin folder of netavark
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true,
+          default_missing_value = netavark::FOLDER)]
+    podman: Option<PathBuf>,
     /// A JSON document for scripts
     #[arg(long)]
     json: bool,
@@ -80,6 +85,10 @@ impl Command {
         report.notes.extend(configuration.notes(&self.cni_bin_dir, &self.conf_dir)?);
         report.lacks.extend(configuration.lacks(&path, &self.cni_bin_dir));
         report.configuration = Some((path, done));
+        if let Some(folder) = &self.podman {
+            report.drivers.push(netavark::put(folder, &self.cni_bin_dir)?);
+            report.notes.push(netavark::next(&report.network));
+        }
         let renewed = report.executables.iter().any(|(_, done)| *done == Done::Replaced);
         match service::keep(&self.cni_bin_dir, &self.conf_dir, renewed)? {
             Kept::ByUnit(path, done) => report.service = Some((path, done)),

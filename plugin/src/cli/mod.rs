@@ -44,6 +44,7 @@ use std::sync::LazyLock;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use install::{Configuration, Done, EXECUTABLES, put};
+pub(crate) use networks::{CONF_DIR, files};
 use output::{Answer, Outcome};
 
 /// `0.1.0 (x86_64-unknown-linux-gnu, static)`: an executable that is copied to nodes must tell

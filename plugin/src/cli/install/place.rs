@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -68,6 +68,22 @@ pub fn put(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<Done, C
     written?;
     folder_lock.sync_all().map_err(CommandError::file("sync", folder))?;
     Ok(if before.is_some() { Done::Replaced } else { Done::Installed })
+}
+
+/// Makes `name` in `folder` a link to this file, at once.
+pub fn link(folder: &Path, name: &str, to: &Path) -> Result<Done, CommandError> {
+    fs::create_dir_all(folder).map_err(CommandError::file("create", folder))?;
+    let path = folder.join(name);
+    let is_there = path.symlink_metadata().is_ok();
+    if fs::read_link(&path).is_ok_and(|now| now == to) {
+        return Ok(Done::Unchanged);
+    }
+    let unfinished = folder.join(format!(".{name}.new"));
+    // One that an earlier call left.
+    let _ = fs::remove_file(&unfinished);
+    symlink(to, &unfinished).map_err(CommandError::file("make the link", &unfinished))?;
+    fs::rename(&unfinished, &path).map_err(CommandError::file("put in place", &path))?;
+    Ok(if is_there { Done::Replaced } else { Done::Installed })
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CommandError> {

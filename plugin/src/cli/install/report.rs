@@ -11,6 +11,8 @@ use super::place::Done;
 pub struct InstallReport {
     /// The executables, and what became of each.
     pub executables: Vec<(PathBuf, Done)>,
+    /// What other programs know it by, and what became of that.
+    pub drivers: Vec<(PathBuf, Done)>,
     /// A line for each network that stands.
     pub overlays: Vec<String>,
     /// The configuration.
@@ -36,6 +38,9 @@ impl InstallReport {
         if let Some((path, done)) = &self.configuration {
             text += &format!("{}: {}; network {}\n", path.display(), done.word(), self.network);
         }
+        for (path, done) in &self.drivers {
+            text += &format!("{}: {}\n", path.display(), done.word());
+        }
         if let Some((path, done)) = &self.service {
             text += &format!("{}: {}; enabled and running\n", path.display(), done.word());
         }
@@ -50,6 +55,7 @@ impl InstallReport {
         json!({
             "executables": self.executables.iter().map(file).collect::<Vec<_>>(),
             "overlays": self.overlays,
+            "drivers": self.drivers.iter().map(file).collect::<Vec<_>>(),
             "configuration": self.configuration.as_ref().map(file),
             "network": self.network,
             "service": self.service.as_ref().map(file),

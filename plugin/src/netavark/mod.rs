@@ -1,0 +1,112 @@
+//! A network driver of netavark, which makes podman's networks: netavark calls the executable in its plugin
+//! folder that has the driver's name (`flatnet create|setup NETNS|teardown NETNS|info`), with JSON on standard
+//! input and output (`plugin-API.md` of netavark 2).
+//!
+//! What it asks for becomes calls of CNI with the network's own configuration, as podman 4 made them itself.
+
+mod create;
+mod protocol;
+
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use flatnet_conf::one_line;
+use serde_json::{Value, json};
+
+use crate::runtime::chain::{self, Wanted};
+use crate::runtime::list::List;
+use protocol::{Exec, Status};
+
+/// The version of the protocol.
+const API_VERSION: &str = "1.0.0";
+/// More than any container's configuration: what is longer is a mistake.
+const LONGEST_INPUT: u64 = 16 << 20;
+/// The option of a podman network that names the file of its configuration.
+const CONF: &str = "conf";
+
+/// Serves a call of netavark's, if the arguments are one.
+pub fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let verb = arguments.next()?;
+    let answer = match (verb.to_str()?, arguments.next(), arguments.next()) {
+        ("create", None, None) => create(),
+        ("setup", Some(netns), None) => setup(netns),
+        ("teardown", Some(netns), None) => teardown(netns).map(|()| None),
+        ("info", None, None) => Ok(Some(info())),
+        _ => return None,
+    };
+    Some(print(answer))
+}
+
+fn print(answer: Result<Option<Value>, String>) -> ExitCode {
+    let (document, code) = match answer {
+        Ok(document) => (document, ExitCode::SUCCESS),
+        Err(problem) => (Some(json!({ "error": one_line(&problem) })), ExitCode::FAILURE),
+    };
+    let written = document.map_or(Ok(()), |document| writeln!(io::stdout(), "{document}"));
+    match written {
+        Ok(()) => code,
+        Err(e) => {
+            eprintln!("flatnet: cannot write the answer: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn info() -> Value {
+    json!({ "version": env!("CARGO_PKG_VERSION"), "api_version": API_VERSION })
+}
+
+fn create() -> Result<Option<Value>, String> {
+    let network = create::judge(serde_json::from_slice(&read()?).map_err(unreadable)?)?;
+    let option = network["options"][CONF].as_str().map(Path::new);
+    List::named(network["name"].as_str().unwrap_or_default(), option)?;
+    Ok(Some(network))
+}
+
+fn setup(netns: OsString) -> Result<Option<Value>, String> {
+    let exec = exec()?;
+    let list = List::named(&exec.network.name, exec.network.conf())?;
+    let wanted = wanted(exec, netns)?;
+    let result = chain::add(&list, &wanted)?;
+    let status = Status::of(&result, &wanted.ifname);
+    Ok(Some(serde_json::to_value(status).map_err(|e| e.to_string())?))
+}
+
+/// Goes on without the network's configuration, which may be gone before the last container.
+fn teardown(netns: OsString) -> Result<(), String> {
+    let exec = exec()?;
+    let list = List::named(&exec.network.name, exec.network.conf()).unwrap_or_else(|problem| {
+        eprintln!("flatnet: {problem}; going on without");
+        List::lost(&exec.network.name)
+    });
+    chain::del(&list, &wanted(exec, netns)?)
+}
+
+fn wanted(exec: Exec, netns: OsString) -> Result<Wanted, String> {
+    let netns = netns.into_string().map_err(|netns| format!("{netns:?} is not UTF-8"))?;
+    let asked = exec.asked();
+    Ok(Wanted {
+        container_id: exec.container_id,
+        name: exec.container_name,
+        netns,
+        ifname: exec.network_options.interface_name,
+        asked,
+    })
+}
+
+fn exec() -> Result<Exec, String> {
+    serde_json::from_slice(&read()?).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> String {
+    format!("standard input is not what netavark sends: {error}")
+}
+
+fn read() -> Result<Vec<u8>, String> {
+    let mut input = Vec::new();
+    let read = io::stdin().take(LONGEST_INPUT).read_to_end(&mut input);
+    read.map_err(|e| format!("cannot read standard input: {e}"))?;
+    Ok(input)
+}
