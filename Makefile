@@ -34,7 +34,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER ?= $(call gcc,aarch64)
 # Static: against musl where that target is installed, else against glibc. A target is always
 # named: without one, `crt-static` would also hit procedural macros, which must be dynamic.
 # The agent is built by itself: else features that only its crates want would be the plugin's too. It is built
-# beside the plugin, whose optimizer is at work on one core for most of the time.
+# beside the plugin, whose optimizer is at work on one core for most of the time. So is the driver of Docker, a server too.
 build:
 	@host=$$(rustc -vV | sed -n 's/^host: //p')
 	target=$${host%%-*}-unknown-linux-musl
@@ -44,11 +44,11 @@ build:
 		flags="-C target-feature=+crt-static"
 	fi
 	export RUSTFLAGS="$${RUSTFLAGS:-} $$flags"
-	cargo build --locked --profile agent --target "$$target" -p flatnet-agent &
+	cargo build --locked --profile agent --target "$$target" -p flatnet-agent -p flatnet-docker &
 	cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
 	wait $$!
 	mkdir -p $(BIN)
-	install "$${CARGO_TARGET_DIR:-target}/$$target/"{release/flatnet,release/flatnet-ipam,agent/flatnet-agent} $(BIN)/
+	install "$${CARGO_TARGET_DIR:-target}/$$target/"{release/flatnet,release/flatnet-ipam,agent/flatnet-agent,agent/flatnet-docker} $(BIN)/
 
 # Man pages and shell completions.
 manual:
@@ -123,11 +123,11 @@ test-vm:
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
 
-# Runtimes that know no CNI: podman's netavark.
+# Runtimes that know no CNI: Docker, and podman's netavark.
 test-runtimes:
 	@.ci/install runtimes
 	$(MAKE) --no-print-directory build
-	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) --test netavark
+	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) --test docker --test netavark
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
 CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs)))

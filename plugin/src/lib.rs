@@ -6,6 +6,7 @@
 mod attachment;
 mod call;
 pub mod cli;
+pub mod endpoint;
 mod error;
 mod firewall;
 mod identity;

@@ -16,6 +16,7 @@ pub mod cni;
 pub mod cnitool;
 pub mod containerd;
 pub mod cri;
+pub mod docker;
 pub mod document;
 pub mod event;
 pub mod frame;

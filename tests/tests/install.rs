@@ -134,6 +134,25 @@ fn podman_gets_a_driver_of_the_executable_in_place() {
 }
 
 #[test]
+fn docker_gets_a_driver_beside_the_plugin() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let first = report(root, &["--docker"]);
+    let driver = root.join("bin/flatnet-docker");
+    assert_eq!(first["executables"][2], json!({ "path": driver, "action": "installed" }));
+    assert_eq!(fs::read(&driver).unwrap(), fs::read(ours("flatnet-docker")).unwrap());
+    let notes = first["notes"].to_string();
+    let serves = format!("{} --conf-dir {}", driver.display(), root.join("net.d").display());
+    assert!(notes.contains(&format!("what serves Docker is `{serves}`")), "{notes}");
+    assert!(
+        notes.contains("-d flatnet --ipam-driver flatnet --subnet CLUSTER-CIDR pods"),
+        "{notes}"
+    );
+    assert_eq!(report(root, &["--docker"])["executables"][2]["action"], "unchanged");
+    assert_eq!(report(root, &[])["executables"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn containerd_takes_up_the_network_without_a_restart() {
     let cluster = Cluster::new(1);
     let image = archive(cluster.folder());

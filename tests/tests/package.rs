@@ -87,13 +87,17 @@ fn the_package_is_installed_and_purged_without_a_trace() {
 
     succeed(machine.dpkg().arg("--install").arg(&package));
     let installed = machine.files();
-    for name in ["flatnet", "flatnet-ipam"] {
+    for name in ["flatnet", "flatnet-ipam", "flatnet-docker"] {
         let (mode, bytes) = &installed[Path::new("opt/cni/bin").join(name).as_path()];
         assert_eq!(mode & 0o7777, 0o755);
         assert!(*bytes == fs::read(ours(name)).unwrap(), "{name} is not what was built");
+    }
+    for name in ["flatnet", "flatnet-ipam"] {
         let link = fs::read_link(machine.path("usr/lib/cni").join(name)).unwrap();
         assert_eq!(link, Path::new("/opt/cni/bin").join(name));
     }
+    let link = fs::read_link(machine.path("usr/libexec/netavark/flatnet")).unwrap();
+    assert_eq!(link, Path::new("/opt/cni/bin/flatnet"));
     let link = fs::read_link(machine.path("usr/bin/flatnet")).unwrap();
     assert_eq!(link, Path::new("/opt/cni/bin/flatnet"));
     for file in [

@@ -43,6 +43,22 @@ fn systemd_understands_the_unit() {
 }
 
 #[test]
+fn systemd_understands_what_starts_the_driver_of_docker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut verify = command("systemd-analyze", ["verify", "--man=no"]);
+    for name in ["flatnet-docker.service", "flatnet-docker.socket"] {
+        let path = workspace().join("packaging/systemd").join(name);
+        let text = fs::read_to_string(path).unwrap();
+        let here = ours("flatnet-docker").display().to_string();
+        let text = text.replace("/opt/cni/bin/flatnet-docker", &here);
+        fs::write(folder.path().join(name), text).unwrap();
+        verify.arg(folder.path().join(name));
+    }
+    let output = finish(&mut verify, b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+}
+
+#[test]
 fn the_unit_allows_every_system_call_and_socket_of_a_sync() {
     let cluster = Cluster::new(2);
     let pods = cluster.fill(1);

@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod delegate;
+pub mod dockers;
 pub mod ends;
 pub mod executable;
 pub mod finished;

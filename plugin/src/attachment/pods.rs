@@ -10,6 +10,7 @@ use flatnet_conf::NetworkConf;
 use flatnet_ipam::{Holder, Leases, Record as Lease};
 
 use crate::attachment::books::{Books, Kept};
+use crate::attachment::dockers::{is_dockers, name_in_pod};
 use crate::attachment::ends::{self, Attachment};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
@@ -150,7 +151,8 @@ impl<'a> Pods<'a> {
         let Some(netns) = Netns::open(Path::new(sandbox))? else { return Ok(()) };
         let mut pod = Netlink::open_in(netns)?;
         let gateways = gateways(&lease.addresses);
-        let Some(in_pod) = Side::look_in_pod(&mut pod, &holder.ifname, &gateways)? else {
+        let Some(ifname) = name_in_pod(&mut pod, holder, &on_node.link)? else { return Ok(()) };
+        let Some(in_pod) = Side::look_in_pod(&mut pod, &ifname, &gateways)? else {
             return Ok(());
         };
         if in_pod.link.peer != Some(on_node.link.dev.index) {
@@ -166,7 +168,7 @@ impl<'a> Pods<'a> {
         changes.extend(ends::pod_changes(&attachment, in_pod.link.dev.index));
         let guards = Guards::of_pod(&lease.addresses);
         if !guards.stand(&in_pod.settings) {
-            guards.set(&mut journal, &holder.ifname)?;
+            guards.set(&mut journal, &ifname)?;
         }
         let outcome = journal.apply(&in_pod.link.dev, &in_pod.lacks(changes));
         let changes = journal.changes();
@@ -199,7 +201,11 @@ impl<'a> Pods<'a> {
             netns: holder.sandbox.clone().unwrap_or_default(),
             mtu: self.mtu,
             addresses: lease.addresses.clone(),
-            routes: ends::routes(self.conf.routes.as_deref(), &lease.addresses),
+            // Docker chooses by which of a container's networks the default route leads.
+            routes: match is_dockers(holder) {
+                true => Vec::new(),
+                false => ends::routes(self.conf.routes.as_deref(), &lease.addresses),
+            },
         }
     }
 }

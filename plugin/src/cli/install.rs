@@ -25,6 +25,9 @@ pub use place::{Done, EXECUTABLES, put};
 use report::InstallReport;
 use service::Kept;
 
+/// The driver of Docker's networks.
+const DOCKER: &str = "flatnet-docker";
+
 /// Make this machine a node: the plugin, its network, and the configuration for the container runtime
 ///
 /// First the executables; then what `flatnet sync` makes in the kernel; the configuration last, so
@@ -53,6 +56,10 @@ pub struct Command {
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true,
           default_missing_value = netavark::FOLDER)]
     podman: Option<PathBuf>,
+    /// Make the network one that Docker knows: the driver `flatnet`, and where systemd runs the socket that
+    /// starts it
+    #[arg(long)]
+    docker: bool,
     /// A JSON document for scripts
     #[arg(long)]
     json: bool,
@@ -66,7 +73,7 @@ impl Command {
         configuration.judge(&self.conf_dir, self.overwrite)?;
         let mut report =
             InstallReport { network: configuration.network.clone(), ..InstallReport::default() };
-        for (name, bytes) in executables(&mut report)? {
+        for (name, bytes) in executables(self.docker, &mut report)? {
             let done = put(&self.cni_bin_dir, name, &bytes, 0o755)?;
             report.executables.push((self.cni_bin_dir.join(name), done));
         }
@@ -85,6 +92,21 @@ impl Command {
         report.notes.extend(configuration.notes(&self.cni_bin_dir, &self.conf_dir)?);
         report.lacks.extend(configuration.lacks(&path, &self.cni_bin_dir));
         report.configuration = Some((path, done));
+        if self.docker {
+            let driver = self.cni_bin_dir.join(DOCKER);
+            let driver = report.executables.iter().find(|(path, _)| *path == driver);
+            let renewed = driver.is_some_and(|(_, done)| *done == Done::Replaced);
+            match service::serve_docker(&self.cni_bin_dir, &self.conf_dir, renewed)? {
+                Kept::ByUnit(path, done) => report.drivers.push((path, done)),
+                Kept::ByOthers(note) => report.notes.push(note),
+                Kept::Not(problem) => report.lacks.push(problem),
+            }
+            report.notes.push(format!(
+                "Docker knows the network after `docker network create -d flatnet --ipam-driver flatnet \
+                 --subnet CLUSTER-CIDR {}`",
+                report.network
+            ));
+        }
         if let Some(folder) = &self.podman {
             report.drivers.push(netavark::put(folder, &self.cni_bin_dir)?);
             report.notes.push(netavark::next(&report.network));
@@ -104,11 +126,14 @@ impl Command {
 }
 
 /// This executable, and those that were built with it.
-fn executables(report: &mut InstallReport) -> Result<Vec<(&'static str, Vec<u8>)>, CommandError> {
+fn executables(
+    docker: bool,
+    report: &mut InstallReport,
+) -> Result<Vec<(&'static str, Vec<u8>)>, CommandError> {
     let own = env::current_exe()
         .map_err(CommandError::file("find the executable by", Path::new("/proc/self/exe")))?;
     let mut found = Vec::new();
-    for name in EXECUTABLES {
+    for name in EXECUTABLES.into_iter().chain(docker.then_some(DOCKER)) {
         let path = if name == "flatnet" { own.clone() } else { own.with_file_name(name) };
         if name != "flatnet" && !path.exists() {
             report.notes.push(format!("{} is not there and was left out", path.display()));

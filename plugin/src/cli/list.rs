@@ -15,6 +15,7 @@ use super::networks::Networks;
 use super::output::{Answer, Outcome, columns, complain};
 use super::pod_name::pod_name;
 use super::table::{Align, Table};
+use crate::attachment::dockers::name_in_pod;
 use crate::attachment::outside::{self, Outside};
 use crate::attachment::unleased::is_unleased;
 use crate::identity::key;
@@ -163,7 +164,11 @@ fn lost(
     let Some(sandbox) = Netns::open(Path::new(sandbox))? else {
         return Ok(Some(State::Lost("the pod's network namespace is gone")));
     };
-    let in_pod = Netlink::open_in(sandbox)?.link(&holder.ifname)?;
+    let mut pod = Netlink::open_in(sandbox)?;
+    let in_pod = match name_in_pod(&mut pod, holder, &on_node)? {
+        Some(name) => pod.link(&name)?,
+        None => None,
+    };
     let ours = in_pod.is_some_and(|link| link.peer == Some(on_node.dev.index));
     Ok((!ours).then_some(State::Lost("the pod has lost the interface")))
 }

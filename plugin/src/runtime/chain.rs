@@ -96,6 +96,41 @@ pub fn del(list: &List, wanted: &Wanted) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
+/// Has those plugins called that publish ports, for a container that is attached already, as `result` says.
+///
+/// # Errors
+/// As [`add`].
+pub fn publish(list: &List, wanted: &Wanted, result: &Value) -> Result<(), String> {
+    let folders = folders();
+    let publishers = publishers(list);
+    if publishers.is_empty() {
+        return Err(no_publisher(list));
+    }
+    // The version that the list has is that of what it passes on.
+    let version = list.version.as_ref().and_then(Value::as_str);
+    let version = version.and_then(|version| Version::parse(version).ok());
+    let before = AddResult::from_json(result, Version::V0_4_0).map_err(|e| e.to_string())?;
+    let before = before.to_json(version.unwrap_or(Version::V0_4_0));
+    for plugin in publishers {
+        call("ADD", list, plugin, wanted, &folders, Some(&before))?;
+    }
+    Ok(())
+}
+
+/// Has them called for a container that goes. What is not installed has published nothing.
+///
+/// # Errors
+/// All that failed, after all were called.
+pub fn withdraw(list: &List, wanted: &Wanted) -> Result<(), String> {
+    let folders = folders();
+    let there = |plugin: &&Plugin| find(kind(plugin), &folders).is_ok();
+    let called = publishers(list).into_iter().rev().filter(there);
+    let failed =
+        called.filter_map(|plugin| call("DEL", list, plugin, wanted, &folders, None).err());
+    let failed: Vec<_> = failed.collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
 fn publishers(list: &List) -> Vec<&Plugin> {
     list.plugins.iter().filter(|plugin| has_capability(plugin, PORTS)).collect()
 }

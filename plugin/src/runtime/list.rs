@@ -34,7 +34,11 @@ impl List {
         }
     }
 
-    fn in_folder(name: &str, folder: &Path) -> Result<Self, String> {
+    /// The list of this name in a folder.
+    ///
+    /// # Errors
+    /// As [`List::named`].
+    pub fn in_folder(name: &str, folder: &Path) -> Result<Self, String> {
         let mut wrong = None;
         for path in files(folder).map_err(|e| e.to_string())? {
             match Self::of_file(name, &path) {

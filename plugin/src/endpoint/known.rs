@@ -1,0 +1,122 @@
+//! Whose an attachment is, and where to find it again.
+
+use flatnet_conf::{Mac, NetworkConf};
+use flatnet_ipam::{Holder, Key, Leases, Pod, Record};
+
+use super::{Endpoints, Outcome};
+use crate::attachment::dockers::{DOCKER, is_dockers};
+use crate::identity;
+use crate::kernel::Netlink;
+
+/// What the interface is called in a container that is in one network; Docker numbers others itself.
+pub const IFNAME: &str = "eth0";
+/// Of an endpoint's ID, a hash of 64 digits.
+const DIGITS: usize = 16;
+
+/// The key of the attachment with this MAC.
+pub fn key(network: &str, mac: Mac) -> Key {
+    Key::new(network, &container_id(mac), IFNAME)
+}
+
+fn container_id(mac: Mac) -> String {
+    format!("docker-{}", mac.to_string().replace(':', ""))
+}
+
+/// Of an endpoint's ID, what is written down.
+pub fn short(endpoint: &str) -> String {
+    endpoint.chars().take(DIGITS).collect()
+}
+
+/// Who holds an attachment's lease: an endpoint, or one that is still to come.
+pub fn holder(network: &str, mac: Mac, netns: u64, endpoint: Option<&str>) -> Holder {
+    Holder {
+        container_id: container_id(mac),
+        ifname: IFNAME.to_owned(),
+        veth: identity::veth_name(&key(network, mac)),
+        netns,
+        pod: Pod { namespace: Some(DOCKER.to_owned()), name: endpoint.map(short), uid: None },
+        sandbox: None,
+    }
+}
+
+/// Name of the device that Docker moves into the container, while it is on the node.
+pub fn pod_end(key: &Key) -> String {
+    format!("pod{}", key.head())
+}
+
+/// An attachment that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Its network.
+    pub conf: NetworkConf,
+    /// The node's name when it was made.
+    pub node: String,
+    /// Its lease.
+    pub record: Record,
+}
+
+impl Found {
+    /// The key that its lease is filed under.
+    pub fn key(&self) -> Key {
+        identity::key(&self.conf.name, &self.record.attachment)
+    }
+}
+
+impl Endpoints {
+    /// All of Docker's attachments on this node.
+    pub(super) fn all(&self) -> Outcome<Vec<Found>> {
+        let own =
+            Netlink::open().and_then(|node| node.netns().inode()).map_err(|e| e.to_string())?;
+        let mut all = Vec::new();
+        for conf in self.networks()? {
+            for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+                let leases = leases.map_err(|e| e.to_string())?;
+                let listed = leases.list().map_err(|e| e.to_string())?.leases;
+                let ours = |record: &Record| {
+                    is_dockers(&record.attachment) && record.attachment.netns == own
+                };
+                let node = leases.node().to_owned();
+                let found = listed.into_iter().filter(ours);
+                all.extend(found.map(|record| Found {
+                    conf: conf.clone(),
+                    node: node.clone(),
+                    record,
+                }));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The attachment of an endpoint.
+    pub(super) fn find(&self, endpoint: &str) -> Outcome<Option<Found>> {
+        let wanted = Some(short(endpoint));
+        Ok(self.all()?.into_iter().find(|found| found.record.attachment.pod.name == wanted))
+    }
+
+    /// The same, which must be there.
+    pub(super) fn get(&self, endpoint: &str) -> Outcome<Found> {
+        let missing = || format!("endpoint {} has no lease of flatnet's", short(endpoint));
+        self.find(endpoint)?.ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_is_known_by_its_mac() {
+        let mac = Mac([2, 0x42, 10, 1, 1, 7]);
+        let reserved = holder("pods", mac, 7, None);
+        let made = holder("pods", mac, 7, Some(&"3f".repeat(32)));
+        assert_eq!(identity::key("pods", &reserved), key("pods", mac));
+        assert_eq!(identity::key("pods", &made), key("pods", mac));
+        assert_eq!(made.pod.name.as_deref(), Some("3f3f3f3f3f3f3f3f"));
+        assert_eq!(
+            made.to_string(),
+            "interface eth0 of container docker-02420a010107 (pod docker:/3f3f3f3f3f3f3f3f)"
+        );
+        assert!(is_dockers(&made) && !is_dockers(&Holder::default()));
+        assert!(pod_end(&key("pods", mac)).len() < 16);
+    }
+}

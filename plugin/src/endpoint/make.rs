@@ -1,0 +1,201 @@
+//! An endpoint is made: the veth pair, both ends on the node. Docker moves the other one.
+
+use std::net::IpAddr;
+
+use flatnet_conf::{Mac, RangeFile};
+use ipnetwork::IpNetwork;
+
+use super::known::{self, Found, holder, key};
+use super::reserve::lease;
+use super::{Endpoints, Moving, Outcome, Stands, families, said};
+use crate::attachment::ends::{self, Attachment};
+use crate::attachment::ready;
+use crate::error::Error;
+use crate::identity;
+use crate::kernel::{Change, Kernel as _, Observe as _};
+use crate::overlay::gateway::{gateway, gateways};
+
+/// What Docker is to do in the container.
+#[derive(Debug)]
+pub struct Joined {
+    /// The device that it is to move.
+    pub device: String,
+    /// The gateways of the default routes, one of each family; none where the network is not to have them.
+    pub gateways: Vec<IpAddr>,
+    /// More routes.
+    pub ways: Vec<Way>,
+    /// What is left to do when it has moved it.
+    pub moving: Moving,
+}
+
+/// A route in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Destination.
+    pub to: IpNetwork,
+    /// Next hop; `None` is on the link.
+    pub via: Option<IpAddr>,
+}
+
+impl Endpoints {
+    /// Makes the attachment of an endpoint, whose addresses were reserved for this MAC.
+    ///
+    /// # Errors
+    /// They were not, they are taken by now, or the kernel refuses. Nothing is left then.
+    pub fn create(&self, endpoint: &str, mac: Mac, addresses: &[IpAddr]) -> Outcome<()> {
+        for conf in self.networks()? {
+            let mut stands = Stands::ensure(&conf).map_err(said)?;
+            let Some(earlier) = lease(&conf, &stands, mac).map_err(said)? else { continue };
+            if !addresses.iter().any(|address| earlier.addresses.contains(address)) {
+                continue;
+            }
+            stands.refuse_another(&earlier, mac, Some(endpoint)).map_err(said)?;
+            let of = families(addresses);
+            let asked = addresses.to_vec();
+            let id = Some((endpoint, None));
+            let grant = stands.lease(&conf, mac, id, &of, asked).map_err(said)?;
+            return match stands.make(&conf, endpoint, mac, &grant.addresses) {
+                Ok(()) => {
+                    grant.commit();
+                    Ok(())
+                }
+                Err(e) => {
+                    let veth = identity::veth_name(&key(&conf.name, mac));
+                    match stands.node.delete_link(&veth) {
+                        Ok(_) => grant.give_back(),
+                        // The kernel has the addresses.
+                        Err(left) => {
+                            log::warn!("rolling back: {left}");
+                            grant.commit();
+                        }
+                    }
+                    Err(said(e))
+                }
+            };
+        }
+        Err(format!(
+            "no address of a network of flatnet was asked for with MAC {mac}: Docker's network needs both \
+             `--driver flatnet` and `--ipam-driver flatnet`"
+        ))
+    }
+
+    /// Tells what Docker is to do with an endpoint's device for the container whose namespace is to be at this path.
+    ///
+    /// # Errors
+    /// There is no such endpoint, or the kernel refuses.
+    pub fn join(&self, endpoint: &str, sandbox: &str) -> Outcome<Joined> {
+        let found = self.get(endpoint)?;
+        let conf = &found.conf;
+        let mut stands = Stands::ensure(conf).map_err(said)?;
+        let mac = found.mac(&mut stands)?;
+        let addresses = &found.record.addresses;
+        // Before Docker is told, so that no word is missed.
+        let moving = Moving::listen(&found, sandbox).map_err(|e| e.to_string())?;
+        let (of, id) = (families(addresses), Some((endpoint, Some(sandbox))));
+        stands.lease(conf, mac, id, &of, addresses.clone()).map_err(said)?.commit();
+        let name = &found.record.attachment.veth;
+        let missing = || format!("{name} of endpoint {} is gone", known::short(endpoint));
+        let link = stands.node.link(name).map_err(|e| e.to_string())?.ok_or_else(missing)?;
+        let finished = stands.node.apply(&link.dev, &[Change::Finish]);
+        finished.map_err(|e| e.to_string())?;
+        let device = known::pod_end(&found.key());
+        let gateways = gateways(addresses);
+        let ways = ways(&found, &gateways)?;
+        let gateways = if conf.routes.is_none() { gateways } else { Vec::new() };
+        Ok(Joined { device, gateways, ways, moving })
+    }
+}
+
+/// The gateways are on the link; by them goes what the configuration names, and the pod network, should another
+/// network of the container have the default route.
+fn ways(found: &Found, gateways: &[IpAddr]) -> Outcome<Vec<Way>> {
+    let conf = &found.conf;
+    let mut to = conf.routes.clone().unwrap_or_default();
+    if conf.routes.is_none() {
+        let file = RangeFile::load(conf.range_file().map_err(|e| e.to_string())?);
+        to = file.map_err(|e| e.to_string())?.cluster_cidrs;
+    }
+    Ok(routes(&to, gateways))
+}
+
+fn routes(to: &[IpNetwork], gateways: &[IpAddr]) -> Vec<Way> {
+    let on_link = gateways.iter().map(|via| Way { to: IpNetwork::from(*via), via: None });
+    let by = |to: &IpNetwork| {
+        let via = gateways.iter().find(|via| via.is_ipv4() == to.is_ipv4());
+        via.map(|via| Way { to: *to, via: Some(*via) })
+    };
+    on_link.chain(to.iter().filter_map(by)).collect()
+}
+
+impl Found {
+    /// The MAC that it is known by, which is that of the container's end.
+    fn mac(&self, stands: &mut Stands) -> Outcome<Mac> {
+        let id = &self.record.attachment.container_id;
+        let digits = id.strip_prefix("docker-").unwrap_or_default().as_bytes();
+        let pairs = digits.chunks(2).filter_map(|pair| std::str::from_utf8(pair).ok());
+        if let Ok(mac) = pairs.collect::<Vec<_>>().join(":").parse() {
+            return Ok(mac);
+        }
+        // A lease that was made again: the end is still on the node.
+        let end = stands.node.link(&known::pod_end(&self.key())).map_err(|e| e.to_string())?;
+        end.and_then(|end| end.mac).ok_or_else(|| "its device is gone".to_owned())
+    }
+}
+
+impl Stands {
+    fn make(
+        &mut self,
+        conf: &flatnet_conf::NetworkConf,
+        endpoint: &str,
+        mac: Mac,
+        addresses: &[IpAddr],
+    ) -> Result<(), Error> {
+        let Self { node, own, this, .. } = self;
+        let (this, _lock) = ready::hold(node, conf, *own, this.clone())?;
+        let key = key(&conf.name, mac);
+        let pod_end = known::pod_end(&key);
+        let mut veth = identity::veth(&key);
+        veth.pod_mac = mac;
+        let attachment = Attachment {
+            group: identity::veth_group(this.vni),
+            alias: ends::alias(&conf.name, &holder(&conf.name, mac, *own, Some(endpoint))),
+            ifname: &pod_end,
+            netns: "this node".to_owned(),
+            mtu: this.mtu,
+            addresses: addresses.to_vec(),
+            routes: Vec::new(),
+            veth,
+        };
+        let here = node.netns().try_clone()?;
+        let pair = ends::create(node, &here, &attachment)?;
+        ends::wire_node(node, &pair.dev, &attachment)
+    }
+}
+
+/// The gateways that Docker tells of for a pool of this family, which are on no device of the node.
+pub fn gateway_of(ipv4: bool) -> IpAddr {
+    gateway(ipv4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_come_before_what_goes_by_them() {
+        let gateways = [gateway(true), gateway(false)];
+        let to = ["10.244.0.0/16", "fd00:10::/56"].map(|text| text.parse().unwrap());
+        let way = |to: &str, via: Option<&str>| Way {
+            to: to.parse().unwrap(),
+            via: via.map(|via| via.parse().unwrap()),
+        };
+        let expected = [
+            way("169.254.1.1/32", None),
+            way("fe80::1/128", None),
+            way("10.244.0.0/16", Some("169.254.1.1")),
+            way("fd00:10::/56", Some("fe80::1")),
+        ];
+        assert_eq!(routes(&to, &gateways), expected);
+        assert_eq!(routes(&to, &gateways[..1]), [expected[0].clone(), expected[2].clone()]);
+    }
+}

@@ -1,0 +1,189 @@
+//! Attachments of Docker's containers. Docker asks a driver for a device and moves it into the container itself;
+//! what the driver is not asked for afterwards is done when the move is heard of.
+//!
+//! Docker names no container and no network, only endpoints (one container in one network) and the pools that
+//! addresses are of. So an attachment is known by the MAC of its interface, of which Docker tells the driver with
+//! the first address that it wants (`RequiresMACAddress`) and again with the endpoint; and its lease tells the endpoint.
+//! Lease, veth pair, routes and rules are those of any other attachment, and there is no other record.
+
+mod known;
+mod make;
+mod moved;
+mod ports;
+mod remove;
+mod reserve;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use flatnet_conf::{NetworkConf, RangeFile, read_file};
+use ipnetwork::IpNetwork;
+
+use crate::attachment::ready;
+use crate::cli::files;
+use crate::error::Error;
+use crate::kernel::Netlink;
+use crate::overlay::network_lock::NetworkLock;
+use crate::overlay::stamp::Stamp;
+pub use make::{Joined, Way, gateway_of};
+pub use moved::Moving;
+pub use ports::PublishedPort;
+
+/// What went wrong, in words for who called Docker.
+pub type Outcome<T> = Result<T, String>;
+
+/// The networks of this node, for Docker.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    conf_dir: PathBuf,
+}
+
+/// Where Docker may take addresses from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The network's name.
+    pub network: String,
+    /// What Docker is to show of it, of the family asked for.
+    pub subnet: IpNetwork,
+}
+
+impl Endpoints {
+    /// The networks with a configuration in this folder.
+    pub fn new(conf_dir: &Path) -> Self {
+        Self { conf_dir: conf_dir.to_owned() }
+    }
+
+    /// The pool of one family of a network: the one that is named, else the one that has `subnet`, else the only
+    /// one. Its overlay stands when this returns.
+    ///
+    /// Without a subnet Docker would ask for another pool for ever, as long as a route leads to the one it gets.
+    ///
+    /// # Errors
+    /// There is none, or several, or no subnet; or it cannot be brought up.
+    pub fn pool(
+        &self,
+        named: Option<&str>,
+        subnet: Option<IpNetwork>,
+        ipv4: bool,
+    ) -> Outcome<Pool> {
+        let conf = self.choose(named, subnet)?;
+        let Some(subnet) = subnet else { return Err(needs_subnet(&conf, ipv4)) };
+        if !has(&conf, subnet) {
+            let name = &conf.name;
+            return Err(format!("--subnet {subnet} is not in the clusterCIDRs of network {name}"));
+        }
+        let stands = Stands::ensure(&conf).map_err(said)?;
+        let network = conf.name;
+        let mut own = stands.this.ranges.iter();
+        if own.any(|range| range.subnet().is_ipv4() == ipv4) {
+            return Ok(Pool { network, subnet });
+        }
+        let family = if ipv4 { "IPv4" } else { "IPv6" };
+        Err(format!("network {network} has no {family} range on this node"))
+    }
+
+    fn choose(&self, named: Option<&str>, subnet: Option<IpNetwork>) -> Outcome<NetworkConf> {
+        let mut networks = self.networks()?;
+        if let Some(name) = named {
+            return self.named(name);
+        }
+        if let Some(subnet) = subnet {
+            networks.retain(|conf| has(conf, subnet));
+        }
+        let folder = self.conf_dir.display();
+        match networks.len() {
+            1 => Ok(networks.remove(0)),
+            0 => Err(match subnet {
+                Some(subnet) => format!(
+                    "no network of flatnet in {folder} has {subnet} in its clusterCIDRs; \
+                     --subnet must be one of these, or a part of it"
+                ),
+                None => format!("no network of flatnet in {folder}; see `flatnet install --help`"),
+            }),
+            _ => {
+                let names: Vec<_> = networks.iter().map(|conf| conf.name.as_str()).collect();
+                let names = names.join(", ");
+                Err(format!("which network is it to be? --ipam-opt network=NAME, one of {names}"))
+            }
+        }
+    }
+
+    /// The network of this name.
+    fn named(&self, name: &str) -> Outcome<NetworkConf> {
+        let found = self.networks()?.into_iter().find(|conf| conf.name == name);
+        found.ok_or_else(|| {
+            let folder = self.conf_dir.display();
+            format!("no configuration in {folder} has a network {name} of flatnet")
+        })
+    }
+
+    /// All of them. A file that is wrong may be another program's, and does not hide the others.
+    fn networks(&self) -> Outcome<Vec<NetworkConf>> {
+        let mut networks = Vec::new();
+        for path in files(&self.conf_dir).map_err(|e| e.to_string())? {
+            let parsed = read_file(&path).map(|bytes| NetworkConf::parse_file(&path, &bytes));
+            match parsed {
+                Ok(Ok(found)) => networks.extend(found),
+                Ok(Err(e)) => log::warn!("{e}; left out"),
+                Err(e) => log::warn!("{}: {e}; left out", path.display()),
+            }
+        }
+        Ok(networks)
+    }
+}
+
+fn needs_subnet(conf: &NetworkConf, ipv4: bool) -> String {
+    let file = conf.range_file.as_deref().and_then(|path| RangeFile::load(path).ok());
+    let cidrs = file.map(|file| file.cluster_cidrs).unwrap_or_default();
+    let cidr = cidrs.into_iter().find(|cidr| cidr.is_ipv4() == ipv4);
+    match cidr {
+        Some(cidr) => format!("--subnet must be given: --subnet {cidr}"),
+        None if ipv4 => {
+            format!("network {} has no IPv4 addresses, and Docker needs some", conf.name)
+        }
+        None => format!("network {} has no IPv6 addresses: leave --ipv6 out", conf.name),
+    }
+}
+
+/// Whether a subnet is the network's, all of it.
+fn has(conf: &NetworkConf, subnet: IpNetwork) -> bool {
+    let Some(file) = conf.range_file.as_deref().and_then(|path| RangeFile::load(path).ok()) else {
+        return false;
+    };
+    file.cluster_cidrs.iter().any(|cidr| {
+        cidr.is_ipv4() == subnet.is_ipv4()
+            && cidr.prefix() <= subnet.prefix()
+            && cidr.contains(subnet.network())
+    })
+}
+
+/// A network whose overlay stands and which no `remove` takes off the node meanwhile.
+struct Stands {
+    node: Netlink,
+    /// Inode of this network namespace.
+    own: u64,
+    this: Stamp,
+    _lock: NetworkLock,
+}
+
+impl Stands {
+    fn ensure(conf: &NetworkConf) -> Result<Self, Error> {
+        let mut node = Netlink::open()?;
+        let own = node.netns().inode()?;
+        let _lock = NetworkLock::enter(conf, own)?;
+        let this = ready::ensure(&mut node, conf, own)?;
+        Ok(Self { node, own, this, _lock })
+    }
+}
+
+fn said(error: Error) -> String {
+    match error.details() {
+        details if details.is_empty() => error.to_string(),
+        details => format!("{error} ({details})"),
+    }
+}
+
+/// The families of addresses: whether one is IPv4.
+fn families(addresses: &[IpAddr]) -> Vec<bool> {
+    addresses.iter().map(IpAddr::is_ipv4).collect()
+}

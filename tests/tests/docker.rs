@@ -1,0 +1,386 @@
+//! Docker with our network and IPAM driver: containers on two nodes, what is asked for, ports, networks that come
+//! and go, and daemon and driver that are killed.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use flatnet_tests::cluster::Cluster;
+use flatnet_tests::containerd::Containerd;
+use flatnet_tests::cri::PodSpec;
+use flatnet_tests::docker::{Docker, Driver};
+use flatnet_tests::image::{GREETING, IMAGE, archive};
+use flatnet_tests::netavark::Netavark;
+use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::program::said;
+use flatnet_tests::wait::wait_for;
+use flatnet_tests::{cli, kernel, leftover, probe, sync};
+use serde_json::{Value, json};
+
+fn dockers<'a>(cluster: &'a Cluster, behind: &[Value]) -> Vec<Docker<'a>> {
+    let image = archive(cluster.folder());
+    cluster.nodes.iter().map(|node| Docker::start(cluster, node, behind, &image)).collect()
+}
+
+/// `docker run` of a container that idles.
+fn idle(docker: &Docker<'_>, name: &str, more: &[&str]) {
+    let run = ["run", "-d", "--name", name];
+    docker.ok(&[&run[..], more, &[IMAGE, "sleep", "3600"]].concat());
+}
+
+/// One echo request from a container.
+fn ping(docker: &Docker<'_>, container: &str, to: IpAddr) {
+    docker.ok(&["exec", container, "ping", "-c", "1", "-W", "5", &to.to_string()]);
+}
+
+fn veths(node: &Node) -> usize {
+    let is_ours = |name: &&String| name.starts_with("veth") || name.starts_with("pod");
+    kernel::link_names(&node.netns).iter().filter(is_ours).count()
+}
+
+/// Asserts that nothing of containers is left on a node, within a moment: a namespace goes behind its last process.
+fn assert_clean(node: &Node) {
+    wait_for("the veths to go", || (veths(node) == 0).then_some(()));
+    node.assert_no_attachment();
+}
+
+#[test]
+fn containers_reach_each_other_across_nodes() {
+    let cluster = Cluster::new(2);
+    let dockers = dockers(&cluster, &[]);
+    let pod = cluster.nodes[1].add("pod");
+    for docker in &dockers {
+        idle(docker, "web", &["--network", "pods"]);
+    }
+    let addresses: Vec<_> = dockers.iter().map(|docker| docker.addresses("web", "pods")).collect();
+    for (from, to) in [(0, 1), (1, 0)] {
+        assert_eq!(addresses[to].len(), 2, "{addresses:?}");
+        addresses[to].iter().for_each(|to| ping(&dockers[from], "web", *to));
+    }
+    pod.addresses().into_iter().for_each(|to| ping(&dockers[0], "web", to));
+    addresses[0].iter().for_each(|to| probe::ping(&pod.netns, *to));
+    // The same books, and nothing that a sync would do otherwise than Docker.
+    let node = &cluster.nodes[0];
+    assert_eq!(node.leases()[0]["addresses"], json!(addresses[0]));
+    let listed = cli::document(&cli::flatnet(node, "list", &["--json"]), 0);
+    assert_eq!(listed["attachments"][0]["whole"], true, "{listed}");
+    let planned = sync::plan(node);
+    assert_eq!(planned, [""; 0], "{planned:?}");
+    node.call("GC").run().silent();
+    ping(&dockers[0], "web", addresses[1][0]);
+    for docker in &dockers {
+        docker.ok(&["rm", "-f", "web"]);
+    }
+    cluster.nodes[1].del(&pod).silent();
+    cluster.nodes.iter().for_each(assert_clean);
+}
+
+#[test]
+fn address_and_mac_are_as_asked_for() {
+    let cluster = Cluster::new(1);
+    let (docker, node) = (&dockers(&cluster, &[])[0], &cluster.nodes[0]);
+    let wants = ["--network", "pods", "--ip", "10.244.1.50", "--mac-address", "02:00:00:00:00:50"];
+    idle(docker, "asked", &wants);
+    assert_eq!(docker.addresses("asked", "pods")[0], IpAddr::from([10, 244, 1, 50]));
+    let seen = docker.ok(&["exec", "asked", "cat", "/sys/class/net/eth0/address"]);
+    assert_eq!(seen, "02:00:00:00:00:50");
+    for (wants, words) in [
+        (["--ip", "10.244.1.50"], "10.244.1.50 is taken"),
+        (["--ip", "10.244.9.9"], "10.244.9.9"),
+        (["--mac-address", "02:00:00:00:00:50"], "MAC 02:00:00:00:00:50 is in use by endpoint"),
+    ] {
+        let run = ["run", "--rm", "--network", "pods", wants[0], wants[1], IMAGE, "true"];
+        let refused = docker.run(&run);
+        assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
+        assert_eq!((node.leases().len(), veths(node)), (1, 1), "the refused one left nothing");
+    }
+    docker.ok(&["rm", "-f", "asked"]);
+    assert_clean(node);
+}
+
+#[test]
+fn ports_are_published_by_the_plugin_behind() {
+    let cluster = Cluster::new(2);
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let (docker, node) = (&dockers(&cluster, &[portmap])[0], &cluster.nodes[0]);
+    let client = cluster.nodes[1].add("client");
+    let serve = ["httpd", "-f", "-p", "80", "-h", "/www"];
+    let run = ["run", "-d", "--name", "web", "--network", "pods", "-p", "18098:80", IMAGE];
+    docker.ok(&[&run[..], &serve].concat());
+    let to = SocketAddr::new(node.vtep, 18_098);
+    let page = wait_for("the page", || {
+        client.netns.run(|| {
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).ok()?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page).ok().map(|_| page)
+        })
+    });
+    assert!(page.ends_with(GREETING), "{page}");
+    docker.ok(&["rm", "-f", "web"]);
+    assert!(!node.netns.exec("nft list ruleset").contains("18098"));
+    let refused = docker.run(&["run", "--rm", "--network", "pods", "-p", "80", IMAGE, "true"]);
+    assert!(said(&refused).contains("-p must name one port of the node"), "{}", said(&refused));
+    assert_clean(node);
+}
+
+#[test]
+fn a_running_container_joins_and_leaves() {
+    let cluster = Cluster::new(1);
+    let (docker, node) = (&dockers(&cluster, &[])[0], &cluster.nodes[0]);
+    let peer = node.add("peer");
+    // A bridge of Docker's, by which the default route goes.
+    docker.ok(&["network", "create", "own"]);
+    idle(docker, "web", &["--network", "own"]);
+    docker.ok(&["network", "connect", "pods", "web"]);
+    let addresses = docker.addresses("web", "pods");
+    // The device is moved when the command ends, and the rest is done a moment later.
+    peer.addresses().into_iter().for_each(|to| ping(docker, "web", to));
+    addresses.iter().for_each(|to| probe::ping(&peer.netns, *to));
+    assert_eq!(sync::plan(node), [""; 0], "the default route is Docker's to choose");
+    let listed = cli::document(&cli::flatnet(node, "list", &["--json"]), 0);
+    assert_eq!(listed["attachments"][1]["whole"], true, "{listed}");
+    docker.ok(&["network", "disconnect", "pods", "web"]);
+    assert_eq!(node.leases().len(), 1, "the peer's");
+    docker.create("again", &["--subnet", "10.244.0.0/16"]);
+    docker.ok(&["network", "connect", "again", "web"]);
+    ping(docker, "web", peer.v4());
+    docker.ok(&["rm", "-f", "web"]);
+    docker.ok(&["network", "rm", "own", "again"]);
+    node.del(&peer).silent();
+    assert_clean(node);
+}
+
+#[test]
+fn what_docker_would_do_itself_is_refused() {
+    let cluster = Cluster::new(1);
+    let docker = &dockers(&cluster, &[])[0];
+    let driver = docker.driver.name.as_str();
+    let ipam = ["--ipam-driver", driver];
+    for (more, words) in [
+        (&["--subnet", "172.31.0.0/16"][..], "add --ipam-driver flatnet"),
+        (&[ipam[0], ipam[1], "--subnet", "172.31.0.0/16"], "172.31.0.0/16 in its clusterCIDRs"),
+        (&[ipam[0], ipam[1]], "--subnet 10.244.0.0/16"),
+        (&[ipam[0], ipam[1], "--ipam-opt", "network=db"], "has a network db of flatnet"),
+        (
+            &[ipam[0], ipam[1], "--subnet", "10.244.0.0/16", "--internal"],
+            "--internal cannot be had",
+        ),
+        (
+            &[ipam[0], ipam[1], "--subnet", "10.244.0.0/16", "--opt", "mtu=1400"],
+            "--opt mtu is unknown",
+        ),
+    ] {
+        let create = ["network", "create", "-d", driver];
+        let refused = docker.run(&[&create[..], more, &["other"]].concat());
+        assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
+    }
+}
+
+#[test]
+fn containers_outlive_daemon_and_driver() {
+    let cluster = Cluster::new(2);
+    let mut dockers = dockers(&cluster, &[]);
+    for docker in &dockers {
+        idle(docker, "web", &["--network", "pods"]);
+    }
+    let other = dockers[1].addresses("web", "pods");
+    let before = dockers[0].addresses("web", "pods");
+    dockers[0].kill();
+    dockers[0].driver.kill();
+    let client = cluster.nodes[1].add("client");
+    before.iter().for_each(|to| probe::ping(&client.netns, *to));
+    dockers[0].driver.launch();
+    dockers[0].launch();
+    other.iter().for_each(|to| ping(&dockers[0], "web", *to));
+    assert_eq!(dockers[0].addresses("web", "pods"), before);
+    idle(&dockers[0], "new", &["--network", "pods"]);
+    ping(&dockers[0], "new", other[0]);
+    for name in ["web", "new"] {
+        dockers[0].ok(&["rm", "-f", name]);
+    }
+    assert_clean(&cluster.nodes[0]);
+}
+
+/// An endpoint's calls, as Docker makes them.
+struct Calls<'a> {
+    driver: Driver<'a>,
+    mac: &'static str,
+    endpoint: String,
+}
+
+impl Calls<'_> {
+    fn address(&self) -> Option<String> {
+        let options = json!({ "com.docker.network.endpoint.macaddress": self.mac });
+        let body = json!({ "PoolID": "pods/4", "Address": "", "Options": options });
+        let answer = self.driver.call("IpamDriver.RequestAddress", &body)?;
+        let address = answer["Address"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        Some(address.to_owned())
+    }
+
+    fn endpoint(&self, method: &str, more: Value) -> Option<Value> {
+        let mut body = json!({ "NetworkID": "n", "EndpointID": self.endpoint });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = self.driver.call(&format!("NetworkDriver.{method}"), &body)?;
+        assert!(answer.get("Err").is_none(), "{method}: {answer}");
+        Some(answer)
+    }
+
+    fn create(&self, address: &str) -> Option<Value> {
+        let interface = json!({ "Address": address, "AddressIPv6": "", "MacAddress": self.mac });
+        self.endpoint("CreateEndpoint", json!({ "Interface": interface, "Options": {} }))
+    }
+
+    fn delete(&self) -> Option<Value> {
+        self.endpoint("DeleteEndpoint", json!({}))
+    }
+}
+
+#[test]
+fn a_call_that_is_killed_half_way_is_made_again() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let driver = Driver::start(node, &[]);
+    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
+    // The overlay comes with the first.
+    let address = calls.address().unwrap();
+    calls.create(&address).unwrap();
+    calls.delete().unwrap();
+    assert_clean(node);
+    for verb in ["RequestAddress", "CreateEndpoint", "DeleteEndpoint"] {
+        let mut killed = 0;
+        for step in 0..60_u32 {
+            let address = if verb == "RequestAddress" { None } else { calls.address() };
+            if verb == "DeleteEndpoint" {
+                calls.create(address.as_ref().unwrap()).unwrap();
+            }
+            let call = |calls: &Calls<'_>| match verb {
+                "RequestAddress" => calls.address().is_some(),
+                "CreateEndpoint" => calls.create(address.as_ref().unwrap()).is_some(),
+                _ => calls.delete().is_some(),
+            };
+            let answered = thread::scope(|scope| {
+                let answered = scope.spawn(|| call(&calls));
+                sleep(Duration::from_micros(25) * step);
+                calls.driver.shoot();
+                answered.join().unwrap()
+            });
+            calls.driver.kill();
+            calls.driver.launch();
+            // Docker makes the call again, to the driver that systemd has started meanwhile.
+            let address = address.or_else(|| calls.address()).unwrap();
+            if verb != "DeleteEndpoint" {
+                calls.create(&address).unwrap();
+                assert_eq!((veths(node), node.leases().len()), (2, 1), "{verb} {step}");
+            }
+            calls.delete().unwrap();
+            calls.delete().unwrap();
+            let release = json!({ "PoolID": "pods/4", "Address": address });
+            calls.driver.call("IpamDriver.ReleaseAddress", &release).unwrap();
+            assert_clean(node);
+            killed += u32::from(!answered);
+        }
+        assert!(killed > 0, "{verb} always came to its end");
+    }
+}
+
+#[test]
+fn what_a_daemon_left_half_made_goes_when_the_next_begins() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let driver = Driver::start(node, &[]);
+    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
+    let address = calls.address().unwrap();
+    calls.create(&address).unwrap();
+    calls.mac = "02:42:0a:00:00:08";
+    calls.address().unwrap();
+    assert_eq!((veths(node), node.leases().len()), (2, 2));
+    calls.driver.call("Plugin.Activate", &json!({})).unwrap();
+    assert_clean(node);
+}
+
+/// A container of some runtime.
+struct Place<'a> {
+    name: String,
+    addresses: Vec<IpAddr>,
+    ping: Box<dyn Fn(IpAddr) + 'a>,
+}
+
+#[test]
+fn containers_of_docker_podman_and_containerd_reach_each_other() {
+    let cluster = Cluster::new(2);
+    let image = archive(cluster.folder());
+    let nodes = || cluster.nodes.iter();
+    let dockers: Vec<_> = nodes().map(|node| Docker::start(&cluster, node, &[], &image)).collect();
+    let netavarks: Vec<_> = nodes().map(|node| Netavark::new(&cluster, node, &[])).collect();
+    let containerds: Vec<_> =
+        nodes().map(|node| Containerd::start(&cluster, node, &[], &image)).collect();
+    let podmans: Vec<Pod> = nodes().map(|_| Pod::new("container")).collect();
+    let mut places: Vec<Place<'_>> = Vec::new();
+    let mut pods = Vec::new();
+    for index in 0..2 {
+        let node = &cluster.nodes[index].name;
+        let docker = &dockers[index];
+        idle(docker, "web", &["--network", "pods"]);
+        places.push(Place {
+            name: format!("docker on {node}"),
+            addresses: docker.addresses("web", "pods"),
+            ping: Box::new(move |to| ping(docker, "web", to)),
+        });
+        let (netavark, pod) = (&netavarks[index], &podmans[index]);
+        let told = netavark.setup(pod, json!({}));
+        let subnets = told["pods"]["interfaces"]["eth0"]["subnets"].as_array().unwrap().iter();
+        let address = |subnet: &Value| {
+            subnet["ipnet"].as_str().unwrap().split('/').next().unwrap().parse().unwrap()
+        };
+        places.push(Place {
+            name: format!("podman on {node}"),
+            addresses: subnets.map(address).collect(),
+            ping: Box::new(|to| probe::ping(&pod.netns, to)),
+        });
+        let (cri, spec) = (&containerds[index].cri, PodSpec::new("web"));
+        let pod = cri.run_pod(&spec).unwrap();
+        let container = cri.run_container(&pod, &spec, &["/bin/sleep", "3600"]);
+        places.push(Place {
+            name: format!("containerd on {node}"),
+            addresses: cri.addresses(&pod),
+            ping: Box::new(move |to| {
+                let family = if to.is_ipv4() { "-4" } else { "-6" };
+                cri.exec(&container, &format!("/bin/ping {family} -c 1 -W 5 {to}"));
+            }),
+        });
+        pods.push(pod);
+    }
+    let mut reached = 0;
+    for from in &places {
+        for to in places.iter().filter(|to| to.name != from.name) {
+            to.addresses.iter().for_each(|to| (from.ping)(*to));
+            reached += to.addresses.len();
+        }
+    }
+    assert_eq!(reached, 6 * 5 * 2);
+    drop(places);
+    for index in 0..2 {
+        dockers[index].ok(&["rm", "-f", "web"]);
+        netavarks[index].teardown(&podmans[index]);
+        containerds[index].cri.stop_pod(&pods[index]).unwrap();
+        containerds[index].cri.remove_pod(&pods[index]).unwrap();
+    }
+    cluster.nodes.iter().for_each(assert_clean);
+}
+
+#[test]
+fn nothing_of_docker_is_left() {
+    let cluster = Cluster::new(1);
+    let mut dockers = dockers(&cluster, &[]);
+    let node = &cluster.nodes[0];
+    idle(&dockers[0], "abandoned", &["--network", "pods"]);
+    let folder: PathBuf = dockers[0].folder().to_owned();
+    assert!(!leftover::processes(&folder).is_empty() && !leftover::mounts(&folder).is_empty());
+    dockers.clear();
+    assert!(leftover::processes(&folder).is_empty());
+    assert!(!folder.exists());
+    assert_clean(node);
+}
