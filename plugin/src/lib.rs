@@ -12,7 +12,6 @@ mod firewall;
 mod identity;
 mod kernel;
 pub mod logging;
-mod netavark;
 mod overlay;
 mod runtime;
 pub mod upkeep;
@@ -23,7 +22,7 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let called = std::env::var_os("CNI_COMMAND").is_some_and(|command| !command.is_empty());
     if !called || std::env::args_os().len() > 1 {
-        return netavark::serve(std::env::args_os().skip(1)).unwrap_or_else(cli::run);
+        return runtime::netavark::serve(std::env::args_os().skip(1)).unwrap_or_else(cli::run);
     }
     let reply = call::call(|name| std::env::var_os(name), std::io::stdin());
     match reply.write(std::io::stdout()) {

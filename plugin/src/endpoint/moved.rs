@@ -11,8 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::known::Found;
 use super::{Endpoints, Outcome, said};
-use crate::attachment::ends;
 use crate::attachment::finished::is_finished;
+use crate::attachment::guards::Guards;
 use crate::error::Error;
 use crate::kernel::netns::Netns;
 use crate::kernel::{
@@ -103,7 +103,7 @@ fn complete(end: &Link, sandbox: &Path, addresses: &[IpAddr]) -> Result<bool, Er
         return Ok(false);
     };
     let Some(mac) = end.mac else { return Ok(false) };
-    ends::guard(&mut pod, &link.dev.name, addresses)?;
+    Guards::of_pod(addresses).set(&mut pod, &link.dev.name)?;
     let neighbours = gateways(addresses).into_iter();
     let neighbours = neighbours
         .map(|address| Change::PutNeighbour(Neighbour { address, mac }))
