@@ -15,6 +15,12 @@ use kube::error::ErrorResponse;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::backoff::random;
+use crate::causes::chain;
+
+/// A watch begins again after half of this up to all of it, so that those of a cluster's nodes do not go on
+/// doing it together.
+const WATCHED: u64 = 30 * 60;
 /// For a whole answer, and for the beginning of a watch.
 const ANSWER: Duration = Duration::from_secs(15);
 /// For a list of many objects over a slow line.
@@ -69,20 +75,6 @@ impl From<kube::Error> for Failure {
     }
 }
 
-/// An error and its causes, those left out that the one before has said.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
 /// One request that may change something, and its answer.
 pub async fn ask<T: DeserializeOwned>(
     client: &Client,
@@ -120,6 +112,11 @@ fn request(
     }
     let bytes = body.map_or_else(Vec::new, |(_, body)| body.to_string().into_bytes());
     request.body(bytes).map_err(|error| Failure::Nonsense(format!("{uri}: {error}")))
+}
+
+/// How many seconds a watch is to last.
+pub fn seconds() -> u64 {
+    WATCHED / 2 + (WATCHED as f64 / 2.0 * random()) as u64
 }
 
 /// A watch that the server accepted.

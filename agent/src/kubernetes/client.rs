@@ -18,7 +18,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
-use super::count::{CountLayer, Requests};
+use super::count::CountLayer;
+use crate::requests::Requests;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A peer that is gone without a word is noticed after `PROBE` and three times `AGAIN`: a watch may be silent

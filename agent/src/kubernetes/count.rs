@@ -1,9 +1,7 @@
 //! What the API server was asked, and how much it said, for `/metrics`.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::BodyExt;
@@ -12,30 +10,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Method, Request, Response, Uri};
 use tower::{Layer, Service};
 
-/// Requests that were answered, and the bytes of the answers. There is a number for each verb and code, so
-/// they are few.
-#[derive(Debug, Default)]
-pub struct Requests {
-    answered: Mutex<BTreeMap<(&'static str, u16), u64>>,
-    received: AtomicU64,
-}
-
-impl Requests {
-    /// How many requests of each verb got each code; 0 is the code where there was no answer.
-    pub fn answered(&self) -> BTreeMap<(&'static str, u16), u64> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The bytes of all answers, without their headers.
-    pub fn received_bytes(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, verb: &'static str, code: u16) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        *answered.entry((verb, code)).or_default() += 1;
-    }
-}
+use crate::requests::Requests;
 
 /// What Kubernetes calls it. Lists are always asked for in pages.
 fn verb(method: &Method, uri: &Uri) -> &'static str {
@@ -94,7 +69,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            counts.count(verb, answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
+            counts.answer(verb, answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
             Ok(answer?.map(|body| counted(body, counts)))
         })
     }
@@ -103,7 +78,7 @@ where
 fn counted(body: Incoming, counts: Arc<Requests>) -> Counted {
     body.map_frame(Box::new(move |frame| {
         let length = frame.data_ref().map_or(0, Bytes::len);
-        counts.received.fetch_add(length as u64, Ordering::Relaxed);
+        counts.receive(length);
         frame
     }))
 }
@@ -125,17 +100,5 @@ mod tests {
         assert_eq!(of(Method::PUT, "/apis/flatnet.dev/v1alpha1/flatnetnodes/n"), "update");
         assert_eq!(of(Method::PATCH, "/api/v1/nodes/n/status"), "patch");
         assert_eq!(of(Method::DELETE, "/apis/flatnet.dev/v1alpha1/flatnetblocks/b"), "delete");
-    }
-
-    #[test]
-    fn each_verb_and_code_has_its_number() {
-        let counts = Requests::default();
-        for (verb, code) in [("get", 200), ("get", 404), ("get", 200), ("watch", 0)] {
-            counts.count(verb, code);
-        }
-        assert_eq!(
-            counts.answered(),
-            BTreeMap::from([(("get", 200), 2), (("get", 404), 1), (("watch", 0), 1)])
-        );
     }
 }

@@ -12,12 +12,12 @@ use kube::core::WatchEvent;
 use kube::core::watch::Bookmark;
 use serde::Deserialize;
 
-use super::ask::{self, Failure, Watch, value};
-use super::follow::{Watched, seconds};
-use super::patience::spread;
+use super::ask::{self, Failure, Watch, seconds, value};
 use super::seen::{Kind, Seen};
 use super::state::{Kept, Shared, State};
 use crate::backoff::random;
+use crate::turns::spread;
+use crate::watching::Watched;
 
 /// The bookmark with which the objects that were there before the watch are complete.
 const COMPLETE: &str = "k8s.io/initial-events-end";
@@ -156,9 +156,18 @@ impl<T: Kind> AllOf<T> {
 
 impl<T: Kind> Watched for AllOf<T> {
     type Watch = Watch;
+    type Failure = Failure;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         T::NAME
+    }
+
+    fn begun(&self, failure: Option<&Failure>) {
+        self.shared.trouble(T::NAME, failure);
+    }
+
+    fn is_refusal(failure: &Failure) -> bool {
+        failure.code().is_some()
     }
 
     async fn begin(&mut self) -> Result<Watch, Failure> {

@@ -28,14 +28,12 @@ mod ask;
 mod client;
 mod count;
 mod deeds;
-mod follow;
 mod kind;
 mod network;
 mod node;
 mod notices;
 pub mod objects;
 mod pace;
-mod patience;
 mod seen;
 mod state;
 
@@ -52,17 +50,17 @@ use tokio::task::JoinSet;
 use crate::backoff::random;
 use crate::cluster::Cluster;
 use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
+use crate::turns::{Turns, delay};
+use crate::watching::forever;
 
+pub use crate::requests::Requests;
 pub use client::ConnectError;
-pub use count::Requests;
 pub use network::Network;
 
 use ask::{BRIEF, ask};
 use deeds::Doer;
-use follow::forever;
 use kind::AllOf;
 use node::OwnWatch;
-use patience::{Patience, delay};
 use state::Shared;
 
 /// The cluster's objects as an API server tells them.
@@ -141,13 +139,13 @@ fn watching(
     network: &Network,
     node: &str,
 ) {
-    let patience = Arc::<Patience>::default();
+    let turns = Arc::<Turns>::default();
     let (way, known) = (|| client.clone(), || Arc::clone(shared));
-    tasks.spawn(forever(OwnWatch::new(way(), known(), node), known(), Arc::clone(&patience)));
+    tasks.spawn(forever(OwnWatch::new(way(), known(), node), Arc::clone(&turns)));
     let nodes = AllOf::new(way(), known(), node, String::new(), |state| &mut state.nodes);
-    tasks.spawn(forever(nodes, known(), Arc::clone(&patience)));
+    tasks.spawn(forever(nodes, Arc::clone(&turns)));
     let blocks = AllOf::new(way(), known(), node, network.selector(), |state| &mut state.blocks);
-    tasks.spawn(forever(blocks, known(), patience));
+    tasks.spawn(forever(blocks, turns));
 }
 
 /// Gives own objects to the Node that is there now, for ever.
@@ -221,8 +219,7 @@ impl Source for Kubernetes {
     }
 
     fn traffic(&self) -> Traffic {
-        let (answered, received_bytes) = (self.counts.answered(), self.counts.received_bytes());
-        Traffic { answered, received_bytes }
+        self.counts.traffic()
     }
 
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {

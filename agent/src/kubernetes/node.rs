@@ -19,10 +19,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::ask::{self, Failure, Watch, value};
-use super::follow::{Watched, seconds};
+use super::ask::{self, Failure, Watch, seconds, value};
 use super::pace::Pace;
 use super::state::{OwnNode, Shared};
+use crate::watching::Watched;
 
 const PATH: &str = "/api/v1/nodes";
 const ABSENT: u16 = 404;
@@ -206,9 +206,18 @@ impl AddressColumn {
 
 impl Watched for OwnWatch {
     type Watch = Columns;
+    type Failure = Failure;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "the own Node"
+    }
+
+    fn begun(&self, failure: Option<&Failure>) {
+        self.shared.trouble("the own Node", failure);
+    }
+
+    fn is_refusal(failure: &Failure) -> bool {
+        failure.code().is_some()
     }
 
     async fn begin(&mut self) -> Result<Columns, Failure> {

@@ -1,11 +1,12 @@
 //! What is known of the cluster: a few words of each object. Watches write it, the agent reads it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
+use crate::trouble::Troubles;
 
 use super::ask::Failure;
 use super::node::Node;
@@ -114,8 +115,8 @@ pub struct State {
     pub blocks: Option<Kept<BlockEntry>>,
     /// The own Node.
     pub own: OwnNode,
-    /// What keeps a watch from the server, for each that has something to say.
-    troubles: HashMap<&'static str, String>,
+    /// What keeps watches from the server.
+    troubles: Troubles,
 }
 
 impl State {
@@ -141,20 +142,9 @@ impl State {
         false
     }
 
-    /// What keeps watches from the server. Those that have the same to say say it once.
+    /// What keeps watches from the server.
     pub fn trouble(&self) -> Option<String> {
-        let said: BTreeSet<&str> = self.troubles.values().map(String::as_str).collect();
-        (!said.is_empty()).then(|| said.into_iter().collect::<Vec<_>>().join("; "))
-    }
-
-    /// Says whether it is news.
-    fn set_trouble(&mut self, of: &'static str, trouble: Option<String>) -> bool {
-        let before = self.trouble();
-        match trouble {
-            Some(trouble) => self.troubles.insert(of, trouble),
-            None => self.troubles.remove(of),
-        };
-        before != self.trouble()
+        self.troubles.text()
     }
 }
 
@@ -200,7 +190,7 @@ impl Shared {
             Some(_) => format!("watching {of}: {failure}"),
             None => format!("asking the API server {}: {failure}", self.server),
         });
-        self.change(|state| state.set_trouble(of, trouble));
+        self.change(|state| state.troubles.set(of, trouble));
     }
 }
 

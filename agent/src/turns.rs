@@ -35,7 +35,7 @@ pub enum End {
 
 /// The way to the server, which the watches of a node share.
 #[derive(Debug, Default)]
-pub struct Patience(Mutex<Failures>);
+pub struct Turns(Mutex<Failures>);
 
 #[derive(Debug, Default)]
 struct Failures {
@@ -46,7 +46,7 @@ struct Failures {
 /// The turn of one watch.
 pub struct Turn<'a>(MutexGuard<'a, Failures>);
 
-impl Patience {
+impl Turns {
     /// Waits until it is this one's turn, and for as long as the failures before it ask for. The first whose
     /// turn ends well lets all others go at once.
     pub async fn turn(&self) -> Turn<'_> {
@@ -91,33 +91,33 @@ mod tests {
     }
 
     /// How long one waits for its turn.
-    async fn waits(patience: &Patience, end: End) -> Duration {
+    async fn waits(turns: &Turns, end: End) -> Duration {
         let began = tokio::time::Instant::now();
-        patience.turn().await.ends(end);
+        turns.turn().await.ends(end);
         began.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_succeeds_lets_the_others_go() {
-        let patience = Patience::default();
+        let turns = Turns::default();
         for _ in 0..10 {
-            waits(&patience, End::Unreachable).await;
+            waits(&turns, End::Unreachable).await;
         }
-        assert!(waits(&patience, End::Good).await >= LONGEST / 2);
-        assert_eq!(waits(&patience, End::Good).await, Duration::ZERO);
+        assert!(waits(&turns, End::Good).await >= LONGEST / 2);
+        assert_eq!(waits(&turns, End::Good).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_back_is_asked_soon_and_one_that_refuses_for_long_is_not() {
-        let patience = Patience::default();
+        let turns = Turns::default();
         for _ in 0..10 {
-            waits(&patience, End::Unreachable).await;
+            waits(&turns, End::Unreachable).await;
         }
-        waits(&patience, End::Refused).await;
-        assert!(waits(&patience, End::Refused).await <= FIRST);
+        waits(&turns, End::Refused).await;
+        assert!(waits(&turns, End::Refused).await <= FIRST);
         for _ in 0..10 {
-            waits(&patience, End::Refused).await;
+            waits(&turns, End::Refused).await;
         }
-        assert!(waits(&patience, End::Refused).await >= LONGEST / 2);
+        assert!(waits(&turns, End::Refused).await >= LONGEST / 2);
     }
 }

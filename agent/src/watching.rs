@@ -1,37 +1,38 @@
 //! A watch that never ends: where one breaks off another begins, at once or after a while.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ask::Failure;
-use super::patience::{End, Patience, delay};
-use super::state::Shared;
 use crate::backoff::random;
-
-/// A watch begins again after half of this up to all of it, so that those of a cluster's nodes do not go on
-/// doing it together.
-const LONGEST: u64 = 30 * 60;
-
-/// How many seconds a watch is to last.
-pub fn seconds() -> u64 {
-    LONGEST / 2 + (LONGEST as f64 / 2.0 * random()) as u64
-}
+use crate::turns::{End, Turns, delay};
 
 /// What is watched, in its two steps.
 pub trait Watched: Send + 'static {
     /// A watch that has begun.
     type Watch: Send;
+    /// Why one did not begin, or ended.
+    type Failure: Display + Send;
 
     /// What it is, for messages.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// A watch has begun, or has not.
+    fn begun(&self, failure: Option<&Self::Failure>);
+
+    /// Whether the server answered, and said no.
+    fn is_refusal(failure: &Self::Failure) -> bool;
 
     /// Asks for what is to be known before, and begins a watch.
-    fn begin(&mut self) -> impl Future<Output = Result<Self::Watch, Failure>> + Send;
+    fn begin(&mut self) -> impl Future<Output = Result<Self::Watch, Self::Failure>> + Send;
 
     /// Follows a watch to its end; good is one that the server was asked for.
-    fn follow(&mut self, watch: Self::Watch) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn follow(
+        &mut self,
+        watch: Self::Watch,
+    ) -> impl Future<Output = Result<(), Self::Failure>> + Send;
 }
 
 /// A server that is replaced by another ends the watches of all nodes in one moment.
@@ -40,19 +41,19 @@ const SETTLE: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(1);
 
 /// Watches for ever.
-pub async fn forever(mut watched: impl Watched, shared: Arc<Shared>, patience: Arc<Patience>) {
+pub async fn forever<W: Watched>(mut watched: W, turns: Arc<Turns>) {
     let mut failing = false;
     let mut short = 0;
     loop {
-        let turn = if failing { Some(patience.turn().await) } else { None };
+        let turn = if failing { Some(turns.turn().await) } else { None };
         let begun = watched.begin().await;
         let failure = begun.as_ref().err();
         failing = failure.is_some();
-        shared.trouble(watched.name(), failure);
+        watched.begun(failure);
         if let Some(turn) = turn {
             turn.ends(match failure {
                 None => End::Good,
-                Some(failure) if failure.code().is_some() => End::Refused,
+                Some(failure) if W::is_refusal(failure) => End::Refused,
                 Some(_) => End::Unreachable,
             });
         }
