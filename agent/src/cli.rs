@@ -17,6 +17,7 @@ use tokio::sync::mpsc::channel;
 use crate::agent::{Agent, Parts};
 use crate::books::Books;
 use crate::document::{Document, Said};
+use crate::etcd::{Etcd, EtcdOptions};
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
@@ -54,6 +55,16 @@ enum Command {
         #[arg(long)]
         secondary: bool,
     },
+    /// Goes by the keys of a network in etcd
+    ///
+    /// Each node says its address below /flatnet/NETWORK/ and claims blocks of clusterCIDRs. Its keys hang on a lease:
+    /// a node that is gone for good is forgotten.
+    Etcd {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        etcd: EtcdOptions,
+    },
 }
 
 /// What the arguments may be: for man pages.
@@ -73,6 +84,9 @@ pub fn run() -> ExitCode {
                 let connected = Kubernetes::connect(network, node, kubeconfig.as_deref()).await;
                 connected.map_err(|error| error.to_string())
             })
+        }
+        Command::Etcd { options, etcd } => {
+            options.run(async |network, node| Etcd::connect(network, node, &etcd).await)
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod cluster;
 mod conflist;
 mod document;
 mod done;
+pub mod etcd;
 #[cfg(test)]
 mod fixture;
 mod held;

@@ -1,0 +1,147 @@
+//! etcd as the source: one watch, one lease, and few writes.
+//!
+//! Below `/flatnet/NETWORK/` there are `nodes/NAME` and `blocks/RANGE`, with what the custom resources of a
+//! Kubernetes have as their spec. Whoever makes a block's key has the range, as a key exists once; which of two
+//! keys is older their create revisions tell. The watch runs as a task beside the agent and keeps a few words of
+//! each key; the agent is told that something is new, and looks at all of it.
+//!
+//! The keys of a node hang on one lease (`lease`). When it runs out, because the node is gone for good, or was cut
+//! off from etcd for as long as that, etcd deletes them, and other nodes have no way to its pods any more. An agent
+//! that comes back then writes where its node is, and claims again what its pods live in. What another has claimed
+//! meanwhile is the other's.
+//!
+//! The messages are written down as types (`wire`), of which few are needed, and gRPC is tonic's: the crate of the
+//! whole API makes its own from etcd's files when it is built, and asks for protoc on each machine that builds.
+
+mod access;
+mod client;
+mod codes;
+mod deeds;
+mod follow;
+mod keys;
+mod lease;
+mod list;
+mod state;
+mod wire;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
+use crate::turns::Turns;
+use crate::watching::forever;
+
+pub use access::Access;
+
+use client::Client;
+use deeds::Doer;
+use follow::Follower;
+use keys::Keys;
+use lease::Lease;
+use state::Shared;
+
+/// An own key that another has overwritten is not written again before: there may be a second node of the name.
+const OVERWRITTEN: Duration = Duration::from_secs(60);
+
+/// What the agent is told for this engine alone.
+#[derive(Args, Clone, Debug)]
+pub struct EtcdOptions {
+    #[command(flatten)]
+    access: Access,
+    /// This node's address on the underlay
+    #[arg(long, value_name = "ADDR")]
+    vtep: IpAddr,
+    /// After how many seconds without its agent the node is forgotten
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60, value_parser = clap::value_parser!(i64).range(5..=9_000_000_000))]
+    lease_ttl: i64,
+}
+
+/// The cluster's keys as etcd tells them.
+pub struct Etcd {
+    client: Client,
+    shared: Arc<Shared>,
+    lease: Arc<Lease>,
+    keys: Keys,
+    node: String,
+    vtep: IpAddr,
+    /// When the own address was written last.
+    put: Option<Instant>,
+    /// They end with this.
+    _tasks: JoinSet<()>,
+}
+
+impl Etcd {
+    /// The source for a node of a network. An etcd that does not answer is no error, but trouble.
+    ///
+    /// # Errors
+    /// An option that is wrong.
+    pub async fn connect(network: &str, node: &str, options: &EtcdOptions) -> Result<Self, String> {
+        let client = Client::new(options.access.members()?);
+        let (shared, keys) = (Arc::<Shared>::default(), Keys::of(network));
+        let lease = Lease::new(client.clone(), Arc::clone(&shared), &keys, node, options.lease_ttl);
+        let lease = Arc::new(lease);
+        let follower = Follower::new(client.clone(), Arc::clone(&shared), keys.clone(), node);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forever(follower, Arc::<Turns>::default()));
+        tasks.spawn(Arc::clone(&lease).keep());
+        let (node, vtep) = (node.to_owned(), options.vtep);
+        Ok(Self { client, shared, lease, keys, node, vtep, put: None, _tasks: tasks })
+    }
+}
+
+impl Source for Etcd {
+    async fn changed(&mut self) {
+        self.shared.news.notified().await;
+    }
+
+    fn cluster(&self) -> Option<Cluster> {
+        self.shared.state().cluster()
+    }
+
+    fn own(&self) -> Option<OwnNode> {
+        Some(OwnNode { addresses: vec![self.vtep], ranges: Vec::new() })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.state().troubles.text()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.client.requests().traffic()
+    }
+
+    async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {
+        let Self { client, lease, keys, node, .. } = self;
+        if matches!(deed, Deed::PutNode { .. }) {
+            let key = keys.node(node);
+            let is_there = self
+                .shared
+                .state()
+                .objects
+                .as_ref()
+                .is_some_and(|all| all.own().contains_key(&key));
+            if is_there && self.put.is_some_and(|put| put.elapsed() < OVERWRITTEN) {
+                return Err(Refusal::Failed(format!(
+                    "another has overwritten {}: is there a second node {node}, or who else writes there?",
+                    String::from_utf8_lossy(&key)
+                )));
+            }
+            self.put = Some(Instant::now());
+        }
+        Doer { client, lease, keys, node }.carry_out(deed).await
+    }
+
+    /// Nobody waits for it.
+    async fn available(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// What is wrong is in the log, in the metrics, and in the file for `flatnet status` and `doctor`.
+    async fn tell(&mut self, _: &Notice) {}
+}
