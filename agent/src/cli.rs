@@ -17,7 +17,7 @@ use tokio::sync::mpsc::channel;
 use crate::agent::{Agent, Parts};
 use crate::books::Books;
 use crate::document::{Document, Said};
-use crate::etcd::{Etcd, EtcdOptions};
+use crate::etcd::{Etcd, EtcdOptions, admin};
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
@@ -59,11 +59,14 @@ enum Command {
     ///
     /// Each node says its address below /flatnet/NETWORK/ and claims blocks of clusterCIDRs. Its keys hang on a lease:
     /// a node that is gone for good is forgotten.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Etcd {
         #[command(flatten)]
-        options: Options,
+        options: Option<Options>,
         #[command(flatten)]
-        etcd: EtcdOptions,
+        etcd: Option<EtcdOptions>,
+        #[command(subcommand)]
+        command: Option<admin::Command>,
     },
 }
 
@@ -85,9 +88,12 @@ pub fn run() -> ExitCode {
                 connected.map_err(|error| error.to_string())
             })
         }
-        Command::Etcd { options, etcd } => {
+        Command::Etcd { command: Some(command), .. } => command.run(),
+        Command::Etcd { options: Some(options), etcd: Some(etcd), .. } => {
             options.run(async |network, node| Etcd::connect(network, node, &etcd).await)
         }
+        // Arguments are required where there is no command.
+        Command::Etcd { .. } => ExitCode::from(2),
     }
 }
 
@@ -246,6 +252,25 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_agent_of_etcd_has_all_options_and_a_command_its_own() {
+        let parse =
+            |words: &[&str]| Cli::try_parse_from([&["flatnet-agent", "etcd"], words].concat());
+        let agent = ["--network", "/n.json", "--vtep", "192.0.2.1", "--endpoints", "http://a:1"];
+        let Command::Etcd { options, etcd, command } = parse(&agent).unwrap().command else {
+            unreachable!()
+        };
+        assert!(options.is_some() && etcd.is_some() && command.is_none());
+        let list = ["list", "--network", "/n.json", "--endpoints", "http://a:1"];
+        let Command::Etcd { options, etcd, command } = parse(&list).unwrap().command else {
+            unreachable!()
+        };
+        assert!(options.is_none() && etcd.is_none() && command.is_some());
+        for wrong in [&agent[..2], &agent[2..], &["list"], &["--vtep", "192.0.2.1", "list"], &[]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[derive(Parser)]

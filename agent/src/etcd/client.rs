@@ -36,7 +36,10 @@ pub const PUT: Method = ("put", "/etcdserverpb.KV/Put");
 pub const TXN: Method = ("txn", "/etcdserverpb.KV/Txn");
 pub const WATCH: Method = ("watch", "/etcdserverpb.Watch/Watch");
 pub const GRANT: Method = ("lease_grant", "/etcdserverpb.Lease/LeaseGrant");
+pub const REVOKE: Method = ("lease_revoke", "/etcdserverpb.Lease/LeaseRevoke");
 pub const KEEP_ALIVE: Method = ("lease_keep_alive", "/etcdserverpb.Lease/LeaseKeepAlive");
+pub const TIME_TO_LIVE: Method = ("lease_time_to_live", "/etcdserverpb.Lease/LeaseTimeToLive");
+pub const ALARM: Method = ("alarm", "/etcdserverpb.Maintenance/Alarm");
 const AUTHENTICATE: Method = ("authenticate", "/etcdserverpb.Auth/Authenticate");
 
 /// Why there was no answer, or not the one that was wanted.

@@ -14,6 +14,7 @@
 //! whole API makes its own from etcd's files when it is built, and asks for protoc on each machine that builds.
 
 mod access;
+pub mod admin;
 mod client;
 mod codes;
 mod deeds;

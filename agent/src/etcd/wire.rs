@@ -215,6 +215,16 @@ pub struct LeaseRequest {
     pub id: i64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct TimeToLiveResponse {
+    /// Seconds; -1 if there is no such lease.
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
+    /// What it was granted.
+    #[prost(int64, tag = "4")]
+    pub granted: i64,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct AuthenticateRequest {
     #[prost(string, tag = "1")]
@@ -227,6 +237,25 @@ pub struct AuthenticateRequest {
 pub struct AuthenticateResponse {
     #[prost(string, tag = "2")]
     pub token: String,
+}
+
+/// Asks for all alarms.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct AlarmRequest {}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AlarmResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub alarms: Vec<Alarm>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Alarm {
+    #[prost(uint64, tag = "1")]
+    pub member: u64,
+    /// 1: no space; 2: corrupt.
+    #[prost(int32, tag = "2")]
+    pub alarm: i32,
 }
 
 /// Of what only tells whether it was done.

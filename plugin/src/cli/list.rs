@@ -223,7 +223,7 @@ fn table(rows: &[Row]) -> Table {
 }
 
 /// In the largest unit of which it has some: `90s`, `3m`, `5h`, `12d`.
-fn age(age: Duration) -> String {
+pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
         0..120 => format!("{seconds}s"),

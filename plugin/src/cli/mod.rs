@@ -44,8 +44,11 @@ use std::sync::LazyLock;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use install::{Configuration, Done, EXECUTABLES, put};
+pub use list::age;
 pub(crate) use networks::{CONF_DIR, files};
-use output::{Answer, Outcome};
+use output::Answer;
+pub use output::{Outcome, columns};
+pub use table::{Align, Table};
 
 /// `0.1.0 (x86_64-unknown-linux-gnu, static)`: an executable that is copied to nodes must tell
 /// what it needs there.
