@@ -1,7 +1,7 @@
 //! Several nodes on one underlay: namespaces joined by a bridge in a namespace of its own, with
 //! one range file and one network configuration for all of them.
 //!
-//! Node `n` (from 1) is `node-a`, `node-b` ... with the underlay address `192.168.50.n` (or
+//! Node `n` (from 1) is `node-a`, `node-b` ... (`node-27` after `node-z`) with the underlay address `192.168.50.n` (or
 //! `fd00:50::n`) and the ranges `10.244.n.0/24` and `fd00:10:244:n::/64`.
 
 use std::fs;
@@ -124,8 +124,13 @@ impl Cluster {
 
     /// A host on the underlay with this address, of either family.
     pub fn host(&self, address: IpAddr) -> Netns {
-        let host = Netns::new("outside");
-        self.carrier.of_outsider().connect(&host, &self.underlay, "outside", 1500, address);
+        self.host_called("outside", address)
+    }
+
+    /// The same, with a name of its own, as there are several.
+    pub fn host_called(&self, name: &str, address: IpAddr) -> Netns {
+        let host = Netns::new(name);
+        self.carrier.of_outsider().connect(&host, &self.underlay, name, 1500, address);
         host
     }
 
@@ -164,7 +169,10 @@ fn network(folder: &Path) -> Network {
 
 /// Node `n` (from 1), in a namespace without a device.
 fn node(n: u8, settings: &Settings, network: &Network) -> Node {
-    let name = format!("node-{}", char::from(b'a' + n - 1));
+    let name = match n {
+        1..=26 => format!("node-{}", char::from(b'a' + n - 1)),
+        _ => format!("node-{n}"),
+    };
     let vtep: IpAddr = if settings.v6_underlay {
         [0xfd00, 0x50, 0, 0, 0, 0, 0, u16::from(n)].into()
     } else {

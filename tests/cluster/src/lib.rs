@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod containerd;
 pub mod control_plane;
 pub mod daemon;
+pub mod etcd;
 pub mod flannel;
 pub mod flow;
 pub mod image;

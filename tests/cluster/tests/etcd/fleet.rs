@@ -1,0 +1,68 @@
+//! Nodes come up, and each finds the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flatnet_cluster::etcd::agents::Fleet;
+use flatnet_tests::probe::Flow;
+use serde_json::{Value, json};
+
+use crate::AFTER;
+
+/// What each key holds, by the rest of its name.
+fn keys(fleet: &Fleet) -> BTreeMap<String, Value> {
+    let keys = fleet.etcd.keys("/flatnet/pods/").into_iter();
+    keys.map(|(key, value)| {
+        let value = serde_json::from_str(&value).unwrap_or_else(|_| panic!("{key}: {value}"));
+        (key["/flatnet/pods/".len()..].to_owned(), value)
+    })
+    .collect()
+}
+
+fn lease_of(fleet: &Fleet, key: &str) -> i64 {
+    let text = fleet.etcd.ctl(&["get", &format!("/flatnet/pods/{key}"), "--write-out=json"]);
+    let answer: Value = serde_json::from_str(&text).expect("an answer");
+    answer["kvs"][0]["lease"].as_i64().unwrap_or_default()
+}
+
+#[test]
+fn a_fleet_comes_up_by_itself() {
+    let mut fleet = Fleet::new(3, &[]);
+    fleet.start_all();
+    for index in 0..3 {
+        fleet.until_listed(index, &["node-a", "node-b", "node-c"]);
+    }
+    let pods: Vec<_> = fleet.cluster.nodes.iter().map(|node| node.add("pod")).collect();
+    for from in &pods {
+        pods.iter().for_each(|to| Fleet::until_reached(from, to));
+    }
+
+    let held = keys(&fleet);
+    assert_eq!(held["nodes/node-b"], json!({ "vtep": "192.168.50.2" }));
+    let blocks: Vec<_> = held.iter().filter(|(key, _)| key.starts_with("blocks/")).collect();
+    assert_eq!(blocks.len(), 6, "{held:?}");
+    let mut leases = BTreeSet::new();
+    for (key, block) in blocks {
+        let range = block["range"].as_str().expect("a range");
+        assert_eq!(*key, format!("blocks/{}", range.replace('/', "-")));
+        let node = block["node"].as_str().expect("a node");
+        assert_eq!(block["retiring"], false);
+        let lease = lease_of(&fleet, key);
+        assert_eq!(lease, lease_of(&fleet, &format!("nodes/{node}")), "{key}");
+        leases.insert(lease);
+    }
+    assert_eq!(leases.len(), 3, "one for each node");
+    assert!(!leases.contains(&0));
+
+    // An agent that is killed and started again finds its lease, and no packet is lost.
+    let before = lease_of(&fleet, "nodes/node-a");
+    let flow = Flow::start(&pods[0].netns, &pods[1].netns, pods[1].v4());
+    fleet.kill(0);
+    fleet.start(0);
+    fleet.until_ready(0);
+    let again = fleet.node(0).add("again");
+    Fleet::until_reached(&again, &pods[2]);
+    let tally = flow.finish(AFTER);
+    assert_eq!(tally.answered, tally.sent, "{tally:?}");
+    assert_eq!(lease_of(&fleet, "nodes/node-a"), before);
+    assert_eq!(keys(&fleet), held, "nothing else was written");
+}

@@ -1,0 +1,13 @@
+//! Nodes without a Kubernetes: their agents go by an etcd of three members.
+
+use std::time::Duration;
+
+mod access;
+mod administer;
+mod crowd;
+mod faults;
+mod fleet;
+mod lease;
+
+/// For how long a flow goes on behind whatever was done.
+const AFTER: Duration = Duration::from_millis(500);
