@@ -55,9 +55,12 @@ manual:
 	cargo run --locked -p flatnet --example manual -- target/manual
 	cargo run --locked -p flatnet-agent --example man -- target/manual
 
-# A Debian package, and the same files as a tar.gz; into target/package.
-deb tarball: build manual
-	packaging/build $@
+# Debian packages of the plugin and of the agent, and the plugin's files as a tar.gz; into target/package.
+deb: build manual
+	packaging/build deb
+	packaging/build agent-deb
+tarball: build manual
+	packaging/build tarball
 
 # An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar.
 image:

@@ -4,7 +4,7 @@
 //! The first word behind the fence is the language. Behind `sh` stands one of
 //!
 //! * `run`, `run node-a`: the test runs it, on every node of the scene or on that one;
-//! * `tested FILE.rs::TEST ...`: these tests do what it says (`cluster/FILE.rs` is one of those in a Kubernetes);
+//! * `tested FILE.rs::TEST ...`: these tests do what it says (`cluster/FILE.rs` is one of those of `make test-kubernetes`);
 //! * `not-run REASON`: no test does, and why.
 
 use std::fs;

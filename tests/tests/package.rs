@@ -71,7 +71,7 @@ fn a_package_has_the_same_bytes_each_time() {
         let folder = tempfile::tempdir().unwrap();
         fs::read(pack(kind, folder.path(), epoch)).unwrap()
     };
-    for kind in ["deb", "tarball"] {
+    for kind in ["deb", "agent-deb", "tarball"] {
         assert!(packed(kind, 1_700_000_000) == packed(kind, 1_700_000_000), "two {kind}s differ");
     }
     let other = packed("tarball", 1_700_000_001);
@@ -119,6 +119,61 @@ fn the_package_is_installed_and_purged_without_a_trace() {
 
     succeed(machine.dpkg().args(["--purge", "flatnet"]));
     assert_eq!(snapshot::difference(&before, &machine.files()), Vec::<String>::new());
+}
+
+#[test]
+fn the_agents_package_is_installed_beside_the_plugins() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let plugin = pack("deb", folders[0].path(), 1_700_000_000);
+    let agent = pack("agent-deb", folders[1].path(), 1_700_000_000);
+    let machine = Machine::new();
+    succeed(machine.dpkg().arg("--install").arg(&plugin));
+    let before = machine.files();
+    succeed(machine.dpkg().arg("--install").arg(&agent));
+    let installed = machine.files();
+    assert!(
+        installed[Path::new("usr/bin/flatnet-agent")].1 == fs::read(ours("flatnet-agent")).unwrap()
+    );
+    for (file, expected) in [
+        ("usr/bin/flatnet-agent", 0o755),
+        ("usr/share/man/man8/flatnet-agent-etcd-list.8.gz", 0o644),
+        ("usr/lib/systemd/system/flatnet-agent.service", 0o644),
+        ("usr/share/doc/flatnet-agent/etcd.md", 0o644),
+        // It may hold a password.
+        ("etc/default/flatnet-agent", 0o600),
+    ] {
+        let (mode, bytes) = &installed[Path::new(file)];
+        assert!(mode & 0o7777 == expected && !bytes.is_empty(), "{file}: {mode:o}");
+    }
+    assert!(succeed(machine.dpkg().args(["--verify", "flatnet-agent"])).is_empty());
+    succeed(machine.dpkg().args(["--purge", "flatnet-agent"]));
+    assert_eq!(snapshot::difference(&before, &machine.files()), Vec::<String>::new());
+}
+
+#[test]
+fn the_agents_scripts_enable_start_and_stop_its_service() {
+    let enabled = [
+        "deb-systemd-helper --quiet was-enabled flatnet-agent.service",
+        "deb-systemd-helper enable flatnet-agent.service",
+        "systemctl daemon-reload",
+    ];
+    let with = |last: &'static str| [&enabled[..], &[last]].concat();
+    for (name, arguments, calls) in [
+        ("postinst", &["configure"][..], with("deb-systemd-invoke start flatnet-agent.service")),
+        (
+            "postinst",
+            &["configure", "0.0.9"],
+            with("deb-systemd-invoke restart flatnet-agent.service"),
+        ),
+        ("prerm", &["remove"], vec!["deb-systemd-invoke stop flatnet-agent.service"]),
+        ("prerm", &["upgrade", "0.2.0"], vec![]),
+        ("postrm", &["purge"], vec!["deb-systemd-helper purge flatnet-agent.service", enabled[2]]),
+    ] {
+        let path = format!("agent/{name}");
+        assert_eq!(script(&path, arguments, &[], SYSTEMD), calls, "{name} {arguments:?}");
+        let root = [("DPKG_ROOT", "/nonexistent")];
+        assert_eq!(script(&path, arguments, &root, SYSTEMD), [""; 0], "{name} {arguments:?}");
+    }
 }
 
 /// Runs a script of the package on a machine that systemd runs or not, and returns the calls that it

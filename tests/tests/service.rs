@@ -59,6 +59,20 @@ fn systemd_understands_what_starts_the_driver_of_docker() {
 }
 
 #[test]
+fn systemd_understands_the_agents_unit() {
+    let unit = workspace().join("packaging/systemd/flatnet-agent.service");
+    let text = fs::read_to_string(unit).unwrap();
+    let installed = "/usr/bin/flatnet-agent";
+    assert!(text.contains(installed));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flatnet-agent.service");
+    fs::write(&path, text.replace(installed, &ours("flatnet-agent").display().to_string()))
+        .unwrap();
+    let output = finish(command("systemd-analyze", ["verify", "--man=no"]).arg(&path), b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+}
+
+#[test]
 fn the_unit_allows_every_system_call_and_socket_of_a_sync() {
     let cluster = Cluster::new(2);
     let pods = cluster.fill(1);

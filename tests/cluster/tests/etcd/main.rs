@@ -5,6 +5,7 @@ use std::time::Duration;
 mod access;
 mod administer;
 mod crowd;
+mod documents;
 mod faults;
 mod fleet;
 mod lease;
