@@ -1,6 +1,6 @@
 # One command for each thing that is done with this project. `make demo`, `make test`, `make test-cluster`,
-# `make test-vm`, `make test-runtimes`, `make test-kubernetes`, `make bench`, `make bench-cluster`, `make demo-kubernetes` and `make
-# conformance` install what they need on Debian 12;
+# `make test-vm`, `make test-runtimes`, `make test-kubernetes`, `make bench`, `make bench-cluster`,
+# `make demo-kubernetes`, `make demo-etcd` and `make conformance` install what they need on Debian 12;
 # the others expect it there.
 
 SHELL := /bin/bash
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball image manifests demo demo-kubernetes test test-cluster test-vm test-runtimes test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball image manifests demo demo-kubernetes demo-etcd test test-cluster test-vm test-runtimes test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -94,6 +94,12 @@ demo-kubernetes:
 	@.ci/install kubernetes
 	$(MAKE) --no-print-directory build image
 	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- demo
+
+# Nodes without a Kubernetes, which go by an etcd; a member of it dies, and a node.
+demo-etcd:
+	@.ci/install kubernetes
+	$(MAKE) --no-print-directory build
+	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- demo-etcd
 
 # $(call counted,TARGETS,NAME) makes all targets even if one fails, with what they print in target/NAME.log. The
 # last line is the total.

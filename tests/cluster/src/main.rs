@@ -1,4 +1,4 @@
-//! `make demo-kubernetes`, `make conformance` and `make bench-cluster`.
+//! `make demo-kubernetes`, `make demo-etcd`, `make conformance` and `make bench-cluster`.
 
 use std::panic::{catch_unwind, set_hook};
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use flatnet_cluster::patience::{heed_signals, interrupted};
 
 mod conformance;
 mod demo;
+mod demo_etcd;
 mod dns;
 mod large;
 
@@ -30,6 +31,8 @@ enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
         nodes: u8,
     },
+    /// Nodes without a Kubernetes that go by an etcd, of which a member dies
+    DemoEtcd,
     /// Kubernetes' own tests
     Conformance {
         /// Which, as a regular expression
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     }));
     let work = || match &arguments.command {
         Command::Demo { nodes } => demo::run(*nodes),
+        Command::DemoEtcd => demo_etcd::run(),
         Command::Conformance { focus } => conformance::run(focus),
         Command::Bench { short, document } => large::run(*short, document.as_deref()),
     };
