@@ -139,7 +139,7 @@ test-runtimes:
 	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) --test docker --test netavark
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
-CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs)))
+CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/cluster/tests/*/main.rs)))
 test-kubernetes:
 	@.ci/install kubernetes
 	.ci/kubernetes flannel

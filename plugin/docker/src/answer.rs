@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use flatnet::endpoint::Endpoints;
 use flatnet_conf::one_line;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{ipam, network};
@@ -70,14 +69,6 @@ fn served(method: &str, body: &[u8], endpoints: &Endpoints) -> Answer {
         _ => return Answer::Unknown,
     };
     outcome.map_or_else(Answer::Refused, Answer::Done)
-}
-
-/// The document of a call.
-///
-/// # Errors
-/// It is not what Docker sends.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|e| format!("the call is not what Docker sends: {e}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use flatnet_conf::Mac;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::parse;
+use crate::document::parse;
 
 /// What Docker calls the place that our pools are in.
 pub const SPACE: &str = "flatnet";

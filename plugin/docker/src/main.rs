@@ -2,6 +2,7 @@
 //! (HTTP with JSON on a socket in Docker's plugin folder). Each call is decided by `flatnet`'s own library.
 
 mod answer;
+mod document;
 mod ipam;
 mod network;
 mod serve;

@@ -5,7 +5,7 @@ use flatnet_conf::Mac;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::answer::parse;
+use crate::document::parse;
 use crate::ipam::SPACE;
 
 /// What `docker network create -o` asks for.

@@ -151,6 +151,7 @@
 //! With the node's address both go by the underlay. The other way round, what enters the overlay
 //! from outside the pod network takes this node's address on the overlay.
 
+mod apart;
 mod leaving;
 mod matches;
 mod nat;
@@ -162,7 +163,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 
 use crate::kernel::RuleSet;
-use crate::kernel::nft::expression::{DROP, Expression, MetaKey, Operator, verdict};
+use crate::kernel::nft::expression::{DROP, Expression, verdict};
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::nft::objects::{Base, Chain, ChainType, Family, InetHookNumber, Rule, Set};
@@ -263,31 +264,6 @@ impl Policy {
             chains.push(base(&names.postrouting, nat, hook, priority, rules));
         }
         chains
-    }
-
-    /// What keeps the network apart from others.
-    fn apart(&self, names: &Names) -> Chain {
-        raw(&names.forward, InetHookNumber::Forward, self.forward())
-    }
-
-    fn forward(&self) -> Vec<Rule> {
-        const OURS: u32 = 0xfe00_0000;
-        const VNI: u32 = 0x00ff_ffff;
-        [
-            ("to another network", MetaKey::Iifgroup, MetaKey::Oifgroup),
-            ("from another network", MetaKey::Oifgroup, MetaKey::Iifgroup),
-        ]
-        .map(|(why, ours, theirs)| {
-            self.drop(
-                why,
-                [
-                    matches::group(ours, matches::NETWORK, Operator::Equal, self.group),
-                    matches::group(theirs, OURS, Operator::Equal, self.group & OURS),
-                    matches::group(theirs, VNI, Operator::NotEqual, self.group & VNI),
-                ],
-            )
-        })
-        .into()
     }
 
     /// `skb->priority` of what was seen to be the overlay's or for it, in host order.

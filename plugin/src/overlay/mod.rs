@@ -21,3 +21,4 @@ pub mod retire;
 pub mod site;
 pub mod stamp;
 pub mod underlay;
+pub mod witness;

@@ -16,7 +16,6 @@ use crate::firewall::{Policy, blockade};
 use crate::identity::{overlay_name, vtep_mac};
 use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
 use crate::overlay::apply::apply;
-use crate::overlay::dead_end;
 use crate::overlay::desired::{self, Overlay, Via};
 use crate::overlay::forwarding;
 use crate::overlay::last_read::LastRead;
@@ -29,6 +28,7 @@ use crate::overlay::reconcile::RouteKey;
 use crate::overlay::retire::{devices, nameless, regroup, retire};
 use crate::overlay::stamp::{Applied, FileState, Stamp};
 use crate::overlay::underlay::Underlay;
+use crate::overlay::witness;
 
 /// A node of a range file: where a network is to be brought about.
 pub struct Site {
@@ -332,7 +332,7 @@ impl Site {
             kernel.put_rules(&policy.rules())?;
         }
         self.clear(kernel, &nameless)?;
-        let witness = witness(kernel.observing(), &want, before)?;
+        let witness = witness::choose(kernel.observing(), &want, before)?;
         Ok((Standing { mtu: *mtu, vrf, world: *world, witness }, want))
     }
 
@@ -362,35 +362,6 @@ impl Site {
         let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }
-}
-
-/// An address that one of our routes leads to. One that another program's better route covers would
-/// make every ADD look for what is missing.
-fn witness(
-    kernel: &mut dyn Observe,
-    overlay: &Overlay,
-    before: Option<&Stamp>,
-) -> Result<Option<IpAddr>, Error> {
-    let Some((_, route)) = overlay.routes.first() else { return Ok(None) };
-    let address = route.dst.network();
-    if kernel.our_route(address)?.is_some() {
-        return Ok(Some(address));
-    }
-    // Said once: `flatnet sync --watch` comes by here again and again.
-    if before.is_none_or(|before| before.witness.is_some()) {
-        let dst = route.dst;
-        let ours = route.metric.map(|metric| (dst, metric));
-        match dead_end::before(kernel, address, ours)?.map(|end| dead_end::words(&end)) {
-            Some(end) => log::warn!(
-                "packets to {dst} end in another program's route; `ip route del {end}` removes it"
-            ),
-            None => log::warn!(
-                "packets to {dst} do not take flatnet's route; `ip route get fibmatch {address}` \
-                 shows whose they take"
-            ),
-        }
-    }
-    Ok(None)
 }
 
 /// The node of the range file that this namespace is.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::kernel::nft::expression::{
-    ACCEPT, Direction, Expression, Header, Member, Tracked, compare, destination_type, jump,
-    lookup, mask, masquerade, meta, notrack, payload, reverse_path, set_meta, source_type, tracked,
+    ACCEPT, Direction, Expression, Header, Member, MetaKey, Operator, Tracked, compare,
+    destination_type, jump, lookup, mask, masquerade, meta, notrack, payload, reverse_path,
+    set_meta, source_type, tracked,
 };
 
 pub(super) fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {

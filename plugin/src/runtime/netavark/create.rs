@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::CONF;
+use super::protocol::CONF;
 
 /// The network as podman is to keep it: without addresses of podman's own, which would give them a second
 /// time, and without its name server, which netavark does not run for plugins.

@@ -17,14 +17,12 @@ use serde_json::{Value, json};
 
 use crate::runtime::chain::{self, Wanted};
 use crate::runtime::list::List;
-use protocol::{Exec, Status};
+use protocol::{CONF, Exec, Status};
 
 /// The version of the protocol.
 const API_VERSION: &str = "1.0.0";
 /// More than any container's configuration: what is longer is a mistake.
 const LONGEST_INPUT: u64 = 16 << 20;
-/// The option of a podman network that names the file of its configuration.
-const CONF: &str = "conf";
 
 /// Serves a call of netavark's, if the arguments are one.
 pub fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {

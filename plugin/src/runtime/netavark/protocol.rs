@@ -8,6 +8,9 @@ use flatnet_conf::AddResult;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+/// The option of a podman network that names the file of its configuration.
+pub const CONF: &str = "conf";
+
 /// The input of `setup` and `teardown`.
 #[derive(Debug, Deserialize)]
 pub struct Exec {
@@ -57,7 +60,7 @@ struct PortMapping {
 impl Network {
     /// The file of its configuration, if it is not in the usual folder.
     pub fn conf(&self) -> Option<&Path> {
-        self.options.as_ref()?.get(super::CONF).map(Path::new)
+        self.options.as_ref()?.get(CONF).map(Path::new)
     }
 }
 
