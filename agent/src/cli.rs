@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 use flatnet::logging;
 use flatnet_conf::{LogLevel, NetworkConf, one_line};
 use tokio::runtime::Builder;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::channel;
 use crate::agent::{Agent, Parts};
 use crate::books::Books;
 use crate::document::{Document, Said};
-use crate::etcd::{Etcd, EtcdOptions, admin};
+use crate::etcd::{self, EtcdOptions, admin};
 use crate::http;
 use crate::install::Installer;
 use crate::keep;
@@ -39,7 +39,6 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for as long as its words are read")]
 enum Command {
     /// Goes by the API server of a Kubernetes cluster
     ///
@@ -60,15 +59,46 @@ enum Command {
     ///
     /// Each node says its address below /flatnet/NETWORK/ and claims blocks of clusterCIDRs. Its keys hang on a lease:
     /// a node that is gone for good is forgotten.
-    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-    Etcd {
-        #[command(flatten)]
-        options: Option<Options>,
-        #[command(flatten)]
-        etcd: Option<EtcdOptions>,
-        #[command(subcommand)]
-        command: Option<admin::Command>,
-    },
+    Etcd(Etcd),
+}
+
+/// An agent, which has to be told much, or a command for people, in its place: what is required of the one is not of
+/// the other, which no derive can say.
+enum Etcd {
+    Agent(Options, EtcdOptions),
+    Administer(admin::Command),
+}
+
+impl FromArgMatches for Etcd {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(match matches.subcommand_name() {
+            Some(_) => Self::Administer(admin::Command::from_arg_matches(matches)?),
+            None => Self::Agent(
+                Options::from_arg_matches(matches)?,
+                EtcdOptions::from_arg_matches(matches)?,
+            ),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Etcd {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = EtcdOptions::augment_args(Options::augment_args(command));
+        admin::Command::augment_subcommands(command)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 /// What the arguments may be: for man pages.
@@ -89,12 +119,10 @@ pub fn run() -> ExitCode {
                 connected.map_err(|error| error.to_string())
             })
         }
-        Command::Etcd { command: Some(command), .. } => command.run(),
-        Command::Etcd { options: Some(options), etcd: Some(etcd), .. } => {
-            options.run(async |network, node| Etcd::connect(network, node, &etcd).await)
+        Command::Etcd(Etcd::Administer(command)) => command.run(),
+        Command::Etcd(Etcd::Agent(options, etcd)) => {
+            options.run(async |network, node| etcd::Etcd::connect(network, node, &etcd).await)
         }
-        // Arguments are required where there is no command.
-        Command::Etcd { .. } => ExitCode::from(2),
     }
 }
 
@@ -260,15 +288,9 @@ mod tests {
         let parse =
             |words: &[&str]| Cli::try_parse_from([&["flatnet-agent", "etcd"], words].concat());
         let agent = ["--network", "/n.json", "--vtep", "192.0.2.1", "--endpoints", "http://a:1"];
-        let Command::Etcd { options, etcd, command } = parse(&agent).unwrap().command else {
-            unreachable!()
-        };
-        assert!(options.is_some() && etcd.is_some() && command.is_none());
+        assert!(matches!(parse(&agent).unwrap().command, Command::Etcd(Etcd::Agent(..))));
         let list = ["list", "--network", "/n.json", "--endpoints", "http://a:1"];
-        let Command::Etcd { options, etcd, command } = parse(&list).unwrap().command else {
-            unreachable!()
-        };
-        assert!(options.is_none() && etcd.is_none() && command.is_some());
+        assert!(matches!(parse(&list).unwrap().command, Command::Etcd(Etcd::Administer(_))));
         for wrong in [&agent[..2], &agent[2..], &["list"], &["--vtep", "192.0.2.1", "list"], &[]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
