@@ -38,6 +38,9 @@ impl Host {
         let name = format!("machine-{number}");
         let folder = cluster.folder().join(&name);
         Machine::prepare(&name, &folder);
+        // What openssl reads.
+        fs::create_dir_all(folder.join("etc/ssl")).expect("a folder");
+        fs::copy("/etc/ssl/openssl.cnf", folder.join("etc/ssl/openssl.cnf")).expect("a file");
         // As Debian's package of the reference plugins has it.
         let portmap = "opt/cni/bin/portmap";
         fs::copy(tools::plugins().join("portmap"), folder.join(portmap)).expect("a plugin");
@@ -110,13 +113,15 @@ fn three_machines_from_nothing() {
     assert!(output.status.success(), "{}", said(&output));
 
     for host in &mut hosts {
-        host.start("agent", &block("--node node-1 --vtep"), cluster.folder());
+        host.start("agent", &block("etcd --network network.json --node"), cluster.folder());
     }
     for host in &hosts {
         until("configuration", || {
             let list =
                 host.machine.finish(Command::new("ls").arg("/etc/cni/net.d/10-pods.conflist"));
-            if list.status.success() { Ok(()) } else { Err(said(&list)) }
+            let log = cluster.folder().join(format!("agent-{}.log", host.number));
+            let log = || fs::read_to_string(log).unwrap_or_default();
+            if list.status.success() { Ok(()) } else { Err(log()) }
         });
     }
     until("all nodes", || {
