@@ -61,7 +61,7 @@ pub struct Decision {
 pub enum Wait {
     /// The cluster has no node of its name.
     NoNode,
-    /// Nobody has said where it is.
+    /// Where it is is unknown.
     Address,
     /// It has addresses, but none that could be its VTEP.
     NoVtep {
@@ -167,7 +167,7 @@ pub fn decide(known: &Known<'_>) -> Decision {
     let mut decision = Decision::default();
     place(known, &mut decision);
     if known.entry.is_none() && decision.deeds.is_empty() {
-        // Nobody could send it anything: no range is of use.
+        // No node could send it anything: no range is of use.
         return decision;
     }
     if known.own.ranges.is_empty() {
@@ -224,7 +224,7 @@ impl<'a> Known<'a> {
         blocks.filter(|(_, block)| block.node == self.name)
     }
 
-    /// Whether it has nothing yet: a range that it claims now could be another's, by whoever gives them.
+    /// Whether it has nothing yet: a range that it claims now could be given to another.
     fn is_to_wait(&self) -> bool {
         self.early
             && !self.network.claims

@@ -39,7 +39,7 @@ impl NodeEntry {
     }
 }
 
-/// A block: a range, and which node holds it. Whoever makes the object has the range, for a name exists once.
+/// A block: a range, and which node holds it. The node that makes the object has the range, for a name exists once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockEntry {
     /// The object's name.
@@ -60,7 +60,7 @@ impl BlockEntry {
         let range = parse_range(range).and_then(|range| {
             let subnet = range.subnet();
             if key != label_name(subnet) && key != path_name(subnet) {
-                // Whoever wants a range makes the object of its name: one of another name would be no claim.
+                // A node that wants a range makes the object of its name: one of another name would be no claim.
                 return Err(format!("its range is {subnet}, which is not that of its name"));
             }
             match node_name_problem(&node) {

@@ -1,5 +1,5 @@
 //! The document that says what the network is. It is read when the agent begins, for all that an agent holds stands on
-//! it; where it says something else later, the agent ends, and whoever started it starts it again. A mounted ConfigMap
+//! it; where it says something else later, the agent ends, and its supervisor starts it again. A mounted ConfigMap
 //! changes in its place, and so does a file that a configuration manager writes.
 
 use std::path::{Path, PathBuf};

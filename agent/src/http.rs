@@ -1,4 +1,4 @@
-//! What a kubelet and a Prometheus ask: few short questions. Whoever else comes gets no more than his share of
+//! What a kubelet and a Prometheus ask: few short questions. A flood of others gets no more than its share of
 //! connections, of memory and of time.
 
 use std::convert::Infallible;

@@ -26,7 +26,7 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Starts it, in the calling thread's network namespace; it ends with the process, or when nobody listens to
+/// Starts it, in the calling thread's network namespace; it ends with the process, or when nothing listens to
 /// its reports any more. `last` is the range file as this process wrote it last.
 ///
 /// # Errors

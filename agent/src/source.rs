@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 /// What the engine says of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnNode {
-    /// Its addresses on the underlay, in the order in which they are taken; none as long as nobody has said.
+    /// Its addresses on the underlay, in the order in which they are taken; none as long as they are unknown.
     pub addresses: Vec<IpAddr>,
     /// The ranges that it was given (a Kubernetes Node's `podCIDRs`); where there are none it claims blocks.
     pub ranges: Vec<IpNetwork>,
@@ -99,7 +99,7 @@ pub trait Source {
     /// Changes an own object.
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal>;
 
-    /// The node's network stands: whoever waits for it may go on (`NetworkUnavailable=False`). It is called after
+    /// The node's network stands: what waits for it may go on (`NetworkUnavailable=False`). It is called after
     /// each change; a source that has said so already asks nothing.
     async fn available(&mut self) -> Result<(), Refusal>;
 

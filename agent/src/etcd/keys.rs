@@ -1,4 +1,4 @@
-//! What the keys of a network are called, and what is read of them. Whoever may write below the prefix may write
+//! What the keys of a network are called, and what is read of them. A user who may write below the prefix may write
 //! nonsense there: it is read as such and ends nothing.
 
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl<'a> Said<'a> {
         Self { bytes, value: value.unwrap_or_default() }
     }
 
-    /// A word of it. Where there is no such word, the beginning of the whole: so that whoever is told that it is
+    /// A word of it. Where there is no such word, the beginning of the whole: so that a reader who is told that it is
     /// left out sees why.
     fn text(&self, key: &str) -> String {
         match self.value.get(key).and_then(Value::as_str) {

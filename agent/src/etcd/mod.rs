@@ -1,7 +1,7 @@
 //! etcd as the source: one watch, one lease, and few writes.
 //!
 //! Below `/flatnet/NETWORK/` there are `nodes/NAME` and `blocks/RANGE`, with what the custom resources of a
-//! Kubernetes have as their spec. Whoever makes a block's key has the range, as a key exists once; which of two
+//! Kubernetes have as their spec. The node that makes a block's key has the range, as a key exists once; which of two
 //! keys is older their create revisions tell. The watch runs as a task beside the agent and keeps a few words of
 //! each key; the agent is told that something is new, and looks at all of it.
 //!
@@ -138,7 +138,7 @@ impl Source for Etcd {
         Doer { client, lease, keys, node }.carry_out(deed).await
     }
 
-    /// Nobody waits for it.
+    /// Nothing waits for it.
     async fn available(&mut self) -> Result<(), Refusal> {
         Ok(())
     }

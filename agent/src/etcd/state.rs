@@ -109,7 +109,7 @@ pub struct Shared {
     state: Mutex<State>,
     /// For the agent.
     pub news: Notify,
-    /// For whoever sees to it that own keys hang on the lease.
+    /// For the task that sees to it that own keys hang on the lease.
     pub own: Notify,
 }
 

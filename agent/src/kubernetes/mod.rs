@@ -22,7 +22,7 @@
 //!   would be worse, and no agent may delete what is another node's.
 //!
 //! A finalizer would keep the blocks from ever being free in between, but also those of each node that is gone
-//! for good, as nobody is there to take it off.
+//! for good, as nothing is there to take it off.
 
 mod ask;
 mod client;

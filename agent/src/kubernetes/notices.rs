@@ -1,7 +1,7 @@
-//! Events on the Node: what `kubectl describe node` shows to whoever looks why pods do not start.
+//! Events on the Node: what `kubectl describe node` shows to an operator who looks why pods do not start.
 //!
 //! They are kept by etcd, for an hour, for all nodes: one is not written again while it is there, and never many.
-//! Nobody waits for them.
+//! Nothing waits for them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -72,7 +72,7 @@ impl<T: Kind> Kept<T> {
         self.objects.values().map(|object| Arc::clone(&object.entry)).collect()
     }
 
-    /// Own objects that another than the Node of this uid owns, or nobody: name and uid.
+    /// Own objects that another than the Node of this uid owns, or no object: name and uid.
     pub fn owned_otherwise(&self, node_uid: &str) -> Vec<(String, String)> {
         let objects = self.objects.iter();
         objects
@@ -134,7 +134,7 @@ impl State {
         }
     }
 
-    /// The Node of this uid has its condition now. Nobody waits to hear it.
+    /// The Node of this uid has its condition now. Nothing waits to hear it.
     pub fn now_available(&mut self, uid: &str) -> bool {
         if let OwnNode::Is(node) = &mut self.own {
             node.available |= node.uid == uid;
@@ -155,7 +155,7 @@ pub struct Shared {
     state: Mutex<State>,
     /// For the agent.
     pub news: Notify,
-    /// For whoever sees to it that own objects are the Node's.
+    /// For the task that sees to it that own objects are the Node's.
     pub owners: Notify,
 }
 

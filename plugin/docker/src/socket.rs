@@ -49,13 +49,13 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(format!("{shown} is there and is no socket; it stays"));
         }
-        // One that nobody listens to was left behind.
+        // One that no process listens to was left behind.
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => return Err(format!("another driver serves {shown} already")),
             Err(_) => fs::remove_file(path).map_err(|e| format!("cannot remove {shown}: {e}"))?,
         },
     }
-    // Whoever can speak to it can take part in any network.
+    // A process that can speak to it can take part in any network.
     let before = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(before);

@@ -34,14 +34,14 @@ impl Endpoints {
         chain::publish(&list, &wanted(&found, ports), &result(&found))
     }
 
-    /// Leads none there any more. Nothing happens where nobody could have.
+    /// Leads none there any more. Nothing happens where none can be.
     ///
     /// # Errors
     /// It fails.
     pub fn withdraw(&self, endpoint: &str) -> Outcome<()> {
         let Some(found) = self.find(endpoint)? else { return Ok(()) };
         let list = List::in_folder(&found.conf.name, &self.conf_dir)?;
-        // Whoever takes them away goes by the container, and does nothing for one that has none.
+        // The plugin takes them away by the container, and does nothing for one that has none.
         let any = json!({ "hostPort": 1, "containerPort": 1, "protocol": "tcp" });
         chain::withdraw(&list, &wanted(&found, vec![any]))
     }

@@ -10,7 +10,7 @@ use flatnet_conf::{NetworkConf, one_line};
 use flatnet_ipam::{network_folder, open_regular};
 use serde::Deserialize;
 
-/// No more is read of it, whoever wrote it.
+/// No more is read of it, whatever wrote it.
 const AT_MOST: u64 = 1 << 20;
 
 /// What is the matter; nothing, where all is well.

@@ -222,7 +222,7 @@ impl Stamp {
 
     /// Whether it is still the stamp of the node that this namespace plays: what it says was not changed.
     pub fn stands(&self, conf: &NetworkConf, netns: u64) -> bool {
-        // Whoever changes something makes a fresh one outdated first, which shows by its file.
+        // What changes something makes a fresh one outdated first, which shows by its file.
         let read = self
             .file
             .as_ref()

@@ -186,7 +186,7 @@ fn input(list: &List, plugin: &Plugin, wanted: &Wanted, before: Option<&Value>) 
         input.insert("prevResult".into(), before.clone());
     }
     let is_for = |key: &str| match kind(plugin) {
-        // Address and MAC are for whoever makes the interface.
+        // Address and MAC are for the plugin that makes the interface.
         FLATNET => key != PORTS,
         _ => has_capability(plugin, key),
     };
