@@ -218,29 +218,40 @@ fn the_scripts_enable_start_restart_and_stop_the_service() {
         "deb-systemd-helper enable flatnet-sync.service",
     ];
     let reload = "systemctl daemon-reload";
+    let docker = "systemctl try-restart flatnet-docker.service";
     let with = |more: &[&'static str]| [&ENABLED[..], more].concat();
     let cases: [(&str, &[&str], Vec<&str>); 9] = [
         (
             "postinst",
             &["configure"],
-            with(&[reload, "deb-systemd-invoke start flatnet-sync.service"]),
+            with(&[reload, "deb-systemd-invoke start flatnet-sync.service", docker]),
         ),
         (
             "postinst",
             &["configure", "0.0.9"],
-            with(&[reload, "deb-systemd-invoke restart flatnet-sync.service"]),
+            with(&[reload, "deb-systemd-invoke restart flatnet-sync.service", docker]),
         ),
         (
             "postinst",
             &["abort-remove"],
-            with(&[reload, "deb-systemd-invoke start flatnet-sync.service"]),
+            with(&[reload, "deb-systemd-invoke start flatnet-sync.service", docker]),
         ),
         ("postinst", &["triggered"], vec![]),
         ("prerm", &["upgrade", "0.2.0"], vec![]),
-        ("prerm", &["remove"], vec!["deb-systemd-invoke stop flatnet-sync.service"]),
+        (
+            "prerm",
+            &["remove"],
+            vec![
+                "deb-systemd-invoke stop flatnet-sync.service flatnet-docker.socket flatnet-docker.service",
+            ],
+        ),
         ("postrm", &["upgrade", "0.2.0"], vec![reload]),
         ("postrm", &["remove"], vec![reload]),
-        ("postrm", &["purge"], vec!["deb-systemd-helper purge flatnet-sync.service", reload]),
+        (
+            "postrm",
+            &["purge"],
+            vec!["deb-systemd-helper purge flatnet-sync.service flatnet-docker.socket", reload],
+        ),
     ];
     for (name, arguments, calls) in cases {
         assert_eq!(script(name, arguments, &[], SYSTEMD), calls, "{name} {arguments:?}");
