@@ -117,7 +117,7 @@ impl Lease {
     /// Hangs own keys on the lease.
     async fn hang(&self) -> Result<(), Failure> {
         let own = self.shared.state().objects.as_ref().map(|objects| objects.own().clone());
-        let own = own.filter(|own| !own.is_empty()).unwrap_or_default();
+        let own = own.unwrap_or_default();
         if own.is_empty() {
             return Ok(());
         }

@@ -83,10 +83,10 @@ impl Endpoints {
     }
 
     fn choose(&self, named: Option<&str>, subnet: Option<IpNetwork>) -> Outcome<NetworkConf> {
-        let mut networks = self.networks()?;
         if let Some(name) = named {
             return self.named(name);
         }
+        let mut networks = self.networks()?;
         if let Some(subnet) = subnet {
             networks.retain(|conf| has(conf, subnet));
         }
