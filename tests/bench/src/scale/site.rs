@@ -71,6 +71,15 @@ impl Site {
         }));
     }
 
+    /// Puts the range file in its place again: what it says is the same, and its bytes are not.
+    pub fn reword(&self) {
+        let path = &self.cluster.network.range_file;
+        let text = fs::read_to_string(path).expect("read the range file");
+        let new = path.with_extension("new");
+        fs::write(&new, text + "\n").expect("write the range file");
+        fs::rename(&new, path).expect("rename the range file");
+    }
+
     /// Attaches so many pods more, which stand as long as they are held.
     pub fn attach(&self, count: u32) -> Pods {
         let pods = Pods::new(count as usize);

@@ -26,8 +26,8 @@ pub const FOR_ADD: &str = "CPU of the watch for an ADD";
 pub const FOR_DEL: &str = "CPU of the watch for a DEL";
 /// The same, without what reading the file takes.
 pub const FOR_PEER: &str = "CPU of the watch for one changed peer";
-/// What that is: a file with the same content in its place.
-pub const FOR_FILE: &str = "CPU of the watch for an unchanged file";
+/// What that is: a file that says the same, in other bytes, for the same bytes are not parsed again.
+pub const FOR_FILE: &str = "CPU of the watch for a file that says the same";
 /// An ADD beside all of it.
 pub const BESIDE: &str = "ADD on a node";
 /// What of it the kernel takes for any veth: iproute2 makes one, switches it on, and routes to it.
@@ -73,7 +73,7 @@ pub fn run(extent: &Extent, progress: &Progress, findings: &mut Findings) {
         let cost = watch.cost(|| _ = site.run(&site.call("DEL")));
         push(findings, FOR_DEL, &case, cost, POD_MS);
         let moved = u32::try_from(round).expect("few rounds");
-        let read = watch.cost(|| site.list(most, moved));
+        let read = watch.cost(|| site.reword());
         findings.push(&key(FLATNET, FOR_FILE, &case), "ms", read);
         let cost = watch.cost(|| site.list(most, moved + 1));
         push(findings, FOR_PEER, &case, (cost - read).max(0.0), PEER_MS);
