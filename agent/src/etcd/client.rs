@@ -70,6 +70,15 @@ impl Failure {
         }
     }
 
+    /// The failure in a sentence, for those who are to know what keeps the agent from etcd; `doing` is what was tried.
+    /// An etcd that cannot be reached is the same trouble whatever was tried.
+    pub fn trouble(&self, doing: &str) -> String {
+        match self {
+            Self::Unreachable(why) => format!("asking etcd: {why}"),
+            other => format!("{doing}: {other}"),
+        }
+    }
+
     fn refused(status: &Status) -> Self {
         Self::Refused { code: status.code(), message: status.message().to_owned() }
     }
@@ -128,18 +137,10 @@ impl Client {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
-        let mut tried = Tried::default();
-        loop {
-            let way = self.way().await?;
-            match in_time(unary::<Q, A>(&way, method, request.clone())).await {
-                Ok(answer) => {
-                    self.requests.answer(method.0, http(Code::Ok));
-                    self.requests.receive(answer.encoded_len());
-                    return Ok(answer);
-                }
-                Err(status) => self.failed(&mut tried, method, &way, &status).await?,
-            }
-        }
+        let send = |way| unary::<Q, A>(way, method, request.clone());
+        let (answer, _) = self.answered(method, send).await?;
+        self.requests.receive(answer.encoded_len());
+        Ok(answer)
     }
 
     /// Begins a request whose answers come one after the other; it stays open.
@@ -148,14 +149,27 @@ impl Client {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
+        let send = |way| streaming(way, method, request.clone());
+        let (answers, number) = self.answered(method, send).await?;
+        Ok(Answers { answers, number, client: self.clone(), method })
+    }
+
+    /// Sends a request until there is an answer, or none is to be expected; also which way that came.
+    async fn answered<T, F>(
+        &self,
+        method: Method,
+        send: impl Fn(Way) -> F,
+    ) -> Result<(T, u64), Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let mut tried = Tried::default();
         loop {
             let way = self.way().await?;
-            match in_time(streaming(&way, method, request.clone())).await {
-                Ok(answers) => {
+            match in_time(send(way.clone())).await {
+                Ok(answer) => {
                     self.requests.answer(method.0, http(Code::Ok));
-                    let (number, client) = (way.number, self.clone());
-                    return Ok(Answers { answers, number, client, method });
+                    return Ok((answer, way.number));
                 }
                 Err(status) => self.failed(&mut tried, method, &way, &status).await?,
             }
@@ -222,7 +236,7 @@ impl Client {
         let mut way = Way { number, member: uri.to_string(), channel, token: None };
         if let Some((name, password)) = self.members.user.clone() {
             let request = AuthenticateRequest { name, password };
-            let answered = in_time(unary(&way, AUTHENTICATE, request)).await;
+            let answered = in_time(unary(way.clone(), AUTHENTICATE, request)).await;
             let code = answered.as_ref().err().map_or(Code::Ok, Status::code);
             self.requests.answer(AUTHENTICATE.0, http(code));
             let answer: AuthenticateResponse =
@@ -303,28 +317,28 @@ fn with_token<T>(way: &Way, message: T) -> Request<T> {
     request
 }
 
-async fn unary<Q, A>(way: &Way, method: Method, request: Q) -> Result<A, Status>
+async fn unary<Q, A>(way: Way, method: Method, request: Q) -> Result<A, Status>
 where
     Q: Message + 'static,
     A: Message + Default + 'static,
 {
     let (path, codec) = (PathAndQuery::from_static(method.1), ProstCodec::<Q, A>::default());
-    let mut grpc = grpc(way);
+    let mut grpc = grpc(&way);
     grpc.ready().await.map_err(|e| Status::unavailable(chain(&e)))?;
-    let answer = grpc.unary(with_token(way, request), path, codec).await?;
+    let answer = grpc.unary(with_token(&way, request), path, codec).await?;
     Ok(answer.into_inner())
 }
 
-async fn streaming<Q, A>(way: &Way, method: Method, request: Q) -> Result<Streaming<A>, Status>
+async fn streaming<Q, A>(way: Way, method: Method, request: Q) -> Result<Streaming<A>, Status>
 where
     Q: Message + 'static,
     A: Message + Default + 'static,
 {
     let (path, codec) = (PathAndQuery::from_static(method.1), ProstCodec::<Q, A>::default());
-    let mut request = with_token(way, once(ready(request)).chain(pending()));
+    let mut request = with_token(&way, once(ready(request)).chain(pending()));
     // A member that is cut off from the others says so, instead of nothing.
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-    let mut grpc = grpc(way);
+    let mut grpc = grpc(&way);
     grpc.ready().await.map_err(|e| Status::unavailable(chain(&e)))?;
     Ok(grpc.streaming(request, path, codec).await?.into_inner())
 }

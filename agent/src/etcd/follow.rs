@@ -101,11 +101,8 @@ impl Watched for Follower {
     }
 
     fn begun(&self, failure: Option<&Failure>) {
-        let trouble = failure.map(|failure| match failure {
-            Failure::Unreachable(why) => format!("asking etcd: {why}"),
-            other => format!("reading {} of etcd: {other}", self.keys.prefix()),
-        });
-        self.shared.trouble("watch", trouble);
+        let doing = format!("reading {} of etcd", self.keys.prefix());
+        self.shared.trouble("watch", failure.map(|failure| failure.trouble(&doing)));
     }
 
     fn is_refusal(failure: &Failure) -> bool {

@@ -82,10 +82,8 @@ impl Lease {
                 true => self.renew().await,
                 false => self.hang().await,
             };
-            let trouble = kept.as_ref().err().map(|failure| match failure {
-                Failure::Unreachable(why) => format!("asking etcd: {why}"),
-                other => format!("renewing this node's lease in etcd: {other}"),
-            });
+            let doing = "renewing this node's lease in etcd";
+            let trouble = kept.as_ref().err().map(|failure| failure.trouble(doing));
             self.shared.trouble("lease", trouble);
             if kept.is_err() {
                 sleep(delay(failures, random())).await;

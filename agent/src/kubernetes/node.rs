@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use ipnetwork::IpNetwork;
 use kube::Client;
 use kube::core::WatchEvent;
 use serde::Deserialize;
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 
 use super::ask::{self, Failure, Watch, seconds, value};
 use super::pace::Pace;
-use super::state::{OwnNode, Shared};
+use super::state::{Node, OwnNode, Shared};
 use crate::watching::Watched;
 
 const PATH: &str = "/api/v1/nodes";
@@ -31,19 +30,6 @@ const YOUNG: Duration = Duration::from_secs(10 * 60);
 /// Where a node of this name is, or a part of it.
 pub fn path(name: &str, part: &str) -> String {
     format!("{PATH}/{name}{part}")
-}
-
-/// What is kept of the Node.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Node {
-    /// Tells it from one of the same name before or after it.
-    pub uid: String,
-    /// Its InternalIPs.
-    pub addresses: Vec<IpAddr>,
-    /// Its `podCIDRs`.
-    pub ranges: Vec<IpNetwork>,
-    /// Whether its condition says so already.
-    pub available: bool,
 }
 
 #[derive(Clone, Deserialize)]
@@ -270,6 +256,7 @@ impl Watched for OwnWatch {
 
 #[cfg(test)]
 mod tests {
+    use ipnetwork::IpNetwork;
     use serde_json::json;
 
     use super::*;

@@ -1,15 +1,16 @@
 //! What is known of the cluster: a few words of each object. Watches write it, the agent reads it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipnetwork::IpNetwork;
 use tokio::sync::Notify;
 
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
 use crate::trouble::Troubles;
 
 use super::ask::Failure;
-use super::node::Node;
 use super::seen::{Kind, Seen};
 
 /// An object: what it says, and of an own one whose it is.
@@ -92,6 +93,19 @@ fn own(seen: &Seen) -> Own {
         owners: owners.collect(),
         going: seen.metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// What is kept of the Node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// Tells it from one of the same name before or after it.
+    pub uid: String,
+    /// Its InternalIPs.
+    pub addresses: Vec<IpAddr>,
+    /// Its `podCIDRs`.
+    pub ranges: Vec<IpNetwork>,
+    /// Whether its condition says so already.
+    pub available: bool,
 }
 
 /// The Node of this node's name.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::super::client::Client;
 use super::super::list::list;
 use super::super::wire::KeyValue;
-use super::import::Found;
+use super::found::Found;
 
 /// What flannel keeps below a prefix.
 pub async fn read(client: &Client, prefix: &str, hosts: &Path) -> Result<Vec<Found>, String> {

@@ -2,7 +2,6 @@
 //! none is forgotten before.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
 use flatnet::cli::Outcome;
@@ -15,6 +14,7 @@ use super::super::wire::{
     Compare, KeyValue, Operation, PutRequest, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use super::flannel;
+use super::found::Found;
 use super::{Answer, Site};
 use crate::judge::around;
 
@@ -22,14 +22,6 @@ use crate::judge::around;
 const AT_ONCE: usize = 100;
 /// So many contradictions are told.
 const TOLD: usize = 20;
-
-/// A node that there is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub name: String,
-    pub vtep: IpAddr,
-    pub ranges: Vec<Range>,
-}
 
 /// A key that is to be.
 type Wanted = (Vec<u8>, Vec<u8>);

@@ -5,6 +5,7 @@ mod check;
 mod fixture;
 mod flannel;
 mod forget;
+mod found;
 mod import;
 mod lease;
 mod list;
