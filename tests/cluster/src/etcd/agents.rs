@@ -65,6 +65,19 @@ impl Fleet {
         Self { agents: BTreeMap::new(), etcd, cluster, network, options: Vec::new() }
     }
 
+    /// So many nodes, of which the first two have an agent that is ready, and a pod each that reaches the other's.
+    pub fn with_two(nodes: u8, etcd: &[&str]) -> (Self, [Pod; 2]) {
+        let mut fleet = Self::new(nodes, etcd);
+        fleet.start(0);
+        fleet.start(1);
+        fleet.until_ready(0);
+        fleet.until_ready(1);
+        fleet.until_listed(0, &["node-a", "node-b"]);
+        let pods = [fleet.node(0).add("near"), fleet.node(1).add("far")];
+        Self::until_reached(&pods[0], &pods[1]);
+        (fleet, pods)
+    }
+
     /// A node.
     pub fn node(&self, index: usize) -> &Node {
         &self.cluster.nodes[index]

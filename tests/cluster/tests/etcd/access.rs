@@ -111,14 +111,7 @@ fn an_agent_that_may_not_says_so_and_goes_on_when_it_may() {
 
 #[test]
 fn a_full_etcd_is_told_and_agents_go_on_when_it_has_room() {
-    let mut fleet = Fleet::new(3, &["--quota-backend-bytes=8388608"]);
-    fleet.start(0);
-    fleet.start(1);
-    fleet.until_ready(0);
-    fleet.until_ready(1);
-    fleet.until_listed(0, &["node-a", "node-b"]);
-    let (near, far) = (fleet.node(0).add("near"), fleet.node(1).add("far"));
-    Fleet::until_reached(&near, &far);
+    let (mut fleet, [near, far]) = Fleet::with_two(3, &["--quota-backend-bytes=8388608"]);
     let flow = Flow::start(&near.netns, &far.netns, far.v4());
 
     let large = "x".repeat(100_000);

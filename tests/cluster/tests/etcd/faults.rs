@@ -14,14 +14,7 @@ use crate::AFTER;
 /// One after the other, while a flow between two pods goes on.
 #[test]
 fn what_etcd_does_not_answer_changes_nothing() {
-    let mut fleet = Fleet::new(3, &[]);
-    fleet.start(0);
-    fleet.start(1);
-    fleet.until_ready(0);
-    fleet.until_ready(1);
-    fleet.until_listed(0, &["node-a", "node-b"]);
-    let (near, far) = (fleet.node(0).add("near"), fleet.node(1).add("far"));
-    Fleet::until_reached(&near, &far);
+    let (mut fleet, [near, far]) = Fleet::with_two(3, &[]);
     let flow = Flow::start(&near.netns, &far.netns, far.v4());
 
     // The leader is killed: the others choose another, and a node joins.
@@ -98,14 +91,7 @@ fn copy(fleet: &Fleet, index: usize, back: bool) {
 
 #[test]
 fn what_etcd_has_forgotten_is_written_again() {
-    let mut fleet = Fleet::new(3, &[]);
-    fleet.start(0);
-    fleet.start(1);
-    fleet.until_ready(0);
-    fleet.until_ready(1);
-    fleet.until_listed(0, &["node-a", "node-b"]);
-    let (near, far) = (fleet.node(0).add("near"), fleet.node(1).add("far"));
-    Fleet::until_reached(&near, &far);
+    let (mut fleet, [near, far]) = Fleet::with_two(3, &[]);
     let members = 0..3;
     members.clone().for_each(|index| fleet.etcd.kill_member(index));
     members.clone().for_each(|index| copy(&fleet, index, false));
