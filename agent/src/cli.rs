@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 use flatnet::logging;
+use flatnet_conf::matters::Engine;
 use flatnet_conf::{LogLevel, NetworkConf, one_line};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -183,7 +184,7 @@ impl Options {
         let document = Document { path, node, range_file: self.range_file.clone() };
         let said = document.read().map_err(|e| e.to_string())?;
         let network = said.network.clone();
-        let parts = self.parts(&document, said, Arc::clone(&state))?;
+        let parts = self.parts(&document, said, Arc::clone(&state), S::ENGINE)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("there can be no runtime: {e}"))?;
         runtime.block_on(async {
@@ -201,7 +202,13 @@ impl Options {
     }
 
     /// Looks whether all can be written that is to be, and puts the executables in place.
-    fn parts(&self, document: &Document, said: Said, state: Arc<State>) -> Result<Parts, String> {
+    fn parts(
+        &self,
+        document: &Document,
+        said: Said,
+        state: Arc<State>,
+        engine: Engine,
+    ) -> Result<Parts, String> {
         let Said { network, range_file, conflist } = said;
         let name = document.node.clone();
         NetworkConf::near_misses(conflist.text.as_bytes())
@@ -215,7 +222,7 @@ impl Options {
         // Its lines are this process's too, whatever the plugin's are to be.
         let conf =
             NetworkConf { log_level: LogLevel::Info, log_file: None, ..conflist.conf.clone() };
-        let state_file = StateFile::new(&conf.state_dir, &network.name, &name);
+        let state_file = StateFile::new(&conf.state_dir, &network.name, &name, engine);
         let mut books = Books::of(conf.clone(), name.clone());
         let (sender, reports) = channel(4);
         let last = publisher.last();

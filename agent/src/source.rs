@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use flatnet_conf::matters::Engine;
 use ipnetwork::IpNetwork;
 
 use crate::cluster::Cluster;
@@ -74,6 +75,9 @@ pub struct Traffic {
     reason = "no future of it has to be Send, as it never leaves that task"
 )]
 pub trait Source {
+    /// Which it is, for the plugin's tools.
+    const ENGINE: Engine;
+
     /// Returns when there may be something new: an object, this node, or whether the engine answers. That
     /// which came before the first call counts. A call may be given up before it returns, and then the next
     /// tells of what it would have told.

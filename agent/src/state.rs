@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flatnet::cli::put;
+use flatnet_conf::matters::{self, Engine, Trouble};
 use flatnet_ipam::create_network_folder;
-use serde_json::{Value, json};
 
 use crate::claims::Wait;
 use crate::metrics::Metrics;
@@ -68,26 +68,36 @@ pub struct Matters {
 }
 
 impl Matters {
-    fn document(&self, node: &str) -> Value {
+    fn document(&self, node: &str, engine: Engine) -> matters::Matters {
         let trouble = self.trouble.as_ref().map(|(since, why)| {
             let since = since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            json!({ "since": since, "why": why })
+            Trouble { since, why: why.clone() }
         });
-        let rejected = self.rejected.iter().map(|rejected| {
-            let Rejected { kind, name, node, reason, problem } = rejected;
-            json!({
-                "kind": kind, "name": name, "node": node, "reason": reason.word(), "problem": problem
-            })
-        });
-        let waits = self.waits.iter().map(|wait| {
-            json!({ "kind": wait.kind().0, "holder": wait.holder(), "why": wait.to_string() })
-        });
-        json!({
-            "node": node,
-            "trouble": trouble,
-            "rejected": rejected.collect::<Vec<_>>(),
-            "waits": waits.collect::<Vec<_>>(),
-        })
+        matters::Matters {
+            node: node.to_owned(),
+            engine,
+            trouble,
+            rejected: self.rejected.iter().map(rejected).collect(),
+            waits: self.waits.iter().map(wait).collect(),
+        }
+    }
+}
+
+fn rejected(Rejected { kind, name, node, reason, problem }: &Rejected) -> matters::Rejected {
+    matters::Rejected {
+        kind: (*kind).to_owned(),
+        name: name.clone(),
+        node: node.clone(),
+        reason: reason.word().to_owned(),
+        problem: problem.clone(),
+    }
+}
+
+fn wait(wait: &Wait) -> matters::Wait {
+    matters::Wait {
+        kind: wait.kind().0.to_owned(),
+        holder: wait.holder().map(str::to_owned),
+        why: wait.to_string(),
     }
 }
 
@@ -97,15 +107,16 @@ pub struct StateFile {
     state_dir: PathBuf,
     network: String,
     node: String,
+    engine: Engine,
     /// What is in it.
     last: Option<Matters>,
 }
 
 impl StateFile {
-    /// The one of a network on a node.
-    pub fn new(state_dir: &Path, network: &str, node: &str) -> Self {
+    /// The one of a network on a node whose agent goes by this engine.
+    pub fn new(state_dir: &Path, network: &str, node: &str, engine: Engine) -> Self {
         let (network, node) = (network.to_owned(), node.to_owned());
-        Self { state_dir: state_dir.to_owned(), network, node, last: None }
+        Self { state_dir: state_dir.to_owned(), network, node, engine, last: None }
     }
 
     /// Writes it, if it is to say something else.
@@ -118,8 +129,9 @@ impl StateFile {
         }
         self.last = Some(matters.clone());
         let folder = create_network_folder(&self.state_dir, &self.network);
-        let text = format!("{:#}\n", matters.document(&self.node));
-        put(&folder.map_err(|e| e.to_string())?, "agent.json", text.as_bytes(), 0o600)
+        let document = matters.document(&self.node, self.engine);
+        let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())? + "\n";
+        put(&folder.map_err(|e| e.to_string())?, matters::FILE, text.as_bytes(), 0o600)
             .map(drop)
             .map_err(|e| e.to_string())
     }
@@ -130,17 +142,22 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::rejected::Reason;
 
     #[test]
     fn what_the_tools_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = StateFile::new(&folder.path().join("run"), "pods", "a");
+        let mut file = StateFile::new(&folder.path().join("run"), "pods", "a", Engine::Etcd);
         file.write(&Matters::default()).unwrap();
         let path = folder.path().join("run/pods/agent.json");
         let read = || serde_json::from_str::<Value>(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(read(), json!({ "node": "a", "trouble": null, "rejected": [], "waits": [] }));
+        let nothing = json!({
+            "node": "a", "engine": "etcd", "trouble": null, "rejected": [], "waits": []
+        });
+        assert_eq!(read(), nothing);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
@@ -156,6 +173,7 @@ mod tests {
         file.write(&matters).unwrap();
         let expected = json!({
             "node": "a",
+            "engine": "etcd",
             "trouble": { "since": 7, "why": "refused" },
             "rejected": [{ "kind": "block", "name": "x", "node": "c", "reason": "taken", "problem": "y" }],
             "waits": [{ "kind": "held", "holder": "b", "why": "the node is to have 10.1.1.0/24, which b still holds" }],

@@ -18,6 +18,7 @@ mod ipam;
 mod json;
 mod keys;
 mod mac;
+pub mod matters;
 mod name;
 mod near;
 mod network;

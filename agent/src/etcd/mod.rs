@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use flatnet_conf::matters::Engine;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -97,6 +98,8 @@ impl Etcd {
 }
 
 impl Source for Etcd {
+    const ENGINE: Engine = Engine::Etcd;
+
     async fn changed(&mut self) {
         self.shared.news.notified().await;
     }

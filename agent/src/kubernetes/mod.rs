@@ -40,6 +40,7 @@ mod state;
 use std::path::Path;
 use std::sync::Arc;
 
+use flatnet_conf::matters::Engine;
 use hyper::Method;
 use jiff::Timestamp;
 use kube::Client;
@@ -190,6 +191,8 @@ async fn adopt(
 }
 
 impl Source for Kubernetes {
+    const ENGINE: Engine = Engine::Kubernetes;
+
     async fn changed(&mut self) {
         self.shared.news.notified().await;
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use flatnet_conf::matters::Engine;
 use flatnet_conf::{Range, RangeFile, read_file};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -96,6 +97,8 @@ impl World {
 }
 
 impl Source for World {
+    const ENGINE: Engine = Engine::Kubernetes;
+
     async fn changed(&mut self) {
         self.1.notified().await;
     }
@@ -218,7 +221,7 @@ impl Bench {
                 conf_dir: path("net.d"),
             },
             state: Arc::clone(&state),
-            state_file: StateFile::new(&path("run"), "pods", "a"),
+            state_file: StateFile::new(&path("run"), "pods", "a", Engine::Kubernetes),
             upkeep: Box::new(move || {
                 assert!(!begins.replace(true), "it is started once");
                 Ok(())

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use flatnet_conf::matters::{Engine, Matters};
 use flatnet_conf::{NetworkConf, printable};
 use jiff::Timestamp;
 
 use crate::cli::finding::Finding;
 use crate::cli::plugins::types;
-use crate::overlay::agent::{Matters, matters};
+use crate::overlay::agent::{matters, sentence};
 
 /// What is the matter with the cluster's objects, as far as it concerns this node.
 pub fn check(conf: &NetworkConf) -> Vec<Finding> {
@@ -16,9 +17,10 @@ pub fn check(conf: &NetworkConf) -> Vec<Finding> {
 }
 
 /// Whether a configuration of another program comes before flatnet's in the folder: these are its files, in order.
-/// Only Kubernetes' runtimes take the first of them, and where flatnet is Kubernetes' network an agent is at work.
+/// Only Kubernetes' runtimes take the first of them, and where flatnet is Kubernetes' network its agent is at work.
 pub fn first(files: &[(PathBuf, Vec<u8>)], networks: &[NetworkConf]) -> Option<Finding> {
-    networks.iter().find_map(matters)?;
+    let mut agents = networks.iter().filter_map(matters);
+    agents.find(|matters| matters.engine == Engine::Kubernetes)?;
     let (first, bytes) = files.first()?;
     let list = serde_json::from_slice(bytes).unwrap_or_default();
     let first = first.display();
@@ -31,7 +33,12 @@ pub fn first(files: &[(PathBuf, Vec<u8>)], networks: &[NetworkConf]) -> Option<F
     })
 }
 
-fn judge(Matters { trouble, rejected, waits }: &Matters) -> Vec<Finding> {
+fn judge(matters: &Matters) -> Vec<Finding> {
+    let Matters { engine, trouble, rejected, waits, .. } = matters;
+    let server = match engine {
+        Engine::Kubernetes => "the API server",
+        Engine::Etcd => "etcd",
+    };
     let away = trouble.iter().map(|trouble| {
         let since = Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(trouble.since));
         let since = since.map(|since| since.to_string()).unwrap_or_default();
@@ -41,14 +48,18 @@ fn judge(Matters { trouble, rejected, waits }: &Matters) -> Vec<Finding> {
                 printable(&trouble.why)
             ),
             "pods start and stop, but nodes that come, go or change are not heard of",
-            "look whether the API server answers on this node, and what the agent logs",
+            format!("look whether {server} answers on this node, and what the agent logs"),
         )
     });
-    let waits = waits.iter().map(|wait| {
+    let change = match engine {
+        Engine::Kubernetes => "change the Node, or the object that is named",
+        Engine::Etcd => "`flatnet-agent etcd list` shows who has what; change what is named",
+    };
+    let waits = waits.iter().map(move |wait| {
         Finding::advise(
-            wait.to_string(),
+            sentence(wait),
             "this node, or part of its pods, is not in the range files of the cluster until then",
-            "change the Node, or the object that is named; the agent goes on by itself",
+            format!("{change}; the agent goes on by itself"),
         )
     });
     let rejected = rejected.iter().map(|rejected| {
@@ -56,7 +67,14 @@ fn judge(Matters { trouble, rejected, waits }: &Matters) -> Vec<Finding> {
         Finding::advise(
             format!("flatnet-agent leaves out the {kind} {name}: {}", printable(&rejected.problem)),
             "its node's pods are not reached from here, nor, as all agents judge alike, from elsewhere",
-            format!("correct or delete it; `kubectl get flatnet{kind}s` lists them with their age"),
+            match engine {
+                Engine::Kubernetes => format!(
+                    "correct or delete it; `kubectl get flatnet{kind}s` lists them with their age"
+                ),
+                Engine::Etcd => {
+                    "`flatnet-agent etcd check` has the command that deletes its key".to_owned()
+                }
+            },
         )
     });
     away.chain(waits).chain(rejected).collect()
