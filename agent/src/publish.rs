@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flatnet::cli::{Done, put};
 use flatnet::upkeep::LastRead;
@@ -64,12 +65,13 @@ impl Publisher {
     ///
     /// # Errors
     /// It would be refused by its readers, or cannot be written.
-    pub fn publish(&self, file: &RangeFile) -> Result<bool, Unwritten> {
-        let text = file.to_json();
-        self.last
-            .parse(&self.path(), text.clone().into_bytes())
+    pub fn publish(&self, file: RangeFile) -> Result<bool, Unwritten> {
+        file.check(&self.path())
             .map_err(|e| Unwritten(format!("the range file would be refused: {e}")))?;
-        let done = put(&self.folder, &self.name, text.as_bytes(), 0o600);
+        let text: Arc<[u8]> = file.to_json().into_bytes().into();
+        // Before there is anything to read.
+        self.last.knows(Arc::clone(&text), Arc::new(file));
+        let done = put(&self.folder, &self.name, &text, 0o600);
         Ok(done.map_err(|e| Unwritten(e.to_string()))? != Done::Unchanged)
     }
 }
@@ -95,20 +97,20 @@ mod tests {
         let publisher = Publisher::new(&path).unwrap();
         assert_eq!(publisher.standing(), None);
         let one = file(&["a 192.0.2.1", "10.1.1.0/24 a"]);
-        assert!(publisher.publish(&one).unwrap());
+        assert!(publisher.publish(one.clone()).unwrap());
         assert_eq!(publisher.standing().as_ref(), Some(&one));
         let found = fs::metadata(&path).unwrap();
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
         let mode = fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert!(!publisher.publish(&one).unwrap());
+        assert!(!publisher.publish(one).unwrap());
         assert_eq!(
             fs::metadata(&path).unwrap().ino(),
             found.ino(),
             "the same is not written again"
         );
         let other = file(&["a 192.0.2.1", "10.1.1.0/24 a", "b 192.0.2.2", "10.1.2.0/24 b"]);
-        assert!(publisher.publish(&other).unwrap());
+        assert!(publisher.publish(other.clone()).unwrap());
         assert_eq!(publisher.standing(), Some(other));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
@@ -118,10 +120,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let publisher = Publisher::new(&folder.path().join("pods.json")).unwrap();
         let good = file(&["a 192.0.2.1", "10.1.1.0/24 a"]);
-        publisher.publish(&good).unwrap();
+        publisher.publish(good.clone()).unwrap();
         let twice =
             RangeFile { nodes: [&good.nodes[..], &good.nodes[..]].concat(), ..good.clone() };
-        let error = publisher.publish(&twice).unwrap_err().to_string();
+        let error = publisher.publish(twice).unwrap_err().to_string();
         assert!(error.starts_with("the range file would be refused: "), "{error}");
         assert_eq!(publisher.standing(), Some(good));
     }

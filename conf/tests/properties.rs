@@ -100,6 +100,33 @@ fn range_file() -> impl Strategy<Value = RangeFile> {
     )
 }
 
+/// The file with a fault; with some there is none.
+fn broken(mut file: RangeFile, fault: usize) -> RangeFile {
+    let cidr = |text: &str| -> IpNetwork { text.parse().unwrap() };
+    let vtep = |text: &str| -> IpAddr { text.parse().unwrap() };
+    let [first, second] = [file.nodes[0].clone(), file.nodes[1].clone()];
+    let last = &mut file.nodes[2];
+    match fault {
+        0 => file.vni = 0,
+        1 => file.vni = 1 << 24,
+        2 => file.port = 0,
+        3 => last.name = second.name,
+        4 => last.name = "Node_3".to_owned(),
+        5 => last.vtep = first.vtep,
+        6 => last.vtep = vtep("fd00:9::1"),
+        7 => last.vtep = vtep("127.0.0.1"),
+        8 => last.vtep = vtep("::ffff:192.0.2.1"),
+        9 => last.vtep = first.ranges[0].subnet().network(),
+        10 => last.ranges.clear(),
+        11 => last.ranges = second.ranges,
+        12 => file.cluster_cidrs = vec![cidr("10.0.0.0/8"), cidr("fd00::/16"), cidr("10.9.0.0/16")],
+        13 => file.cluster_cidrs = vec![cidr("10.1.0.7/8"), cidr("fd00::/16")],
+        14 => file.cluster_cidrs = vec![cidr("172.16.0.0/12")],
+        _ => {}
+    }
+    file
+}
+
 proptest! {
     #[test]
     fn nothing_panics_on_bytes(bytes: Vec<u8>) {
@@ -136,6 +163,16 @@ proptest! {
     fn writing_a_range_file_loses_nothing(file in range_file()) {
         let read = RangeFile::parse(Path::new("/pods.json"), file.to_json().as_bytes());
         prop_assert_eq!(read.map_err(|error| error.to_string()), Ok(file));
+    }
+
+    /// A file that breaks a rule is refused alike whether its text is read or not.
+    #[test]
+    fn a_range_file_is_checked_as_its_text_is(file in range_file(), fault in 0usize..16) {
+        let file = broken(file, fault);
+        let path = Path::new("/pods.json");
+        let read = RangeFile::parse(path, file.to_json().as_bytes()).map(drop);
+        let checked = file.check(path);
+        prop_assert_eq!(checked.map_err(|e| e.to_string()), read.map_err(|e| e.to_string()));
     }
 
     #[test]

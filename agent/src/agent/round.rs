@@ -100,13 +100,14 @@ impl<S: Source> Agent<S> {
     /// Puts the file in place. One that would have no node is none: what stands goes on.
     fn publish(&mut self, file: Option<RangeFile>) {
         let Some(file) = file else { return };
-        match self.parts.publisher.publish(&file) {
+        let (listed, count) = (file.node(&self.parts.name).is_some(), file.nodes.len());
+        match self.parts.publisher.publish(file) {
             Ok(written) => {
-                self.listed = file.node(&self.parts.name).is_some();
+                self.listed = listed;
                 if written {
                     self.fresh = true;
                     self.parts.state.metrics.written();
-                    let (count, path) = (file.nodes.len(), self.parts.publisher.path());
+                    let path = self.parts.publisher.path();
                     let nodes = if count == 1 { "node" } else { "nodes" };
                     log::info!("{} has {count} {nodes} now", path.display());
                 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 
 use super::{Node, RangeFile};
-use crate::address::{family, parse_address, parse_canonical, special_use};
+use crate::address::{canonical, family, parse_address, parse_canonical, special_use};
 use crate::error::Broken;
 use crate::name::node_name_problem;
 use crate::span::Spans;
@@ -25,6 +25,35 @@ impl RangeFile {
         let raw: json::Object<raw::RangeFile<'_>> = json::from_bytes(&origin, bytes)?;
         apply(&raw.0).map_err(|broken| broken.in_document(origin))
     }
+
+    /// Looks whether it keeps every rule, as one that was read does: for who makes one otherwise and writes it. It is
+    /// the same as to read its text, at a fraction of the cost; `origin` is where it is to be, for messages.
+    ///
+    /// # Errors
+    /// Code 7, with the rule that it breaks.
+    pub fn check(&self, origin: &Path) -> Result<(), Error> {
+        check(self).map_err(|broken| broken.in_document(origin.display().to_string()))
+    }
+}
+
+/// The rules, of a file that is there already.
+fn check(file: &RangeFile) -> Result<(), Broken> {
+    vni(Some(file.vni.into()))?;
+    port(Some(file.port.into()))?;
+    list_networks(&file.cluster_cidrs, |network| canonical(*network))?;
+    are_some(&file.nodes)?;
+    let mut others = Others::of(file.nodes.len());
+    for (index, node) in file.nodes.iter().enumerate() {
+        let own = || {
+            name(&node.name)?;
+            usable(node.vtep).map_err(|problem| Broken::new(problem).under("vtep"))?;
+            has_ranges(&node.ranges)
+        };
+        let at = |broken: Broken| broken.under(format_args!("nodes[{index}]"));
+        own().and_then(|()| others.add(index, &node.name, node.vtep)).map_err(at)?;
+    }
+    ranges_are_apart(file)?;
+    cluster_holds_ranges_only(file)
 }
 
 /// Turns what the file says into what it means, or names the first rule that it breaks.
@@ -77,14 +106,21 @@ where
 
 /// Networks that hold all pods' addresses, in the order in which they are listed.
 pub(crate) fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> {
-    if texts.is_empty() {
+    list_networks(texts, |text| parse_canonical(text))
+}
+
+fn list_networks<T>(
+    list: &[T],
+    read: impl Fn(&T) -> Result<IpNetwork, String>,
+) -> Result<Vec<IpNetwork>, Broken> {
+    if list.is_empty() {
         let problem = "is empty; list the pod network, or leave it out to take all ranges";
         return Err(Broken::new(problem).under("clusterCIDRs"));
     }
-    let mut networks = Vec::with_capacity(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        let network = parse_canonical(text).and_then(|network| match special_use(network) {
-            Some(special) => Err(format!("{text:?} overlaps the {special}")),
+    let mut networks = Vec::with_capacity(list.len());
+    for (index, listed) in list.iter().enumerate() {
+        let network = read(listed).and_then(|network| match special_use(network) {
+            Some(special) => Err(format!("\"{network}\" overlaps the {special}")),
             None => Ok(network),
         });
         networks.push(network.map_err(|problem| {
@@ -100,45 +136,80 @@ pub(crate) fn cluster_cidrs(texts: &[String]) -> Result<Vec<IpNetwork>, Broken> 
 }
 
 fn nodes(raw: &[raw::Node<'_>]) -> Result<Vec<Node>, Broken> {
-    if raw.is_empty() {
-        return Err(Broken::new("is empty; list at least one node").under("nodes"));
-    }
-    let mut names = HashMap::with_capacity(raw.len());
-    let mut vteps = HashMap::with_capacity(raw.len());
+    are_some(raw)?;
+    let mut others = Others::of(raw.len());
     let mut nodes: Vec<Node> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let at = |broken: Broken| broken.under(format_args!("nodes[{index}]"));
         let node = node(raw).map_err(at)?;
-        if let Some(other) = names.insert(&*raw.name, index) {
-            let problem = format!("{:?} is also nodes[{other}].name; names are unique", raw.name);
-            return Err(at(Broken::new(problem).under("name")));
-        }
-        if let Some(other) = vteps.insert(node.vtep, index) {
-            let problem = format!("{:?} is also nodes[{other}].vtep; VTEPs are unique", raw.vtep);
-            return Err(at(Broken::new(problem).under("vtep")));
-        }
-        if let Some(first) = nodes.first().filter(|first| family(first.vtep) != family(node.vtep)) {
-            let problem = format!(
-                "{:?} is {}, nodes[0].vtep is {}; all VTEPs are of one family",
-                raw.vtep,
-                family(node.vtep),
-                family(first.vtep)
-            );
-            return Err(at(Broken::new(problem).under("vtep")));
-        }
+        others.add(index, &raw.name, node.vtep).map_err(at)?;
         nodes.push(node);
     }
     Ok(nodes)
 }
 
+/// A node's name and VTEP against those of the nodes before it.
+struct Others<'a> {
+    names: HashMap<&'a str, usize>,
+    vteps: HashMap<IpAddr, usize>,
+    /// The VTEP of the first.
+    first: Option<IpAddr>,
+}
+
+impl<'a> Others<'a> {
+    /// None yet, and so many to come.
+    fn of(count: usize) -> Self {
+        let (names, vteps) = (HashMap::with_capacity(count), HashMap::with_capacity(count));
+        Self { names, vteps, first: None }
+    }
+
+    fn add(&mut self, index: usize, name: &'a str, vtep: IpAddr) -> Result<(), Broken> {
+        if let Some(other) = self.names.insert(name, index) {
+            let problem = format!("{name:?} is also nodes[{other}].name; names are unique");
+            return Err(Broken::new(problem).under("name"));
+        }
+        if let Some(other) = self.vteps.insert(vtep, index) {
+            let problem = format!("\"{vtep}\" is also nodes[{other}].vtep; VTEPs are unique");
+            return Err(Broken::new(problem).under("vtep"));
+        }
+        let first = *self.first.get_or_insert(vtep);
+        if family(first) != family(vtep) {
+            let problem = format!(
+                "\"{vtep}\" is {}, nodes[0].vtep is {}; all VTEPs are of one family",
+                family(vtep),
+                family(first)
+            );
+            return Err(Broken::new(problem).under("vtep"));
+        }
+        Ok(())
+    }
+}
+
+fn are_some<T>(nodes: &[T]) -> Result<(), Broken> {
+    match nodes.is_empty() {
+        true => Err(Broken::new("is empty; list at least one node").under("nodes")),
+        false => Ok(()),
+    }
+}
+
+fn name(name: &str) -> Result<(), Broken> {
+    match node_name_problem(name) {
+        Some(problem) => Err(Broken::new(format!("{name:?} {problem}")).under("name")),
+        None => Ok(()),
+    }
+}
+
+fn has_ranges<T>(ranges: &[T]) -> Result<(), Broken> {
+    match ranges.is_empty() {
+        true => Err(Broken::new("is empty; give the node at least one range").under("ranges")),
+        false => Ok(()),
+    }
+}
+
 fn node(raw: &raw::Node<'_>) -> Result<Node, Broken> {
-    if let Some(problem) = node_name_problem(&raw.name) {
-        return Err(Broken::new(format!("{:?} {problem}", raw.name)).under("name"));
-    }
+    name(&raw.name)?;
     let vtep = vtep(&raw.vtep).map_err(|problem| Broken::new(problem).under("vtep"))?;
-    if raw.ranges.is_empty() {
-        return Err(Broken::new("is empty; give the node at least one range").under("ranges"));
-    }
+    has_ranges(&raw.ranges)?;
     let ranges = raw.ranges.iter().enumerate().map(|(index, range)| {
         Range::from_raw(range).map_err(|broken| broken.under(format_args!("ranges[{index}]")))
     });
@@ -152,11 +223,23 @@ fn node(raw: &raw::Node<'_>) -> Result<Node, Broken> {
 /// Reads a node's address on the underlay; else what is wrong with it.
 pub fn vtep(text: &str) -> Result<IpAddr, String> {
     let address = parse_address(text)?;
-    match special_use(address.into()) {
-        Some(special) => {
-            Err(format!("{text:?} is among the {special}; use the node's address on the underlay"))
-        }
-        None => Ok(address),
+    not_special(address).map(|()| address)
+}
+
+/// The same of one that was read otherwise.
+fn usable(address: IpAddr) -> Result<(), String> {
+    match address {
+        IpAddr::V6(six) if six.to_ipv4_mapped().is_some() => vtep(&six.to_string()).map(drop),
+        address => not_special(address),
+    }
+}
+
+fn not_special(vtep: IpAddr) -> Result<(), String> {
+    match special_use(vtep.into()) {
+        Some(special) => Err(format!(
+            "\"{vtep}\" is among the {special}; use the node's address on the underlay"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -272,7 +272,7 @@ impl Bench {
         let network = network();
         let file = range_file(&network, &judge(&network, &fixture::cluster(words)), &|_| false);
         let file = file.unwrap();
-        Publisher::new(&self.range_file()).unwrap().publish(&file).unwrap();
+        Publisher::new(&self.range_file()).unwrap().publish(file.clone()).unwrap();
         file
     }
 
