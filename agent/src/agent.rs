@@ -23,6 +23,7 @@ use crate::cluster::Cluster;
 use crate::conflist::Conflist;
 use crate::done::Done;
 use crate::install::Installer;
+use crate::judge::Judged;
 use crate::keep::Report;
 use crate::patience::Patience;
 use crate::publish::Publisher;
@@ -80,7 +81,9 @@ pub struct Agent<S> {
     kept: bool,
     /// Whether the source was read once.
     read: bool,
-    /// How many nodes and blocks there were in the last round.
+    /// What counts of the cluster, as of the last round.
+    judged: Judged,
+    /// How many nodes and blocks there were then.
     objects: [usize; 2],
     /// Whether this node is in the file.
     listed: bool,
@@ -145,6 +148,7 @@ impl<S: Source> Agent<S> {
             source,
             kept: false,
             read: false,
+            judged: Judged::default(),
             objects: [0, 0],
             listed: own.is_some(),
             first: false,

@@ -1,12 +1,10 @@
 //! The range file, made of all that counts at once. Nothing is ever patched: what an event has said of one
 //! object and another has not said of the next cannot stay behind.
 
-use std::collections::HashMap;
-
 use flatnet_conf::{ClusterNetwork, Node, RangeFile};
 use ipnetwork::IpNetwork;
 
-use crate::judge::{Block, Judged};
+use crate::judge::Judged;
 
 /// The range file; `None` if no node has a range. Nodes are in the order of their names. A node without a
 /// range, or a range whose node is not there, comes when the other object does.
@@ -17,22 +15,20 @@ use crate::judge::{Block, Judged};
 /// `leaves_out` tells which ranges of this node are not to be in it, though it holds them.
 pub fn range_file(
     network: &ClusterNetwork,
-    judged: &Judged<'_>,
+    judged: &Judged,
     leaves_out: &dyn Fn(IpNetwork) -> bool,
 ) -> Option<RangeFile> {
-    let mut ranges: HashMap<&str, Vec<&Block<'_>>> = HashMap::with_capacity(judged.nodes.len());
-    for (_, block) in judged.blocks.iter().filter(|(subnet, _)| !leaves_out(*subnet)) {
-        ranges.entry(block.node).or_default().push(block);
-    }
+    // Both are in the order of names: none has to be looked for.
+    let mut holdings = judged.holdings.iter().peekable();
     let nodes = judged.nodes.iter().filter_map(|(name, vtep)| {
-        let mut blocks = ranges.remove(name)?;
-        blocks.sort_by_key(|block| block.born);
-        let ranges = blocks.into_iter().map(|block| match block.retiring {
-            true => block.range.clone().retire(),
-            false => block.range.clone(),
+        while holdings.next_if(|(holder, _)| *holder < name).is_some() {}
+        let (_, blocks) = holdings.next_if(|(holder, _)| *holder == name)?;
+        let ranges = blocks.iter().filter_map(|block| {
+            let range = block.range.as_ref().ok().filter(|range| !leaves_out(range.subnet()))?;
+            Some(if block.retiring { range.clone().retire() } else { range.clone() })
         });
-        let ranges = ranges.collect();
-        Some(Node { name: (*name).to_owned(), vtep: *vtep, ranges })
+        let ranges: Vec<_> = ranges.collect();
+        (!ranges.is_empty()).then(|| Node { name: name.clone(), vtep: *vtep, ranges })
     });
     let nodes: Vec<_> = nodes.collect();
     if nodes.is_empty() {

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use flatnet_conf::{ClusterNetwork, parse_vtep};
 use ipnetwork::IpNetwork;
 
-use crate::cluster::NodeEntry;
-use crate::judge::{Block, Judged, around};
+use crate::cluster::{BlockEntry, NodeEntry};
+use crate::judge::{Judged, around};
 use crate::source::{Deed, OwnNode};
 use crate::usage::Usage;
 
@@ -26,7 +26,7 @@ pub struct Known<'a> {
     /// What all nodes have in common.
     pub network: &'a ClusterNetwork,
     /// The cluster.
-    pub judged: &'a Judged<'a>,
+    pub judged: &'a Judged,
     /// This node's name.
     pub name: &'a str,
     /// What the engine says of it.
@@ -218,10 +218,10 @@ fn place(known: &Known<'_>, decision: &mut Decision) {
 }
 
 impl<'a> Known<'a> {
-    /// The blocks that this node holds.
-    fn blocks(&self) -> impl Iterator<Item = (IpNetwork, &'a Block<'a>)> {
-        let blocks = self.judged.blocks.iter();
-        blocks.filter(|(_, block)| block.node == self.name)
+    /// The blocks that this node holds, the oldest first.
+    fn blocks(&self) -> impl Iterator<Item = (IpNetwork, &'a BlockEntry)> {
+        let blocks = self.judged.of(self.name).iter();
+        blocks.filter_map(|block| Some((block.subnet()?, &**block)))
     }
 
     /// Whether it has nothing yet: a range that it claims now could be given to another.
@@ -244,7 +244,7 @@ impl<'a> Known<'a> {
         for range in self.former.iter().filter(lives) {
             match self.judged.blocks.overlapping(*range) {
                 Some((_, block)) if block.node == self.name => {}
-                Some((_, block)) => decision.lost(*range, block.node),
+                Some((_, block)) => decision.lost(*range, &block.node),
                 None => match self.refused.get(range) {
                     Some(holder) => decision.lost(*range, holder),
                     None => decision.deeds.push(Deed::Claim(*range)),

@@ -2,10 +2,11 @@
 //! read once, when it is heard of; how it stands to the others and to the network is judged each time.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use flatnet_conf::{Error, Range, node_name_problem, parse_vtep};
 use ipnetwork::IpNetwork;
+
+use crate::aged::{Aged, Made};
 
 /// When an object was made, as far as its engine tells: of two that contradict each other the older one is
 /// right, on every node the same.
@@ -77,13 +78,25 @@ impl BlockEntry {
     }
 }
 
-/// All objects of a cluster. A copy costs little: the objects are shared.
+impl Made for NodeEntry {
+    fn born(&self) -> &Born {
+        &self.born
+    }
+}
+
+impl Made for BlockEntry {
+    fn born(&self) -> &Born {
+        &self.born
+    }
+}
+
+/// All objects of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its nodes, in no order.
-    pub nodes: Vec<Arc<NodeEntry>>,
-    /// Its blocks, in no order.
-    pub blocks: Vec<Arc<BlockEntry>>,
+    /// Its nodes.
+    pub nodes: Aged<NodeEntry>,
+    /// Its blocks.
+    pub blocks: Aged<BlockEntry>,
 }
 
 /// Reads a range, or says what is wrong with it.

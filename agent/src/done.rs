@@ -47,18 +47,13 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
     let born = |name: &str| Born { at: i64::MAX, name: name.to_owned() };
     let (range, retiring) = match deed {
         Deed::PutNode { vtep } => {
-            return match nodes.iter_mut().find(|node| node.name == name) {
-                Some(node) if node.vtep == Ok(*vtep) => false,
-                Some(node) => {
-                    Arc::make_mut(node).vtep = Ok(*vtep);
-                    true
-                }
-                None => {
-                    let (name, born) = (name.to_owned(), born(name));
-                    nodes.push(Arc::new(NodeEntry { name, vtep: Ok(*vtep), born }));
-                    true
-                }
+            let node = match nodes.iter().find(|node| node.name == name) {
+                Some(node) if node.vtep == Ok(*vtep) => return false,
+                Some(node) => NodeEntry { vtep: Ok(*vtep), ..NodeEntry::clone(node) },
+                None => NodeEntry { name: name.to_owned(), vtep: Ok(*vtep), born: born(name) },
             };
+            nodes.put(Arc::new(node));
+            return true;
         }
         Deed::Release(range) => {
             let before = blocks.len();
@@ -68,19 +63,17 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
         Deed::Claim(range) => (range, false),
         Deed::Retire(range) => (range, true),
     };
-    match blocks.iter_mut().find(|block| block.subnet() == Some(*range)) {
-        Some(block) if block.node != name || block.retiring == retiring => false,
-        Some(block) => {
-            Arc::make_mut(block).retiring = retiring;
-            true
-        }
+    let block = match blocks.iter().find(|block| block.subnet() == Some(*range)) {
+        Some(block) if block.node != name || block.retiring == retiring => return false,
+        Some(block) => BlockEntry { retiring, ..BlockEntry::clone(block) },
         None => {
             let key = label_name(*range);
             let (node, born) = (name.to_owned(), born(&key));
-            blocks.push(Arc::new(BlockEntry::new(key, &range.to_string(), node, retiring, born)));
-            true
+            BlockEntry::new(key, &range.to_string(), node, retiring, born)
         }
-    }
+    };
+    blocks.put(Arc::new(block));
+    true
 }
 
 #[cfg(test)]

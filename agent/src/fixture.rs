@@ -36,11 +36,11 @@ pub fn add(cluster: &mut Cluster, words: &str, at: i64) {
             let born = Born { at, name: key.clone() };
             let (node, retiring) = (node.to_owned(), !rest.is_empty());
             let block = BlockEntry::new(key, range, node, retiring, born);
-            cluster.blocks.push(Arc::new(block));
+            cluster.blocks.put(Arc::new(block));
         }
         [name, vtep] => {
             let born = Born { at, name: name.to_owned() };
-            cluster.nodes.push(Arc::new(NodeEntry::new(name.to_owned(), vtep, born)));
+            cluster.nodes.put(Arc::new(NodeEntry::new(name.to_owned(), vtep, born)));
         }
         _ => unreachable!("{words:?}"),
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 
 /// Ranges by their first addresses; every IPv4 address sorts before every IPv6 one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Held<T>(BTreeMap<IpAddr, (IpNetwork, T)>);
 
 impl<T> Default for Held<T> {

@@ -5,72 +5,75 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use flatnet_conf::{ClusterNetwork, Range};
+use flatnet_conf::ClusterNetwork;
 use ipnetwork::IpNetwork;
 
-use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry};
+use crate::cluster::{BlockEntry, Cluster, NodeEntry};
 use crate::held::Held;
 use crate::rejected::{Reason, Rejected};
 
 /// What counts of a cluster.
-#[derive(Debug, Default)]
-pub struct Judged<'a> {
+#[derive(Debug, Default, PartialEq)]
+pub struct Judged {
     /// The nodes' VTEPs, by their names.
-    pub nodes: BTreeMap<&'a str, IpAddr>,
+    pub nodes: BTreeMap<String, IpAddr>,
     /// Whether VTEPs are IPv4 addresses, as that of the oldest node is.
     pub ipv4: Option<bool>,
-    /// The ranges, whether the node that holds one is there or not: what one holds that is not there yet is
+    /// The blocks, whether the node that holds one is there or not: what one holds that is not there yet is
     /// no other's.
-    pub blocks: Held<Block<'a>>,
-    /// What was left out, in the order of creation.
-    pub rejected: Vec<Rejected>,
-}
-
-/// A block that counts.
-#[derive(Clone, Debug)]
-pub struct Block<'a> {
-    /// Which node holds it.
-    pub node: &'a str,
-    /// What it gives.
-    pub range: &'a Range,
-    /// See [`BlockEntry::retiring`].
-    pub retiring: bool,
-    /// When it was made.
-    pub born: &'a Born,
+    pub blocks: Held<Arc<BlockEntry>>,
+    /// The same by the names of their nodes, a node's oldest first.
+    pub holdings: BTreeMap<String, Vec<Arc<BlockEntry>>>,
+    /// Which node has a VTEP.
+    vteps: HashMap<IpAddr, String>,
+    /// Whatever was judged, in this order.
+    heard: (Vec<Arc<NodeEntry>>, Vec<Arc<BlockEntry>>),
+    rejected: (Vec<Rejected>, Vec<Rejected>),
 }
 
 type Problem = (Reason, String);
 
 /// Looks at the objects in the order of their creation.
-pub fn judge<'a>(network: &ClusterNetwork, cluster: &'a Cluster) -> Judged<'a> {
+pub fn judge(network: &ClusterNetwork, cluster: &Cluster) -> Judged {
     let mut judged = Judged::default();
-    let mut nodes: Vec<&NodeEntry> = cluster.nodes.iter().map(Arc::as_ref).collect();
-    nodes.sort_by(|a, b| a.born.cmp(&b.born));
-    let mut vteps = HashMap::with_capacity(nodes.len());
-    for node in nodes {
-        if let Err((reason, problem)) = judged.add_node(network, node, &mut vteps) {
-            let (kind, name, node) = ("node", node.name.clone(), node.name.clone());
-            judged.rejected.push(Rejected { kind, name, node, reason, problem });
-        }
-    }
-    let mut blocks: Vec<&BlockEntry> = cluster.blocks.iter().map(Arc::as_ref).collect();
-    blocks.sort_by(|a, b| a.born.cmp(&b.born));
-    for block in blocks {
-        if let Err((reason, problem)) = judged.add_block(network, block) {
-            let (kind, name, node) = ("block", block.key.clone(), block.node.clone());
-            judged.rejected.push(Rejected { kind, name, node, reason, problem });
-        }
-    }
+    judged.renew(network, cluster);
     judged
 }
 
-impl<'a> Judged<'a> {
-    fn add_node(
-        &mut self,
-        network: &ClusterNetwork,
-        node: &'a NodeEntry,
-        vteps: &mut HashMap<IpAddr, &'a str>,
-    ) -> Result<(), Problem> {
+impl Judged {
+    /// Becomes what counts of a cluster of the same network. What is judged of an object stands on older ones alone:
+    /// where younger ones have come, and nothing else, they are all that is looked at.
+    pub fn renew(&mut self, network: &ClusterNetwork, cluster: &Cluster) {
+        if !(begins(&cluster.nodes, &self.heard.0) && begins(&cluster.blocks, &self.heard.1)) {
+            *self = Self::default();
+        }
+        for node in cluster.nodes.iter().skip(self.heard.0.len()) {
+            if let Err((reason, problem)) = self.add_node(network, node) {
+                let (kind, name, node) = ("node", node.name.clone(), node.name.clone());
+                self.rejected.0.push(Rejected { kind, name, node, reason, problem });
+            }
+            self.heard.0.push(Arc::clone(node));
+        }
+        for block in cluster.blocks.iter().skip(self.heard.1.len()) {
+            if let Err((reason, problem)) = self.add_block(network, block) {
+                let (kind, name, node) = ("block", block.key.clone(), block.node.clone());
+                self.rejected.1.push(Rejected { kind, name, node, reason, problem });
+            }
+            self.heard.1.push(Arc::clone(block));
+        }
+    }
+
+    /// What was left out, nodes before blocks, each in the order of creation.
+    pub fn rejected(&self) -> impl Iterator<Item = &Rejected> {
+        self.rejected.0.iter().chain(&self.rejected.1)
+    }
+
+    /// The blocks that a node holds, the oldest first.
+    pub fn of(&self, node: &str) -> &[Arc<BlockEntry>] {
+        self.holdings.get(node).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn add_node(&mut self, network: &ClusterNetwork, node: &NodeEntry) -> Result<(), Problem> {
         let vtep = node.vtep.clone().map_err(|problem| (Reason::Malformed, problem))?;
         if let Some(around) = around(network, vtep.into()) {
             let problem = format!(
@@ -84,17 +87,17 @@ impl<'a> Judged<'a> {
             );
             return Err((Reason::Family, problem));
         }
-        if let Some(other) = vteps.get(&vtep) {
+        if let Some(other) = self.vteps.get(&vtep) {
             return Err((
                 Reason::Taken,
                 format!("its VTEP {vtep} is that of {other}, which is older"),
             ));
         }
-        if self.nodes.contains_key(node.name.as_str()) {
+        if self.nodes.contains_key(&node.name) {
             return Err((Reason::Taken, "an older one has its name".to_owned()));
         }
-        vteps.insert(vtep, &node.name);
-        self.nodes.insert(&node.name, vtep);
+        self.vteps.insert(vtep, node.name.clone());
+        self.nodes.insert(node.name.clone(), vtep);
         self.ipv4.get_or_insert(vtep.is_ipv4());
         Ok(())
     }
@@ -102,20 +105,26 @@ impl<'a> Judged<'a> {
     fn add_block(
         &mut self,
         network: &ClusterNetwork,
-        block: &'a BlockEntry,
+        block: &Arc<BlockEntry>,
     ) -> Result<(), Problem> {
-        let BlockEntry { range, node, retiring, born, .. } = block;
-        let range = range.as_ref().map_err(|problem| (Reason::Malformed, problem.clone()))?;
+        let range = block.range.as_ref().map_err(|problem| (Reason::Malformed, problem.clone()))?;
         let subnet = range.subnet();
         if around(network, subnet).is_none() {
             return Err((Reason::Place, format!("{subnet} is not inside any of clusterCIDRs")));
         }
-        let counts = Block { node, range, retiring: *retiring, born };
-        self.blocks.take(subnet, counts).map_err(|(other, holding)| {
+        self.blocks.take(subnet, Arc::clone(block)).map_err(|(other, holding)| {
             let problem = format!("{subnet} overlaps {other} of {}, which is older", holding.node);
             (Reason::Taken, problem)
-        })
+        })?;
+        self.holdings.entry(block.node.clone()).or_default().push(Arc::clone(block));
+        Ok(())
     }
+}
+
+/// Whether all begins with these very objects.
+fn begins<T>(all: &[Arc<T>], with: &[Arc<T>]) -> bool {
+    let beginning = all.get(..with.len());
+    beginning.is_some_and(|some| some.iter().zip(with).all(|(one, other)| Arc::ptr_eq(one, other)))
 }
 
 /// The network of `clusterCIDRs` that holds all of another.

@@ -2,6 +2,7 @@
 //! file says. The plugin needs none of it: ADD and DEL go on from the file while the agent or its source is
 //! away.
 
+mod aged;
 mod agent;
 mod assemble;
 mod backoff;

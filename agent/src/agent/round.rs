@@ -1,6 +1,7 @@
 //! One round: the file, the deeds, and what is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 
 use flatnet_conf::RangeFile;
@@ -39,18 +40,28 @@ impl<S: Source> Agent<S> {
 
     /// The file of a cluster, and what this node should do.
     fn consider(&mut self, cluster: &Cluster) -> Decision {
-        let judged = judge(&self.parts.network, cluster);
-        let leaves_out = |range| self.leaving.contains_key(&range) || self.done.has_released(range);
-        let file = range_file(&self.parts.network, &judged, &leaves_out);
-        self.publish(file);
-        let name = self.parts.name.as_str();
-        let own = judged.blocks.iter().filter(|(_, block)| block.node == name);
-        self.former
-            .extend(own.map(|(range, _)| range).filter(|range| !self.done.has_released(*range)));
-        self.first = judged.nodes.keys().next() == Some(&name);
-        self.count(&judged);
-        self.matters.rejected.clone_from(&judged.rejected);
+        let mut judged = mem::take(&mut self.judged);
+        judged.renew(&self.parts.network, cluster);
+        self.show(&judged);
+        let decision = self.decide(cluster, &judged);
+        self.judged = judged;
+        decision
+    }
 
+    /// Puts down what counts of the cluster.
+    fn show(&mut self, judged: &Judged) {
+        let leaves_out = |range| self.leaving.contains_key(&range) || self.done.has_released(range);
+        let file = range_file(&self.parts.network, judged, &leaves_out);
+        self.publish(file);
+        let own = judged.of(&self.parts.name).iter().filter_map(|block| block.subnet());
+        self.former.extend(own.filter(|range| !self.done.has_released(*range)));
+        self.first = judged.nodes.keys().next() == Some(&self.parts.name);
+        self.count(judged);
+        self.matters.rejected = judged.rejected().cloned().collect();
+    }
+
+    /// What this node should do.
+    fn decide(&mut self, cluster: &Cluster, judged: &Judged) -> Decision {
         let own = self.source.own();
         match &own {
             Some(own) => {
@@ -65,11 +76,9 @@ impl<S: Source> Agent<S> {
         }
         self.early = self.is_early();
         let without = OwnNode { addresses: self.addresses.clone(), ranges: Vec::new() };
+        let name = self.parts.name.as_str();
         let shown = self.done.shown(cluster, name);
-        let judged = match &shown {
-            Some(shown) => judge(&self.parts.network, shown),
-            None => judged,
-        };
+        let shown_judged = shown.as_ref().map(|shown| judge(&self.parts.network, shown));
         let shown = shown.as_ref().unwrap_or(cluster);
         let left = self.leaving.iter().filter(|(_, since)| since.elapsed() >= LINGER);
         let left = left.map(|(range, _)| *range).collect();
@@ -77,7 +86,7 @@ impl<S: Source> Agent<S> {
         let refused = refused.collect();
         let known = Known {
             network: &self.parts.network,
-            judged: &judged,
+            judged: shown_judged.as_ref().unwrap_or(judged),
             name,
             own: own.as_ref().unwrap_or(&without),
             early: self.early,
@@ -203,7 +212,7 @@ impl<S: Source> Agent<S> {
         (self.first || rejected.node == self.parts.name).then(|| notice("EntryRejected"))
     }
 
-    fn count(&self, judged: &Judged<'_>) {
+    fn count(&self, judged: &Judged) {
         let metrics = &self.parts.state.metrics;
         let mut used = [0_u64; 2];
         for (range, _) in judged.blocks.iter() {
@@ -213,8 +222,8 @@ impl<S: Source> Agent<S> {
         metrics.cluster(judged.nodes.len(), used, free_blocks(&self.parts.network, &judged.blocks));
         let mut counts = BTreeMap::new();
         if let Some(usage) = &self.usage {
-            let own = judged.blocks.iter().filter(|(_, block)| block.node == self.parts.name);
-            counts.extend(own.map(|(range, _)| (range, usage.of(range))));
+            let own = judged.of(&self.parts.name).iter().filter_map(|block| block.subnet());
+            counts.extend(own.map(|range| (range, usage.of(range))));
         }
         metrics.leases(&counts);
     }

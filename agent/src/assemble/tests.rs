@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use flatnet_conf::{Range, RangeFile};
 use proptest::prelude::*;
@@ -95,13 +96,23 @@ fn engine(objects: &[String]) -> Cluster {
     for (at, words) in (0i64..).zip(objects) {
         let mut one = Cluster::default();
         add(&mut one, words, at / 2);
-        let known = |name: &str| cluster.nodes.iter().any(|node| node.name == name);
-        one.nodes.retain(|node| !known(&node.name));
-        one.blocks.retain(|block| cluster.blocks.iter().all(|other| other.key != block.key));
-        cluster.nodes.append(&mut one.nodes);
-        cluster.blocks.append(&mut one.blocks);
+        join(&mut cluster, &one);
     }
     cluster
+}
+
+/// Adds those whose names are free.
+fn join(cluster: &mut Cluster, more: &Cluster) {
+    for node in more.nodes.iter() {
+        if cluster.nodes.iter().all(|other| other.name != node.name) {
+            cluster.nodes.put(Arc::clone(node));
+        }
+    }
+    for block in more.blocks.iter() {
+        if cluster.blocks.iter().all(|other| other.key != block.key) {
+            cluster.blocks.put(Arc::clone(block));
+        }
+    }
 }
 
 proptest! {
@@ -119,16 +130,37 @@ proptest! {
         seed in any::<prop::sample::Index>(),
     ) {
         let cluster = engine(&objects);
-        let mut shuffled = cluster.clone();
-        shuffled.nodes.reverse();
-        if !shuffled.blocks.is_empty() {
-            let middle = seed.index(shuffled.blocks.len());
-            shuffled.blocks.rotate_left(middle);
-        }
+        let mut shuffled = Cluster::default();
+        cluster.nodes.iter().rev().for_each(|node| shuffled.nodes.put(Arc::clone(node)));
+        let (first, last) = cluster.blocks.split_at(seed.index(cluster.blocks.len() + 1));
+        last.iter().chain(first).for_each(|block| shuffled.blocks.put(Arc::clone(block)));
         let network = network();
-        let (one, other) = (judge(&network, &cluster), judge(&network, &shuffled));
-        prop_assert_eq!(one.rejected, other.rejected);
-        prop_assert_eq!(file(&cluster), file(&shuffled));
+        prop_assert_eq!(judge(&network, &cluster), judge(&network, &shuffled));
+    }
+
+    /// What is judged is kept from one state of the cluster to the next.
+    #[test]
+    fn what_was_judged_before_makes_no_difference(
+        objects in objects(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..40),
+    ) {
+        let all = engine(&objects);
+        let network = network();
+        let (mut cluster, mut judged) = (Cluster::default(), Judged::default());
+        let count = all.nodes.len() + all.blocks.len();
+        // First one after the other as they were made, then any, which come and go.
+        let in_order = (0..count).map(|place| (place, true));
+        let any = changes.iter().filter(|_| count > 0).map(|(place, comes)| (place.index(count), *comes));
+        for (place, comes) in in_order.chain(any) {
+            match (place.checked_sub(all.nodes.len()), comes) {
+                (None, true) => cluster.nodes.put(Arc::clone(&all.nodes[place])),
+                (None, false) => cluster.nodes.remove(&all.nodes[place].born),
+                (Some(place), true) => cluster.blocks.put(Arc::clone(&all.blocks[place])),
+                (Some(place), false) => cluster.blocks.remove(&all.blocks[place].born),
+            }
+            judged.renew(&network, &cluster);
+            prop_assert_eq!(&judged, &judge(&network, &cluster));
+        }
     }
 
     #[test]
@@ -138,10 +170,7 @@ proptest! {
         for words in newer {
             let mut more = Cluster::default();
             add(&mut more, &words, 1000);
-            more.nodes.retain(|node| cluster.nodes.iter().all(|other| other.name != node.name));
-            more.blocks.retain(|block| cluster.blocks.iter().all(|other| other.key != block.key));
-            cluster.nodes.append(&mut more.nodes);
-            cluster.blocks.append(&mut more.blocks);
+            join(&mut cluster, &more);
         }
         let after = file(&cluster);
         for node in before.iter().flat_map(|file| &file.nodes) {
@@ -158,7 +187,7 @@ proptest! {
         let cluster = engine(&objects);
         let network = network();
         let judged = judge(&network, &cluster);
-        let count = judged.nodes.len() + judged.blocks.iter().count() + judged.rejected.len();
+        let count = judged.nodes.len() + judged.blocks.iter().count() + judged.rejected().count();
         prop_assert_eq!(count, cluster.nodes.len() + cluster.blocks.len());
     }
 }

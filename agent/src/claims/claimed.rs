@@ -1,11 +1,10 @@
 //! A node that claims its ranges from the cluster's.
 
-use flatnet_conf::Range;
 use ipnetwork::IpNetwork;
 
 use super::choice::choose;
 use super::{Decision, Known, Wait};
-use crate::judge::Block;
+use crate::cluster::BlockEntry;
 use crate::source::Deed;
 
 pub fn decide(known: &Known<'_>, decision: &mut Decision) {
@@ -31,9 +30,9 @@ fn family(known: &Known<'_>, ipv4: bool, decision: &mut Decision) {
     let share = known.network.growth_share;
     let few =
         |room: Room, times: u64| room.free.saturating_mul(share) < room.all.saturating_mul(times);
-    let room = |blocks: &[(IpNetwork, &Block<'_>)]| {
-        blocks.iter().fold(Room::default(), |room, (range, block)| {
-            let all = capacity(block.range);
+    let room = |blocks: &[(IpNetwork, &BlockEntry)]| {
+        blocks.iter().fold(Room::default(), |room, (range, _)| {
+            let all = capacity(*range);
             let free = all.saturating_sub(usage.of(*range));
             Room { all: room.all.saturating_add(all), free: room.free.saturating_add(free) }
         })
@@ -46,8 +45,7 @@ fn family(known: &Known<'_>, ipv4: bool, decision: &mut Decision) {
     }
     // The newest that is empty, where without it there would still be twice as much as makes it grow. The oldest
     // stays always: it gives the node's own address.
-    own.sort_by_key(|(_, block)| block.born);
-    let empty = |(range, _): &(IpNetwork, &Block<'_>)| usage.of(*range) == 0;
+    let empty = |(range, _): &(IpNetwork, &BlockEntry)| usage.of(*range) == 0;
     let Some(place) = own.iter().rposition(empty).filter(|place| *place > 0) else { return };
     let (range, _) = own.remove(place);
     if !few(room(&own), 2) {
@@ -63,8 +61,7 @@ struct Room {
 }
 
 /// How many pods a block has an address for: all but its first, and the IPv4 broadcast address.
-fn capacity(range: &Range) -> u64 {
-    let subnet = range.subnet();
+fn capacity(subnet: IpNetwork) -> u64 {
     let (bits, kept) = if subnet.is_ipv4() { (32, 2) } else { (128, 1) };
     let all = 1_u64.checked_shl(bits - u32::from(subnet.prefix()));
     all.map_or(u64::MAX, |all| all.saturating_sub(kept))

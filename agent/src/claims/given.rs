@@ -39,7 +39,7 @@ fn take(known: &Known<'_>, range: IpNetwork, decision: &mut Decision) {
                 decision.deeds.push(Deed::Claim(range));
             }
         }
-        Some((block, holding)) => decision.waits.push(held(block, holding.node)),
+        Some((block, holding)) => decision.waits.push(held(block, &holding.node)),
         None => match known.refused.get(&range) {
             Some(holder) => decision.waits.push(held(range, holder)),
             None => decision.deeds.push(Deed::Claim(range)),

@@ -58,7 +58,7 @@ impl Situation {
         decide(&self.known(&judge(&self.network, &self.cluster)))
     }
 
-    fn known<'a>(&'a self, judged: &'a Judged<'a>) -> Known<'a> {
+    fn known<'a>(&'a self, judged: &'a Judged) -> Known<'a> {
         Known {
             network: &self.network,
             judged,

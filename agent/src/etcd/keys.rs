@@ -177,13 +177,14 @@ mod tests {
     fn rejected(kv: &KeyValue) -> String {
         let mut cluster = Cluster::default();
         match keys().read(kv).unwrap() {
-            Entry::Node(node) => cluster.nodes.push(node),
-            Entry::Block(block) => cluster.blocks.push(block),
+            Entry::Node(node) => cluster.nodes.put(node),
+            Entry::Block(block) => cluster.blocks.put(block),
         }
         let network = network();
         let judged = judge(&network, &cluster);
-        assert_eq!(judged.rejected.len(), 1, "{cluster:?}");
-        judged.rejected[0].to_string()
+        let rejected: Vec<_> = judged.rejected().map(ToString::to_string).collect();
+        assert_eq!(rejected.len(), 1, "{cluster:?}");
+        rejected.join("")
     }
 
     #[test]

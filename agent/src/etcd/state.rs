@@ -1,7 +1,7 @@
 //! What is known of the cluster: a few words of each key. The watch writes it, the agent reads it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -24,6 +24,8 @@ pub struct Objects {
     keys: Keys,
     node: String,
     entries: BTreeMap<Vec<u8>, Entry>,
+    /// What they say.
+    cluster: Cluster,
     own: BTreeMap<Vec<u8>, Own>,
 }
 
@@ -31,7 +33,8 @@ impl Objects {
     /// None yet; `node` is whose are the own ones.
     pub fn none_of(keys: &Keys, node: &str) -> Self {
         let (entries, own) = (BTreeMap::new(), BTreeMap::new());
-        Self { keys: keys.clone(), node: node.to_owned(), entries, own }
+        let (keys, node, cluster) = (keys.clone(), node.to_owned(), Cluster::default());
+        Self { keys, node, entries, cluster, own }
     }
 
     /// A key as it is now. Says whether that is news.
@@ -47,15 +50,33 @@ impl Objects {
         } else {
             self.own.remove(&key);
         }
-        let news = self.entries.get(&key) != Some(&entry);
+        if self.entries.get(&key) == Some(&entry) {
+            return false;
+        }
+        // It may be another of the name, made at another time.
+        self.forget(&key);
+        match &entry {
+            Entry::Node(node) => self.cluster.nodes.put(Arc::clone(node)),
+            Entry::Block(block) => self.cluster.blocks.put(Arc::clone(block)),
+        }
         self.entries.insert(key, entry);
-        news
+        true
     }
 
     /// A key is no more. Says whether that is news.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.own.remove(key);
-        self.entries.remove(key).is_some()
+        self.forget(key)
+    }
+
+    fn forget(&mut self, key: &[u8]) -> bool {
+        let entry = self.entries.remove(key);
+        match &entry {
+            Some(Entry::Node(node)) => self.cluster.nodes.remove(&node.born),
+            Some(Entry::Block(block)) => self.cluster.blocks.remove(&block.born),
+            None => {}
+        }
+        entry.is_some()
     }
 
     /// How many.
@@ -74,17 +95,6 @@ impl Objects {
             (own.lease, own.modified) = (lease, modified);
         }
     }
-
-    fn cluster(&self) -> Cluster {
-        let mut cluster = Cluster::default();
-        for entry in self.entries.values() {
-            match entry {
-                Entry::Node(node) => cluster.nodes.push(node.clone()),
-                Entry::Block(block) => cluster.blocks.push(block.clone()),
-            }
-        }
-        cluster
-    }
 }
 
 /// What the watch knows.
@@ -99,7 +109,7 @@ pub struct State {
 impl State {
     /// All of them, once they were listed.
     pub fn cluster(&self) -> Option<Cluster> {
-        self.objects.as_ref().map(Objects::cluster)
+        self.objects.as_ref().map(|objects| objects.cluster.clone())
     }
 }
 
@@ -170,7 +180,7 @@ mod tests {
         assert_eq!(objects.own().len(), 1, "it is another's");
         assert!(objects.remove(&keys.node("a")) && !objects.remove(&keys.node("a")));
         assert!(objects.own().is_empty());
-        let cluster = objects.cluster();
+        let cluster = &objects.cluster;
         assert_eq!((cluster.nodes.len(), cluster.blocks[0].node.as_str()), (1, "b"));
     }
 

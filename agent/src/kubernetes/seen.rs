@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::aged::Made;
 use crate::cluster::{BlockEntry, Born, NodeEntry};
 
 /// What is read of an object of either kind, of the event that brings it, and of a bookmark.
@@ -50,7 +51,7 @@ impl Seen {
 }
 
 /// One of the two kinds.
-pub trait Kind: Clone + PartialEq + Send + Sync + Sized + 'static {
+pub trait Kind: Made + Clone + PartialEq + Send + Sync + Sized + 'static {
     /// Where its objects are.
     const PATH: &'static str;
     /// What it is called for people.

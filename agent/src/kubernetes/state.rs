@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnetwork::IpNetwork;
 use tokio::sync::Notify;
 
+use crate::aged::Aged;
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
 use crate::trouble::Troubles;
 
@@ -33,12 +34,14 @@ struct Own {
 pub struct Kept<T> {
     node: String,
     objects: HashMap<String, Object<T>>,
+    /// What each says.
+    entries: Aged<T>,
 }
 
 impl<T: Kind> Kept<T> {
     /// None yet; `node` is whose are the own ones.
     pub fn none_of(node: &str) -> Kept<T> {
-        Kept { node: node.to_owned(), objects: HashMap::new() }
+        Kept { node: node.to_owned(), objects: HashMap::new(), entries: Aged::default() }
     }
 
     /// An object as it is now. Says whether that is news.
@@ -46,31 +49,25 @@ impl<T: Kind> Kept<T> {
         let entry = T::read(seen);
         let own = (entry.node() == self.node).then(|| Box::new(own(seen)));
         let object = Object { entry: Arc::new(entry), own };
-        match self.objects.get_mut(&seen.metadata.name) {
-            Some(known) if *known == object => false,
-            Some(known) => {
-                *known = object;
-                true
-            }
-            None => {
-                self.objects.insert(seen.metadata.name.clone(), object);
-                true
-            }
+        if self.objects.get(&seen.metadata.name) == Some(&object) {
+            return false;
         }
+        // It may be another of the name, made at another time.
+        self.remove(seen);
+        self.entries.put(Arc::clone(&object.entry));
+        self.objects.insert(seen.metadata.name.clone(), object);
+        true
     }
 
     /// An object is no more. Says whether that is news.
     pub fn remove(&mut self, seen: &Seen) -> bool {
-        self.objects.remove(&seen.metadata.name).is_some()
+        let known = self.objects.remove(&seen.metadata.name);
+        known.inspect(|known| self.entries.remove(known.entry.born())).is_some()
     }
 
     /// How many.
     pub fn len(&self) -> usize {
         self.objects.len()
-    }
-
-    fn entries(&self) -> Vec<Arc<T>> {
-        self.objects.values().map(|object| Arc::clone(&object.entry)).collect()
     }
 
     /// Own objects that another than the Node of this uid owns, or no object: name and uid.
@@ -137,7 +134,7 @@ impl State {
     /// Both kinds, once both were listed.
     pub fn cluster(&self) -> Option<Cluster> {
         let (nodes, blocks) = (self.nodes.as_ref()?, self.blocks.as_ref()?);
-        Some(Cluster { nodes: nodes.entries(), blocks: blocks.entries() })
+        Some(Cluster { nodes: nodes.entries.clone(), blocks: blocks.entries.clone() })
     }
 
     /// The Node, if it is there.
@@ -254,10 +251,10 @@ mod tests {
         assert!(kept.put(&node("192.0.2.2", "1")));
         assert!(!kept.put(&node("192.0.2.2", "2")), "somebody wrote a label");
         assert!(kept.put(&node("192.0.2.3", "3")));
-        assert_eq!(kept.entries()[0].vtep, Ok("192.0.2.3".parse().unwrap()));
+        assert_eq!(kept.entries[0].vtep, Ok("192.0.2.3".parse().unwrap()));
         assert!(kept.remove(&node("", "4")));
         assert!(!kept.remove(&node("", "4")));
-        assert!(kept.entries().is_empty());
+        assert!(kept.entries.is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::time::{Duration, sleep};
 
 use crate::agent::*;
 use crate::assemble::range_file;
-use crate::cluster::Cluster;
+use crate::cluster::{BlockEntry, Cluster};
 use crate::conflist::conflist;
 use crate::fixture::{self, network};
 use crate::judge::judge;
@@ -133,9 +133,12 @@ impl Source for World {
                 return Err(Refusal::Failed("refused".to_owned()));
             }
             let mark = |world: &mut Inner, range: &IpNetwork, retiring| {
-                let mut blocks = world.cluster.blocks.iter_mut();
+                let mut blocks = world.cluster.blocks.iter();
                 match blocks.find(|block| block.subnet() == Some(*range)) {
-                    Some(block) => Arc::make_mut(block).retiring = retiring,
+                    Some(block) => {
+                        let block = BlockEntry { retiring, ..BlockEntry::clone(block) };
+                        world.cluster.blocks.put(Arc::new(block));
+                    }
                     None => fixture::add(&mut world.cluster, &format!("{range} a"), world.at),
                 }
             };

@@ -1,6 +1,6 @@
 //! What is inconsistent among the keys of a network, and the command that mends it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use flatnet::cli::{Outcome, age};
@@ -50,7 +50,7 @@ fn findings(network: &ClusterNetwork, view: &View) -> Vec<Finding> {
     let cluster = view.cluster();
     let judged = judge(network, &cluster);
     let mut findings = Vec::new();
-    for rejected in &judged.rejected {
+    for rejected in judged.rejected() {
         let key = view.seen.iter().find(|seen| match &seen.entry {
             super::super::keys::Entry::Node(node) => {
                 rejected.kind == "node" && node.name == rejected.name
@@ -66,21 +66,18 @@ fn findings(network: &ClusterNetwork, view: &View) -> Vec<Finding> {
         what: format!("{} is neither a node's nor a block's", shown(key)),
         mend: delete(key),
     }));
-    let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, block) in judged.blocks.iter() {
-        *holders.entry(block.node).or_default() += 1;
-    }
     let forget = |node: &str| format!("flatnet-agent etcd forget {node}");
-    for (node, count) in &holders {
+    for (node, blocks) in &judged.holdings {
         if !judged.nodes.contains_key(node) {
-            let blocks = if *count == 1 { "block" } else { "blocks" };
+            let count = blocks.len();
+            let blocks = if count == 1 { "block" } else { "blocks" };
             findings.push(Finding {
                 what: format!("{node} holds {count} {blocks}, but nobody knows where it is"),
                 mend: format!("start its agent, or: {}", forget(node)),
             });
         }
     }
-    for node in judged.nodes.keys().filter(|node| !holders.contains_key(*node)) {
+    for node in judged.nodes.keys().filter(|node| !judged.holdings.contains_key(*node)) {
         findings.push(Finding {
             what: format!("{node} holds no block"),
             mend: format!(
@@ -89,7 +86,7 @@ fn findings(network: &ClusterNetwork, view: &View) -> Vec<Finding> {
             ),
         });
     }
-    let names: BTreeSet<&str> = judged.nodes.keys().chain(holders.keys()).copied().collect();
+    let names: BTreeSet<&String> = judged.nodes.keys().chain(judged.holdings.keys()).collect();
     findings.extend(names.into_iter().filter_map(|node| lease(view, node)));
     findings
 }

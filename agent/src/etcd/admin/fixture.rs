@@ -12,8 +12,8 @@ use crate::fixture;
 pub fn view(words: &[&str]) -> View {
     let keys = Keys::of("pods");
     let Cluster { nodes, blocks } = fixture::cluster(words);
-    let nodes = nodes.into_iter().map(|node| (keys.node(&node.name), Entry::Node(node)));
-    let blocks = blocks.into_iter().map(|block| {
+    let nodes = nodes.iter().map(|node| (keys.node(&node.name), Entry::Node(Arc::clone(node))));
+    let blocks = blocks.iter().map(|block| {
         let range = block.subnet().unwrap();
         let (node, born) = (block.node.clone(), block.born.clone());
         let block =

@@ -41,18 +41,17 @@ fn nodes(network: &ClusterNetwork, view: &View) -> (BTreeMap<String, Node>, Vec<
     let judged = judge(network, &cluster);
     let mut nodes = BTreeMap::<String, Node>::new();
     for (name, vtep) in &judged.nodes {
-        nodes.entry((*name).to_owned()).or_default().vtep = Some(vtep.to_string());
+        nodes.entry(name.clone()).or_default().vtep = Some(vtep.to_string());
     }
-    let mut blocks: Vec<_> = judged.blocks.iter().collect();
-    blocks.sort_by_key(|(_, block)| block.born);
-    for (range, block) in blocks {
-        let node = nodes.entry(block.node.to_owned()).or_default();
-        node.ranges.push((range.to_string(), block.retiring));
+    for (holder, blocks) in &judged.holdings {
+        let ranges = blocks.iter();
+        let ranges = ranges.filter_map(|b| Some((b.subnet()?.to_string(), b.retiring)));
+        nodes.entry(holder.clone()).or_default().ranges = ranges.collect();
     }
     for (name, node) in &mut nodes {
         node.life = view.life(name);
     }
-    (nodes, judged.rejected.iter().map(ToString::to_string).collect())
+    (nodes, judged.rejected().map(ToString::to_string).collect())
 }
 
 fn table(nodes: &BTreeMap<String, Node>) -> Table {

@@ -1,6 +1,7 @@
 //! All keys of a network, as they are now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use flatnet_conf::printable;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -67,8 +68,8 @@ impl View {
         let mut cluster = Cluster::default();
         for seen in &self.seen {
             match &seen.entry {
-                Entry::Node(node) => cluster.nodes.push(node.clone()),
-                Entry::Block(block) => cluster.blocks.push(block.clone()),
+                Entry::Node(node) => cluster.nodes.put(Arc::clone(node)),
+                Entry::Block(block) => cluster.blocks.put(Arc::clone(block)),
             }
         }
         cluster
