@@ -54,6 +54,7 @@ build:
 manual:
 	cargo run --locked -p flatnet --example manual -- target/manual
 	cargo run --locked -p flatnet-agent --example man -- target/manual
+	cargo run --locked -p flatnet-docker --example docker_man -- target/manual
 
 # Debian packages of the plugin and of the agent, and the plugin's files as a tar.gz; into target/package.
 deb: build manual

@@ -103,6 +103,7 @@ fn the_package_is_installed_and_purged_without_a_trace() {
     for file in [
         "usr/share/man/man1/flatnet.1.gz",
         "usr/share/man/man1/flatnet-lab-up.1.gz",
+        "usr/share/man/man8/flatnet-docker.8.gz",
         "usr/share/zsh/vendor-completions/_flatnet",
         "usr/share/fish/vendor_completions.d/flatnet.fish",
         "usr/share/doc/flatnet/copyright",
@@ -119,6 +120,23 @@ fn the_package_is_installed_and_purged_without_a_trace() {
 
     succeed(machine.dpkg().args(["--purge", "flatnet"]));
     assert_eq!(snapshot::difference(&before, &machine.files()), Vec::<String>::new());
+}
+
+#[test]
+fn a_unit_names_man_pages_that_are_there() {
+    let units = fs::read_dir(workspace().join("packaging/systemd")).unwrap();
+    let mut named = 0;
+    for unit in units.map(|unit| unit.unwrap().path()) {
+        let text = fs::read_to_string(&unit).unwrap();
+        let documents = text.lines().filter_map(|line| line.strip_prefix("Documentation="));
+        for page in documents.flat_map(str::split_whitespace) {
+            let page = page.strip_prefix("man:").and_then(|page| page.strip_suffix(')')).unwrap();
+            let file = format!("target/manual/man/{}", page.replace('(', "."));
+            assert!(workspace().join(&file).exists(), "{}: no {file}", unit.display());
+            named += 1;
+        }
+    }
+    assert!(named > 3, "{named}");
 }
 
 #[test]

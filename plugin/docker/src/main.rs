@@ -1,60 +1,12 @@
-//! The executable `flatnet-docker`: a network and IPAM driver of Docker, by libnetwork's remote driver protocol
-//! (HTTP with JSON on a socket in Docker's plugin folder). Each call is decided by `flatnet`'s own library.
+//! The executable `flatnet-docker`.
 
-mod answer;
-mod document;
-mod ipam;
-mod network;
-mod serve;
-mod socket;
-
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-use clap::Parser;
-use flatnet::endpoint::Endpoints;
-use flatnet_conf::LogLevel;
 
 /// musl's own allocator maps and unmaps a page at a time.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// flatnet as a network and IPAM driver of Docker
-///
-/// Serves Docker on the socket that systemd hands over (flatnet-docker.socket), else on one of its own. The networks
-/// are those of the CNI configurations.
-#[derive(Parser)]
-#[command(name = "flatnet-docker", version)]
-struct Cli {
-    /// Folder of the CNI configurations
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
-    conf_dir: PathBuf,
-    /// Socket to serve Docker on, where systemd hands none over; Docker calls the driver by the file's name
-    #[arg(long, value_name = "FILE", default_value = "/run/docker/plugins/flatnet.sock")]
-    socket: PathBuf,
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    flatnet::logging::start(LogLevel::Info, None);
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            log::error!("{problem}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(cli: &Cli) -> Result<(), String> {
-    let listener = socket::listen(&cli.socket)?;
-    let endpoints = Endpoints::new(&cli.conf_dir);
-    // An earlier driver may have been ended while Docker moved a device.
-    if let Err(problem) = endpoints.mend() {
-        log::warn!("{problem}");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
-    runtime.block_on(serve::serve(listener, endpoints))
+    flatnet_docker::run()
 }
