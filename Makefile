@@ -137,7 +137,7 @@ test-vm:
 test-runtimes:
 	@.ci/install runtimes
 	$(MAKE) --no-print-directory build
-	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) --test docker --test netavark
+	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) $(addprefix --test ,docker docker_compose docker_machines netavark)
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
 CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/cluster/tests/*/main.rs)))

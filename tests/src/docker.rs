@@ -1,37 +1,28 @@
-//! Docker's daemon on a node, and flatnet's driver beside it: folders of their own for each, and a driver's name of
-//! its own, by which the daemon finds the socket. Nothing of it is left when it is dropped, also when a test
-//! fails. Needs `.ci/install runtimes`.
+//! flatnet's driver on a node, under a name of its own, by which the daemon beside it finds the socket.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::Value;
 
-use crate::cli;
 use crate::cluster::Cluster;
-use crate::leftover;
+use crate::dockerd::Daemon;
+use crate::image::archive;
 use crate::node::Node;
-use crate::program::{finish, ours, said, workspace};
+use crate::program::ours;
 use crate::wait::wait_for;
+use crate::{cli, kernel};
 
 /// Where Docker looks for the sockets of drivers.
 const PLUGINS: &str = "/run/docker/plugins";
-
-/// Daemon and client of one version; the machine may have others.
-fn tool(name: &str) -> PathBuf {
-    let path = workspace().join("target/tools").join(name);
-    assert!(path.exists(), "{} is not there: run `.ci/install runtimes`", path.display());
-    path
-}
 
 /// The driver on a node.
 #[derive(Debug)]
@@ -106,31 +97,19 @@ impl Drop for Driver<'_> {
     }
 }
 
-/// A running daemon.
+/// A running daemon with its driver.
 #[derive(Debug)]
 pub struct Docker<'a> {
-    node: &'a Node,
-    folder: TempDir,
-    daemon: Option<Child>,
+    daemon: Daemon<'a>,
     /// The driver of its networks.
     pub driver: Driver<'a>,
 }
 
 impl<'a> Docker<'a> {
-    /// Starts it on a node with the image of the archive, and makes the network `pods`, of both families.
+    /// Starts both on a node with the image of the archive, and makes the network `pods`, of both families.
     pub fn start(cluster: &Cluster, node: &'a Node, behind: &[Value], archive: &Path) -> Self {
         let driver = Driver::start(node, behind);
-        let folder = tempfile::Builder::new().prefix("ftest-").tempdir().expect("a folder");
-        // What is living goes on without the daemon.
-        let settings = json!({
-            "live-restore": true,
-            "default-ulimits": { "nofile": { "Name": "nofile", "Hard": 1024, "Soft": 1024 } },
-        });
-        let file = folder.path().join("daemon.json");
-        fs::write(file, settings.to_string()).expect("write the settings");
-        let mut docker = Self { node, folder, daemon: None, driver };
-        docker.launch();
-        docker.ok(&["load", "-q", "-i", &archive.display().to_string()]);
+        let docker = Self { daemon: Daemon::start(node, archive, true), driver };
         docker.create(
             "pods",
             &["--ipv6", "--subnet", "10.244.0.0/16", "--subnet", "fd00:10:244::/56"],
@@ -139,104 +118,42 @@ impl<'a> Docker<'a> {
         docker
     }
 
+    /// Starts one on each node of a cluster.
+    pub fn everywhere(cluster: &'a Cluster, behind: &[Value]) -> Vec<Self> {
+        let image = archive(cluster.folder());
+        cluster.nodes.iter().map(|node| Self::start(cluster, node, behind, &image)).collect()
+    }
+
     /// `docker network create` with our driver.
     pub fn create(&self, name: &str, more: &[&str]) {
         let driver = self.driver.name.as_str();
         let create = ["network", "create", "-d", driver, "--ipam-driver", driver];
         self.ok(&[&create[..], more, &[name]].concat());
     }
+}
 
-    /// Starts the daemon again after a kill.
-    pub fn launch(&mut self) {
-        let path = |name: &str| self.folder.path().join(name);
-        let open = || File::options().create(true).append(true).open(path("log")).expect("the log");
-        let mut dockerd = Command::new(tool("dockerd"));
-        dockerd.arg("--config-file").arg(path("daemon.json"));
-        dockerd.arg("--data-root").arg(path("root")).arg("--exec-root").arg(path("run"));
-        dockerd.arg("-p").arg(path("pid")).arg("-H").arg(self.address());
-        dockerd.args(["--bridge", "none", "--iptables=false", "--ip-masq=false"]);
-        dockerd.args([
-            "--storage-driver",
-            "overlay2",
-            "--userland-proxy=false",
-            "--log-level",
-            "warn",
-        ]);
-        dockerd.stdin(Stdio::null()).stdout(open()).stderr(open());
-        self.daemon = Some(self.node.netns.run(|| dockerd.spawn()).expect("start dockerd"));
-        wait_for(&format!("dockerd (its log: {})", path("log").display()), || {
-            self.run(&["version"]).status.success().then_some(())
-        });
-    }
+impl<'a> Deref for Docker<'a> {
+    type Target = Daemon<'a>;
 
-    /// A hard kill of the daemon alone.
-    pub fn kill(&mut self) {
-        let mut daemon = self.daemon.take().expect("a running daemon");
-        daemon.kill().expect("kill dockerd");
-        daemon.wait().expect("wait for dockerd");
-        // Its containerd dies with it; where nobody reaps that, the next daemon would take it for alive.
-        for file in ["pid", "run/containerd/containerd.pid"] {
-            drop(fs::remove_file(self.folder.path().join(file)));
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("unix://{}", self.folder.path().join("docker.sock").display())
-    }
-
-    /// Runs docker with these arguments, whatever its end.
-    pub fn run(&self, args: &[&str]) -> Output {
-        let mut docker = Command::new(tool("docker"));
-        docker.arg("-H").arg(self.address()).args(args).env("DOCKER_CONFIG", self.folder.path());
-        finish(&mut docker, b"")
-    }
-
-    /// Runs docker, asserting success; returns what it printed.
-    pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "docker {args:?}: {}", said(&output));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    }
-
-    /// A container's addresses in a network, IPv4 first.
-    pub fn addresses(&self, container: &str, network: &str) -> Vec<IpAddr> {
-        let inspected: Value =
-            serde_json::from_str(&self.ok(&["inspect", container])).expect("JSON");
-        let attachment = &inspected[0]["NetworkSettings"]["Networks"][network];
-        let keys = ["IPAddress", "GlobalIPv6Address"].into_iter();
-        keys.filter_map(|key| attachment[key].as_str()?.parse().ok()).collect()
-    }
-
-    /// What the daemon has logged, for a failure message.
-    pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
-    }
-
-    /// Where everything of it lies.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    fn deref(&self) -> &Daemon<'a> {
+        &self.daemon
     }
 }
 
-impl Drop for Docker<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("dockerd of {}:\n{}", self.node.name, self.log());
-        }
-        if self.daemon.is_some() {
-            let listed = self.run(&["ps", "-aq"]);
-            for id in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-                drop(self.run(&["rm", "-f", id]));
-            }
-        }
-        if let Some(daemon) = &mut self.daemon {
-            if let Ok(pid) = i32::try_from(daemon.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
-            drop(daemon.wait());
-        }
-        leftover::remove(self.folder.path());
+impl DerefMut for Docker<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.daemon
     }
+}
+
+/// How many ends of veth pairs are on a node.
+pub fn veths(node: &Node) -> usize {
+    let is_ours = |name: &&String| name.starts_with("veth") || name.starts_with("pod");
+    kernel::link_names(&node.netns).iter().filter(is_ours).count()
+}
+
+/// Asserts that nothing of containers is left on a node, within a moment: a namespace goes behind its last process.
+pub fn assert_clean(node: &Node) {
+    wait_for("the veths to go", || (veths(node) == 0).then_some(()));
+    node.assert_no_attachment();
 }

@@ -17,6 +17,7 @@ pub mod cnitool;
 pub mod containerd;
 pub mod cri;
 pub mod docker;
+pub mod dockerd;
 pub mod document;
 pub mod event;
 pub mod frame;

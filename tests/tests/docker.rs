@@ -10,56 +10,29 @@ use std::time::Duration;
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::containerd::Containerd;
 use flatnet_tests::cri::PodSpec;
-use flatnet_tests::docker::{Docker, Driver};
+use flatnet_tests::docker::{Docker, Driver, assert_clean, veths};
 use flatnet_tests::image::{GREETING, IMAGE, archive};
 use flatnet_tests::netavark::Netavark;
-use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::node::Pod;
 use flatnet_tests::program::said;
 use flatnet_tests::wait::wait_for;
-use flatnet_tests::{cli, kernel, leftover, probe, sync};
+use flatnet_tests::{cli, leftover, probe, sync};
 use serde_json::{Value, json};
-
-fn dockers<'a>(cluster: &'a Cluster, behind: &[Value]) -> Vec<Docker<'a>> {
-    let image = archive(cluster.folder());
-    cluster.nodes.iter().map(|node| Docker::start(cluster, node, behind, &image)).collect()
-}
-
-/// `docker run` of a container that idles.
-fn idle(docker: &Docker<'_>, name: &str, more: &[&str]) {
-    let run = ["run", "-d", "--name", name];
-    docker.ok(&[&run[..], more, &[IMAGE, "sleep", "3600"]].concat());
-}
-
-/// One echo request from a container.
-fn ping(docker: &Docker<'_>, container: &str, to: IpAddr) {
-    docker.ok(&["exec", container, "ping", "-c", "1", "-W", "5", &to.to_string()]);
-}
-
-fn veths(node: &Node) -> usize {
-    let is_ours = |name: &&String| name.starts_with("veth") || name.starts_with("pod");
-    kernel::link_names(&node.netns).iter().filter(is_ours).count()
-}
-
-/// Asserts that nothing of containers is left on a node, within a moment: a namespace goes behind its last process.
-fn assert_clean(node: &Node) {
-    wait_for("the veths to go", || (veths(node) == 0).then_some(()));
-    node.assert_no_attachment();
-}
 
 #[test]
 fn containers_reach_each_other_across_nodes() {
     let cluster = Cluster::new(2);
-    let dockers = dockers(&cluster, &[]);
+    let dockers = Docker::everywhere(&cluster, &[]);
     let pod = cluster.nodes[1].add("pod");
     for docker in &dockers {
-        idle(docker, "web", &["--network", "pods"]);
+        docker.idle("web", &["--network", "pods"]);
     }
     let addresses: Vec<_> = dockers.iter().map(|docker| docker.addresses("web", "pods")).collect();
     for (from, to) in [(0, 1), (1, 0)] {
         assert_eq!(addresses[to].len(), 2, "{addresses:?}");
-        addresses[to].iter().for_each(|to| ping(&dockers[from], "web", *to));
+        addresses[to].iter().for_each(|to| dockers[from].ping("web", *to));
     }
-    pod.addresses().into_iter().for_each(|to| ping(&dockers[0], "web", to));
+    pod.addresses().into_iter().for_each(|to| dockers[0].ping("web", to));
     addresses[0].iter().for_each(|to| probe::ping(&pod.netns, *to));
     // The same books, and nothing that a sync would do otherwise than Docker.
     let node = &cluster.nodes[0];
@@ -69,7 +42,7 @@ fn containers_reach_each_other_across_nodes() {
     let planned = sync::plan(node);
     assert_eq!(planned, [""; 0], "{planned:?}");
     node.call("GC").run().silent();
-    ping(&dockers[0], "web", addresses[1][0]);
+    dockers[0].ping("web", addresses[1][0]);
     for docker in &dockers {
         docker.ok(&["rm", "-f", "web"]);
     }
@@ -80,9 +53,9 @@ fn containers_reach_each_other_across_nodes() {
 #[test]
 fn address_and_mac_are_as_asked_for() {
     let cluster = Cluster::new(1);
-    let (docker, node) = (&dockers(&cluster, &[])[0], &cluster.nodes[0]);
+    let (docker, node) = (&Docker::everywhere(&cluster, &[])[0], &cluster.nodes[0]);
     let wants = ["--network", "pods", "--ip", "10.244.1.50", "--mac-address", "02:00:00:00:00:50"];
-    idle(docker, "asked", &wants);
+    docker.idle("asked", &wants);
     assert_eq!(docker.addresses("asked", "pods")[0], IpAddr::from([10, 244, 1, 50]));
     let seen = docker.ok(&["exec", "asked", "cat", "/sys/class/net/eth0/address"]);
     assert_eq!(seen, "02:00:00:00:00:50");
@@ -104,7 +77,7 @@ fn address_and_mac_are_as_asked_for() {
 fn ports_are_published_by_the_plugin_behind() {
     let cluster = Cluster::new(2);
     let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
-    let (docker, node) = (&dockers(&cluster, &[portmap])[0], &cluster.nodes[0]);
+    let (docker, node) = (&Docker::everywhere(&cluster, &[portmap])[0], &cluster.nodes[0]);
     let client = cluster.nodes[1].add("client");
     let serve = ["httpd", "-f", "-p", "80", "-h", "/www"];
     let run = ["run", "-d", "--name", "web", "--network", "pods", "-p", "18098:80", IMAGE];
@@ -129,15 +102,15 @@ fn ports_are_published_by_the_plugin_behind() {
 #[test]
 fn a_running_container_joins_and_leaves() {
     let cluster = Cluster::new(1);
-    let (docker, node) = (&dockers(&cluster, &[])[0], &cluster.nodes[0]);
+    let (docker, node) = (&Docker::everywhere(&cluster, &[])[0], &cluster.nodes[0]);
     let peer = node.add("peer");
     // A bridge of Docker's, by which the default route goes.
     docker.ok(&["network", "create", "own"]);
-    idle(docker, "web", &["--network", "own"]);
+    docker.idle("web", &["--network", "own"]);
     docker.ok(&["network", "connect", "pods", "web"]);
     let addresses = docker.addresses("web", "pods");
     // The device is moved when the command ends, and the rest is done a moment later.
-    peer.addresses().into_iter().for_each(|to| ping(docker, "web", to));
+    peer.addresses().into_iter().for_each(|to| docker.ping("web", to));
     addresses.iter().for_each(|to| probe::ping(&peer.netns, *to));
     assert_eq!(sync::plan(node), [""; 0], "the default route is Docker's to choose");
     let listed = cli::document(&cli::flatnet(node, "list", &["--json"]), 0);
@@ -146,7 +119,7 @@ fn a_running_container_joins_and_leaves() {
     assert_eq!(node.leases().len(), 1, "the peer's");
     docker.create("again", &["--subnet", "10.244.0.0/16"]);
     docker.ok(&["network", "connect", "again", "web"]);
-    ping(docker, "web", peer.v4());
+    docker.ping("web", peer.v4());
     docker.ok(&["rm", "-f", "web"]);
     docker.ok(&["network", "rm", "own", "again"]);
     node.del(&peer).silent();
@@ -156,7 +129,7 @@ fn a_running_container_joins_and_leaves() {
 #[test]
 fn what_docker_would_do_itself_is_refused() {
     let cluster = Cluster::new(1);
-    let docker = &dockers(&cluster, &[])[0];
+    let docker = &Docker::everywhere(&cluster, &[])[0];
     let driver = docker.driver.name.as_str();
     let ipam = ["--ipam-driver", driver];
     for (more, words) in [
@@ -182,9 +155,9 @@ fn what_docker_would_do_itself_is_refused() {
 #[test]
 fn containers_outlive_daemon_and_driver() {
     let cluster = Cluster::new(2);
-    let mut dockers = dockers(&cluster, &[]);
+    let mut dockers = Docker::everywhere(&cluster, &[]);
     for docker in &dockers {
-        idle(docker, "web", &["--network", "pods"]);
+        docker.idle("web", &["--network", "pods"]);
     }
     let other = dockers[1].addresses("web", "pods");
     let before = dockers[0].addresses("web", "pods");
@@ -194,10 +167,10 @@ fn containers_outlive_daemon_and_driver() {
     before.iter().for_each(|to| probe::ping(&client.netns, *to));
     dockers[0].driver.launch();
     dockers[0].launch();
-    other.iter().for_each(|to| ping(&dockers[0], "web", *to));
+    other.iter().for_each(|to| dockers[0].ping("web", *to));
     assert_eq!(dockers[0].addresses("web", "pods"), before);
-    idle(&dockers[0], "new", &["--network", "pods"]);
-    ping(&dockers[0], "new", other[0]);
+    dockers[0].idle("new", &["--network", "pods"]);
+    dockers[0].ping("new", other[0]);
     for name in ["web", "new"] {
         dockers[0].ok(&["rm", "-f", name]);
     }
@@ -323,11 +296,11 @@ fn containers_of_docker_podman_and_containerd_reach_each_other() {
     for index in 0..2 {
         let node = &cluster.nodes[index].name;
         let docker = &dockers[index];
-        idle(docker, "web", &["--network", "pods"]);
+        docker.idle("web", &["--network", "pods"]);
         places.push(Place {
             name: format!("docker on {node}"),
             addresses: docker.addresses("web", "pods"),
-            ping: Box::new(move |to| ping(docker, "web", to)),
+            ping: Box::new(move |to| docker.ping("web", to)),
         });
         let (netavark, pod) = (&netavarks[index], &podmans[index]);
         let told = netavark.setup(pod, json!({}));
@@ -374,9 +347,9 @@ fn containers_of_docker_podman_and_containerd_reach_each_other() {
 #[test]
 fn nothing_of_docker_is_left() {
     let cluster = Cluster::new(1);
-    let mut dockers = dockers(&cluster, &[]);
+    let mut dockers = Docker::everywhere(&cluster, &[]);
     let node = &cluster.nodes[0];
-    idle(&dockers[0], "abandoned", &["--network", "pods"]);
+    dockers[0].idle("abandoned", &["--network", "pods"]);
     let folder: PathBuf = dockers[0].folder().to_owned();
     assert!(!leftover::processes(&folder).is_empty() && !leftover::mounts(&folder).is_empty());
     dockers.clear();
