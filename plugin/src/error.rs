@@ -111,6 +111,15 @@ pub enum Error {
     Several(Vec<Error>),
 }
 
+/// For what goes on when a part of it fails: all that failed, after everything was tried.
+///
+/// # Errors
+/// The words of each.
+pub fn all(outcomes: impl IntoIterator<Item = Result<(), String>>) -> Result<(), String> {
+    let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
 impl flatnet_conf::Failure for Error {
     fn code(&self) -> u32 {
         Error::code(self)

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::KernelError;
+use crate::runtime::folder;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,15 @@ pub enum CommandError {
     /// The user pressed ^C, or the process was asked to end.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<folder::Error> for CommandError {
+    fn from(error: folder::Error) -> Self {
+        match error {
+            folder::Error::File { action, path, source } => Self::File { action, path, source },
+            folder::Error::Conf(error) => Self::Conf(error),
+        }
+    }
 }
 
 impl CommandError {

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::CommandError;
-use super::networks::CONF_DIR;
 use super::output::{Answer, Outcome};
+use crate::runtime::folder::CONF_DIR;
 pub use configuration::Configuration;
 use network::{Brought, bring_up};
 use place::BIN_DIR;

@@ -45,7 +45,6 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use install::{Configuration, Done, EXECUTABLES, put};
 pub use list::age;
-pub(crate) use networks::{CONF_DIR, files};
 use output::Answer;
 pub use output::{Outcome, columns};
 pub use table::{Align, Table};

@@ -1,7 +1,5 @@
 //! The networks of this node: the configurations that the runtime has.
 
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,9 +7,7 @@ use flatnet_conf::{NetworkConf, read_file};
 
 use super::error::CommandError;
 use super::output::{Outcome, complain};
-
-/// Where runtimes have their configurations if they are not told otherwise.
-pub const CONF_DIR: &str = "/etc/cni/net.d";
+use crate::runtime::folder::{self, CONF_DIR};
 
 /// Which networks a command is about.
 #[derive(Args)]
@@ -30,7 +26,11 @@ impl Networks {
     /// # Errors
     /// The folder cannot be listed.
     fn files(&self) -> Result<Vec<PathBuf>, CommandError> {
-        if self.files.is_empty() { files(&self.conf_dir) } else { Ok(self.files.clone()) }
+        if self.files.is_empty() {
+            Ok(folder::files(&self.conf_dir)?)
+        } else {
+            Ok(self.files.clone())
+        }
     }
 
     /// What is in each of those files that can be read; the others, and a folder that is not there, are
@@ -95,9 +95,12 @@ impl Networks {
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         let named = !self.files.is_empty();
         for path in files {
-            match read(&path) {
-                Ok(networks) => found.extend(networks),
-                Err(problem) => problems.push(Problem { ours: problem.ours || named, ..problem }),
+            match folder::read(&path) {
+                Ok(configuration) => found.extend(configuration.networks),
+                Err(mut problem) => {
+                    problem.ours |= named;
+                    problems.push(problem.into());
+                }
             }
         }
         if found.is_empty() && problems.is_empty() {
@@ -127,12 +130,12 @@ impl Networks {
 }
 
 /// What is wrong with a configuration file.
-#[derive(Debug)]
-pub struct Problem {
-    /// What it is.
-    pub error: CommandError,
-    /// Whether the file is flatnet's, or was named as such.
-    pub ours: bool,
+pub type Problem = folder::Problem<CommandError>;
+
+impl From<folder::Problem> for Problem {
+    fn from(problem: folder::Problem) -> Self {
+        Self { error: problem.error.into(), ours: problem.ours }
+    }
 }
 
 impl Problem {
@@ -141,51 +144,12 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ours {
-            true => self.error.fmt(f),
-            false => write!(f, "{}; {LEFT_OUT}", self.error),
-        }
-    }
-}
-
-/// What to do about a file that is not flatnet's.
-pub const LEFT_OUT: &str =
-    "it was left out: correct it if it is of flatnet, else move it out of the folder";
-
-fn read(path: &Path) -> Result<Vec<NetworkConf>, Problem> {
-    let failed = |e| Problem { error: CommandError::file("read", path)(e), ours: false };
-    let bytes = read_file(path).map_err(failed)?;
-    NetworkConf::parse_file(path, &bytes)
-        .map_err(|error| Problem { error: error.into(), ours: names_flatnet(&bytes) })
-}
-
-/// Whether a text that cannot be read as a configuration, in whatever encoding, has our plugin's name
-/// in quotes.
-fn names_flatnet(bytes: &[u8]) -> bool {
-    const NAME: &[u8] = b"\"flatnet\"";
-    let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
-    bytes.windows(NAME.len()).any(|part| part == NAME)
-}
-
-/// What a runtime takes for a configuration, by its name, in the order of the names.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
-    let entries = fs::read_dir(folder).map_err(CommandError::file("list", folder))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(CommandError::file("list", folder))?.path();
-        if path.extension().is_some_and(|end| end == "conflist" || end == "conf" || end == "json") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::runtime::folder::LEFT_OUT;
 
     fn find(folder: &Path) -> Result<Vec<NetworkConf>, CommandError> {
         Networks { files: Vec::new(), conf_dir: folder.to_owned() }.find()

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::{Mac, RangeFile};
+use flatnet_conf::{Mac, NetworkConf};
 use ipnetwork::IpNetwork;
 
 use super::known::{self, Found, holder, key};
@@ -100,22 +100,22 @@ impl Endpoints {
         finished.map_err(|e| e.to_string())?;
         let device = known::pod_end(&found.key());
         let gateways = gateways(addresses);
-        let ways = ways(&found, &gateways)?;
+        let ways = self.ways(conf, &gateways)?;
         let gateways = if conf.routes.is_none() { gateways } else { Vec::new() };
         Ok(Joined { device, gateways, ways, moving })
     }
 }
 
-/// The gateways are on the link; by them goes what the configuration names, and the pod network, should another
-/// network of the container have the default route.
-fn ways(found: &Found, gateways: &[IpAddr]) -> Outcome<Vec<Way>> {
-    let conf = &found.conf;
-    let mut to = conf.routes.clone().unwrap_or_default();
-    if conf.routes.is_none() {
-        let file = RangeFile::load(conf.range_file().map_err(|e| e.to_string())?);
-        to = file.map_err(|e| e.to_string())?.cluster_cidrs;
+impl Endpoints {
+    /// The gateways are on the link; by them goes what the configuration names, else the pod network, should another
+    /// network of the container have the default route.
+    fn ways(&self, conf: &NetworkConf, gateways: &[IpAddr]) -> Outcome<Vec<Way>> {
+        let to = match &conf.routes {
+            Some(to) => to.clone(),
+            None => self.cluster_cidrs(conf).map_err(|e| e.to_string())?,
+        };
+        Ok(routes(&to, gateways))
     }
-    Ok(routes(&to, gateways))
 }
 
 fn routes(to: &[IpNetwork], gateways: &[IpAddr]) -> Vec<Way> {
@@ -145,7 +145,7 @@ impl Found {
 impl Stands {
     fn make(
         &mut self,
-        conf: &flatnet_conf::NetworkConf,
+        conf: &NetworkConf,
         endpoint: &str,
         mac: Mac,
         addresses: &[IpAddr],

@@ -16,15 +16,16 @@ mod reserve;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use flatnet_conf::{NetworkConf, RangeFile, read_file};
+use flatnet_conf::NetworkConf;
 use ipnetwork::IpNetwork;
 
 use crate::attachment::ready;
-use crate::cli::files;
 use crate::error::Error;
 use crate::kernel::Netlink;
+use crate::overlay::last_read::LastRead;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::stamp::Stamp;
+use crate::runtime::folder;
 pub use make::{Joined, Way, gateway_of};
 pub use moved::Moving;
 pub use ports::PublishedPort;
@@ -36,6 +37,8 @@ pub type Outcome<T> = Result<T, String>;
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     conf_dir: PathBuf,
+    /// Each container asks for the pod network that it is in.
+    read: LastRead,
 }
 
 /// Where Docker may take addresses from.
@@ -50,7 +53,7 @@ pub struct Pool {
 impl Endpoints {
     /// The networks with a configuration in this folder.
     pub fn new(conf_dir: &Path) -> Self {
-        Self { conf_dir: conf_dir.to_owned() }
+        Self { conf_dir: conf_dir.to_owned(), read: LastRead::default() }
     }
 
     /// The pool of one family of a network: the one that is named, else the one that has `subnet`, else the only
@@ -67,8 +70,8 @@ impl Endpoints {
         ipv4: bool,
     ) -> Outcome<Pool> {
         let conf = self.choose(named, subnet)?;
-        let Some(subnet) = subnet else { return Err(needs_subnet(&conf, ipv4)) };
-        if !has(&conf, subnet) {
+        let Some(subnet) = subnet else { return Err(self.needs_subnet(&conf, ipv4)) };
+        if !self.has(&conf, subnet) {
             let name = &conf.name;
             return Err(format!("--subnet {subnet} is not in the clusterCIDRs of network {name}"));
         }
@@ -88,7 +91,7 @@ impl Endpoints {
         }
         let mut networks = self.networks()?;
         if let Some(subnet) = subnet {
-            networks.retain(|conf| has(conf, subnet));
+            networks.retain(|conf| self.has(conf, subnet));
         }
         let folder = self.conf_dir.display();
         match networks.len() {
@@ -117,44 +120,42 @@ impl Endpoints {
         })
     }
 
-    /// All of them. A file that is wrong may be another program's, and does not hide the others.
+    /// All of them.
     fn networks(&self) -> Outcome<Vec<NetworkConf>> {
         let mut networks = Vec::new();
-        for path in files(&self.conf_dir).map_err(|e| e.to_string())? {
-            let parsed = read_file(&path).map(|bytes| NetworkConf::parse_file(&path, &bytes));
-            match parsed {
-                Ok(Ok(found)) => networks.extend(found),
-                Ok(Err(e)) => log::warn!("{e}; left out"),
-                Err(e) => log::warn!("{}: {e}; left out", path.display()),
+        for read in folder::each(&self.conf_dir).map_err(|e| e.to_string())? {
+            match read {
+                Ok(file) => networks.extend(file.networks),
+                Err(problem) => log::warn!("{problem}"),
             }
         }
         Ok(networks)
     }
-}
 
-fn needs_subnet(conf: &NetworkConf, ipv4: bool) -> String {
-    let file = conf.range_file.as_deref().and_then(|path| RangeFile::load(path).ok());
-    let cidrs = file.map(|file| file.cluster_cidrs).unwrap_or_default();
-    let cidr = cidrs.into_iter().find(|cidr| cidr.is_ipv4() == ipv4);
-    match cidr {
-        Some(cidr) => format!("--subnet must be given: --subnet {cidr}"),
-        None if ipv4 => {
-            format!("network {} has no IPv4 addresses, and Docker needs some", conf.name)
-        }
-        None => format!("network {} has no IPv6 addresses: leave --ipv6 out", conf.name),
+    /// The pod network of a network: its clusterCIDRs.
+    fn cluster_cidrs(&self, conf: &NetworkConf) -> Result<Vec<IpNetwork>, flatnet_conf::Error> {
+        Ok(self.read.load(conf.range_file()?)?.cluster_cidrs.clone())
     }
-}
 
-/// Whether a subnet is the network's, all of it.
-fn has(conf: &NetworkConf, subnet: IpNetwork) -> bool {
-    let Some(file) = conf.range_file.as_deref().and_then(|path| RangeFile::load(path).ok()) else {
-        return false;
-    };
-    file.cluster_cidrs.iter().any(|cidr| {
-        cidr.is_ipv4() == subnet.is_ipv4()
-            && cidr.prefix() <= subnet.prefix()
-            && cidr.contains(subnet.network())
-    })
+    fn needs_subnet(&self, conf: &NetworkConf, ipv4: bool) -> String {
+        let cidrs = self.cluster_cidrs(conf).unwrap_or_default();
+        match cidrs.into_iter().find(|cidr| cidr.is_ipv4() == ipv4) {
+            Some(cidr) => format!("--subnet must be given: --subnet {cidr}"),
+            None if ipv4 => {
+                format!("network {} has no IPv4 addresses, and Docker needs some", conf.name)
+            }
+            None => format!("network {} has no IPv6 addresses: leave --ipv6 out", conf.name),
+        }
+    }
+
+    /// Whether a subnet is the network's, all of it.
+    fn has(&self, conf: &NetworkConf, subnet: IpNetwork) -> bool {
+        self.cluster_cidrs(conf).unwrap_or_default().iter().any(|cidr| {
+            cidr.is_ipv4() == subnet.is_ipv4()
+                && cidr.prefix() <= subnet.prefix()
+                && cidr.contains(subnet.network())
+        })
+    }
 }
 
 /// A network whose overlay stands and which no `remove` takes off the node meanwhile.

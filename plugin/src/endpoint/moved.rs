@@ -13,7 +13,7 @@ use super::known::Found;
 use super::{Endpoints, Outcome, said};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
-use crate::error::Error;
+use crate::error::{Error, all};
 use crate::kernel::netns::Netns;
 use crate::kernel::{
     Change, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
@@ -119,14 +119,12 @@ impl Endpoints {
     /// All that failed, after everything was tried.
     pub fn mend(&self) -> Outcome<()> {
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
-        let mut failed = Vec::new();
-        for found in self.all()? {
+        all(self.all()?.iter().map(|found| {
             let holder = &found.record.attachment;
             let end = node.link(&holder.veth).map_err(|e| e.to_string())?.filter(is_finished);
-            let (Some(end), Some(sandbox)) = (end, &holder.sandbox) else { continue };
+            let (Some(end), Some(sandbox)) = (end, &holder.sandbox) else { return Ok(()) };
             let done = complete(&end, Path::new(sandbox), &found.record.addresses);
-            failed.extend(done.err().map(|e| format!("{holder}: {e}")));
-        }
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+            done.map(drop).map_err(|e| format!("{holder}: {e}"))
+        }))
     }
 }

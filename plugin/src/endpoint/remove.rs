@@ -5,7 +5,7 @@ use flatnet_ipam::Leases;
 use super::known::Found;
 use super::{Endpoints, Outcome, said};
 use crate::attachment::finished::is_finished;
-use crate::error::Error;
+use crate::error::{Error, all};
 use crate::identity::veth_name;
 use crate::kernel::{Kernel as _, Netlink, Observe as _};
 use crate::overlay::network_lock::NetworkLock;
@@ -32,17 +32,16 @@ impl Endpoints {
     /// All that failed, after everything was tried.
     pub fn sweep(&self) -> Outcome<()> {
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
-        let mut failed = Vec::new();
-        for found in self.all()? {
-            let end = node.link(&found.record.attachment.veth).map_err(|e| e.to_string())?;
+        all(self.all()?.iter().map(|found| {
+            let holder = &found.record.attachment;
+            let end = node.link(&holder.veth).map_err(|e| e.to_string())?;
             // Once moved it is in another namespace, and goes with that.
-            let left = end.is_none_or(|end| !is_finished(&end) && end.peer_netns.is_none());
-            if left {
-                log::info!("{} was left half made: removed", found.record.attachment);
-                failed.extend(self.detach(&found).err());
+            if end.is_some_and(|end| is_finished(&end) || end.peer_netns.is_some()) {
+                return Ok(());
             }
-        }
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+            log::info!("{holder} was left half made: removed");
+            self.detach(found)
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::list::{List, Plugin, folders};
 use crate::attachment::executable::Executable;
-use crate::error::Error;
+use crate::error::{Error, all};
 
 /// The capability of plugins that publish ports (CNI's conventions document).
 const PORTS: &str = "portMappings";
@@ -88,12 +88,8 @@ pub fn add(list: &List, wanted: &Wanted) -> Result<AddResult, String> {
 /// All that failed, after all were called.
 pub fn del(list: &List, wanted: &Wanted) -> Result<(), String> {
     let folders = folders();
-    let failed = called(list, wanted)
-        .into_iter()
-        .rev()
-        .filter_map(|plugin| call("DEL", list, plugin, wanted, &folders, None).err());
-    let failed: Vec<_> = failed.collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    let plugins = called(list, wanted).into_iter().rev();
+    all(plugins.map(|plugin| call("DEL", list, plugin, wanted, &folders, None).map(drop)))
 }
 
 /// Has those plugins called that publish ports, for a container that is attached already, as `result` says.
@@ -124,11 +120,8 @@ pub fn publish(list: &List, wanted: &Wanted, result: &Value) -> Result<(), Strin
 pub fn withdraw(list: &List, wanted: &Wanted) -> Result<(), String> {
     let folders = folders();
     let there = |plugin: &&Plugin| find(kind(plugin), &folders).is_ok();
-    let called = publishers(list).into_iter().rev().filter(there);
-    let failed =
-        called.filter_map(|plugin| call("DEL", list, plugin, wanted, &folders, None).err());
-    let failed: Vec<_> = failed.collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    let plugins = publishers(list).into_iter().rev().filter(there);
+    all(plugins.map(|plugin| call("DEL", list, plugin, wanted, &folders, None).map(drop)))
 }
 
 fn publishers(list: &List) -> Vec<&Plugin> {

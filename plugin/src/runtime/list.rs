@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use flatnet_conf::{NetworkConf, read_file};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CONF_DIR, files};
+use super::folder::{self, CONF_DIR, Configuration};
 
 /// One plugin's entry, as it stands in the file.
 pub type Plugin = Map<String, Value>;
@@ -28,8 +27,11 @@ impl List {
     /// There is none, or it is wrong; in words for who named it.
     pub fn named(name: &str, file: Option<&Path>) -> Result<Self, String> {
         match file {
-            Some(file) => Self::of_file(name, file)?
-                .ok_or_else(|| format!("{} has no network {name} of flatnet", file.display())),
+            Some(path) => {
+                let file = folder::read(path).map_err(|problem| problem.error.to_string())?;
+                let missing = || format!("{} has no network {name} of flatnet", path.display());
+                Self::of(name, &file).ok_or_else(missing)
+            }
             None => Self::in_folder(name, Path::new(CONF_DIR)),
         }
     }
@@ -40,11 +42,11 @@ impl List {
     /// As [`List::named`].
     pub fn in_folder(name: &str, folder: &Path) -> Result<Self, String> {
         let mut wrong = None;
-        for path in files(folder).map_err(|e| e.to_string())? {
-            match Self::of_file(name, &path) {
+        for read in folder::each(folder).map_err(|e| e.to_string())? {
+            match read.map(|file| Self::of(name, &file)) {
                 Ok(Some(list)) => return Ok(list),
                 Ok(None) => {}
-                // One that is wrong may be another program's.
+                // It may be in the one that is wrong.
                 Err(problem) => wrong = wrong.or(Some(problem)),
             }
         }
@@ -53,21 +55,16 @@ impl List {
         Err(format!("no configuration in {folder} has a network {name} of flatnet{why}"))
     }
 
-    fn of_file(name: &str, path: &Path) -> Result<Option<Self>, String> {
-        let bytes = read_file(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        let networks = NetworkConf::parse_file(path, &bytes).map_err(|e| e.to_string())?;
-        if !networks.iter().any(|network| network.name == name) {
-            return Ok(None);
-        }
-        // What has just been parsed is an object.
-        let mut list: Map<String, Value> =
-            serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+    fn of(name: &str, file: &Configuration) -> Option<Self> {
+        file.networks.iter().find(|network| network.name == name)?;
+        // What has been read is an object.
+        let mut list: Map<String, Value> = serde_json::from_slice(&file.bytes).ok()?;
         let version = list.get("cniVersion").cloned();
         let plugins = match list.remove("plugins") {
             Some(Value::Array(plugins)) => plugins.into_iter().filter_map(object).collect(),
             _ => vec![list],
         };
-        Ok(Some(Self { name: name.to_owned(), version, plugins }))
+        Some(Self { name: name.to_owned(), version, plugins })
     }
 
     /// What a DEL can do without the file: flatnet's own attachment is known by its names alone.

@@ -2,5 +2,6 @@
 //! plugins, and calls them one after another (CNI 1.1.0, section 3).
 
 pub mod chain;
+pub mod folder;
 pub mod list;
 pub mod netavark;

@@ -4,8 +4,9 @@ use flatnet_conf::{Error as ConfError, NetworkConf};
 
 use crate::cli::error::CommandError;
 use crate::cli::finding::Finding;
-use crate::cli::networks::{LEFT_OUT, Problem};
+use crate::cli::networks::Problem;
 use crate::error::Error;
+use crate::runtime::folder::LEFT_OUT;
 
 /// A file of the configurations, or all of them, cannot be used.
 pub fn unusable(problem: &Problem) -> Finding {

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::place::EXECUTABLES;
 use crate::cli::error::CommandError;
-use crate::cli::networks;
 use crate::cli::versions;
+use crate::runtime::folder;
 
 /// The network that is put in place if none is named: also an example for people.
 const DEFAULT: (&str, &[u8]) =
@@ -146,11 +146,11 @@ impl Seen {
 }
 
 /// The folder's configurations in the order of their names; none if there is no folder.
-fn neighbours(folder: &Path) -> Result<Vec<Seen>, CommandError> {
-    if !folder.exists() {
+fn neighbours(dir: &Path) -> Result<Vec<Seen>, CommandError> {
+    if !dir.exists() {
         return Ok(Vec::new());
     }
-    let files = networks::files(folder)?.into_iter();
+    let files = folder::files(dir)?.into_iter();
     Ok(files
         .filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();

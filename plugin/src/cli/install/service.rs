@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::place::{BIN_DIR, Done, put};
 use crate::cli::error::CommandError;
-use crate::cli::networks::CONF_DIR;
+use crate::runtime::folder::CONF_DIR;
 
 /// A unit: its name, and what the package has.
 type Unit = (&'static str, &'static str);
