@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::dockerd::Daemon;
@@ -67,6 +67,13 @@ impl<'a> Driver<'a> {
         let pid = self.process.as_ref().and_then(|process| i32::try_from(process.id()).ok());
         kill(Pid::from_raw(pid.expect("a running driver")), Signal::SIGKILL)
             .expect("kill the driver");
+    }
+
+    /// Puts another configuration beside that of the node's network.
+    pub fn configure(&self, name: &str, plugins: &Value) {
+        let list = json!({ "cniVersion": "1.0.0", "name": name, "plugins": plugins });
+        let file = self.conf_dir.join(format!("20-{name}.conflist"));
+        fs::write(file, list.to_string()).expect("write a configuration");
     }
 
     fn socket(&self) -> PathBuf {

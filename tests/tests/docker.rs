@@ -1,6 +1,7 @@
 //! Docker with our network and IPAM driver: containers on two nodes, what is asked for, ports, networks that come
 //! and go, and daemon and driver that are killed.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use flatnet_tests::cri::PodSpec;
 use flatnet_tests::docker::{Docker, Driver, assert_clean, veths};
 use flatnet_tests::image::{GREETING, IMAGE, archive};
 use flatnet_tests::netavark::Netavark;
-use flatnet_tests::node::Pod;
+use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::said;
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::{cli, leftover, probe, sync};
@@ -124,6 +125,77 @@ fn a_running_container_joins_and_leaves() {
     docker.ok(&["network", "rm", "own", "again"]);
     node.del(&peer).silent();
     assert_clean(node);
+}
+
+/// Makes a second network on all machines.
+fn make_second(cluster: &Cluster, dockers: &[Docker<'_>]) {
+    let file = cluster.folder().join("second.json");
+    let node = |(n, node): (u32, &Node)| {
+        let ranges = [format!("10.99.{n}.0/24"), format!("fd00:99:0:{n}::/64")];
+        json!({ "name": node.name, "vtep": node.vtep, "ranges": ranges })
+    };
+    let nodes: Vec<Value> = (1..).zip(&cluster.nodes).map(node).collect();
+    let cidrs = ["10.99.0.0/16", "fd00:99::/56"];
+    let text = json!({ "version": 1, "vni": 5000, "clusterCIDRs": cidrs, "nodes": nodes });
+    fs::write(&file, text.to_string()).unwrap();
+    let entry = json!([{ "type": "flatnet", "rangeFile": file,
+                         "stateDir": cluster.network.state_dir }]);
+    for docker in dockers {
+        docker.driver.configure("second", &entry);
+        docker.create("second", &["--ipv6", "--subnet", cidrs[0], "--subnet", cidrs[1]]);
+    }
+}
+
+#[test]
+fn a_container_is_in_two_networks() {
+    let cluster = Cluster::new(2);
+    let mut dockers = Docker::everywhere(&cluster, &[]);
+    make_second(&cluster, &dockers);
+    dockers[0].idle("web", &["--network", "pods"]);
+    dockers[0].ok(&["network", "connect", "second", "web"]);
+    // The other has both when it begins.
+    dockers[1].ok(&["create", "--name", "web", "--network", "pods", IMAGE, "sleep", "3600"]);
+    dockers[1].ok(&["network", "connect", "second", "web"]);
+    dockers[1].ok(&["start", "web"]);
+    let assert_reach = |dockers: &[Docker<'_>]| {
+        for (from, to) in [(0, 1), (1, 0)] {
+            for network in ["pods", "second"] {
+                let addresses = dockers[to].addresses("web", network);
+                assert_eq!(addresses.len(), 2, "{network}: {addresses:?}");
+                // The way is there a moment after the command has ended.
+                wait_for(network, || {
+                    let ping = |to: &IpAddr| {
+                        let to = to.to_string();
+                        let ping = ["exec", "web", "ping", "-c", "1", "-W", "1", &to];
+                        dockers[from].run(&ping).status.success()
+                    };
+                    addresses.iter().all(ping).then_some(())
+                });
+            }
+            let routes = dockers[from].ok(&["exec", "web", "ip", "route"]);
+            assert_eq!(routes.matches("default via 169.254.1.1 ").count(), 1, "{routes}");
+        }
+    };
+    assert_reach(&dockers);
+    let node = &cluster.nodes[0];
+    let listed = cli::document(&cli::flatnet(node, "list", &["--json"]), 0);
+    for attachment in listed["attachments"].as_array().unwrap() {
+        assert_eq!(attachment["whole"], true, "{listed}");
+    }
+    dockers[0].driver.kill();
+    dockers[0].driver.launch();
+    assert_reach(&dockers);
+    dockers[0].ok(&["restart", "-t", "0", "web"]);
+    assert_reach(&dockers);
+    // Whichever comes next has the routes that one had which has left.
+    dockers[0].ok(&["network", "disconnect", "pods", "web"]);
+    dockers[0].ok(&["network", "connect", "pods", "web"]);
+    assert_reach(&dockers);
+    for (docker, node) in dockers.iter().zip(&cluster.nodes) {
+        docker.ok(&["rm", "-f", "web"]);
+        wait_for("the veths to go", || (veths(node) == 0).then_some(()));
+        assert!(node.leases().is_empty());
+    }
 }
 
 #[test]

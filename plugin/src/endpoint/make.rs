@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{Mac, NetworkConf};
-use ipnetwork::IpNetwork;
 
 use super::known::{self, Found, holder, key};
 use super::reserve::lease;
-use super::{Endpoints, Moving, Outcome, Stands, families, said};
+use super::{Endpoints, Moving, Outcome, Stands, Way, families, said};
 use crate::attachment::ends::{self, Attachment};
 use crate::attachment::ready;
 use crate::error::Error;
@@ -26,15 +25,6 @@ pub struct Joined {
     pub ways: Vec<Way>,
     /// What is left to do when it has moved it.
     pub moving: Moving,
-}
-
-/// A route in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// Destination.
-    pub to: IpNetwork,
-    /// Next hop; `None` is on the link.
-    pub via: Option<IpAddr>,
 }
 
 impl Endpoints {
@@ -89,8 +79,17 @@ impl Endpoints {
         let mut stands = Stands::ensure(conf).map_err(said)?;
         let mac = found.mac(&mut stands)?;
         let addresses = &found.record.addresses;
+        let mut gateways = gateways(addresses);
+        let ways = self.ways(conf, &gateways)?;
+        let (dockers, ours) = match self.is_routed_otherwise(&found, sandbox)? {
+            true => (Vec::new(), ways),
+            false => (ways, Vec::new()),
+        };
+        if conf.routes.is_some() || dockers.is_empty() {
+            gateways.clear();
+        }
         // Before Docker is told, so that no word is missed.
-        let moving = Moving::listen(&found, sandbox).map_err(|e| e.to_string())?;
+        let moving = Moving::listen(&found, sandbox, ours).map_err(|e| e.to_string())?;
         let (of, id) = (families(addresses), Some((endpoint, Some(sandbox))));
         stands.lease(conf, mac, id, &of, addresses.clone()).map_err(said)?.commit();
         let name = &found.record.attachment.veth;
@@ -99,32 +98,8 @@ impl Endpoints {
         let finished = stands.node.apply(&link.dev, &[Change::Finish]);
         finished.map_err(|e| e.to_string())?;
         let device = known::pod_end(&found.key());
-        let gateways = gateways(addresses);
-        let ways = self.ways(conf, &gateways)?;
-        let gateways = if conf.routes.is_none() { gateways } else { Vec::new() };
-        Ok(Joined { device, gateways, ways, moving })
+        Ok(Joined { device, gateways, ways: dockers, moving })
     }
-}
-
-impl Endpoints {
-    /// The gateways are on the link; by them goes what the configuration names, else the pod network, should another
-    /// network of the container have the default route.
-    fn ways(&self, conf: &NetworkConf, gateways: &[IpAddr]) -> Outcome<Vec<Way>> {
-        let to = match &conf.routes {
-            Some(to) => to.clone(),
-            None => self.cluster_cidrs(conf).map_err(|e| e.to_string())?,
-        };
-        Ok(routes(&to, gateways))
-    }
-}
-
-fn routes(to: &[IpNetwork], gateways: &[IpAddr]) -> Vec<Way> {
-    let on_link = gateways.iter().map(|via| Way { to: IpNetwork::from(*via), via: None });
-    let by = |to: &IpNetwork| {
-        let via = gateways.iter().find(|via| via.is_ipv4() == to.is_ipv4());
-        via.map(|via| Way { to: *to, via: Some(*via) })
-    };
-    on_link.chain(to.iter().filter_map(by)).collect()
 }
 
 impl Found {
@@ -175,27 +150,4 @@ impl Stands {
 /// The gateways that Docker tells of for a pool of this family, which are on no device of the node.
 pub fn gateway_of(ipv4: bool) -> IpAddr {
     gateway(ipv4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gateways_come_before_what_goes_by_them() {
-        let gateways = [gateway(true), gateway(false)];
-        let to = ["10.244.0.0/16", "fd00:10::/56"].map(|text| text.parse().unwrap());
-        let way = |to: &str, via: Option<&str>| Way {
-            to: to.parse().unwrap(),
-            via: via.map(|via| via.parse().unwrap()),
-        };
-        let expected = [
-            way("169.254.1.1/32", None),
-            way("fe80::1/128", None),
-            way("10.244.0.0/16", Some("169.254.1.1")),
-            way("fd00:10::/56", Some("fe80::1")),
-        ];
-        assert_eq!(routes(&to, &gateways), expected);
-        assert_eq!(routes(&to, &gateways[..1]), [expected[0].clone(), expected[2].clone()]);
-    }
 }

@@ -12,6 +12,7 @@ mod moved;
 mod ports;
 mod remove;
 mod reserve;
+mod routed;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,10 @@ use crate::overlay::last_read::LastRead;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::stamp::Stamp;
 use crate::runtime::folder;
-pub use make::{Joined, Way, gateway_of};
+pub use make::{Joined, gateway_of};
 pub use moved::Moving;
 pub use ports::PublishedPort;
+pub use routed::Way;
 
 /// What went wrong, in words for who called Docker.
 pub type Outcome<T> = Result<T, String>;

@@ -1,22 +1,24 @@
 //! What is left to do in a container when Docker has moved the device there: that the gateways have a MAC, which
-//! no protocol would find, and that no router but them is believed. The addresses and routes are Docker's.
+//! no protocol would find, and that no router but them is believed. The addresses are Docker's, and so are the routes
+//! of one of a container's networks of flatnet: `routed.rs` has those of the others.
 
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use flatnet_conf::Mac;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::known::Found;
-use super::{Endpoints, Outcome, said};
+use super::{Endpoints, Outcome, Way, routed, said};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
 use crate::error::{Error, all};
 use crate::kernel::netns::Netns;
 use crate::kernel::{
-    Change, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
+    Change, Dev, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
 };
 use crate::overlay::gateway::gateways;
 
@@ -29,6 +31,8 @@ pub struct Moving {
     veth: String,
     sandbox: String,
     addresses: Vec<IpAddr>,
+    /// What is not Docker's to route.
+    ways: Vec<Way>,
 }
 
 impl std::fmt::Debug for Moving {
@@ -38,12 +42,13 @@ impl std::fmt::Debug for Moving {
 }
 
 impl Moving {
-    pub(super) fn listen(found: &Found, sandbox: &str) -> io::Result<Self> {
+    pub(super) fn listen(found: &Found, sandbox: &str, ways: Vec<Way>) -> io::Result<Self> {
         Ok(Self {
             monitor: Monitor::open()?,
             veth: found.record.attachment.veth.clone(),
             sandbox: sandbox.to_owned(),
             addresses: found.record.addresses.clone(),
+            ways,
         })
     }
 
@@ -59,8 +64,8 @@ impl Moving {
             let Some(end) = node.link(&self.veth).map_err(|e| e.to_string())? else {
                 return Ok(());
             };
-            if complete(&end, Path::new(&self.sandbox), &self.addresses).map_err(said)? {
-                return Ok(());
+            if let Some(mut moved) = Moved::find(&end, Path::new(&self.sandbox)).map_err(said)? {
+                return moved.complete(&self.addresses, &self.ways).map_err(said);
             }
             if !self.wait(deadline).map_err(|e| e.to_string())? {
                 return Err(format!("{self:?}: Docker has not moved it within {PATIENCE:?}"));
@@ -92,24 +97,37 @@ impl Moving {
     }
 }
 
-/// Whether it was there to be done.
-fn complete(end: &Link, sandbox: &Path, addresses: &[IpAddr]) -> Result<bool, Error> {
-    let (Some(peer), Some(_)) = (end.peer, end.peer_netns) else { return Ok(false) };
-    let Some(netns) = Netns::open(sandbox)? else { return Ok(false) };
-    let mut pod = Netlink::open_in(netns)?;
-    let Some(link) =
-        pod.link_by_index(peer)?.filter(|link| link.up && link.peer == Some(end.dev.index))
-    else {
-        return Ok(false);
-    };
-    let Some(mac) = end.mac else { return Ok(false) };
-    Guards::of_pod(addresses).set(&mut pod, &link.dev.name)?;
-    let neighbours = gateways(addresses).into_iter();
-    let neighbours = neighbours
-        .map(|address| Change::PutNeighbour(Neighbour { address, mac }))
-        .collect::<Vec<_>>();
-    pod.apply(&link.dev, &neighbours)?;
-    Ok(true)
+/// A device in its container, switched on.
+pub(super) struct Moved {
+    /// The container's namespace.
+    pub pod: Netlink,
+    /// The container's end.
+    pub dev: Dev,
+    /// The MAC of the node's end.
+    mac: Mac,
+}
+
+impl Moved {
+    /// The other end of a node's; `None` if it is not there yet.
+    pub fn find(end: &Link, sandbox: &Path) -> Result<Option<Self>, Error> {
+        let (Some(peer), Some(_)) = (end.peer, end.peer_netns) else { return Ok(None) };
+        let (Some(mac), Some(netns)) = (end.mac, Netns::open(sandbox)?) else { return Ok(None) };
+        let mut pod = Netlink::open_in(netns)?;
+        let link = pod.link_by_index(peer)?;
+        let link = link.filter(|link| link.up && link.peer == Some(end.dev.index));
+        Ok(link.map(|link| Self { pod, dev: link.dev, mac }))
+    }
+
+    fn complete(&mut self, addresses: &[IpAddr], ways: &[Way]) -> Result<(), Error> {
+        let Self { pod, dev, mac } = self;
+        Guards::of_pod(addresses).set(pod, &dev.name)?;
+        let neighbours = gateways(addresses).into_iter();
+        let mut changes: Vec<Change> = neighbours
+            .map(|address| Change::PutNeighbour(Neighbour { address, mac: *mac }))
+            .collect();
+        changes.extend(routed::changes(ways, dev.index));
+        Ok(pod.apply(dev, &changes)?)
+    }
 }
 
 impl Endpoints {
@@ -123,8 +141,17 @@ impl Endpoints {
             let holder = &found.record.attachment;
             let end = node.link(&holder.veth).map_err(|e| e.to_string())?.filter(is_finished);
             let (Some(end), Some(sandbox)) = (end, &holder.sandbox) else { return Ok(()) };
-            let done = complete(&end, Path::new(sandbox), &found.record.addresses);
-            done.map(drop).map_err(|e| format!("{holder}: {e}"))
+            self.complete(found, &end, Path::new(sandbox)).map_err(|e| format!("{holder}: {e}"))
         }))
+    }
+
+    fn complete(&self, found: &Found, end: &Link, sandbox: &Path) -> Outcome<()> {
+        let Some(mut moved) = Moved::find(end, sandbox).map_err(said)? else { return Ok(()) };
+        let addresses = &found.record.addresses;
+        let ways = match routed::by_docker(&mut moved).map_err(said)? {
+            true => Vec::new(),
+            false => self.ways(&found.conf, &gateways(addresses))?,
+        };
+        moved.complete(addresses, &ways).map_err(said)
     }
 }
