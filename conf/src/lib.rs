@@ -42,7 +42,7 @@ pub use invocation::{Command, Invocation};
 pub use ipam::{AddressSource, IpamConf};
 pub use mac::Mac;
 pub use name::node_name_problem;
-pub use network::{AttachmentId, LogLevel, NetworkConf};
+pub use network::{AttachmentId, FastPath, LogLevel, NetworkConf};
 pub use one_line::{one_line, printable};
 pub use range::Range;
 pub use range_file::rules::vtep as parse_vtep;

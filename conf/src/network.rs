@@ -29,6 +29,18 @@ pub enum LogLevel {
     Debug,
 }
 
+/// Which packets of established flows between pods pass the kernel's network stack by.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub enum FastPath {
+    /// None.
+    #[default]
+    Off,
+    /// Those that come to a pod's device or to the overlay's.
+    On,
+    /// On their way in already those that come to the uplink.
+    Uplink,
+}
+
 /// What one network is to be, for one invocation.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NetworkConf {
@@ -49,6 +61,8 @@ pub struct NetworkConf {
     pub ip_masq: bool,
     /// `ipMasqNodes`: with `ip_masq`, also what pods send to other nodes' VTEPs.
     pub ip_masq_nodes: bool,
+    /// `fastPath`.
+    pub fast_path: FastPath,
     /// `routes`: destinations to route; `None` means a default route per family.
     pub routes: Option<Vec<IpNetwork>>,
     /// `stateDir`, absolute: where leases and locks are kept.

@@ -14,6 +14,8 @@ const CASES: &[(&str, u32, &str)] = &[
     ("network-args-mac", 7, r#"args.cni.mac: "x" is not a MAC address, as in "02:00:5e:10:00:01""#),
     ("network-dns-type", 7, r#"dns.nameservers: invalid type: string "10.0.0.1", expected a sequence"#),
     ("network-empty", 6, "not valid JSON: EOF while parsing a value at line 1 column 0"),
+    ("network-fast-path-text", 7, r#"fastPath: "yes" is unknown; use true or false"#),
+    ("network-fast-path-uplink", 7, r#"fastPath: "uplink" is not there yet; use true or false"#),
     ("network-ip-masq-text", 7, r#"ipMasq: invalid type: string "yes", expected a boolean"#),
     ("network-ipam-other", 7, r#"ipam.type: "../host-local" is not the name of a plugin; write one that lies in CNI_PATH, as "host-local", or leave ipam out"#),
     ("network-ipam-type-number", 7, "ipam.type: invalid type: integer `1`, expected a string"),

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 use super::document::invalid;
-use super::{AttachmentId, LogLevel, VALID_ATTACHMENTS};
+use super::{AttachmentId, FastPath, LogLevel, VALID_ATTACHMENTS};
 use crate::address::{parse_canonical, parse_requested};
 use crate::error::Broken;
 use crate::name::{is_identifier, node_name_problem};
@@ -113,6 +113,18 @@ pub(crate) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
         Ok(mtu @ 68..=65_535) => Ok(Some(mtu)),
         _ => Err(Broken::new(format!("{value} is out of range; use 68 to 65535")).under("mtu")),
     }
+}
+
+pub(crate) fn fast_path(value: Option<&Value>) -> Result<FastPath, Broken> {
+    let problem = match value {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(FastPath::Off),
+        Some(Value::Bool(true)) => return Ok(FastPath::On),
+        Some(Value::String(text)) if text == "uplink" => {
+            "\"uplink\" is not there yet; use true or false".to_owned()
+        }
+        Some(other) => format!("{other} is unknown; use true or false"),
+    };
+    Err(Broken::new(problem).under("fastPath"))
 }
 
 pub(crate) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {

@@ -34,6 +34,7 @@ fn minimal() -> NetworkConf {
         mtu: None,
         ip_masq: false,
         ip_masq_nodes: true,
+        fast_path: FastPath::Off,
         routes: None,
         state_dir: "/run/flatnet".into(),
         log_level: LogLevel::Warn,
@@ -76,6 +77,7 @@ fn every_field() {
         mtu: Some(1400),
         ip_masq: true,
         ip_masq_nodes: true,
+        fast_path: FastPath::Off,
         routes: Some(vec!["10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()]),
         state_dir: "/var/lib/flatnet".into(),
         log_level: LogLevel::Debug,
@@ -107,6 +109,7 @@ fn keys_in_capitals() {
         mtu: Some(1400),
         ip_masq: true,
         ip_masq_nodes: true,
+        fast_path: FastPath::Off,
         routes: Some(vec!["10.0.0.0/8".parse().unwrap()]),
         dns: Dns { nameservers: vec!["10.96.0.10".to_owned()], ..Dns::default() },
         prev_result: Some(AddResult {

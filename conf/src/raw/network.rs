@@ -54,6 +54,18 @@ pub(crate) struct Network {
     /// network standing on every node.
     #[cfg_attr(feature = "schema", schemars(extend("default" = true), example = false))]
     pub(crate) ip_masq_nodes: Option<bool>,
+    /// Whether packets of established flows between pods take a shorter way, by BPF programs at the overlay's
+    /// device and at the pods'. Where the kernel or another program does not allow it, all goes the usual way.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            extend("type" = ["boolean", "string", "null"]),
+            extend("enum" = [true, false, "uplink", null]),
+            extend("default" = false),
+            example = true
+        )
+    )]
+    pub(crate) fast_path: Option<Value>,
     /// What the pod reaches through this network; a default route for each family where absent.
     /// For a pod's second network, which must not take the default route. The gateway is always the
     /// node; `gw` is an error.
