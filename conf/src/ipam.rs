@@ -135,7 +135,8 @@ impl IpamConf {
         let by_sets = by_sets || section.data_dir.is_some();
         let state_dir = fields.get(path(section.state_dir.as_deref(), "stateDir"))?;
         let data_dir = fields.get(path(section.data_dir.as_deref(), "dataDir"))?;
-        let requests = raw::RuntimeConfig { ips, ip_ranges: None, mac: None, dns: None };
+        let requests =
+            raw::RuntimeConfig { ips, ip_ranges: None, mac: None, dns: None, bandwidth: None };
         let requests = fields::Requests::new(Some(requests), raw.args, &invocation.args);
         let prev_result = raw.prev_result.as_ref();
         let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));

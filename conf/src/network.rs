@@ -82,6 +82,8 @@ pub struct NetworkConf {
     pub ip_ranges: Vec<Range>,
     /// MAC asked for: `runtimeConfig.mac`, else `args.cni.mac`, else `MAC` of `CNI_ARGS`.
     pub mac: Option<Mac>,
+    /// Whether the plugin bandwidth is to limit this pod, by `runtimeConfig.bandwidth`.
+    pub is_shaped: bool,
     /// For GC: the attachments that the runtime knows, `cni.dev/valid-attachments`. An empty list
     /// (or null) says that there is none; `None` that the runtime did not say.
     pub valid_attachments: Option<Vec<AttachmentId>>,

@@ -29,6 +29,9 @@ pub struct Holder {
     /// `CNI_NETNS`, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// Whether the plugin bandwidth limits it, which nothing may pass by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_shaped: bool,
 }
 
 impl Holder {
@@ -108,6 +111,7 @@ mod tests {
                     uid: None,
                 },
                 sandbox: Some("/run/netns/c1".to_owned()),
+                is_shaped: false,
             },
             addresses: vec![[10, 244, 1, 5].into(), "fd00::5".parse().unwrap()],
         }

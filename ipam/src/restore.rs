@@ -143,7 +143,8 @@ mod tests {
         let Holder { ifname, veth, netns, .. } = attachment(container);
         let pod = Pod { name: Some(container.into()), ..Pod::default() };
         let (container_id, sandbox) = (String::new(), None);
-        let attachment = Holder { container_id, ifname, veth, netns, pod, sandbox };
+        let attachment =
+            Holder { container_id, ifname, veth, netns, pod, sandbox, is_shaped: false };
         (key(container).less_tail(), Record { attachment, addresses: addresses(has) })
     }
 

@@ -127,6 +127,12 @@ pub(crate) fn fast_path(value: Option<&Value>) -> Result<FastPath, Broken> {
     Err(Broken::new(problem).under("fastPath"))
 }
 
+/// Whether a limit is asked for; of 0 the plugin bandwidth makes none.
+pub(crate) fn limits(bandwidth: &Value) -> bool {
+    let limits = |key| bandwidth.get(key).and_then(Value::as_f64).is_some_and(|rate| rate > 0.0);
+    ["ingressRate", "egressRate"].into_iter().any(limits)
+}
+
 pub(crate) fn log_level(text: Option<&str>) -> Result<LogLevel, Broken> {
     match text {
         None => Ok(LogLevel::default()),

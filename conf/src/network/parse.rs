@@ -39,6 +39,7 @@ pub(super) const KEYS: Keys = Keys(&[
             ("ips", LEAF),
             ("ipRanges", IP_RANGE),
             ("mac", LEAF),
+            ("bandwidth", LEAF),
             ("dns", Keys(&[("servers", LEAF), ("searches", LEAF), ("options", LEAF)])),
         ]),
     ),
@@ -79,6 +80,8 @@ impl NetworkConf {
         let prev_result = prev_result.map(|value| fields::prev_result(value, cni_version));
         let runtime_dns = raw.runtime_config.as_mut().and_then(|config| config.dns.take());
         let runtime_dns = runtime_dns.map(Dns::from).filter(|dns| !dns.is_empty());
+        let bandwidth = raw.runtime_config.as_ref().and_then(|config| config.bandwidth.as_ref());
+        let is_shaped = bandwidth.is_some_and(fields::limits);
         let requests = fields::Requests::new(raw.runtime_config, raw.args, args);
         Ok(NetworkConf {
             cni_version,
@@ -99,6 +102,7 @@ impl NetworkConf {
             requested_ips: fields.get(requests.ips())?,
             ip_ranges: fields.get(requests.ip_ranges())?,
             mac: fields.get(requests.mac())?,
+            is_shaped,
             // A list that cannot be read is no list: nothing is taken for stale by it.
             valid_attachments: fields.get(valid_attachments)?,
         })

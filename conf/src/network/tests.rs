@@ -44,6 +44,7 @@ fn minimal() -> NetworkConf {
         requested_ips: Vec::new(),
         ip_ranges: Vec::new(),
         mac: None,
+        is_shaped: false,
         valid_attachments: None,
     }
 }

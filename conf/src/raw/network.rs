@@ -172,6 +172,10 @@ pub(crate) struct RuntimeConfig {
     pub(crate) mac: Option<String>,
     /// Name resolution instead of the configured one (capability `dns`).
     pub(crate) dns: Option<RuntimeDns>,
+    /// Limits that the plugin bandwidth is to keep (capability `bandwidth`): packets of such a pod take no fast
+    /// path.
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub(crate) bandwidth: Option<Value>,
 }
 
 /// Name resolution as runtimes say it.

@@ -161,6 +161,7 @@ fn holder(invocation: &Invocation) -> Result<Holder> {
             uid: args.pod_uid.clone(),
         },
         sandbox: invocation.netns.as_ref().map(|path| path.display().to_string()),
+        is_shaped: false,
     })
 }
 

@@ -16,7 +16,10 @@ use crate::attachment::guards::Guards;
 use crate::error::Error;
 use crate::identity::VethIdentity;
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Dev, Kernel, Neighbour, ReversePath, Route, Veth, VethPair};
+use crate::kernel::{
+    Change, Dev, FastPath, Filters, Kernel, Neighbour, ReversePath, Route, Veth, VethPair,
+};
+use crate::overlay::fast_path;
 use crate::overlay::gateway::gateway;
 
 /// What an attachment is to be.
@@ -38,6 +41,8 @@ pub struct Attachment<'a> {
     pub addresses: Vec<IpAddr>,
     /// What the pod reaches through the gateway.
     pub routes: Vec<IpNetwork>,
+    /// The programs by which its packets take the fast path, if they do.
+    pub fast_path: Option<FastPath>,
 }
 
 /// `flatnet:<network>/<namespace>/<pod or container ID>/<ifname>`, as `ip link` prints it: what a
@@ -124,7 +129,8 @@ pub fn wire_node(
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
     Guards::of_node(&attachment.addresses).set_new(node, &dev.name)?;
-    node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
+    let changes = [node_changes(attachment), filters(attachment)].concat();
+    node.apply(dev, &changes).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
                 "{e}: another device has a route to this address, which none had when it was chosen; \
@@ -161,6 +167,12 @@ fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
         changes.push(put_neighbour(*address, attachment.veth.pod_mac));
     }
     changes
+}
+
+/// What makes the filters of a node's end that was just made those of its fast path, if it has one.
+fn filters(attachment: &Attachment<'_>) -> Vec<Change> {
+    let path = attachment.fast_path.as_ref();
+    path.map(|path| fast_path::changes(&Filters::default(), Some(path))).unwrap_or_default()
 }
 
 /// Wires the pod's end. When this returns, every address is usable.

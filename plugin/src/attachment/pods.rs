@@ -19,7 +19,8 @@ use crate::attachment::unleased;
 use crate::error::Error;
 use crate::identity::{VethIdentity, key, veth, veth_group, veth_name};
 use crate::kernel::netns::Netns;
-use crate::kernel::{Change, Changes, Journal, Kernel, Link, Mode, Netlink, Observe};
+use crate::kernel::{Change, Changes, FastPath, Journal, Kernel, Link, Mode, Netlink, Observe};
+use crate::overlay::fast_path;
 use crate::overlay::gateway::gateways;
 use crate::overlay::site::Site;
 
@@ -56,6 +57,7 @@ pub struct Looked {
 pub struct Pods<'a> {
     conf: &'a NetworkConf,
     node: &'a str,
+    vni: u32,
     group: u32,
     mtu: u32,
     own: u64,
@@ -66,7 +68,8 @@ impl<'a> Pods<'a> {
     /// Those of a node: `mtu` is the overlay's in bytes, `own` the inode of the node's network namespace.
     /// `mode` tells whether changes are made.
     pub fn of(site: &'a Site, conf: &'a NetworkConf, mtu: u32, own: u64, mode: Mode) -> Self {
-        Self { conf, node: &site.node.name, group: veth_group(site.vni()), mtu, own, mode }
+        let vni = site.vni();
+        Self { conf, node: &site.node.name, vni, group: veth_group(vni), mtu, own, mode }
     }
 
     /// Looks at all of them. They are known by their leases; those whose addresses come from another
@@ -96,6 +99,7 @@ impl<'a> Pods<'a> {
     ) -> Result<Looked, Error> {
         let Self { conf, .. } = self;
         let mut looked = Looked::default();
+        let fast_path = fast_path::of(node.observing(), conf, self.vni);
         // Under whatever name the node had when they were made.
         for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
             let leases = leases?;
@@ -104,7 +108,7 @@ impl<'a> Pods<'a> {
                 if holder.netns != self.own || holder.is_delegated() {
                     return;
                 }
-                if let Err(e) = self.sync(node, lease, &mut looked.pods) {
+                if let Err(e) = self.sync(node, lease, fast_path.as_ref(), &mut looked.pods) {
                     // DEL removes the veth before it asks for the lease.
                     if !matches!(node.link(&holder.veth), Ok(None)) {
                         looked.problems.push(format!("{holder}: {e}"));
@@ -138,6 +142,7 @@ impl<'a> Pods<'a> {
         &self,
         node: &mut dyn Kernel,
         lease: &Lease,
+        fast_path: Option<&FastPath>,
         changed: &mut Vec<InPod>,
     ) -> Result<(), Error> {
         let holder = &lease.attachment;
@@ -180,7 +185,15 @@ impl<'a> Pods<'a> {
         if !guards.stand(&on_node.settings) {
             guards.set(node, &on_node.link.dev.name)?;
         }
-        Ok(node.apply(&on_node.link.dev, &on_node.lacks(ends::node_end(&attachment)))?)
+        let dev = &on_node.link.dev;
+        node.apply(dev, &on_node.lacks(ends::node_end(&attachment)))?;
+        match fast_path.filter(|_| !holder.is_shaped) {
+            Some(path) => {
+                let changes = fast_path::changes(&node.filters(dev.index)?, Some(path));
+                Ok(node.apply(dev, &changes)?)
+            }
+            None => Ok(fast_path::detach_from(node, dev)?),
+        }
     }
 
     /// What an attachment is to be, by its lease.
@@ -200,6 +213,7 @@ impl<'a> Pods<'a> {
             ifname: &holder.ifname,
             netns: holder.sandbox.clone().unwrap_or_default(),
             mtu: self.mtu,
+            fast_path: None,
             addresses: lease.addresses.clone(),
             // Docker chooses by which of a container's networks the default route leads.
             routes: match is_dockers(holder) {

@@ -156,6 +156,7 @@ fn holder(network: &str, link: &Link) -> Option<Holder> {
             uid: None,
         },
         sandbox: None,
+        is_shaped: false,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::identity;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Kernel, Netlink, VethPair};
+use crate::overlay::fast_path;
 use crate::overlay::gateway::gateway;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::stamp::Stamp;
@@ -44,7 +45,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let this = ready::ensure(&mut node, conf, own)?;
 
     veth.pod_mac = conf.mac.unwrap_or(veth.pod_mac);
-    let holder = holder(invocation, &veth.name, own);
+    let holder = holder(invocation, &veth.name, own, conf.is_shaped);
     let grant = match delegate {
         Some(delegate) => {
             // No lease of ours keeps apart who attaches and who detaches the same.
@@ -64,7 +65,12 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let sandbox = sandbox(invocation).unwrap_or_default();
     let made = ready::hold(&mut node, conf, own, this).and_then(|(this, _lock)| {
         grant.fits(&this)?;
+        let fast_path = match conf.is_shaped {
+            true => None,
+            false => fast_path::of(node.observing(), conf, this.vni),
+        };
         let attachment = Attachment {
+            fast_path,
             group: identity::veth_group(this.vni),
             alias: ends::alias(&conf.name, &holder),
             ifname: &invocation.ifname,
@@ -101,7 +107,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     Ok(result)
 }
 
-fn holder(invocation: &Invocation, veth: &str, netns: u64) -> Holder {
+fn holder(invocation: &Invocation, veth: &str, netns: u64, is_shaped: bool) -> Holder {
     let args = &invocation.args;
     Holder {
         container_id: invocation.container_id.clone(),
@@ -114,6 +120,7 @@ fn holder(invocation: &Invocation, veth: &str, netns: u64) -> Holder {
             uid: args.pod_uid.clone(),
         },
         sandbox: sandbox(invocation),
+        is_shaped,
     }
 }
 

@@ -36,6 +36,7 @@ pub fn holder(network: &str, mac: Mac, netns: u64, endpoint: Option<&str>) -> Ho
         netns,
         pod: Pod { namespace: Some(DOCKER.to_owned()), name: endpoint.map(short), uid: None },
         sandbox: None,
+        is_shaped: false,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::attachment::ready;
 use crate::error::Error;
 use crate::identity;
 use crate::kernel::{Change, Kernel as _, Observe as _};
+use crate::overlay::fast_path;
 use crate::overlay::gateway::{gateway, gateways};
 
 /// What Docker is to do in the container.
@@ -132,6 +133,7 @@ impl Stands {
         let mut veth = identity::veth(&key);
         veth.pod_mac = mac;
         let attachment = Attachment {
+            fast_path: fast_path::of(node.observing(), conf, this.vni),
             group: identity::veth_group(this.vni),
             alias: ends::alias(&conf.name, &holder(&conf.name, mac, *own, Some(endpoint))),
             ifname: &pod_end,

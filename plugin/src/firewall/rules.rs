@@ -51,6 +51,10 @@
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfe000000 == 0x66000000 oifgroup & 0xffffff != 4096 drop
 //!   oifgroup & 0xfeffffff == P iifgroup & 0xfe000000 == 0x66000000 iifgroup & 0xffffff != 4096 drop
 //! }
+//! chain fast-path-4096 { type filter hook forward priority 2147483647;  # with fastPath
+//!   iifgroup & 0xfeffffff == P oifgroup & 0xfeffffff == P ct state established
+//!     ct status & 0x2070 == 0 meta priority set meta priority | 0x80000000
+//! }
 //! chain output-4096 { type filter hook output priority raw;
 //!   udp dport 4789 @th,96,32 V notrack
 //! }
@@ -141,6 +145,11 @@
 //! another, nor into another's overlay. Of two networks, one must have the chain: the one that came
 //! second finds the other without. A pod in both networks may be a router.
 //!
+//! **The fast path** learns from packets that bear a bit of the priority (`plugin/bpf/learn.c` takes it off again), which
+//! the last rule of all sets: whatever any other rule drops in this hook or before is never learned. Behind it is only the
+//! postrouting hook, whose drops never reach the device either. What conntrack translates, or a helper of it reads, goes
+//! the usual way. The rule switches conntrack on.
+//!
 //! **Fragments.** With conntrack every hook sees packets put together. Without, a first fragment may be too
 //! short to show the VNI, and be completed later: it has no mark. A fragment without the UDP header is refused
 //! by the kernel itself (RFC 8200, section 4.5), and later ones wait in vain.
@@ -152,6 +161,7 @@
 //! from outside the pod network takes this node's address on the overlay.
 
 mod apart;
+mod fast_path;
 mod leaving;
 mod matches;
 mod nat;
@@ -202,6 +212,8 @@ pub struct Policy {
     pub cluster_cidrs: Vec<IpNetwork>,
     /// What takes the node's address.
     pub masquerade: Masquerade,
+    /// Whether packets that all filters have let through are to be learned from.
+    pub fast_path: bool,
 }
 
 impl Policy {
@@ -249,6 +261,10 @@ impl Policy {
             raw(&names.output, InetHookNumber::LocalOut, self.output()),
             base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local()),
         ];
+        if self.fast_path {
+            let (hook, rules) = (InetHookNumber::Forward, vec![self.passed()]);
+            chains.push(base(&names.fast_path, filter, hook, i32::MAX, rules));
+        }
         let (hook, priority) = (InetHookNumber::PostRouting, PRIORITY_SRCNAT - 1);
         chains.push(base(
             &names.landing,

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Change, Dev, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink};
+use super::{
+    Change, Dev, FastPath, FdbEntry, KernelError, Observe, PathSettings, RuleSet, Veth, VethPair,
+    VxlanLink,
+};
 
 /// What flatnet changes in one network namespace, which it can ask as well.
 ///
@@ -29,6 +32,19 @@ pub trait Kernel: Observe {
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first
     /// failure is returned. Addresses added are usable when it returns.
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
+    /// Makes the programs of the fast path for a network, with empty maps.
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError>;
+    /// Tells them what the network is, and which VTEP is behind which MAC; returns what that changed. What was learned
+    /// is void where anything changed, or with `renew`.
+    fn configure_fast_path(
+        &mut self,
+        path: &FastPath,
+        settings: &PathSettings,
+        peers: &[FdbEntry],
+        renew: bool,
+    ) -> Result<Vec<String>, KernelError>;
+    /// Nothing takes the fast path of these programs any more, wherever they still hang.
+    fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError>;
     /// Makes a network's packet filter rules exactly these; returns what that changed.
     /// `nft list table inet flatnet`
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError>;

@@ -7,7 +7,8 @@ use flatnet_conf::Mac;
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
-use super::{FINISHED, FdbEntry, Neighbour, Route, Unreachable};
+use super::traffic::{clsact_command, filter_command};
+use super::{FINISHED, FdbEntry, Filter, Hook, Neighbour, Route, Unreachable};
 
 /// One change to a device or to what hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,14 @@ pub enum Change {
     PutFdb(FdbEntry),
     /// Removes a FDB entry.
     DelFdb(FdbEntry),
+    /// Adds a place for filters; one that is there will do.
+    AddClsact,
+    /// Removes the place for filters.
+    DelClsact,
+    /// Puts a filter in our place.
+    PutFilter(Filter),
+    /// Removes what is in our place.
+    DelFilter(Hook),
 }
 
 /// A device's reverse-path filter (`rp_filter`). In force is the larger number of the device's and that of
@@ -75,6 +84,11 @@ impl Change {
         matches!(self, Change::Alias(_) | Change::Forward(_) | Change::NoLinkLocal)
     }
 
+    /// Whether packets go on without it, only slower.
+    pub(super) fn is_dispensable(&self) -> bool {
+        matches!(self, Change::AddClsact | Change::PutFilter(_))
+    }
+
     /// Whether this refusal leaves things as they were wanted: what is to be removed is gone
     /// already, or what is to be switched off does not exist in this kernel.
     pub(super) fn tolerates(&self, errno: Errno) -> bool {
@@ -83,6 +97,10 @@ impl Change {
             Change::DelAddress(_) => errno == Errno::EADDRNOTAVAIL,
             Change::DelRoute(_) | Change::DelUnreachable(_) => errno == Errno::ESRCH,
             Change::DelNeighbour(_) | Change::DelFdb(_) => errno == Errno::ENOENT,
+            Change::AddClsact => errno == Errno::EEXIST,
+            Change::DelClsact | Change::DelFilter(_) => {
+                matches!(errno, Errno::ENOENT | Errno::EINVAL)
+            }
             _ => false,
         }
     }
@@ -130,6 +148,12 @@ impl fmt::Display for ForDevice<'_> {
             Change::PutFdb(FdbEntry { mac, vtep }) => {
                 write!(f, "bridge fdb replace {mac} dev {dev} dst {vtep} self permanent")
             }
+            Change::AddClsact => f.write_str(&clsact_command("add", dev)),
+            Change::DelClsact => f.write_str(&clsact_command("delete", dev)),
+            Change::PutFilter(Filter { hook, name, .. }) => {
+                f.write_str(&filter_command("replace", dev, *hook, Some(name)))
+            }
+            Change::DelFilter(hook) => f.write_str(&filter_command("delete", dev, *hook, None)),
             Change::DelFdb(FdbEntry { mac, vtep }) => {
                 write!(f, "bridge fdb delete {mac} dev {dev} dst {vtep} self")
             }

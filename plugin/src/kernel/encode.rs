@@ -23,6 +23,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessag
 
 use super::question::{family_and_length, route_address};
 use super::route_socket::Request;
+use super::traffic;
 use super::{
     Change, FINISHED, FdbEntry, Neighbour, PROTOCOL, Route, UNFINISHED, Unreachable, Veth,
     VxlanLink,
@@ -163,6 +164,10 @@ pub fn change(dev: u32, change: &Change) -> Request {
         Change::PutFdb(entry) => {
             Request { message: RouteNetlinkMessage::NewNeighbour(fdb(dev, entry)), flags: PUT }
         }
+        Change::AddClsact => traffic::add_clsact(dev),
+        Change::DelClsact => traffic::delete_clsact(dev),
+        Change::PutFilter(filter) => traffic::put_filter(dev, filter),
+        Change::DelFilter(hook) => traffic::delete_filter(dev, *hook),
         Change::DelFdb(entry) => {
             Request { message: RouteNetlinkMessage::DelNeighbour(fdb(dev, entry)), flags: 0 }
         }

@@ -13,8 +13,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::{
-    DeadEnd, Dev, FdbEntry, ForwardChain, KernelError, Link, LinkKind, Neighbour, Path, Route,
-    RuleSet, Unreachable, Way,
+    DeadEnd, Dev, FdbEntry, Filters, ForwardChain, KernelError, Link, LinkKind, Neighbour, Path,
+    PathSettings, Route, RuleSet, Unreachable, Way,
 };
 
 /// One device and all that hangs on it.
@@ -26,6 +26,7 @@ pub struct FakeLink {
     pub neighbours: BTreeMap<IpAddr, Neighbour>,
     pub fdb: Vec<FdbEntry>,
     pub gro: bool,
+    pub filters: Filters,
     /// The alias of a veth that is not finished: it does not count yet.
     pub waiting: Option<Option<String>>,
 }
@@ -52,6 +53,14 @@ pub struct Fake {
     /// A device that is in the way once, because the kernel is about to remove it: the namespace of
     /// its peer is gone.
     pub vanishing: Option<String>,
+    /// Why no program can be loaded.
+    pub without_bpf: Option<Errno>,
+    /// Whether there are IPsec policies.
+    pub ipsec: bool,
+    /// How many programs were loaded.
+    pub programs: u32,
+    /// What the programs were told last, and how often all was void.
+    pub settings: Option<(PathSettings, u32)>,
     /// Every change made, in the words of ip(8).
     pub log: Vec<String>,
     next_index: u32,
@@ -84,7 +93,16 @@ impl Fake {
         let (routes, neighbours, fdb) = (Vec::new(), BTreeMap::new(), Vec::new());
         self.links.insert(
             name,
-            FakeLink { link, addresses, routes, neighbours, fdb, gro: true, waiting: None },
+            FakeLink {
+                link,
+                addresses,
+                routes,
+                neighbours,
+                fdb,
+                gro: true,
+                filters: Filters::default(),
+                waiting: None,
+            },
         );
         index
     }

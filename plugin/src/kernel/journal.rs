@@ -6,7 +6,10 @@ mod observe;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink};
+use super::{
+    Change, Dev, FastPath, FdbEntry, Kernel, KernelError, Observe, PathSettings, RuleSet, Veth,
+    VethPair, VxlanLink,
+};
 
 /// What becomes of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +212,28 @@ impl Kernel for Journal<'_> {
             self.changes.0.push(Entry::Changes(dev.clone(), changes.to_vec()));
         }
         Ok(())
+    }
+
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        let words = "bpf: load the programs of the fast path".to_owned();
+        self.made(words, || FastPath::planned(0), |kernel| kernel.load_fast_path())
+    }
+
+    fn configure_fast_path(
+        &mut self,
+        path: &FastPath,
+        settings: &PathSettings,
+        peers: &[FdbEntry],
+        renew: bool,
+    ) -> Result<Vec<String>, KernelError> {
+        let Some(kernel) = self.applied() else { return Ok(Vec::new()) };
+        let changes = kernel.configure_fast_path(path, settings, peers, renew)?;
+        changes.iter().for_each(|words| self.changes.push(words.clone()));
+        Ok(changes)
+    }
+
+    fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError> {
+        self.applied().map_or(Ok(()), |kernel| kernel.switch_off_fast_path(path))
     }
 
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {

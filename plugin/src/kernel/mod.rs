@@ -17,8 +17,10 @@ mod error;
 mod event;
 #[cfg(test)]
 pub mod fake;
+pub mod fast_path;
 mod foreign_chains;
 mod gro;
+mod ipsec;
 mod journal;
 mod legacy;
 mod link;
@@ -37,6 +39,7 @@ mod route_socket;
 mod settings;
 mod socket;
 mod sysctl;
+mod traffic;
 mod ways;
 mod xtables;
 
@@ -51,6 +54,7 @@ pub use change::{Change, ReversePath};
 pub use decision::{Decision, Origin};
 pub use error::KernelError;
 pub use event::Event;
+pub use fast_path::{FastPath, PathSettings};
 pub use foreign_chains::{
     Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,
 };
@@ -66,6 +70,9 @@ pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
 pub use nsid::Numbers;
 pub use observe::Observe;
 pub use settings::Settings;
+#[cfg(test)]
+pub use traffic::Standing;
+pub use traffic::{Filter, Filters, Hook};
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
 /// or neighbour table: `ip route show proto 102`. What carries another number is not ours.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
-    OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
+    Link, Neighbour, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 /// What flatnet asks of one network namespace. Nothing is changed by it.
@@ -50,6 +50,14 @@ pub trait Observe {
     ) -> Result<(Vec<Route>, Vec<Neighbour>), KernelError>;
     /// The forwarding database of one VXLAN device. `bridge fdb show dev DEV`
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
+    /// What stands at a device's hooks for filters. `tc qdisc show dev DEV`, `tc filter show dev DEV ingress`
+    fn filters(&mut self, dev: u32) -> Result<Filters, KernelError>;
+    /// How many filters hang there, anybody's.
+    fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError>;
+    /// The programs of these numbers.
+    fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError>;
+    /// Whether packets may have to be encrypted, or what is not may be unwanted. `ip xfrm policy count`
+    fn has_ipsec(&mut self) -> Result<bool, KernelError>;
     /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`
     fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError>;
     /// Where the packets of a family may go. `ip rule show`, `ip route show table all`

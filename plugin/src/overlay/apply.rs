@@ -25,7 +25,8 @@ enum Origin {
 }
 
 /// Makes what stands in the kernel into what should stand, with the difference only. `earlier` are
-/// the indices of the devices that the network has under other VNIs.
+/// the indices of the devices that the network has under other VNIs. Tells whether anything of the overlay, rules
+/// aside, was different.
 ///
 /// # Errors
 /// Something foreign is in the way (104), or the kernel refuses (103). What this call made where
@@ -35,16 +36,18 @@ pub fn apply(
     want: &Overlay,
     policy: &Policy,
     earlier: &[u32],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let name = &want.link.name;
     receiver::end_trial(kernel, want.link.vxlan.vni)?;
     let network = Network { want, policy, rules: policy.rules(), earlier };
     let found = kernel.link(name)?;
     match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
         (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
-        (DevicePlan::Create, _) | (_, None) => network.make(kernel),
+        (DevicePlan::Create, _) | (_, None) => network.make(kernel).map(|()| true),
         (DevicePlan::Keep, Some(link)) => network.keep(kernel, link),
-        (DevicePlan::Recreate(reason), Some(link)) => network.make_anew(kernel, &link, &reason),
+        (DevicePlan::Recreate(reason), Some(link)) => {
+            network.make_anew(kernel, &link, &reason).map(|()| true)
+        }
     }
 }
 
@@ -60,7 +63,7 @@ struct Network<'a> {
 
 impl Network<'_> {
     /// The device can stay.
-    fn keep(&self, kernel: &mut dyn Kernel, mut link: Link) -> Result<(), Error> {
+    fn keep(&self, kernel: &mut dyn Kernel, mut link: Link) -> Result<bool, Error> {
         if link.alias.is_none() {
             self.name(kernel, &mut link)?;
         }
@@ -81,7 +84,7 @@ impl Network<'_> {
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
         self.observe_network(kernel.observing(), &mut have, Some(old.dev.index))?;
-        let outcome = self.change(kernel, &have, Origin::Anew);
+        let outcome = self.change(kernel, &have, Origin::Anew).map(drop);
         outcome.map_err(|e| receiver::explain(kernel.observing(), e, &want.link))
     }
 
@@ -109,7 +112,7 @@ impl Network<'_> {
         self.name(kernel, &mut have.link)?;
         // Before it is switched on: there is no moment in which outsiders could inject.
         kernel.put_rules(&self.rules)?;
-        self.change(kernel, have, Origin::Made)
+        self.change(kernel, have, Origin::Made).map(drop)
     }
 
     /// Before all else: it tells the next call whose the device is, and whose the rules are, if this
@@ -153,7 +156,7 @@ impl Network<'_> {
         kernel: &mut dyn Kernel,
         have: &Observed,
         origin: Origin,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         // The underlay's device has put together already what belongs together, and looks into VXLAN
         // for that. Trying again costs each packet a detour through another queue.
         if origin != Origin::Stood || kernel.gro(&have.link.dev)? == Some(true) {
@@ -165,15 +168,17 @@ impl Network<'_> {
                 .set_sysctl(&format!("net/ipv6/conf/{}/disable_ipv6", self.want.link.name), "0")?;
         }
         let mut outcome = Ok(());
-        for step in plan_objects(self.want, have) {
-            let done = make(kernel, &have.link.dev, &step);
+        let steps = plan_objects(self.want, have);
+        for step in &steps {
+            let done = make(kernel, &have.link.dev, step);
             // Of a device that had to take another's place, half is better than nothing.
-            if done.is_err() && origin != Origin::Anew {
-                return done;
+            if origin != Origin::Anew {
+                done?;
+                continue;
             }
             outcome = outcome.and(done);
         }
-        outcome
+        outcome.map(|()| !steps.is_empty())
     }
 
     fn observe(&self, kernel: &mut dyn Observe, link: Link) -> Result<Observed, Error> {

@@ -143,6 +143,7 @@ pub fn policy(
         gateway: GATEWAY_V4,
         cluster_cidrs: file.cluster_cidrs.clone(),
         masquerade,
+        fast_path: false,
     }
 }
 

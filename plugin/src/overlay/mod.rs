@@ -5,6 +5,7 @@ pub mod agent;
 pub mod apply;
 pub mod dead_end;
 pub mod desired;
+pub mod fast_path;
 pub mod forwarding;
 pub mod gateway;
 pub mod last_read;

@@ -17,6 +17,7 @@ use crate::identity::{overlay_name, vtep_mac};
 use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
 use crate::overlay::apply::apply;
 use crate::overlay::desired::{self, Overlay, Via};
+use crate::overlay::fast_path;
 use crate::overlay::forwarding;
 use crate::overlay::last_read::LastRead;
 use crate::overlay::lock;
@@ -66,6 +67,8 @@ pub struct Standing {
     vrf: Option<u32>,
     world: Option<u32>,
     witness: Option<IpAddr>,
+    /// Whether packets take the fast path.
+    pub fast_path: bool,
 }
 
 impl Ways {
@@ -316,9 +319,17 @@ impl Site {
         let vrf = underlay.place.flow.vrf;
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
-        let policy = self.policy(conf, ways);
+        let mut policy = self.policy(conf, ways);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
-        apply(kernel, &want, &policy, &indices)?;
+        let stood = kernel.link(&want.link.name)?;
+        let stood = stood.and_then(|link| fast_path::standing(kernel.observing(), &link.dev));
+        policy.fast_path = fast_path::is_wanted(conf) && stood.is_some();
+        let changed = apply(kernel, &want, &policy, &indices)?;
+        let fast_path = fast_path::settle(kernel, conf, &want, &policy, changed)?;
+        if fast_path != policy.fast_path {
+            policy.fast_path = fast_path;
+            kernel.put_rules(&policy.rules())?;
+        }
         // Of what was cut short the stamp may tell where no device does.
         let mut vnis: BTreeSet<u32> = earlier.into_keys().collect();
         vnis.extend(before.map(|before| before.vni).filter(|vni| *vni != file.vni));
@@ -333,10 +344,10 @@ impl Site {
         }
         self.clear(kernel, &nameless)?;
         let witness = witness::choose(kernel.observing(), &want, before)?;
-        Ok((Standing { mtu: *mtu, vrf, world: *world, witness }, want))
+        Ok((Standing { mtu: *mtu, vrf, world: *world, witness, fast_path }, want))
     }
 
-    /// What the network wants of the packet filter here.
+    /// What the network wants of the packet filter here, where no packet takes the fast path.
     pub fn policy(&self, conf: &NetworkConf, ways: &Ways) -> Policy {
         let Self { file, node, .. } = self;
         let masquerade = desired::masquerade(conf);
@@ -358,7 +369,7 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, vrf, world, witness } = *standing;
+        let Standing { mtu, vrf, world, witness, .. } = *standing;
         let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::kernel::Vxlan;
 use crate::overlay::desired;
+use crate::overlay::fast_path;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
@@ -74,6 +75,9 @@ pub struct Stamp {
     configured_mtu: Option<u32>,
     ip_masq: bool,
     ip_masq_nodes: bool,
+    /// Which version of the fast path's programs was to be brought about, if any was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fast_path: Option<String>,
     /// The file that it was read from; none for one that was made here.
     #[serde(skip)]
     file: Option<FileState>,
@@ -154,6 +158,7 @@ impl Stamp {
             configured_mtu: conf.mtu,
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
+            fast_path: fast_path::version(conf).map(str::to_owned),
             file: None,
         }
     }
@@ -170,6 +175,7 @@ impl Stamp {
             && self.configured_mtu == conf.mtu
             && self.ip_masq == conf.ip_masq
             && self.ip_masq_nodes == conf.ip_masq_nodes
+            && self.fast_path.as_deref() == fast_path::version(conf)
     }
 
     /// The stamp of the node that this namespace plays in a network: of the configured node, or of

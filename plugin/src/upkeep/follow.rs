@@ -9,9 +9,10 @@ use super::difference::{Difference, part};
 use super::drift::whole;
 use super::held::{Held, sorted_vteps};
 use crate::error::Error;
-use crate::kernel::{Dev, Journal, Kernel};
+use crate::kernel::{Dev, FdbEntry, Journal, Kernel};
 use crate::overlay::apply::make;
 use crate::overlay::desired::{self, Overlay};
+use crate::overlay::fast_path;
 use crate::overlay::reconcile::{Observed, Step, key, plan_objects};
 use crate::overlay::site::Site;
 use crate::overlay::stamp::Stamp;
@@ -45,6 +46,7 @@ pub fn follow(
         make(node, &dev, step)?;
     }
     held.take_over(plan, site);
+    held.renew_fast_path(node, conf)?;
     held.standing.renew(node, &held.entries.routes)?;
     held.site.stamp(conf, own, &held.standing).write(conf)?;
     Ok(true)
@@ -87,6 +89,18 @@ impl Plan {
 }
 
 impl Held {
+    /// What was learned by the way to a peer that is another now is void.
+    fn renew_fast_path(&mut self, node: &mut Journal<'_>, conf: &NetworkConf) -> Result<(), Error> {
+        if self.standing.fast_path {
+            let peers = self.entries.fdb.iter();
+            let fdb = peers.map(|(mac, vtep)| FdbEntry { mac: *mac, vtep: *vtep }).collect();
+            let want = Overlay { fdb, ..self.frame.clone() };
+            let policy = self.site.policy(conf, &self.ways);
+            self.standing.fast_path = fast_path::settle(node, conf, &want, &policy, true)?;
+        }
+        Ok(())
+    }
+
     /// What was planned stands.
     fn take_over(&mut self, plan: Plan, site: Site) {
         let Plan { want, have } = plan;

@@ -193,7 +193,9 @@ fn look_closely(
         }
     }
     if work.rules {
-        journal.put_rules(&held.site.policy(conf, &held.ways).rules())?;
+        let mut policy = held.site.policy(conf, &held.ways);
+        policy.fast_path = held.standing.fast_path;
+        journal.put_rules(&policy.rules())?;
     }
     let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
     for step in work.drift.plan(held) {

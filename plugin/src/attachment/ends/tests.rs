@@ -6,6 +6,7 @@ use crate::kernel::fake::Fake;
 
 fn attachment() -> Attachment<'static> {
     Attachment {
+        fast_path: None,
         veth: identity::veth(&Key::new("pods", "c1", "eth0")),
         group: 1,
         alias: "flatnet:pods/-/c1/eth0".into(),

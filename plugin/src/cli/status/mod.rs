@@ -17,6 +17,7 @@ use crate::cli::fingerprint::fingerprint;
 use crate::identity::overlay_name;
 use crate::kernel::Observe as _;
 use crate::overlay::agent;
+use crate::overlay::fast_path::Report;
 use crate::overlay::mtu::{narrowest, overhead};
 use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;
@@ -92,6 +93,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     problems.extend(outside::attachments(file, node, &listing.leases).iter().map(|outside| {
         format!("network {}: {}: {outside}: `flatnet doctor`", conf.name, outside.holder)
     }));
+    let fast_path = Report::of(kernel, conf, file.vni)?;
     Ok(View {
         network: conf.name.clone(),
         node: node.name.clone(),
@@ -116,6 +118,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
         changes: drift.count(),
         ranges: usage::of(&node.ranges, &held),
         pods: listing.leases.len(),
+        fast_path,
         problems,
     })
 }

@@ -1,5 +1,6 @@
 //! What `flatnet status` knows of one network, in words.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -8,6 +9,8 @@ use crate::cli::capacity::short;
 use crate::cli::output::Outcome;
 use crate::cli::table::{Align, Table};
 use crate::cli::usage::{Usage, full};
+use crate::kernel::fast_path::{COUNTS, Counts};
+use crate::overlay::fast_path::Report;
 use crate::overlay::mtu::Narrowest;
 
 /// More peers than this are counted, not named.
@@ -42,6 +45,8 @@ pub struct View {
     pub ranges: Vec<Usage>,
     /// How many attachments have a lease.
     pub pods: usize,
+    /// What takes the fast path.
+    pub fast_path: Report,
     /// What could not be looked at.
     pub problems: Vec<String>,
 }
@@ -157,6 +162,13 @@ impl View {
         format!("{}, {drifted} drifted: {names}{more}", self.peers)
     }
 
+    fn fast_path_json(&self) -> Value {
+        let Report { wanted, counts, obstacle } = &self.fast_path;
+        let named = |counts: &Counts| COUNTS.iter().copied().zip(counts.iter().copied()).collect();
+        let counts: Option<BTreeMap<&str, u64>> = counts.as_ref().map(named);
+        json!({ "wanted": wanted, "stands": counts.is_some(), "counts": counts, "obstacle": obstacle })
+    }
+
     /// For scripts.
     pub fn json(&self) -> Value {
         let OverlayView { name, vni, port, up } = &self.overlay;
@@ -182,6 +194,7 @@ impl View {
             "peers": { "total": self.peers, "drifted": self.drifted },
             "ranges": ranges.collect::<Vec<_>>(),
             "pods": self.pods,
+            "fastPath": self.fast_path_json(),
             "problems": self.problems,
         })
     }
@@ -211,6 +224,7 @@ mod tests {
                 Usage { subnet: "fd00::/64".parse().unwrap(), used: 3, free: u64::MAX - 3 },
             ],
             pods: 3,
+            fast_path: Report { wanted: false, counts: None, obstacle: None },
             problems: Vec::new(),
         }
     }

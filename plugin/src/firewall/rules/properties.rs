@@ -23,6 +23,7 @@ fn policies(vni: u32) -> impl Strategy<Value = Policy> {
                 true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
             };
             Policy {
+                fast_path: false,
                 network: "pods".into(),
                 vni,
                 port,

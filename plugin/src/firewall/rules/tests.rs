@@ -2,11 +2,12 @@ use super::*;
 use crate::kernel::nft::expression::{
     ACCEPT, Direction, Expression, Header, Member, MetaKey, Operator, Tracked, compare,
     destination_type, jump, lookup, mask, masquerade, meta, notrack, payload, reverse_path,
-    set_meta, source_type, tracked,
+    set_bits, set_meta, source_type, tracked,
 };
 
 pub(super) fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
     Policy {
+        fast_path: false,
         network: "pods".into(),
         vni: 7,
         port: 4789,
@@ -362,4 +363,27 @@ fn the_rule_between_networks_reads_as_documented() {
     };
     assert_eq!(forward.rules[0].expressions, between(MetaKey::Iifgroup, MetaKey::Oifgroup));
     assert_eq!(forward.rules[1].expressions, between(MetaKey::Oifgroup, MetaKey::Iifgroup));
+}
+
+#[test]
+fn the_rule_that_the_fast_path_learns_by_reads_as_documented() {
+    assert!(!all_chains(&policy(V4, DUAL)).any(|chain| chain.name == "fast-path-7"));
+    let want = Policy { fast_path: true, ..policy(V4, DUAL) };
+    let passed = chain(&want, "fast-path-7");
+    assert_eq!(hook(&passed), Some((InetHookNumber::Forward, i32::MAX)), "behind all others");
+    let group = |of| {
+        let bits = 0xfeff_ffff_u32.to_ne_bytes();
+        [meta(of), mask(&bits), compare(Operator::Equal, &0x6600_0007_u32.to_ne_bytes())]
+    };
+    let ct = |key, bits: u32, is| [tracked(key), mask(&bits.to_ne_bytes()), compare(is, &[0; 4])];
+    let expected = [
+        &group(MetaKey::Iifgroup)[..],
+        &group(MetaKey::Oifgroup),
+        &ct(Tracked::State, 2, Operator::NotEqual),
+        &ct(Tracked::Status, 0x2070, Operator::Equal),
+        &set_bits(MetaKey::Priority, 0x8000_0000),
+    ]
+    .concat();
+    assert_eq!(passed.rules[0].expressions, expected);
+    assert_eq!(passed.rules.len(), 1);
 }

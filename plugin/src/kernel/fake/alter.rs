@@ -8,8 +8,8 @@ use super::{Fake, refused};
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
-    Change, Dev, Kernel, KernelError, Link, LinkKind, Observe, Route, RuleSet, Veth, VethPair,
-    VxlanLink,
+    Change, Dev, FastPath, FdbEntry, Kernel, KernelError, Link, LinkKind, Observe, PathSettings,
+    Route, RuleSet, Veth, VethPair, VxlanLink,
 };
 
 impl Kernel for Fake {
@@ -99,6 +99,35 @@ impl Kernel for Fake {
             }
         }
         first
+    }
+
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        let command = "bpf: load the programs of the fast path";
+        if let Some(errno) = self.without_bpf {
+            return Err(refused(command, errno));
+        }
+        self.log.push(command.to_owned());
+        self.programs += 2;
+        Ok(FastPath::planned(self.programs))
+    }
+
+    fn configure_fast_path(
+        &mut self,
+        _: &FastPath,
+        settings: &PathSettings,
+        _: &[FdbEntry],
+        renew: bool,
+    ) -> Result<Vec<String>, KernelError> {
+        let (before, voided) = self.settings.take().unzip();
+        let same = before.as_ref() == Some(settings);
+        let voided = voided.unwrap_or(0) + u32::from(!same || renew);
+        self.settings = Some((settings.clone(), voided));
+        Ok(if same { Vec::new() } else { vec!["fast path".to_owned()] })
+    }
+
+    fn switch_off_fast_path(&mut self, _: &FastPath) -> Result<(), KernelError> {
+        self.settings = None;
+        Ok(())
     }
 
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {

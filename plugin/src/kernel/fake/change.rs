@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::{Fake, FakeLink};
-use crate::kernel::{Change, Route};
+use crate::kernel::{Change, Filters, Hook, Route, Standing};
 
 impl Fake {
     /// When an address goes, the kernel drops the IPv4 routes, over whatever device, that prefer it
@@ -103,6 +103,21 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
             link.fdb.push(entry.clone());
         }
         Change::DelFdb(entry) => remove(&mut link.fdb, entry, Errno::ENOENT)?,
+        Change::AddClsact if link.filters.clsact => return Err(Errno::EEXIST),
+        Change::AddClsact => link.filters.clsact = true,
+        Change::DelClsact => link.filters = Filters::default(),
+        Change::PutFilter(_) if !link.filters.clsact => return Err(Errno::EINVAL),
+        Change::PutFilter(filter) => {
+            let standing = Standing { name: filter.name.clone(), program: filter.program.id };
+            link.filters.standing[place(filter.hook)] = Some(standing);
+        }
+        Change::DelFilter(hook) => {
+            link.filters.standing[place(*hook)].take().ok_or(Errno::ENOENT)?;
+        }
     }
     Ok(())
+}
+
+fn place(hook: Hook) -> usize {
+    usize::from(hook == Hook::Egress)
 }

@@ -9,8 +9,8 @@ use super::Fake;
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
-    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, LinkKind,
-    Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
+    Link, LinkKind, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 impl Observe for Fake {
@@ -97,6 +97,22 @@ impl Observe for Fake {
         let rules = known.map(|to| IpNetwork::from(*to)).collect();
         let routes = self.ways.iter().filter(|way| way.dst.is_ipv4() == ipv4);
         Ok(Ways { rules, routes: routes.cloned().collect(), tables: [254].into() })
+    }
+
+    fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {
+        Ok(self.by_index(dev).map(|link| link.filters.clone()).unwrap_or_default())
+    }
+
+    fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
+        Ok(self.filters(dev)?.standing.iter().flatten().count())
+    }
+
+    fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
+        Ok(FastPath::planned(ids[0]))
+    }
+
+    fn has_ipsec(&mut self) -> Result<bool, KernelError> {
+        Ok(self.ipsec)
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {

@@ -7,8 +7,8 @@ use ipnetwork::IpNetwork;
 
 use super::Journal;
 use crate::kernel::{
-    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
-    Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
+    Link, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
 };
 
 impl Observe for Journal<'_> {
@@ -70,6 +70,22 @@ impl Observe for Journal<'_> {
 
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         self.asked().fdb(dev)
+    }
+
+    fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {
+        self.asked().filters(dev)
+    }
+
+    fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
+        self.asked().count_filters(dev)
+    }
+
+    fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
+        self.asked().find_fast_path(ids)
+    }
+
+    fn has_ipsec(&mut self) -> Result<bool, KernelError> {
+        self.asked().has_ipsec()
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {

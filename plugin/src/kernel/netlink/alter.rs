@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::super::{
-    Change, Dev, Kernel, KernelError, Observe, RuleSet, Veth, VethPair, VxlanLink, encode, gro,
-    sysctl,
+    Change, Dev, FastPath, FdbEntry, Kernel, KernelError, Observe, PathSettings, RuleSet, Veth,
+    VethPair, VxlanLink, encode, gro, sysctl,
 };
 use super::Netlink;
 
@@ -63,6 +63,25 @@ impl Kernel for Netlink {
             Change::AddAddress(IpNetwork::V6(address)) => self.await_local(address.ip().into()),
             _ => Ok(()),
         })
+    }
+
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        log::debug!("bpf: load the programs of the fast path");
+        FastPath::load()
+    }
+
+    fn configure_fast_path(
+        &mut self,
+        path: &FastPath,
+        settings: &PathSettings,
+        peers: &[FdbEntry],
+        renew: bool,
+    ) -> Result<Vec<String>, KernelError> {
+        path.configure(settings, peers, renew)
+    }
+
+    fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError> {
+        path.switch_off()
     }
 
     fn put_rules(&mut self, rules: &RuleSet) -> Result<Vec<String>, KernelError> {
@@ -131,7 +150,12 @@ impl Netlink {
         }
         let mut first = Ok(());
         for (index, change) in changes.iter().enumerate() {
-            let failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
+            let mut failure = failures.remove(&index).filter(|it| !change.tolerates(it.errno));
+            if let Some(refusal) = failure.take_if(|_| change.is_dispensable()) {
+                let refusal = refusal.of(&change.command(&dev.name));
+                log::warn!("{refusal}; what passes {} goes the usual way", dev.name);
+                continue;
+            }
             if log::log_enabled!(log::Level::Debug) || failure.is_some() {
                 let command = change.command(&dev.name);
                 log::debug!("{command}");

@@ -9,9 +9,9 @@ use netlink_packet_route::AddressFamily;
 
 use super::super::route_socket::Request;
 use super::super::{
-    ChainFamily, Claim, DeadEnd, Dev, FdbEntry, Flow, ForwardChain, KernelError, Link, Neighbour,
-    Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways, decision, decode, gro, legacy,
-    nowhere, question, settings, sysctl, ways,
+    ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, Hook,
+    KernelError, Link, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    decision, decode, gro, ipsec, legacy, nowhere, question, settings, sysctl, traffic, ways,
 };
 use super::{Netlink, absent_is_empty};
 
@@ -110,6 +110,35 @@ impl Observe for Netlink {
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError> {
         let request = question::neighbours(AddressFamily::Bridge, dev);
         self.socket.dump("bridge fdb show", request, |row| decode::fdb(row, dev))
+    }
+
+    fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {
+        let mut filters = Filters::default();
+        log::debug!("tc qdisc show, tc filter show (index {dev})");
+        // A refusal means that there is none.
+        self.socket.exchange(traffic::questions(dev), |index, answer| {
+            if let Ok(row) = answer {
+                traffic::take_in(&mut filters, index, row);
+            }
+        })?;
+        Ok(filters)
+    }
+
+    fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
+        let mut count = 0;
+        for hook in Hook::ALL {
+            let message = traffic::all(dev, hook);
+            count += self.socket.dump("tc filter show", message, traffic::any_filter)?.len();
+        }
+        Ok(count)
+    }
+
+    fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
+        FastPath::find(ids)
+    }
+
+    fn has_ipsec(&mut self) -> Result<bool, KernelError> {
+        self.inside(ipsec::has_policies)?
     }
 
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError> {

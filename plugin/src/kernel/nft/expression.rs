@@ -57,6 +57,20 @@ pub(crate) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
     [Expressions::Immediate(load).into(), Expressions::Meta(set).into()]
 }
 
+/// Sets bits of a fact about the packet that is not in it. `meta KEY set meta KEY | BITS`
+pub(crate) fn set_bits(key: MetaKey, bits: u32) -> [Expression; 3] {
+    let word = |word: u32| value(&word.to_ne_bytes());
+    let with = Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(REGISTER),
+        Bitwise::DestinationRegister(REGISTER),
+        Bitwise::Length(4),
+        Bitwise::Mask(word(!bits)),
+        Bitwise::Xor(word(bits)),
+    ]);
+    let set = vec![Meta::Key(key), Meta::SourceRegister(REGISTER)];
+    [meta(key), with.into(), Expressions::Meta(set).into()]
+}
+
 /// Loads bytes of the packet; beyond its end the rule ends.
 pub(crate) fn payload(header: Header, offset: u32, length: u32) -> Expression {
     Expressions::Payload(vec![

@@ -16,6 +16,7 @@ pub(crate) struct Names {
     pub(crate) landing: String,
     pub(crate) departing: String,
     pub(crate) source: String,
+    pub(crate) fast_path: String,
     pub(crate) vxlan: String,
     pub(crate) vteps: String,
     pub(crate) cluster4: String,
@@ -37,6 +38,7 @@ impl Names {
             landing: format!("landing-{vni}"),
             departing: format!("departing-{vni}"),
             source: format!("source-{vni}"),
+            fast_path: format!("fast-path-{vni}"),
             vxlan: format!("vxlan-{vni}"),
             vteps: format!("vteps-{vni}"),
             cluster4: format!("cluster4-{vni}"),
@@ -55,12 +57,13 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(crate) fn chains(&self) -> [&str; 13] {
+    pub(crate) fn chains(&self) -> [&str; 14] {
         [
             &self.prerouting,
             &self.input,
             &self.landing,
             &self.forward,
+            &self.fast_path,
             &self.output,
             &self.local,
             &self.departing,

@@ -22,6 +22,7 @@ fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
         &desired::policy("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
         &[],
     )
+    .map(drop)
 }
 
 fn file() -> RangeFile {

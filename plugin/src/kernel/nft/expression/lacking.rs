@@ -48,6 +48,8 @@ fn fib(flags: u32, result: u32) -> Expression {
 /// What `tracked` loads (`enum nft_ct_keys`).
 #[derive(Clone, Copy)]
 pub(crate) enum Tracked {
+    /// One bit, four bytes in host order. `ct state`
+    State,
     /// `IPS_*` bits, four bytes in host order. `ct status`
     Status,
     /// Two bytes. `ct original proto-dst`
@@ -64,9 +66,11 @@ pub(crate) enum Direction {
 /// Loads what conntrack knows of the packet's connection; the rule ends for what is not tracked. Needs
 /// conntrack, and so switches it on.
 pub(crate) fn tracked(key: Tracked) -> Expression {
+    const NFT_CT_STATE: u32 = 0;
     const NFT_CT_STATUS: u32 = 2;
     const NFT_CT_PROTO_DST: u32 = 12;
     let data = match key {
+        Tracked::State => vec![register(1), number(2, NFT_CT_STATE)],
         Tracked::Status => vec![register(1), number(2, NFT_CT_STATUS)],
         Tracked::DestinationPort(direction) => {
             let direction = DefaultNla::new(3, vec![direction as u8]);

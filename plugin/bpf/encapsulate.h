@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* VXLAN (RFC 7348) in front of a packet, byte for byte what the overlay's device would put there, but that an outer
+ * IPv4 header has no UDP checksum. */
+#pragma once
+
+#include "packet.h"
+
+#define HOPS 64
+#define UDP 8
+#define VXLAN 8
+/* "The VNI is valid." */
+#define VXLAN_FLAGS BE32(0x08000000)
+
+struct vxlan {
+	struct udp udp;
+	__u32 flags;
+	__u32 vni;
+	__u8 macs[12];
+	__u16 protocol;
+} __attribute__((packed));
+
+struct outer4 {
+	struct ipv4 ip;
+	struct vxlan vxlan;
+} __attribute__((packed));
+
+struct outer6 {
+	struct ipv6 ip;
+	struct vxlan vxlan;
+} __attribute__((packed));
+
+INLINE __u16 folded(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* The traffic class of an outer header: what the inner one says of congestion (RFC 6040), no more. */
+INLINE __u8 outer_tos(__u8 inner)
+{
+	__u8 ecn = inner & 3;
+
+	return ecn == 3 ? 2 : ecn;
+}
+
+/* As `udp_flow_src_port` in the kernel, so that a flow's packets take one path, the slow ones too. */
+INLINE __u16 source_port(const struct network *network, __u32 hash)
+{
+	__u32 range = network->last_port - network->first_port;
+
+	hash ^= hash << 16;
+	return (((__u64)hash * range) >> 32) + network->first_port;
+}
+
+INLINE void fill_vxlan(struct vxlan *vxlan, const struct network *network, const struct packet *packet,
+		       const __u32 *macs, __u16 port, __u16 length)
+{
+	vxlan->udp.source = BE16(port);
+	vxlan->udp.destination = BE16(network->port);
+	vxlan->udp.length = BE16(length);
+	vxlan->udp.checksum = 0;
+	vxlan->flags = VXLAN_FLAGS;
+	vxlan->vni = BE32(network->vni << 8);
+	__builtin_memcpy(vxlan->macs, macs, sizeof(vxlan->macs));
+	vxlan->protocol = packet->protocol;
+}
+
+/* The sum of all that a checksum of the outer UDP covers. That of the inner packet is known without a look at its
+ * payload: header and payload of TCP or UDP with the right checksum sum up to the complement of the pseudo header,
+ * and whoever fills in that checksum later makes it right. An IPv4 header sums up to 0. */
+INLINE __u16 outer_checksum(const struct outer6 *outer, const struct flow_key *key, const struct packet *packet,
+			    __u16 length, __u32 inner)
+{
+	const __u16 *bytes = (const void *)&outer->vxlan;
+	__u16 pseudo, checksum;
+	__u64 sum = 0;
+	int i;
+
+	/* Pseudo header and headers up to the inner IP header. */
+	for (i = 0; i < 4; i++)
+		sum += (__u64)outer->ip.source[i] + outer->ip.destination[i];
+	sum += BE16(length) + BE16(IPPROTO_UDP);
+	for (i = 0; i < (int)sizeof(struct vxlan) / 2; i++)
+		sum += bytes[i];
+	/* The pseudo header of the inner packet. Its addresses are in an IPv6 header, too, and cancel out. */
+	if (packet->network == IPV4) {
+		pseudo = folded((__u64)key->address[0][3] + key->address[1][3] + BE16(inner - IPV4) +
+				BE16(key->protocol));
+		sum += (__u16)~pseudo;
+	} else {
+		/* Of the header all but the addresses and the length, and of the pseudo header the protocol. */
+		sum += packet->class_label;
+		sum += BE16(key->protocol << 8 | (packet->ttl - 1));
+		sum += (__u16)~BE16(key->protocol);
+	}
+	checksum = ~folded(sum);
+	return checksum ? checksum : 0xffff;
+}
+
+/* Sends the packet to the other node by the uplink; its TTL is counted down already. `macs` are those of the inner
+ * Ethernet header. */
+INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, const struct packet *packet,
+			const struct flow *flow, const __u32 *macs)
+{
+	__u32 inner = skb->len - ETHERNET, hash = flow_hash(skb), i;
+	__u16 port = source_port(network, hash), length = UDP + VXLAN + ETHERNET + inner;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETHERNET) |
+		      BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	struct bpf_redir_neigh hop = { .nh_family = flow->hop_family };
+	struct ethhdr *ethernet;
+	void *data, *end;
+
+	if (network->family == AF_INET) {
+		struct outer4 outer __attribute__((aligned(8))) = {};
+		struct ipv4 *ip = &outer.ip;
+		__u64 sum = 0;
+
+		ip->version_length = 0x45;
+		ip->tos = outer_tos(packet->tos);
+		ip->length = BE16(IPV4 + length);
+		/* A router may cut it into fragments, as it may what the overlay's device makes. */
+		ip->id = random_u32();
+		ip->ttl = HOPS;
+		ip->protocol = IPPROTO_UDP;
+		ip->source = network->vtep[0];
+		ip->destination = flow->vtep[0];
+		for (i = 0; i < IPV4 / 4; i++)
+			sum += ((__u32 *)ip)[i];
+		ip->checksum = ~folded(sum);
+		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
+		if (adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
+			return TC_ACT_SHOT;
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		ethernet = data;
+		if (data + ETHERNET + sizeof(outer) > end)
+			return TC_ACT_SHOT;
+		ethernet->h_proto = BE16(ETH_P_IP);
+		__builtin_memcpy(data + ETHERNET, &outer, sizeof(outer));
+	} else {
+		struct outer6 outer __attribute__((aligned(8))) = {};
+		struct ipv6 *ip = &outer.ip;
+
+		ip->class_label = BE32(0x60000000 | outer_tos(packet->tos) << 20);
+		ip->payload = BE16(length);
+		ip->next = IPPROTO_UDP;
+		ip->hops = HOPS;
+		for (i = 0; i < 4; i++) {
+			ip->source[i] = network->vtep[i];
+			ip->destination[i] = flow->vtep[i];
+		}
+		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
+		outer.vxlan.udp.checksum = outer_checksum(&outer, &packet->key, packet, length, inner);
+		if (adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+			return TC_ACT_SHOT;
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		ethernet = data;
+		if (data + ETHERNET + sizeof(outer) > end)
+			return TC_ACT_SHOT;
+		ethernet->h_proto = BE16(ETH_P_IPV6);
+		__builtin_memcpy(data + ETHERNET, &outer, sizeof(outer));
+	}
+	for (i = 0; i < 4; i++)
+		hop.ipv6_nh[i] = flow->hop[i];
+	return redirect_neigh(flow->uplink, &hop, sizeof(hop), 0);
+}

@@ -1,0 +1,48 @@
+//! What the programs count: `enum count` of `plugin/bpf/maps.h`.
+
+use super::{FastPath, KernelError, maps};
+
+/// Names of what is counted, in its order.
+pub const COUNTS: [&str; 14] = [
+    "toPod",
+    "toOverlay",
+    "toUplink",
+    "learned",
+    "approved",
+    "unknown",
+    "stale",
+    "asked",
+    "astray",
+    "handshake",
+    "other",
+    "tooLarge",
+    "expires",
+    "failed",
+];
+
+/// How often each has happened, in the order of [`COUNTS`].
+pub type Counts = [u64; COUNTS.len()];
+
+/// The sum over all CPUs.
+pub(super) fn read(path: &FastPath) -> Result<Counts, KernelError> {
+    let map = path.map("counts")?;
+    let mut counts = Counts::default();
+    let mut each = vec![0; 8 * possible_cpus()];
+    for (place, count) in (0..).zip(&mut counts) {
+        maps::read(&map, place, &mut each)?;
+        *count = each
+            .chunks_exact(8)
+            .filter_map(|bytes| bytes.first_chunk().copied())
+            .map(u64::from_ne_bytes)
+            .sum();
+    }
+    Ok(counts)
+}
+
+/// As many as the kernel has room for, whether they are there or not: it writes a value for each.
+fn possible_cpus() -> usize {
+    const MOST: usize = 8192; // NR_CPUS of the largest configurations
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = list.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
+    last.map_or(MOST, |last| last + 1)
+}

@@ -1,0 +1,137 @@
+//! What the programs are told of their network: `struct network` and the peers of `plugin/bpf/maps.h`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::{FastPath, KernelError, maps};
+use crate::kernel::FdbEntry;
+
+/// `UPLINKS`
+const UPLINKS: usize = 8;
+/// `struct network`
+const NETWORK: usize = 80;
+/// Where its generation stands.
+const GENERATION: std::ops::Range<usize> = 4..8;
+/// `max_entries` of the map of peers.
+const PEERS: u32 = 65536;
+
+/// A network as the programs know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathSettings {
+    /// Whether anything takes the fast path.
+    pub on: bool,
+    /// Index of the VXLAN device.
+    pub overlay: u32,
+    /// The priority that packets bear which the overlay has unwrapped and our rules have judged, if they bear one.
+    pub judged: Option<u32>,
+    /// The VNI.
+    pub vni: u32,
+    /// UDP port of the overlay.
+    pub port: u16,
+    /// The first and the last source port.
+    pub source_ports: (u16, u16),
+    /// The overlay's MTU, in bytes.
+    pub mtu: u32,
+    /// This node's VTEP.
+    pub vtep: IpAddr,
+    /// Indices of the Ethernet devices by which encapsulated packets may leave. Without any, the overlay's device
+    /// encapsulates them.
+    pub uplinks: Vec<u32>,
+}
+
+impl PathSettings {
+    fn bytes(&self, generation: u32) -> [u8; NETWORK] {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        let family = if self.vtep.is_ipv4() { AF_INET } else { AF_INET6 };
+        let family = if self.uplinks.is_empty() { 0 } else { family };
+        let mut bytes = [0; NETWORK];
+        let mut put = |place: usize, value: &[u8]| {
+            bytes.iter_mut().skip(place).zip(value).for_each(|(to, from)| *to = *from);
+        };
+        put(0, &u32::from(self.on).to_ne_bytes());
+        put(GENERATION.start, &generation.to_ne_bytes());
+        put(8, &self.overlay.to_ne_bytes());
+        put(12, &self.judged.unwrap_or_default().to_ne_bytes());
+        put(16, &self.vni.to_ne_bytes());
+        put(20, &self.port.to_ne_bytes());
+        put(22, &self.source_ports.0.to_ne_bytes());
+        put(24, &self.source_ports.1.to_ne_bytes());
+        put(26, &family.to_ne_bytes());
+        put(28, &self.mtu.to_ne_bytes());
+        put(32, &address(self.vtep));
+        for (n, uplink) in self.uplinks.iter().take(UPLINKS).enumerate() {
+            put(48 + 4 * n, &uplink.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
+/// An address in four words of a packet.
+fn address(address: IpAddr) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    match address {
+        IpAddr::V4(address) => bytes[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => bytes = address.octets(),
+    }
+    bytes
+}
+
+fn peer(entry: &FdbEntry) -> ([u8; 8], [u8; 16]) {
+    let mut mac = [0; 8];
+    mac[..6].copy_from_slice(&entry.mac.0);
+    (mac, address(entry.vtep))
+}
+
+impl FastPath {
+    /// Tells the programs what the network is; returns what that changed, in words. Where `renew` says so, or the network
+    /// or a peer is another one, all that was learned is void.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(in crate::kernel) fn configure(
+        &self,
+        settings: &PathSettings,
+        peers: &[FdbEntry],
+        renew: bool,
+    ) -> Result<Vec<String>, KernelError> {
+        let mut changes = Vec::new();
+        let map = self.map("peers")?;
+        let mut stale: HashMap<[u8; 8], [u8; 16]> = maps::all(&map, PEERS)?.into_iter().collect();
+        let mut wanted: Vec<_> = peers.iter().map(peer).collect();
+        wanted.retain(|(mac, vtep)| stale.remove(mac).as_ref() != Some(vtep));
+        maps::put(&map, &wanted)?;
+        let stale: Vec<[u8; 8]> = stale.into_keys().collect();
+        // What has another VTEP now was put in its place.
+        maps::remove(&map, &stale)?;
+        if !(wanted.is_empty() && stale.is_empty()) {
+            changes.push(format!("fast path: {} peers put, {} removed", wanted.len(), stale.len()));
+        }
+        let map = self.map("network")?;
+        let mut now = [0; NETWORK];
+        maps::read(&map, 0, &mut now)?;
+        let generation = now.get(GENERATION).and_then(|bytes| bytes.first_chunk()).copied();
+        let generation = u32::from_ne_bytes(generation.unwrap_or_default());
+        let same = settings.bytes(generation) == now;
+        if !same || renew || !changes.is_empty() {
+            maps::write(&map, 0, &settings.bytes(generation.wrapping_add(1)))?;
+        }
+        if !same {
+            let state = if settings.on { "on" } else { "off" };
+            changes.push(format!("fast path: network {} {state}", settings.vni));
+        }
+        Ok(changes)
+    }
+
+    /// Nothing takes the fast path any more, whatever still hangs on devices.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(in crate::kernel) fn switch_off(&self) -> Result<(), KernelError> {
+        let map = self.map("network")?;
+        let mut now = [0; NETWORK];
+        maps::read(&map, 0, &mut now)?;
+        now[..4].fill(0);
+        maps::write(&map, 0, &now)
+    }
+}

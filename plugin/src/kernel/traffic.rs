@@ -1,0 +1,223 @@
+//! Filters at a device's ingress and egress, as tc(8) has them: questions, changes, and what the kernel answers.
+
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
+
+use super::attribute::{find, find_text};
+use super::decode::number;
+use super::fast_path::Program;
+use super::route_socket::Request;
+
+/// The last of all: what another program's filters decide, they have decided before.
+const PREFERENCE: u32 = 65535;
+/// In network order, for frames of any protocol.
+const ETH_P_ALL: u16 = 3_u16.to_be();
+/// Ours alone at that preference.
+const HANDLE: u32 = 1;
+/// What our filters' names begin with.
+const OURS: &str = "flatnet-";
+
+/// Where a filter hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// What comes in by the device.
+    Ingress,
+    /// What leaves by it.
+    Egress,
+}
+
+impl Hook {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    fn parent(self) -> TcHandle {
+        let minor = match self {
+            Self::Ingress => TcHandle::MIN_INGRESS,
+            Self::Egress => TcHandle::MIN_EGRESS,
+        };
+        TcHandle { minor, ..TcHandle::CLSACT }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// A filter of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Where it hangs.
+    pub hook: Hook,
+    /// Its name, which tells of which version the program is.
+    pub name: String,
+    /// What it runs.
+    pub program: Program,
+}
+
+/// What stands at a device's hooks, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Whether there is a place for filters, whoever made it. `clsact`
+    pub clsact: bool,
+    /// The kind of a queueing discipline of another program, which shapes or polices what passes the device.
+    pub shaped: Option<String>,
+    /// The filters in our places, in the order of [`Hook::ALL`].
+    pub standing: [Option<Standing>; 2],
+}
+
+/// A filter that stands in a place of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub name: String,
+    /// Its program's ID.
+    pub program: u32,
+}
+
+impl Standing {
+    /// Whether it is ours, of whatever version.
+    pub fn is_ours(&self) -> bool {
+        self.name.starts_with(OURS)
+    }
+}
+
+/// A filter's name: what it does, and by which version of the programs.
+pub fn filter_name(program: &str, digest: &str) -> String {
+    format!("{OURS}{program}-{digest}")
+}
+
+/// `tc qdisc …`, in words.
+pub fn clsact_command(verb: &str, dev: &str) -> String {
+    format!("tc qdisc {verb} dev {dev} clsact")
+}
+
+/// `tc filter replace …`, in words.
+pub fn filter_command(verb: &str, dev: &str, hook: Hook, name: Option<&str>) -> String {
+    let hook = hook.word();
+    let bpf = name.map(|name| format!(" direct-action name {name}")).unwrap_or_default();
+    format!("tc filter {verb} dev {dev} {hook} pref {PREFERENCE} handle {HANDLE} bpf{bpf}")
+}
+
+/// A place for filters; one that is there stays.
+pub fn add_clsact(dev: u32) -> Request {
+    let message = clsact(dev);
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    Request { message: RouteNetlinkMessage::NewQueueDiscipline(message), flags }
+}
+
+/// Takes the place away, with what hangs there.
+pub fn delete_clsact(dev: u32) -> Request {
+    Request { message: RouteNetlinkMessage::DelQueueDiscipline(clsact(dev)), flags: 0 }
+}
+
+/// Puts a filter in its place; in that of one that is there, no packet passes unseen.
+pub fn put_filter(dev: u32, filter: &Filter) -> Request {
+    const TCA_BPF_FD: u16 = 6;
+    const TCA_BPF_NAME: u16 = 7;
+    const TCA_BPF_FLAGS: u16 = 8;
+    const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+    let mut message = at(dev, filter.hook);
+    let name = [filter.name.as_bytes(), &[0]].concat();
+    let descriptor = filter.program.descriptor().to_ne_bytes();
+    message.attributes.push(TcAttribute::Options(vec![
+        TcOption::Other(DefaultNla::new(TCA_BPF_FD, descriptor.to_vec())),
+        TcOption::Other(DefaultNla::new(TCA_BPF_NAME, name)),
+        TcOption::Other(DefaultNla::new(
+            TCA_BPF_FLAGS,
+            TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes().to_vec(),
+        )),
+    ]));
+    Request { message: RouteNetlinkMessage::NewTrafficFilter(message), flags: NLM_F_CREATE }
+}
+
+/// Takes away what is in our place.
+pub fn delete_filter(dev: u32, hook: Hook) -> Request {
+    Request { message: RouteNetlinkMessage::DelTrafficFilter(at(dev, hook)), flags: 0 }
+}
+
+/// What makes [`Filters`] of a device, and how to read each answer.
+pub fn questions(dev: u32) -> [Request; 4] {
+    let qdisc = |parent| {
+        let mut message = message(dev);
+        message.header.parent = parent;
+        // Without the flag it tells everybody but who has asked.
+        let message = RouteNetlinkMessage::GetQueueDiscipline(message);
+        Request { message, flags: NLM_F_ECHO }
+    };
+    let filter = |hook| {
+        let message = RouteNetlinkMessage::GetTrafficFilter(at(dev, hook));
+        Request { message, flags: 0 }
+    };
+    let [ingress, egress] = Hook::ALL;
+    [qdisc(TcHandle::INGRESS), qdisc(TcHandle::ROOT), filter(ingress), filter(egress)]
+}
+
+/// Takes in the answer to one of [`questions`].
+pub fn take_in(filters: &mut Filters, index: usize, row: &[u8]) {
+    let kind = attributes(row).and_then(|row| find_text(row, TCA_KIND)).unwrap_or_default();
+    match index {
+        0 if kind == "clsact" => filters.clsact = true,
+        0 => filters.shaped = Some(kind.to_owned()),
+        1 if kind != "noqueue" => filters.shaped = Some(kind.to_owned()),
+        2 | 3 => filters.standing[index - 2] = standing(row),
+        _ => {}
+    }
+}
+
+/// All filters that hang at a device's hook. `tc filter show dev DEV ingress`
+pub fn all(dev: u32, hook: Hook) -> RouteNetlinkMessage {
+    let mut message = message(dev);
+    message.header.parent = hook.parent();
+    RouteNetlinkMessage::GetTrafficFilter(message)
+}
+
+/// The row of a filter; none of what is only a place for some.
+pub fn any_filter(row: &[u8]) -> Option<()> {
+    const TCM_HANDLE: usize = 8;
+    let handle = number(row.get(TCM_HANDLE..TCM_HANDLE + 4)?)?;
+    (handle != 0).then_some(())
+}
+
+const TCA_KIND: u16 = 1;
+
+fn attributes(row: &[u8]) -> Option<&[u8]> {
+    const TCMSG: usize = 20;
+    row.get(TCMSG..)
+}
+
+fn standing(row: &[u8]) -> Option<Standing> {
+    const TCA_OPTIONS: u16 = 2;
+    const TCA_BPF_NAME: u16 = 7;
+    const TCA_BPF_ID: u16 = 11;
+    let options = find(attributes(row)?, TCA_OPTIONS)?;
+    let name = find_text(options, TCA_BPF_NAME).unwrap_or_default().to_owned();
+    let program = find(options, TCA_BPF_ID).and_then(number).unwrap_or_default();
+    Some(Standing { name, program })
+}
+
+fn message(dev: u32) -> TcMessage {
+    let mut message = TcMessage::default();
+    message.header.index = dev as i32;
+    message
+}
+
+fn clsact(dev: u32) -> TcMessage {
+    let mut message = message(dev);
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = TcHandle { major: u16::MAX, minor: 0 };
+    message.attributes.push(TcAttribute::Kind("clsact".into()));
+    message
+}
+
+fn at(dev: u32, hook: Hook) -> TcMessage {
+    let mut message = message(dev);
+    message.header.parent = hook.parent();
+    message.header.handle = HANDLE.into();
+    message.header.info = PREFERENCE << 16 | u32::from(ETH_P_ALL);
+    message.attributes.push(TcAttribute::Kind("bpf".into()));
+    message
+}

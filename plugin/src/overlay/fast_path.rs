@@ -1,0 +1,338 @@
+//! The fast path of a network on this node: what it needs, and what brings it about and takes it away.
+//!
+//! Without it all packets go the usual way. So nothing here fails: what stands in the way is logged.
+
+use flatnet_conf::{FastPath as Configured, NetworkConf};
+
+use crate::firewall::{Masquerade, Policy};
+use crate::identity::overlay_name;
+use crate::kernel::{
+    Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, Observe, PathSettings,
+    fast_path::{Counts, digest},
+};
+use crate::overlay::desired::{Overlay, SOURCE_PORTS};
+
+/// What learning needs, as conntrack does not see the packets of a connection that take the fast path: with 0 and a rule of
+/// any program that drops what is invalid, connections hang.
+const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
+
+/// Whether a network is to have a fast path.
+pub fn is_wanted(conf: &NetworkConf) -> bool {
+    conf.fast_path != Configured::Off
+}
+
+/// Which version of the programs a network is to have, if any.
+pub fn version(conf: &NetworkConf) -> Option<&'static str> {
+    is_wanted(conf).then(digest)
+}
+
+/// The programs of a network with this VNI, for a pod that joins it; none where it has no fast path.
+pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Option<FastPath> {
+    if !is_wanted(conf) {
+        return None;
+    }
+    let overlay = kernel.link(&overlay_name(vni)).ok()??;
+    standing(kernel, &overlay.dev)
+}
+
+/// What there is of a network's fast path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it is configured.
+    pub wanted: bool,
+    /// What its programs have counted since they were loaded, if it stands.
+    pub counts: Option<Counts>,
+    /// Why it does not stand although it is configured, if that is known.
+    pub obstacle: Option<String>,
+}
+
+impl Report {
+    /// Looks at the network with this VNI.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Result<Self, KernelError> {
+        let wanted = is_wanted(conf);
+        let counts = of(kernel, conf, vni).map(|path| path.counts()).transpose()?;
+        let mut obstacle = None;
+        if let (true, None, Some(link)) = (wanted, counts, kernel.link(&overlay_name(vni))?) {
+            let filters = kernel.filters(link.dev.index)?;
+            obstacle = self::obstacle(kernel, &filters)?;
+        }
+        Ok(Self { wanted, counts, obstacle })
+    }
+}
+
+/// Brings about what the configuration says of it, on a device that stands; tells whether packets take the fast path.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn settle(
+    kernel: &mut dyn Kernel,
+    conf: &NetworkConf,
+    want: &Overlay,
+    policy: &Policy,
+    changed: bool,
+) -> Result<bool, KernelError> {
+    // In a dry run it may be planned only.
+    let dev = kernel.link(&want.link.name)?.map(|link| link.dev);
+    let dev = dev.unwrap_or_else(|| Dev { index: 0, name: want.link.name.clone() });
+    let settings = settings(kernel.observing(), want, policy, &dev)?;
+    Ok(bring_about(kernel, is_wanted(conf), &dev, &settings, &want.fdb, changed))
+}
+
+/// The programs that a network's overlay device runs now, of this executable's version.
+pub fn standing(kernel: &mut dyn Observe, dev: &Dev) -> Option<FastPath> {
+    let ids = kernel.filters(dev.index).ok()?.programs(false)?;
+    kernel.find_fast_path(ids).ok()
+}
+
+/// Brings the fast path about on the overlay's device, or takes it away; tells whether it stands. Where `renew` says that
+/// something of the overlay was changed, what was learned is void.
+fn bring_about(
+    kernel: &mut dyn Kernel,
+    wanted: bool,
+    dev: &Dev,
+    settings: &PathSettings,
+    peers: &[FdbEntry],
+    renew: bool,
+) -> bool {
+    if wanted {
+        match attach(kernel, dev, settings, peers, renew) {
+            Ok(()) => return true,
+            Err(reason) => {
+                log::warn!("no fast path on {}: {reason}; packets go the usual way", dev.name)
+            }
+        }
+    }
+    if let Err(e) = detach(kernel, dev) {
+        log::warn!("{e}; the fast path of {} is not taken away", dev.name);
+    }
+    false
+}
+
+/// Why there cannot be one.
+pub fn obstacle(
+    kernel: &mut dyn Observe,
+    filters: &Filters,
+) -> Result<Option<String>, KernelError> {
+    if kernel.has_ipsec()? {
+        return Ok(Some("there are IPsec policies, which packets would pass by".to_owned()));
+    }
+    Ok(in_the_way(filters))
+}
+
+/// What of another program keeps our filters away.
+fn in_the_way(filters: &Filters) -> Option<String> {
+    if let Some(kind) = &filters.shaped {
+        return Some(format!("it has another program's queueing discipline {kind}"));
+    }
+    let foreign = filters.standing.iter().flatten().find(|standing| !standing.is_ours());
+    foreign.map(|foreign| format!("another program's filter {:?} is in our place", foreign.name))
+}
+
+fn attach(
+    kernel: &mut dyn Kernel,
+    dev: &Dev,
+    settings: &PathSettings,
+    peers: &[FdbEntry],
+    renew: bool,
+) -> Result<(), String> {
+    let said = |e: KernelError| e.to_string();
+    let filters = kernel.filters(dev.index).map_err(said)?;
+    if let Some(reason) = obstacle(kernel.observing(), &filters).map_err(said)? {
+        return Err(reason);
+    }
+    let found = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
+    let path = match found {
+        Some(path) => path,
+        None => kernel.load_fast_path().map_err(said)?,
+    };
+    kernel.configure_fast_path(&path, settings, peers, renew).map_err(said)?;
+    let changes = changes(&filters, Some(&path));
+    if !changes.is_empty() {
+        kernel.apply(dev, &changes).map_err(said)?;
+        // An earlier version's, which pods may still run, decide no more what is theirs.
+        let earlier = filters.programs(true).filter(|_| filters.programs(false).is_none());
+        if let Some(earlier) = earlier.and_then(|ids| kernel.find_fast_path(ids).ok()) {
+            kernel.switch_off_fast_path(&earlier).map_err(said)?;
+        }
+    }
+    kernel.set_sysctl(LIBERAL, "1").map_err(said)?;
+    if settings.vtep.is_ipv6() {
+        // Without it the programs get no answer which way leads to a peer. Whether the node forwards, another one says.
+        let key = format!("net/ipv6/conf/{}/forwarding", dev.name);
+        kernel.set_sysctl(&key, "1").map_err(said)?;
+    }
+    Ok(())
+}
+
+/// Takes the fast path away from the overlay's device: nothing takes it any more, wherever the programs still hang.
+fn detach(kernel: &mut dyn Kernel, dev: &Dev) -> Result<(), KernelError> {
+    let programs = kernel.filters(dev.index)?.programs(true);
+    if let Some(path) = programs.and_then(|ids| kernel.find_fast_path(ids).ok()) {
+        kernel.switch_off_fast_path(&path)?;
+    }
+    detach_from(kernel, dev)
+}
+
+/// Takes our filters away from a device, and the place for filters if nothing else hangs there.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn detach_from(kernel: &mut dyn Kernel, dev: &Dev) -> Result<(), KernelError> {
+    let filters = kernel.filters(dev.index)?;
+    let mut changes = changes(&filters, None);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if filters.clsact && kernel.count_filters(dev.index)? <= changes.len() {
+        changes = vec![Change::DelClsact];
+    }
+    kernel.apply(dev, &changes)
+}
+
+/// What makes a device's filters those of this path, or takes those of ours away. Nothing of another program is changed.
+pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
+    let places = Hook::ALL.iter().zip(&have.standing);
+    let Some(path) = want else {
+        let ours = places.filter(|(_, standing)| standing.as_ref().is_some_and(|it| it.is_ours()));
+        return ours.map(|(hook, _)| Change::DelFilter(*hook)).collect();
+    };
+    if in_the_way(have).is_some() {
+        return Vec::new();
+    }
+    let clsact = (!have.clsact).then_some(Change::AddClsact);
+    let lacking = path.filters().into_iter().zip(&have.standing).filter(|(filter, standing)| {
+        standing.as_ref().is_none_or(|it| it.name != filter.name || it.program != filter.program.id)
+    });
+    clsact.into_iter().chain(lacking.map(|(filter, _)| Change::PutFilter(filter))).collect()
+}
+
+/// What the programs are told.
+fn settings(
+    kernel: &mut dyn Observe,
+    want: &Overlay,
+    policy: &Policy,
+    dev: &Dev,
+) -> Result<PathSettings, KernelError> {
+    let vxlan = &want.link.vxlan;
+    let mut uplinks = Vec::new();
+    // In a VRF the way to a peer is not that of the pods' table.
+    if vxlan.vrf.is_none() {
+        for name in &policy.underlay {
+            let link = kernel.link(name)?;
+            let ethernet = link.filter(|link| link.mac.is_some() && !link.is("vrf"));
+            uplinks.extend(ethernet.map(|link| link.dev.index));
+        }
+    }
+    Ok(PathSettings {
+        on: true,
+        overlay: dev.index,
+        judged: (policy.masquerade == Masquerade::Off).then_some(policy.overlay_group),
+        vni: vxlan.vni,
+        port: vxlan.port,
+        source_ports: SOURCE_PORTS,
+        mtu: want.link.mtu,
+        vtep: policy.vtep,
+        uplinks,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::kernel::LinkKind;
+    use crate::kernel::fake::Fake;
+
+    fn settings(overlay: u32) -> PathSettings {
+        PathSettings {
+            on: true,
+            overlay,
+            judged: None,
+            vni: 7,
+            port: 4789,
+            source_ports: SOURCE_PORTS,
+            mtu: 1450,
+            vtep: IpAddr::from([192, 0, 2, 1]),
+            uplinks: vec![1],
+        }
+    }
+
+    fn node() -> (Fake, Dev) {
+        let mut fake = Fake::default();
+        let index = fake.add("flat.7", 1450, &[], LinkKind::Other("vxlan".into()));
+        (fake, Dev { index, name: "flat.7".into() })
+    }
+
+    fn settle(fake: &mut Fake, dev: &Dev, wanted: bool, renew: bool) -> bool {
+        bring_about(fake, wanted, dev, &settings(dev.index), &[], renew)
+    }
+
+    #[test]
+    fn it_is_loaded_once_and_what_was_learned_is_void_when_something_changed() {
+        let (mut fake, dev) = node();
+        assert!(settle(&mut fake, &dev, true, true));
+        let (loaded, log) = (fake.programs, fake.log.len());
+        assert!(standing(&mut fake, &dev).is_some());
+        for (renew, voided) in [(false, 1), (true, 2)] {
+            assert!(settle(&mut fake, &dev, true, renew));
+            assert_eq!((fake.programs, fake.log.len()), (loaded, log), "nothing is made again");
+            assert_eq!(fake.settings, Some((settings(dev.index), voided)));
+        }
+        assert!(!settle(&mut fake, &dev, false, false));
+        assert_eq!(fake.links["flat.7"].filters, Filters::default());
+        assert_eq!(fake.settings, None, "pods may run the programs still");
+    }
+
+    #[test]
+    fn nothing_of_it_stands_where_something_is_in_the_way() {
+        let spoil: [fn(&mut Fake); 4] = [
+            |fake| fake.without_bpf = Some(Errno::EPERM),
+            |fake| fake.ipsec = true,
+            |fake| set(fake, |filters| filters.shaped = Some("tbf".into())),
+            |fake| set(fake, |filters| filters.standing[1] = Some(of_another())),
+        ];
+        for spoil in spoil {
+            let (mut fake, dev) = node();
+            spoil(&mut fake);
+            let before = fake.links["flat.7"].filters.clone();
+            assert!(!settle(&mut fake, &dev, true, false));
+            assert_eq!(fake.links["flat.7"].filters, before);
+        }
+    }
+
+    fn set(fake: &mut Fake, change: fn(&mut Filters)) {
+        fake.links.values_mut().for_each(|link| change(&mut link.filters));
+    }
+
+    fn of_another() -> crate::kernel::Standing {
+        crate::kernel::Standing { name: "cilium".into(), program: 9 }
+    }
+
+    #[test]
+    fn an_earlier_version_is_replaced_in_its_place() {
+        let (mut fake, dev) = node();
+        settle(&mut fake, &dev, true, false);
+        let have = |fake: &Fake| fake.links["flat.7"].filters.clone();
+        let now = have(&fake);
+        set(&mut fake, |filters| {
+            filters.standing.iter_mut().flatten().for_each(|it| it.name.push('0'));
+        });
+        let path = FastPath::planned(40);
+        let words: Vec<_> =
+            changes(&have(&fake), Some(&path)).iter().map(|change| change.command("d")).collect();
+        assert_eq!(words.len(), 2, "no clsact: {words:?}");
+        assert!(
+            words.iter().all(|words| words.starts_with("tc filter replace dev d ")),
+            "{words:?}"
+        );
+        assert!(settle(&mut fake, &dev, true, false));
+        let names = |filters: Filters| filters.standing.map(|it| it.map(|it| it.name));
+        assert_eq!(names(have(&fake)), names(now));
+    }
+}
