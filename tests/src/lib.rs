@@ -20,6 +20,7 @@ pub mod docker;
 pub mod dockerd;
 pub mod document;
 pub mod event;
+pub mod fast_path;
 pub mod frame;
 pub mod grpc;
 pub mod image;
