@@ -20,6 +20,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ifneq ($(SUDO),)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', 'env', 'PATH=$$PATH:/usr/sbin:/sbin']"
 endif
+# What tests and documents are made of. Features are those of all crates together, whichever of them a command wants:
+# what several have in common is compiled once.
+ALL := --locked --workspace --all-features
 BENCH = cargo run --locked -p flatnet-bench $(AS_ROOT) --
 
 # What compiles the C of crates for musl, and links: this machine's own compiler serves, no musl-gcc is needed; for
@@ -52,9 +55,10 @@ build:
 
 # Man pages and shell completions.
 manual:
-	cargo run --locked -p flatnet --example manual -- target/manual
-	cargo run --locked -p flatnet-agent --example man -- target/manual
-	cargo run --locked -p flatnet-docker --example docker_man -- target/manual
+	cargo build $(ALL) --example manual --example man --example docker_man
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/manual" target/manual
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/man" target/manual
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/docker_man" target/manual
 
 # Debian packages of the plugin and of the agent, and the plugin's files as a tar.gz; into target/package.
 deb: build manual
@@ -137,27 +141,14 @@ test-vm:
 test-runtimes:
 	@.ci/install runtimes
 	$(MAKE) --no-print-directory build
-	cargo test --locked -p flatnet-tests --features runtimes --no-fail-fast $(AS_ROOT) $(addprefix --test ,docker docker_compose docker_machines netavark)
+	tests/run --root 1 "$$(nproc)" 'tests/test/@(docker*|netavark)'
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
-CLUSTERS = $(basename $(notdir $(wildcard tests/cluster/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/cluster/tests/*/main.rs)))
 test-kubernetes:
 	@.ci/install kubernetes
 	.ci/kubernetes flannel
 	$(MAKE) --no-print-directory build image
-	status=0
-	cargo test --locked -p flatnet-cluster --lib --bins $(AS_ROOT) || status=1
-	cargo test --locked -p flatnet-cluster --no-run
-	cluster() {
-		local status=0
-		cargo test --locked --quiet -p flatnet-cluster --test "$$1" $(AS_ROOT) >"target/cluster/$$1.log" 2>&1 || status=1
-		cat "target/cluster/$$1.log"
-		return $$status
-	}
-	export -f cluster
-	mkdir -p target/cluster
-	printf '%s\n' $(CLUSTERS) | xargs -P 2 -I CLUSTER bash -c 'cluster CLUSTER' || status=1
-	exit $$status
+	tests/run --root 2 "$$(nproc)" 'tests/cluster/*'
 
 # Kubernetes' own tests of a network, which take long to build. FOCUS chooses others.
 FOCUS :=
@@ -173,7 +164,7 @@ fmt:
 	cargo fmt --manifest-path $(FUZZ)/Cargo.toml --check
 
 lint:
-	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy $(ALL) --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 # Licences, sources and second versions of what is linked, as deny.toml allows. That allows more than each of the
@@ -195,27 +186,29 @@ oldest:
 	fi
 
 unit:
-	cargo test --locked --workspace --exclude flatnet-tests --exclude flatnet-bench --exclude flatnet-cluster --all-features --no-fail-fast
-	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target
-
+	status=0
+	tests/run 1 "$$(nproc)" '!(tests|tests/*)/*' || status=1
+	cargo test $(ALL) --doc --no-fail-fast || status=1
+	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target || status=1
+	exit $$status
 
 # The real executables between real network namespaces.
 e2e: build manual image
-	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT)
+	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark)'
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
 FAULTS := doctor faults hostile foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
 faults: build
 	@mkdir -p target
 	status=0
-	cargo test --locked -p flatnet-tests --no-fail-fast $(AS_ROOT) $(addprefix --test ,$(FAULTS)) -- --nocapture \
+	cargo test $(ALL) --no-fail-fast $(AS_ROOT) $(addprefix --test ,$(FAULTS)) -- --nocapture \
 		> target/faults.log 2>&1 || status=1
 	awk -f tests/faults.awk target/faults.log
 	[ $$status = 0 ] || grep -E "panicked|FAILED|^error" target/faults.log
 	exit $$status
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps
 
 # flatnet and its peers in one run; refreshes docs/performance.md.
 bench:
@@ -240,7 +233,7 @@ bench-cluster:
 
 # That it runs and writes what it should.
 bench-smoke: build
-	cargo test --locked -p flatnet-bench $(AS_ROOT)
+	tests/run --root 1 "$$(nproc)" 'tests/bench/*'
 
 # Each fuzz target for so many seconds; says how many executions and findings, and fails on any.
 SECONDS := 60
