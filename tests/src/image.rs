@@ -10,13 +10,20 @@ use std::process::Command;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::program::{command, finish, said, system};
+use crate::program::{command, finish, said, system, workspace};
 
 /// What the image is called. A name with a host, so that no runtime goes and asks another.
 pub const IMAGE: &str = "localhost/flatnet/busybox:test";
 
 /// What a web server in the image answers to `GET /`.
 pub const GREETING: &str = "hello from a pod";
+
+/// The image of our own executables, which `make test-image` packed.
+pub fn ours() -> PathBuf {
+    let path = workspace().join("target/test-image/flatnet.tar");
+    assert!(path.is_file(), "{} is not there: run `make test-image`", path.display());
+    path.canonicalize().expect("the path of a file")
+}
 
 /// An image by its name, and what a container of it runs.
 #[derive(Debug)]

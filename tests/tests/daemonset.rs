@@ -9,7 +9,7 @@ use std::process::Output;
 use flatnet_tests::cli::conf_dir;
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::containerd::Containerd;
-use flatnet_tests::image::archive;
+use flatnet_tests::image::{self, archive};
 use flatnet_tests::node::Node;
 use flatnet_tests::program::{said, workspace};
 use flatnet_tests::wait::wait_for;
@@ -59,8 +59,7 @@ impl<'a> Place<'a> {
     fn new(cluster: &'a Cluster) -> Self {
         let node = &cluster.nodes[0];
         let containerd = Containerd::start(cluster, node, &[], &archive(cluster.folder()));
-        let image = workspace().join("target/image/flatnet.tar");
-        containerd.ctr(&["images", "import", &image.display().to_string()]);
+        containerd.ctr(&["images", "import", &image::ours().display().to_string()]);
         Self { cluster, node, containerd }
     }
 

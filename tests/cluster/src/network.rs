@@ -1,9 +1,9 @@
 //! The network that pods need: flatnet, installed on every node.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
+use flatnet_tests::image;
 use flatnet_tests::program::{said, workspace};
 use serde_json::{Value, json};
 
@@ -17,8 +17,6 @@ use crate::plan::POD_CIDRS;
 /// The overlay for a cluster in both families.
 pub const DUAL_STACK: &str = "dual-stack";
 const OVERLAYS: &str = "packaging/kubernetes/overlays";
-/// The image that it runs.
-const IMAGE: &str = "target/image/flatnet.tar";
 /// Where a node has flatnet's configuration, whoever put it there.
 const CONFIGURATIONS: &str = "etc/cni/net.d";
 
@@ -30,20 +28,13 @@ pub fn install(cluster: &Cluster) {
 
 /// The same by another of the shipped overlays.
 pub fn install_overlay(cluster: &Cluster, overlay: &str) {
-    let image = image();
+    let image = image::ours();
     for node in cluster.nodes.iter().filter(|node| !is_installed(node)) {
         containerd::import(node.machine(), &image);
     }
     cluster.kubectl().must(&["apply", "--kustomize", &kustomization(overlay)]);
     cluster.kubectl().rolled_out_in("kube-system", "daemonset/flatnet");
     wait_until_ready(cluster);
-}
-
-/// The archive of the shipped image.
-pub fn image() -> PathBuf {
-    let image = workspace().join(IMAGE);
-    assert!(image.exists(), "{} is not there: run `make image`", image.display());
-    image
 }
 
 /// The kustomization that is shipped for a cluster in both families.

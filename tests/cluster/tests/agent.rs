@@ -14,8 +14,7 @@ use flatnet_cluster::patience::{until, until_within};
 use flatnet_cluster::pod::{By, HTTP, Pod};
 use flatnet_cluster::{client, network, objects, steps};
 use flatnet_tests::cri::Cri;
-use flatnet_tests::kernel;
-use flatnet_tests::program::workspace;
+use flatnet_tests::{image, kernel};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn the_network_comes(cluster: &mut Cluster) {
-    cluster.import(workspace().join("target/image/flatnet.tar"));
+    cluster.import(image::ours());
     network::install(cluster);
     until("service account", || cluster.kubectl().get(&["serviceaccount", "default"]));
     start(cluster, &[("near", "node-a"), ("far", "node-b")]);

@@ -10,8 +10,8 @@ use flatnet_cluster::machine::PATH;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, Pod};
 use flatnet_cluster::{flannel, network, objects, steps, tools};
-use flatnet_tests::kernel;
 use flatnet_tests::program::{finish, said};
+use flatnet_tests::{image, kernel};
 
 fn main() -> ExitCode {
     let settings = Settings::new("flannel", 3);
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn it_is_the_network(cluster: &mut Cluster) {
-    cluster.import(network::image());
+    cluster.import(image::ours());
     flannel::install(cluster);
     until("service account", || cluster.kubectl().get(&["serviceaccount", "default"]));
     cluster.kubectl().apply(&[objects::deployment("web", 3)]);

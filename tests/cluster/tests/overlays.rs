@@ -8,6 +8,7 @@ use flatnet_cluster::cluster::{Cluster, Settings};
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::HTTP;
 use flatnet_cluster::{client, network, objects, steps};
+use flatnet_tests::image;
 
 fn main() -> ExitCode {
     let settings = Settings { pod_cidrs: false, ..Settings::new("overlays", 2) };
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
 }
 
 fn nodes_claim_ranges(cluster: &mut Cluster) {
-    cluster.import(network::image());
+    cluster.import(image::ours());
     let [near, far] = pods_by(cluster, "claim-ranges");
     let block = |address: &IpAddr| match address {
         IpAddr::V4(address) => u32::from(*address) >> 6,
