@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball image test-image manifests demo demo-kubernetes demo-etcd test test-cluster test-vm test-runtimes test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball docker-plugin image test-image manifests demo demo-kubernetes demo-etcd test test-cluster test-vm test-runtimes test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -66,6 +66,10 @@ deb: build manual
 	packaging/build agent-deb
 tarball: build manual
 	packaging/build tarball
+
+# What `docker plugin create flatnet FOLDER` takes: target/docker-plugin.
+docker-plugin: build
+	packaging/docker-plugin/build
 
 # An image for amd64 and arm64, without Docker and without a registry: target/image/flatnet.tar.
 image:

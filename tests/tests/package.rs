@@ -108,6 +108,7 @@ fn the_package_is_installed_and_purged_without_a_trace() {
         "usr/share/fish/vendor_completions.d/flatnet.fish",
         "usr/share/doc/flatnet/copyright",
         "usr/share/doc/flatnet/examples/10-pods.conflist",
+        "usr/share/doc/flatnet/examples/docker-plugin/config.json",
     ] {
         let (mode, bytes) = &installed[Path::new(file)];
         assert!(mode & 0o777 == 0o644 && !bytes.is_empty(), "{file}: {mode:o}");

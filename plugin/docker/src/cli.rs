@@ -8,7 +8,7 @@ use flatnet::endpoint::Endpoints;
 use flatnet::logging;
 use flatnet_conf::LogLevel;
 
-use crate::{serve, socket};
+use crate::{host, serve, socket};
 
 /// flatnet as a network and IPAM driver of Docker
 ///
@@ -23,6 +23,9 @@ struct Cli {
     /// Socket to serve Docker on, where systemd hands none over; Docker calls the driver by the file's name
     #[arg(long, value_name = "FILE", default_value = "/run/docker/plugins/flatnet.sock")]
     socket: PathBuf,
+    /// Work with the files that the parent process sees, not with the own: for a managed plugin of Docker
+    #[arg(long)]
+    host_mounts: bool,
 }
 
 /// The definition of the arguments, of which the man page is made.
@@ -45,9 +48,14 @@ pub fn run() -> ExitCode {
 
 fn serve(cli: &Cli) -> Result<(), String> {
     let listener = socket::listen(&cli.socket)?;
+    if cli.host_mounts {
+        host::enter_mounts()?;
+    }
     let endpoints = Endpoints::new(&cli.conf_dir);
+    // A managed plugin begins with the daemon, which does not activate it as it does others.
+    let swept = if cli.host_mounts { endpoints.sweep() } else { Ok(()) };
     // An earlier driver may have been ended while Docker moved a device.
-    if let Err(problem) = endpoints.mend() {
+    for problem in [swept, endpoints.mend()].into_iter().filter_map(Result::err) {
         log::warn!("{problem}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -4,6 +4,7 @@
 mod answer;
 pub mod cli;
 mod document;
+mod host;
 mod ipam;
 mod network;
 mod serve;
