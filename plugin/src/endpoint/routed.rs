@@ -66,20 +66,25 @@ impl Endpoints {
     }
 }
 
-/// Whether an interface has Docker's routes.
+/// Whether an interface has Docker's routes: one to a gateway, and not with the metric of ours.
 pub fn by_docker(moved: &mut Moved) -> Result<bool, Error> {
     let gateways = [true, false].map(|ipv4| IpNetwork::from(gateway(ipv4)));
-    let routes = moved.pod.routes(moved.dev.index)?;
-    Ok(routes.iter().any(|route| gateways.contains(&route.dst)))
+    let index = moved.dev.index;
+    let routes = moved.pod.routes(index)?;
+    Ok(routes.iter().any(|route| gateways.contains(&route.dst) && route.metric != Some(index)))
 }
 
-/// What makes these ways by the device of this index. They need no route to the gateway.
+/// What makes these ways by the device of this index.
 pub fn changes(ways: &[Way], index: u32) -> impl Iterator<Item = Change> {
     ways.iter().filter_map(move |way| {
-        let gateway = Some(way.via?);
-        let (dst, onlink) = (way.to, way.to.is_ipv4());
-        // A metric of its own for each interface.
-        let metric = METRIC.checked_add(index);
+        let (dst, gateway, onlink) = (way.to, way.via, way.via.is_some() && way.to.is_ipv4());
+        // A metric of its own for each interface; to the gateway the same as for any other attachment.
+        let metric = match gateway {
+            Some(_) => METRIC.checked_add(index),
+            None if dst.is_ipv4() => Some(index),
+            // On the link by its nature.
+            None => return None,
+        };
         Some(Change::PutRoute(Route { dst, gateway, onlink, source: None, metric }))
     })
 }
@@ -126,6 +131,7 @@ mod tests {
         assert_eq!(
             commands,
             [
+                "ip route replace 169.254.1.1/32 dev eth1 proto 102 metric 7",
                 "ip route replace 10.244.0.0/16 via 169.254.1.1 dev eth1 onlink proto 102 metric 2055",
                 "ip route replace fd00:10::/56 via fe80::1 dev eth1 proto 102 metric 2055",
             ]
