@@ -234,8 +234,8 @@ bench-attach bench-scale bench-datapath:
 	$(MAKE) --no-print-directory build
 	$(BENCH) $(@:bench-%=%)
 
-# flatnet-agent in a cluster of 5,000 Nodes, and flannel's daemon beside it; refreshes docs/performance-cluster.md.
-# SHORT=1 shows in half a minute that it works, and refreshes nothing.
+# flatnet-agent among 5,000 nodes, in a Kubernetes and with an etcd, and flannel's daemon beside it; refreshes
+# docs/performance-cluster.md. SHORT=1 shows in a minute that it works, and refreshes nothing.
 SHORT :=
 bench-cluster:
 	@.ci/install bench-cluster

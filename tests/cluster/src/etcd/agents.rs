@@ -85,17 +85,7 @@ impl Fleet {
 
     /// The options that say where etcd is, and who asks.
     pub fn access(&self) -> Vec<String> {
-        let file = |name| self.etcd.certificates.file(name);
-        let endpoints = self.etcd.endpoints();
-        [
-            ("--endpoints", endpoints),
-            ("--cacert", file("ca.crt")),
-            ("--cert", file("agent.crt")),
-            ("--key", file("agent.key")),
-        ]
-        .into_iter()
-        .flat_map(|(option, value)| [option.to_owned(), value])
-        .collect()
+        self.etcd.access()
     }
 
     /// The file of what all nodes have in common, on a node.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::certificates::Certificates;
 use crate::daemon::Daemon;
 use crate::patience::until;
+use crate::plan::addresses;
 use crate::tools;
 
 /// The last part of the first member's address.
@@ -40,19 +41,27 @@ impl Etcd {
     /// Starts three members on the underlay of a cluster, with these further options each. They answer when this
     /// returns.
     pub fn start(cluster: &Cluster, options: &[&str]) -> Self {
-        let folder = cluster.folder().join("etcd");
-        let addresses = [0, 1, 2].map(|n| IpAddr::from([192, 168, 50, FIRST + n]));
-        let certificates = Certificates::new(&folder.join("pki"), &addresses);
+        let host = |name: &str, number| cluster.host_called(name, v4(number));
+        Self::on(&cluster.folder().join("etcd"), host, options)
+    }
+
+    /// The same on hosts that are made for them, each by its name and the number of its address.
+    pub fn on(folder: &Path, host: impl Fn(&str, u8) -> Netns, options: &[&str]) -> Self {
+        let numbers = [0, 1, 2].map(|n| FIRST + n);
+        let certificates = Certificates::new(&folder.join("pki"), &numbers.map(v4));
         certificates.client("agent");
-        let member = |(number, address): (usize, IpAddr)| Member {
-            netns: cluster.host_called(&format!("etcd-{number}"), address),
-            name: format!("etcd-{number}"),
-            address,
-            options: options.iter().map(|&option| option.to_owned()).collect(),
-            daemon: None,
+        let member = |number: u8| {
+            let name = format!("etcd-{}", number - FIRST);
+            Member {
+                netns: host(&name, number),
+                name,
+                address: v4(number),
+                options: options.iter().map(|&option| option.to_owned()).collect(),
+                daemon: None,
+            }
         };
-        let members = addresses.into_iter().enumerate().map(member).collect();
-        let mut etcd = Self { certificates, members, folder };
+        let members = numbers.map(member).into();
+        let mut etcd = Self { certificates, members, folder: folder.to_owned() };
         for index in 0..3 {
             etcd.start_member(index);
         }
@@ -119,6 +128,18 @@ impl Etcd {
         self.members.iter().map(Member::client).collect::<Vec<_>>().join(",")
     }
 
+    /// The options that tell an agent where it is, and who asks.
+    pub fn access(&self) -> Vec<String> {
+        let file = |name| self.certificates.file(name);
+        let options = [
+            ("--endpoints", self.endpoints()),
+            ("--cacert", file("ca.crt")),
+            ("--cert", file("agent.crt")),
+            ("--key", file("agent.key")),
+        ];
+        options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect()
+    }
+
     /// The addresses of its members.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.members.iter().map(|member| member.address).collect()
@@ -126,7 +147,13 @@ impl Etcd {
 
     /// `etcdctl`, as `agent`.
     pub fn ctl(&self, args: &[&str]) -> String {
-        self.try_ctl(args).unwrap_or_else(|error| panic!("etcdctl {args:?}: {error}"))
+        self.ctl_with(args, b"")
+    }
+
+    /// The same, which reads this.
+    pub fn ctl_with(&self, args: &[&str], stdin: &[u8]) -> String {
+        let done = self.called("agent", args, stdin);
+        done.unwrap_or_else(|error| panic!("etcdctl {args:?}: {error}"))
     }
 
     /// The same, whatever its end.
@@ -136,20 +163,29 @@ impl Etcd {
 
     /// `etcdctl`, with the certificate of another.
     pub fn try_ctl_as(&self, user: &str, args: &[&str]) -> Result<String, String> {
+        self.called(user, args, b"")
+    }
+
+    fn called(&self, user: &str, args: &[&str], stdin: &[u8]) -> Result<String, String> {
         let mut ctl = command("etcdctl", args);
-        ctl.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", self.endpoints());
-        for (variable, file) in [
-            ("ETCDCTL_CACERT", "ca.crt".to_owned()),
-            ("ETCDCTL_CERT", format!("{user}.crt")),
-            ("ETCDCTL_KEY", format!("{user}.key")),
-        ] {
-            ctl.env(variable, self.certificates.file(&file));
-        }
-        let output = self.members[0].netns.run(|| finish(&mut ctl, b""));
+        ctl.envs(self.variables(user));
+        let output = self.members[0].netns.run(|| finish(&mut ctl, stdin));
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(said(&output)),
         }
+    }
+
+    /// What `etcdctl` finds in its environment, with the certificate of a user.
+    pub fn variables(&self, user: &str) -> [(&'static str, String); 5] {
+        let file = |name: &str| self.certificates.file(name);
+        [
+            ("ETCDCTL_API", "3".to_owned()),
+            ("ETCDCTL_ENDPOINTS", self.endpoints()),
+            ("ETCDCTL_CACERT", file("ca.crt")),
+            ("ETCDCTL_CERT", file(&format!("{user}.crt"))),
+            ("ETCDCTL_KEY", file(&format!("{user}.key"))),
+        ]
     }
 
     /// All keys below a prefix with their values.
@@ -158,6 +194,11 @@ impl Etcd {
         let lines: Vec<&str> = text.lines().collect();
         lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
     }
+}
+
+fn v4(number: u8) -> IpAddr {
+    let [v4, _] = addresses(number);
+    v4
 }
 
 fn data(folder: &Path, name: &str) -> PathBuf {

@@ -1,5 +1,7 @@
-//! The agents that are measured: the real executable on real nodes, each with the token of its own node's pod.
+//! The agents that are measured: the real executable on real nodes. In a Kubernetes each has the token of its own node's
+//! pod.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,9 +15,8 @@ use serde_json::{Value, json};
 use super::crowd::{self, NETWORK};
 use super::host::Host;
 use super::site::Site;
+use super::store::{NAME, Store};
 
-/// What the network is called.
-const NAME: &str = "pods";
 /// The first of the crowd's ranges that are these nodes'.
 const RANGES: u32 = 20_000;
 
@@ -25,7 +26,8 @@ pub struct Agents(Vec<Agent>);
 struct Agent {
     host: Host,
     name: String,
-    kubeconfig: PathBuf,
+    /// What it goes by.
+    engine: Vec<OsString>,
 }
 
 /// The name of a node with an agent.
@@ -34,17 +36,31 @@ pub fn name(index: u8) -> String {
 }
 
 impl Agents {
-    /// Nodes for so many; none of the agents runs.
-    pub fn prepare(site: &Site, count: u8) -> Self {
+    /// Nodes of a Kubernetes for so many; none of the agents runs.
+    pub fn of_kubernetes(site: &Site, count: u8) -> Self {
         let prepare = |index| {
             let (name, number) = (name(index), index + 1);
             let node =
                 crowd::node(&name, Host::address(number), &crowd::range(RANGES + u32::from(index)));
             site.writer()
                 .run(|client| async move { crowd::put(&client, node).await.expect("a Node") });
-            let host = Host::new(site, &name, number);
+            let host = Host::new(&site.ground, &name, number, &[site.server()]);
             let kubeconfig = agent::kubeconfig_of(&site.control, &host.folder, &name);
-            Agent { host, name, kubeconfig }
+            let engine = ["kubernetes".into(), "--kubeconfig".into(), kubeconfig.into_os_string()];
+            Agent { host, name, engine: engine.into() }
+        };
+        Self((0..count).map(prepare).collect())
+    }
+
+    /// The same with an etcd, where they claim their ranges themselves.
+    pub fn of_etcd(store: &Store, count: u8) -> Self {
+        let prepare = |index| {
+            let (name, number) = (name(index), index + 1);
+            let host = Host::new(&store.ground, &name, number, &store.etcd.addresses());
+            let vtep = Host::address(number).to_string();
+            let engine = ["etcd".to_owned(), "--vtep".to_owned(), vtep].into_iter();
+            let engine = engine.chain(store.etcd.access()).map(OsString::from).collect();
+            Agent { host, name, engine }
         };
         Self((0..count).map(prepare).collect())
     }
@@ -97,9 +113,8 @@ impl Agent {
         });
         fs::write(&network, text.to_string()).expect("write what the network is");
         let mut command = Command::new(ours("flatnet-agent"));
-        command.args(["kubernetes", "--node", &self.name]);
+        command.args(&self.engine).args(["--node", &self.name]);
         for (option, path) in [
-            ("--kubeconfig", self.kubeconfig.clone()),
             ("--network", network),
             ("--range-file", self.range_file()),
             ("--conf-dir", folder.join("net.d")),

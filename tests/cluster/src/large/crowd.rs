@@ -2,6 +2,7 @@
 //! annotations, and with a FlatnetNode and a FlatnetBlock.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use flatnet_agent::kubernetes::objects::{
     FlatnetBlock, FlatnetBlockSpec, FlatnetNode, FlatnetNodeSpec,
@@ -32,7 +33,7 @@ pub fn range(index: u32) -> String {
 }
 
 /// Where it would be.
-fn address(index: u32) -> Ipv4Addr {
+pub fn address(index: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 20, 0, 1)) + index)
 }
 
@@ -78,16 +79,26 @@ pub fn nodes(client: &Client) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &kind)
 }
 
-/// The Node of one of the crowd that is to join.
-pub fn joining(index: u32) -> Value {
-    node(&name(index), address(index), &range(index))
+/// One of the crowd joins, with the objects that its own agent would write at once; when that began.
+pub fn join(site: &Site, index: u32) -> Instant {
+    site.writer().run(|client| async move {
+        let begun = Instant::now();
+        let node = node(&name(index), address(index), &range(index));
+        put(&client, node).await.expect("a Node");
+        put_flatnet(&client, index).await.expect("a node's objects");
+        begun
+    })
+}
+
+/// The MAC of flannel's device there.
+pub fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// A Node as a kubelet registers it, and as flannel has written on it.
 pub fn node(name: &str, address: Ipv4Addr, range: &str) -> Value {
-    let [.., a, b] = address.octets();
-    let mac =
-        format!("02:00:{:02x}:{:02x}:{a:02x}:{b:02x}", address.octets()[0], address.octets()[1]);
+    let mac = mac(address);
     let condition = |kind: &str| {
         json!({
             "type": kind, "status": "False", "reason": format!("KubeletHasSufficient{kind}"),

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flatnet_cluster::patience::check_interrupted;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Extent;
 use super::agents;
 use super::crowd;
-use super::host::{Host, worst_of};
+use super::host::Host;
+use super::idle;
 use super::report::Figures;
 use super::site::Site;
 
@@ -63,23 +63,11 @@ impl Heartbeats {
 
     /// What hosts hear and do while nothing happens but heartbeats: the worst of them.
     pub fn alone(&self, hosts: &[&Host], window: Duration, figures: &mut Figures) {
-        let counts = || -> Vec<[f64; 2]> {
-            hosts.iter().map(|host| [host.received(), host.cpu().as_secs_f64()]).collect()
-        };
-        let (begun, sent, before) = (Instant::now(), self.sent.load(Ordering::Relaxed), counts());
-        while begun.elapsed() < window {
-            check_interrupted();
-            thread::sleep(Duration::from_millis(200));
-        }
-        let after = counts();
-        let seconds = begun.elapsed().as_secs_f64();
+        let sent = self.sent.load(Ordering::Relaxed);
+        let seconds = idle::measure(hosts, window, figures);
         let sent = self.sent.load(Ordering::Relaxed) - sent;
         assert!(sent > 0, "no heartbeat was sent");
-        let most =
-            |which: usize| worst_of(before.iter().zip(&after).map(|(a, b)| b[which] - a[which]));
         figures.heartbeats = Some(sent as f64 / seconds);
-        figures.bytes = Some(most(0) / seconds * 60.0 / 1000.0);
-        figures.idle = Some(most(1) / seconds * 100.0);
     }
 }
 

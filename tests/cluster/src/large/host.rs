@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use flatnet_cluster::daemon::Daemon;
 use flatnet_cluster::patience::until;
-use flatnet_cluster::plan::{CONTROL, addresses};
+use flatnet_cluster::plan::addresses;
 use flatnet_tests::netns::Netns;
 use nix::time::clock_getcpuclockid;
 
-use super::site::Site;
+use super::ground::Ground;
 
 /// One node.
 pub struct Host {
@@ -24,20 +24,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// A node with the underlay address of a number. From now on it counts what comes from the API server.
-    pub fn new(site: &Site, name: &str, number: u8) -> Self {
-        let folder = site.folder().join(name);
+    /// A node with the underlay address of a number. From now on it counts what comes from these servers.
+    pub fn new(ground: &Ground, name: &str, number: u8, servers: &[IpAddr]) -> Self {
+        let folder = ground.folder().join(name);
         fs::create_dir_all(&folder).expect("a folder for a node");
         let netns = Netns::new(name);
-        site.underlay.connect(&netns, name, number);
-        let [server, _] = addresses(CONTROL);
+        ground.underlay.connect(&netns, name, number);
         for line in [
             "add table ip count",
             "add counter ip count received",
             "add chain ip count incoming { type filter hook prerouting priority -400; }",
-            &format!("add rule ip count incoming ip saddr {server} counter name received"),
         ] {
             netns.exec(&format!("nft {line}"));
+        }
+        for server in servers {
+            let rule = format!("ip saddr {server} counter name received");
+            netns.exec(&format!("nft add rule ip count incoming {rule}"));
         }
         Self { netns, folder, daemon: None }
     }
@@ -73,7 +75,7 @@ impl Host {
         });
     }
 
-    /// Bytes of all packets that came from the API server.
+    /// Bytes of all packets that came from the servers.
     pub fn received(&self) -> f64 {
         let text = self.netns.exec("nft list counter ip count received");
         let mut words = text.split_whitespace().skip_while(|word| *word != "bytes");

@@ -10,16 +10,16 @@ use super::crowd;
 use super::host::{Host, worst_of};
 use super::report::Figures;
 use super::routes::Watch;
-use super::site::Site;
 
 /// What comes behind a route, a daemon does within this: it is part of the cost.
 const TAIL: Duration = Duration::from_millis(500);
 
-/// One after the other; `known` checks that a host's files know a node as well.
+/// One after the other; `join` writes what a node has when it comes, and returns when it began with that, `known`
+/// checks that a host's files know a node as well.
 pub fn measure(
-    site: &Site,
     hosts: &[&Host],
     joining: Range<u32>,
+    join: impl Fn(u32) -> Instant,
     known: impl Fn(&str),
     figures: &mut Figures,
 ) {
@@ -29,14 +29,7 @@ pub fn measure(
     let count = f64::from(joining.end - joining.start);
     let mut times = Vec::new();
     for index in joining {
-        // From the first write of the Node: its own agent's objects follow at once.
-        let begun = site.writer().run(|client| async move {
-            let begun = Instant::now();
-            crowd::put(&client, crowd::joining(index)).await.expect("a Node");
-            crowd::put_flatnet(&client, index).await.expect("a node's objects");
-            begun
-        });
-        times.extend(watch.stands(&crowd::range(index), begun));
+        times.extend(watch.stands(&crowd::range(index), join(index)));
         known(&crowd::name(index));
         sleep(TAIL);
     }

@@ -1,53 +1,48 @@
 //! etcd and the API server, with the objects that agents need, and a way to write others fast.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use flatnet_cluster::agent;
 use flatnet_cluster::control_plane::ControlPlane;
-use flatnet_cluster::plan::CONTROL;
-use flatnet_cluster::remains;
-use flatnet_cluster::underlay::Underlay;
+use flatnet_cluster::plan::{CONTROL, addresses};
 use flatnet_tests::netns::{Netns, inside};
-use flatnet_tests::program::require_root;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-/// A control plane without controllers on an underlay.
+use super::ground::Ground;
+
+/// A control plane without controllers.
 pub struct Site {
     /// Who is asked.
     pub control: ControlPlane,
-    /// The network below.
-    pub underlay: Underlay,
-    folder: TempDir,
+    /// What it stands on.
+    pub ground: Ground,
 }
 
 impl Site {
     /// Starts it.
     pub fn start() -> Self {
-        require_root();
-        remains::sweep();
-        let folder = tempfile::Builder::new().prefix(&remains::prefix()).tempdir();
-        let folder = folder.expect("a folder");
-        let underlay = Underlay::new();
+        let ground = Ground::new();
         let netns = Netns::new("control");
-        underlay.connect(&netns, "control", CONTROL);
-        let control = ControlPlane::without_controllers(netns, &folder.path().join("control"));
+        ground.underlay.connect(&netns, "control", CONTROL);
+        let control = ControlPlane::without_controllers(netns, &ground.folder().join("control"));
         agent::install_into(&control);
-        Self { control, underlay, folder }
+        Self { control, ground }
     }
 
-    /// The folder of all its files.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Where the API server is.
+    pub fn server(&self) -> IpAddr {
+        let [server, _] = addresses(CONTROL);
+        server
     }
 
     /// Who writes as its administrator.
     pub fn writer(&self) -> Writer {
         Writer {
-            netns: self.underlay.outside.path(),
+            netns: self.ground.underlay.outside.path(),
             kubeconfig: self.control.kubectl.kubeconfig().to_owned(),
         }
     }
