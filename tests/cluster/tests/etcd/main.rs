@@ -7,6 +7,7 @@ mod administer;
 mod crowd;
 mod documents;
 mod faults;
+mod flannel;
 mod fleet;
 mod lease;
 
