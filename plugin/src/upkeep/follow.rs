@@ -40,7 +40,10 @@ pub fn follow(
     }
     let plan = Plan::of(held, conf, &site, &difference, &adjacent);
     let frame = &held.frame;
-    node.change_vteps(frame.link.vxlan.vni, &new, &gone)?;
+    if node.change_vteps(frame.link.vxlan.vni, &new, &gone).is_err() {
+        // Who else follows the file, an ADD or another upkeep, has taken them out already.
+        node.put_rules(&site.policy(conf, &held.ways).rules())?;
+    }
     let dev = Dev { index: held.index, name: frame.link.name.clone() };
     for step in &plan.steps() {
         make(node, &dev, step)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod access;
 mod administer;
+mod beside;
 mod crowd;
 mod documents;
 mod faults;
