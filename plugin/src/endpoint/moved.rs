@@ -85,7 +85,7 @@ impl Moving {
                 Err(errno) => return Err(errno.into()),
             }
             let mut heard = Heard::default();
-            self.monitor.hear(&mut heard)?;
+            self.monitor.hear(None, &mut heard)?;
             let is_ours = |event: &Event| match event {
                 Event::Link(link, _) | Event::LinkGone(link) => link.dev.name == self.veth,
                 _ => false,

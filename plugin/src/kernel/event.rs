@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::attribute::{find, find_number, find_text};
+use super::attribute::{find, find_text};
 use super::decode::{address, any_neighbour, fdb, is_ours, link, neighbour, number};
 use super::nowhere::{OurRoute, our_route};
 use super::{FdbEntry, Link, Neighbour, Way, nft, ways};
@@ -122,8 +122,8 @@ pub fn event(kind: u16, payload: &[u8]) -> Option<Event> {
 pub enum FilterEvent {
     /// Something in our table is another.
     Ours,
-    /// A transaction is complete, of the process with this ID.
-    Done(Option<u32>),
+    /// A transaction is complete.
+    Done,
 }
 
 /// The same from a message of nf_tables. Other programs' tables do not concern us: they come in
@@ -132,13 +132,12 @@ pub fn filter_event(kind: u16, payload: &[u8]) -> Option<FilterEvent> {
     const NFGENMSG: usize = 4;
     const NFPROTO_INET: u8 = 1;
     const NFT_MSG_NEWGEN: u16 = 15;
-    const NFTA_GEN_PROC_PID: u16 = 2;
     /// Of whatever object.
     const TABLE: u16 = 1;
-    let attributes = payload.get(NFGENMSG..)?;
     if kind & 0xff == NFT_MSG_NEWGEN {
-        return Some(FilterEvent::Done(find_number(attributes, NFTA_GEN_PROC_PID)));
+        return Some(FilterEvent::Done);
     }
+    let attributes = payload.get(NFGENMSG..)?;
     let ours =
         payload.first() == Some(&NFPROTO_INET) && find_text(attributes, TABLE) == Some(nft::TABLE);
     ours.then_some(FilterEvent::Ours)
@@ -220,7 +219,7 @@ mod tests {
         assert_eq!(filter_event(kind(6), &table(2, b"flatnet\0")), None, "of another family");
         let done = numbered(&[(1, &[0, 0, 0, 9]), (2, &[0, 0, 1, 2])]);
         let done = filter_event(kind(15), &[vec![0, 0, 0, 9], done].concat());
-        assert_eq!(done, Some(FilterEvent::Done(Some(258))));
+        assert_eq!(done, Some(FilterEvent::Done));
         assert_eq!(filter_event(kind(6), &[1]), None);
     }
 }

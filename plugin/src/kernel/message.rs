@@ -18,6 +18,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
+    /// Of the socket that it is an answer to, or by which a change was made that it tells of.
+    pub(super) port: u32,
     /// What follows the header.
     pub(super) payload: &'a [u8],
 }
@@ -113,6 +115,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message<'
             kind: message.message_type(),
             flags: message.flags(),
             sequence: message.sequence_number(),
+            port: message.port_number(),
             payload: message.payload(),
         }))
     })

@@ -20,7 +20,6 @@ const BACKLOG: usize = 8 << 20;
 pub struct Monitor {
     routes: Socket,
     rules: Socket,
-    own: u32,
 }
 
 /// What has been heard.
@@ -41,7 +40,6 @@ impl Monitor {
         Ok(Self {
             routes: Socket::listen(NETLINK_ROUTE, &RTNETLINK_GROUPS, BACKLOG)?,
             rules: Socket::listen(NETLINK_NETFILTER, &[NFTABLES_GROUP], BACKLOG)?,
-            own: std::process::id(),
         })
     }
 
@@ -50,23 +48,23 @@ impl Monitor {
         [self.routes.descriptor(), self.rules.descriptor()]
     }
 
-    /// Takes what waits to be read; does not wait itself. What this process did to the packet filter is
-    /// not among it.
+    /// Takes what waits to be read; does not wait itself. What was done to the packet filter by a socket of the port
+    /// `own` is not among it. By its process it would not be known: the kernel names the thread, by the number that it has
+    /// outside of a container.
     ///
     /// # Errors
     /// What the system said.
-    pub fn hear(&mut self, heard: &mut Heard) -> io::Result<()> {
+    pub fn hear(&mut self, own: Option<u32>, heard: &mut Heard) -> io::Result<()> {
         let Heard { events, lost } = heard;
         *lost |= self.routes.hear(&mut |message| {
             events.extend(event(message.kind, message.payload));
         })?;
         let mut touched = false;
-        let own = self.own;
         *lost |=
             self.rules.hear(&mut |message| match filter_event(message.kind, message.payload) {
                 Some(FilterEvent::Ours) => touched = true,
-                Some(FilterEvent::Done(by)) => {
-                    let by_another = std::mem::take(&mut touched) && by != Some(own);
+                Some(FilterEvent::Done) => {
+                    let by_another = std::mem::take(&mut touched) && Some(message.port) != own;
                     events.extend(by_another.then_some(Event::Filter));
                 }
                 None => {}

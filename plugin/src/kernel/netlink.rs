@@ -26,6 +26,8 @@ pub struct Netlink {
     netns: Netns,
     /// Whether it is the one we are in.
     own: bool,
+    /// Its packet filter, once that was asked for.
+    filter: Option<Nftables>,
 }
 
 impl Netlink {
@@ -34,7 +36,7 @@ impl Netlink {
     /// # Errors
     /// No socket can be had.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { socket: RouteSocket::open()?, netns: Netns::own()?, own: true })
+        Ok(Self { socket: RouteSocket::open()?, netns: Netns::own()?, own: true, filter: None })
     }
 
     /// Another namespace. The thread is back in its own when this returns.
@@ -43,7 +45,7 @@ impl Netlink {
     /// The namespace cannot be entered, or no socket can be had.
     pub fn open_in(netns: Netns) -> Result<Self, KernelError> {
         let socket = netns.run(RouteSocket::open)??;
-        Ok(Self { socket, netns, own: false })
+        Ok(Self { socket, netns, own: false, filter: None })
     }
 
     /// The namespace that this speaks to.
@@ -102,8 +104,17 @@ impl Netlink {
         Ok(ready)
     }
 
-    pub(super) fn firewall(&self) -> Result<Nftables, KernelError> {
-        Ok(self.inside(Nftables::open)??)
+    pub(super) fn firewall(&mut self) -> Result<&mut Nftables, KernelError> {
+        let filter = match self.filter.take() {
+            Some(filter) => filter,
+            None => self.inside(Nftables::open)??,
+        };
+        Ok(self.filter.insert(filter))
+    }
+
+    /// The port by which this changes the packet filter, if it has asked for anything there.
+    pub fn filter_port(&self) -> Option<u32> {
+        self.filter.as_ref().and_then(Nftables::port)
     }
 
     /// The routes of both families that `get` asks for, as `decode` reads them.

@@ -78,6 +78,13 @@ impl Socket {
         self.inner.as_fd()
     }
 
+    /// Its port: what the kernel tells everybody of a change has that of the socket by which it was made.
+    pub(super) fn port(&self) -> Option<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.inner.get_address(&mut address).ok()?;
+        Some(address.port_number())
+    }
+
     /// Makes room for the largest datagrams; says whether there was none yet.
     pub(super) fn expect_dump(&mut self) -> bool {
         let small = self.received.capacity() < DUMP;

@@ -220,7 +220,8 @@ impl Upkeep {
     /// Takes in what has happened; tells whether any of it concerns a network.
     fn hear(&mut self) -> io::Result<bool> {
         let mut heard = Heard::default();
-        self.monitor.hear(&mut heard).map_err(cannot("listen to the kernel"))?;
+        let own = self.node.filter_port();
+        self.monitor.hear(own, &mut heard).map_err(cannot("listen to the kernel"))?;
         // After the kernel: what an ADD makes of a new file comes later than the file.
         let files = self.watch.heard().map_err(cannot("watch files"))?;
         self.files |= files;

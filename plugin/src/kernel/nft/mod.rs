@@ -54,6 +54,11 @@ impl Nftables {
         Ok(Nftables { wire: Wire::open()? })
     }
 
+    /// The port of its socket.
+    pub fn port(&self) -> Option<u32> {
+        self.wire.port()
+    }
+
     /// Makes the network's chains and sets exactly these, in one transaction of the differences;
     /// sends none if there are none. Returns the differences.
     pub fn replace(&mut self, want: &RuleSet) -> Result<Vec<String>, NftError> {

@@ -45,6 +45,11 @@ impl Wire {
         Ok(Wire { socket })
     }
 
+    /// The port of the socket.
+    pub(super) fn port(&self) -> Option<u32> {
+        self.socket.port()
+    }
+
     /// The generation now.
     pub(super) fn generation(&mut self) -> Result<Generation, NftError> {
         let object = "the generation";

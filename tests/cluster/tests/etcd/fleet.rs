@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flatnet_cluster::etcd::agents::Fleet;
+use flatnet_cluster::patience::until;
 use flatnet_tests::probe::Flow;
 use serde_json::{Value, json};
 
@@ -52,6 +53,31 @@ fn a_fleet_comes_up_by_itself() {
     }
     assert_eq!(leases.len(), 3, "one for each node");
     assert!(!leases.contains(&0));
+
+    // A node that joins costs one look, at what is new, and what was made of it is no event of others.
+    let looks = |fleet: &Fleet| fleet.metric(0, "flatnet_agent_applies_total{outcome=\"ok\"}");
+    let before = looks(&fleet);
+    for number in [77, 78, 79] {
+        let (node, range) = (format!("node-{number}"), format!("10.244.{number}.0/24"));
+        let vtep = json!({ "vtep": format!("192.168.50.{number}") });
+        let block = json!({ "range": range, "node": node, "retiring": false });
+        fleet.etcd.ctl(&["put", &format!("/flatnet/pods/nodes/{node}"), &vtep.to_string()]);
+        let key = format!("/flatnet/pods/blocks/{}", range.replace('/', "-"));
+        fleet.etcd.ctl(&["put", &key, &block.to_string()]);
+        until("route", || match fleet.node(0).netns.exec("ip route show proto 102") {
+            routes if routes.contains(&range) => Ok(()),
+            routes => Err(routes),
+        });
+        fleet.etcd.ctl(&["del", &format!("/flatnet/pods/nodes/{node}")]);
+        fleet.etcd.ctl(&["del", &key]);
+        until("no route", || match fleet.node(0).netns.exec("ip route show proto 102") {
+            routes if routes.contains(&range) => Err(routes),
+            _ => Ok(()),
+        });
+    }
+    // Three that come and go, and perhaps the look that there is each minute.
+    let looked = looks(&fleet) - before;
+    assert!((5.0..=7.0).contains(&looked), "{looked} looks");
 
     // An agent that is killed and started again finds its lease, and no packet is lost.
     let before = lease_of(&fleet, "nodes/node-a");
