@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* VXLAN (RFC 7348) in front of a packet, byte for byte what the overlay's device would put there, but that an outer
- * IPv4 header has no UDP checksum. */
+/* VXLAN (RFC 7348) in front of a packet, byte for byte what the overlay's device would put there. */
 #pragma once
 
 #include "packet.h"
@@ -68,27 +67,24 @@ INLINE void fill_vxlan(struct vxlan *vxlan, const struct network *network, const
 	vxlan->protocol = packet->protocol;
 }
 
-/* The sum of all that a checksum of the outer UDP covers. That of the inner packet is known without a look at its
- * payload: header and payload of TCP or UDP with the right checksum sum up to the complement of the pseudo header,
+/* The checksum of the outer UDP; `sum` is that of the outer addresses. That of the inner packet is known without a look
+ * at its payload: header and payload of TCP or UDP with the right checksum sum up to the complement of the pseudo header,
  * and whoever fills in that checksum later makes it right. An IPv4 header sums up to 0. */
-INLINE __u16 outer_checksum(const struct outer6 *outer, const struct flow_key *key, const struct packet *packet,
-			    __u16 length, __u32 inner)
+INLINE __u16 outer_checksum(__u64 sum, const struct vxlan *vxlan, const struct packet *packet)
 {
-	const __u16 *bytes = (const void *)&outer->vxlan;
+	const __u16 *bytes = (const void *)vxlan;
+	const struct flow_key *key = &packet->key;
 	__u16 pseudo, checksum;
-	__u64 sum = 0;
 	int i;
 
-	/* Pseudo header and headers up to the inner IP header. */
-	for (i = 0; i < 4; i++)
-		sum += (__u64)outer->ip.source[i] + outer->ip.destination[i];
-	sum += BE16(length) + BE16(IPPROTO_UDP);
+	sum += vxlan->udp.length + BE16(IPPROTO_UDP);
 	for (i = 0; i < (int)sizeof(struct vxlan) / 2; i++)
 		sum += bytes[i];
 	/* The pseudo header of the inner packet. Its addresses are in an IPv6 header, too, and cancel out. */
 	if (packet->network == IPV4) {
-		pseudo = folded((__u64)key->address[0][3] + key->address[1][3] + BE16(inner - IPV4) +
-				BE16(key->protocol));
+		__u16 payload = BE16(vxlan->udp.length) - UDP - VXLAN - ETHERNET - IPV4;
+
+		pseudo = folded((__u64)key->address[0][3] + key->address[1][3] + BE16(payload) + BE16(key->protocol));
 		sum += (__u16)~pseudo;
 	} else {
 		/* Of the header all but the addresses and the length, and of the pseudo header the protocol. */
@@ -100,23 +96,47 @@ INLINE __u16 outer_checksum(const struct outer6 *outer, const struct flow_key *k
 	return checksum ? checksum : 0xffff;
 }
 
+/* Whether the packet can be encapsulated here. What is to be cut into segments is the overlay device's work: each needs a
+ * checksum of its own. What has no checksum inside would have to be read for one outside. */
+INLINE int is_simple(const struct __sk_buff *skb, const struct packet *packet)
+{
+	return !skb->gso_size && !packet->unchecked;
+}
+
+/* Makes room behind the Ethernet header, and puts the outer headers there. */
+INLINE int put_in_front(struct __sk_buff *skb, const void *outer, __u32 size, __u64 family, __u16 protocol)
+{
+	__u64 flags = family | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETHERNET) |
+		      BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	struct ethhdr *ethernet;
+	void *data, *end;
+
+	if (adjust_room(skb, size, BPF_ADJ_ROOM_MAC, flags))
+		return 0;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	ethernet = data;
+	if (data + ETHERNET + size > end)
+		return 0;
+	/* The addresses are put in when the next hop is known. */
+	ethernet->h_proto = protocol;
+	__builtin_memcpy(data + ETHERNET, outer, size);
+	return 1;
+}
+
 /* Sends the packet to the other node by the uplink; its TTL is counted down already. `macs` are those of the inner
  * Ethernet header. */
 INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, const struct packet *packet,
 			const struct flow *flow, const __u32 *macs)
 {
-	__u32 inner = skb->len - ETHERNET, hash = flow_hash(skb), i;
-	__u16 port = source_port(network, hash), length = UDP + VXLAN + ETHERNET + inner;
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETHERNET) |
-		      BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	__u16 port = source_port(network, flow_hash(skb)), length = UDP + VXLAN + skb->len;
 	struct bpf_redir_neigh hop = { .nh_family = flow->hop_family };
-	struct ethhdr *ethernet;
-	void *data, *end;
+	__u64 sum = 0;
+	__u32 i;
 
 	if (network->family == AF_INET) {
 		struct outer4 outer __attribute__((aligned(8))) = {};
 		struct ipv4 *ip = &outer.ip;
-		__u64 sum = 0;
 
 		ip->version_length = 0x45;
 		ip->tos = outer_tos(packet->tos);
@@ -131,15 +151,10 @@ INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, co
 			sum += ((__u32 *)ip)[i];
 		ip->checksum = ~folded(sum);
 		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
-		if (adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
+		sum = (__u64)ip->source + ip->destination;
+		outer.vxlan.udp.checksum = outer_checksum(sum, &outer.vxlan, packet);
+		if (!put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BE16(ETH_P_IP)))
 			return TC_ACT_SHOT;
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-		ethernet = data;
-		if (data + ETHERNET + sizeof(outer) > end)
-			return TC_ACT_SHOT;
-		ethernet->h_proto = BE16(ETH_P_IP);
-		__builtin_memcpy(data + ETHERNET, &outer, sizeof(outer));
 	} else {
 		struct outer6 outer __attribute__((aligned(8))) = {};
 		struct ipv6 *ip = &outer.ip;
@@ -151,18 +166,12 @@ INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, co
 		for (i = 0; i < 4; i++) {
 			ip->source[i] = network->vtep[i];
 			ip->destination[i] = flow->vtep[i];
+			sum += (__u64)ip->source[i] + ip->destination[i];
 		}
 		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
-		outer.vxlan.udp.checksum = outer_checksum(&outer, &packet->key, packet, length, inner);
-		if (adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+		outer.vxlan.udp.checksum = outer_checksum(sum, &outer.vxlan, packet);
+		if (!put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BE16(ETH_P_IPV6)))
 			return TC_ACT_SHOT;
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-		ethernet = data;
-		if (data + ETHERNET + sizeof(outer) > end)
-			return TC_ACT_SHOT;
-		ethernet->h_proto = BE16(ETH_P_IPV6);
-		__builtin_memcpy(data + ETHERNET, &outer, sizeof(outer));
 	}
 	for (i = 0; i < 4; i++)
 		hop.ipv6_nh[i] = flow->hop[i];

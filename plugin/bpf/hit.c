@@ -119,9 +119,7 @@ SECTION("tc/hit") int hit(struct __sk_buff *skb)
 	}
 	skb->mark = to.mark;
 	skb->priority = to.priority;
-	/* The segments of UDP, and checksums of segments, are the device's work. */
-	if (flow.uplink && !(skb->gso_size && (packet.key.protocol == IPPROTO_UDP || network->family == AF_INET6)) &&
-	    !(packet.unchecked && network->family == AF_INET6)) {
+	if (flow.uplink && is_simple(skb, &packet)) {
 		long sent = encapsulate(skb, network, &packet, &flow, to.macs);
 
 		count(sent == TC_ACT_REDIRECT ? TO_UPLINK : FAILED);
