@@ -78,8 +78,9 @@ impl Moving {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let [routes, _] = self.monitor.descriptors();
-            match poll(&mut [PollFd::new(routes, PollFlags::POLLIN)], timeout) {
+            let fds = self.monitor.descriptors().into_iter();
+            let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            match poll(&mut fds, timeout) {
                 Ok(0) => return Ok(false),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),

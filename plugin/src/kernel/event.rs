@@ -64,6 +64,8 @@ pub enum Event {
     Setting(Option<u32>),
     /// The rules in the nft table of ours.
     Filter,
+    /// IPsec policies.
+    Policies,
 }
 
 /// An event from a message of rtnetlink: its type and its payload. `None` if it does not concern us.

@@ -9,9 +9,11 @@ use super::decode::number;
 use super::message::Request;
 use super::socket::{Failure, Socket};
 
+/// The protocol's number.
+pub(super) const NETLINK_XFRM: isize = 6;
+
 /// Whether there is any policy in the calling thread's namespace. `ip xfrm policy count`
 pub(super) fn has_policies() -> Result<bool, KernelError> {
-    const NETLINK_XFRM: isize = 6;
     const XFRM_MSG_GETSPDINFO: u16 = 0x25;
     /// `struct xfrmu_spdinfo`: policies in, out and forward, then those of sockets and hash tables.
     const XFRMA_SPD_INFO: u16 = 1;

@@ -31,8 +31,15 @@ pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Option<Fast
     if !is_wanted(conf) {
         return None;
     }
-    let overlay = kernel.link(&overlay_name(vni)).ok()??;
-    standing(kernel, &overlay.dev)
+    let name = overlay_name(vni);
+    let overlay = kernel.link(&name).ok().flatten();
+    let path = overlay.and_then(|overlay| standing(kernel, &overlay.dev));
+    if path.is_none() {
+        log::info!(
+            "{name} has no fast path, and no pod on it: `flatnet status --json` may say why"
+        );
+    }
+    path
 }
 
 /// What there is of a network's fast path.

@@ -186,6 +186,10 @@ fn standing(
     if forwarding::world(kernel, &stamp.ranges)? != stamp.world {
         return Ok(None);
     }
+    // It must not pass by policies that have come since.
+    if stamp.has_fast_path && kernel.has_ipsec()? {
+        return Ok(None);
+    }
     let routed = match stamp.witness {
         Some(witness) => kernel.our_route(witness)?.is_some(),
         None => true,
@@ -369,8 +373,9 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, vrf, world, witness, .. } = *standing;
-        let applied = Applied { node, vni: file.vni, port: file.port, vrf, world, mtu, witness };
+        let Standing { mtu, vrf, world, witness, fast_path: has_fast_path } = *standing;
+        let (vni, port) = (file.vni, file.port);
+        let applied = Applied { node, vni, port, vrf, world, mtu, witness, has_fast_path };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }
 }

@@ -78,6 +78,9 @@ pub struct Stamp {
     /// Which version of the fast path's programs was to be brought about, if any was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fast_path: Option<String>,
+    /// Whether it stood.
+    #[serde(default)]
+    pub has_fast_path: bool,
     /// The file that it was read from; none for one that was made here.
     #[serde(skip)]
     file: Option<FileState>,
@@ -100,6 +103,8 @@ pub struct Applied<'a> {
     pub mtu: u32,
     /// See [`Stamp::witness`].
     pub witness: Option<IpAddr>,
+    /// See [`Stamp::has_fast_path`].
+    pub has_fast_path: bool,
 }
 
 impl FileState {
@@ -159,6 +164,7 @@ impl Stamp {
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
             fast_path: fast_path::version(conf).map(str::to_owned),
+            has_fast_path: applied.has_fast_path,
             file: None,
         }
     }
@@ -340,7 +346,8 @@ mod tests {
             let path = file(&conf, &node.name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let (vrf, world, witness) = (None, None, None);
-            let applied = Applied { node, vni: 7, port: 4789, vrf, world, mtu: 1450, witness };
+            let (port, mtu, has_fast_path) = (4789, 1450, false);
+            let applied = Applied { node, vni: 7, port, vrf, world, mtu, witness, has_fast_path };
             Stamp::new(FileState::of(&range_file).unwrap(), &conf, 1, &applied)
                 .write(&conf)
                 .unwrap();

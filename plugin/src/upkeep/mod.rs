@@ -206,9 +206,8 @@ impl Upkeep {
 
     /// Waits for a word; `false` if none came in time.
     fn poll(&self, within: Duration) -> io::Result<bool> {
-        let [routes, rules] = self.monitor.descriptors();
-        let fds = [self.watch.as_fd(), routes, rules];
-        let mut ready = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let fds = [self.watch.as_fd()].into_iter().chain(self.monitor.descriptors());
+        let mut ready: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
         match poll(&mut ready, timeout) {
             Ok(0) => Ok(false),

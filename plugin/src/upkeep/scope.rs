@@ -60,6 +60,8 @@ pub fn judge(
             On::Other => Scope::Nothing,
         },
         Event::Filter => Scope::Rules,
+        // There is a fast path only without.
+        Event::Policies => Scope::Overlay,
     }
 }
 

@@ -294,6 +294,7 @@ fn settings_and_rules() {
     }
     assert_eq!(scene.judge(&Event::Setting(None)), Scope::Overlay);
     assert_eq!(scene.judge(&Event::Filter), Scope::Rules);
+    assert_eq!(scene.judge(&Event::Policies), Scope::Overlay);
 }
 
 #[test]

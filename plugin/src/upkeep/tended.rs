@@ -15,6 +15,7 @@ use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
 use crate::kernel::{Dev, Event, Journal, Kernel, Listener, Mode, Netlink, Observe};
 use crate::overlay::apply::make;
+use crate::overlay::fast_path;
 use crate::overlay::last_read::LastRead;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::site::Site;
@@ -100,6 +101,9 @@ impl Tended {
     /// Takes in what has happened; tells whether it concerns this network.
     pub fn hear(&mut self, devices: &Devices, was: Option<&Device>, event: &Event) -> bool {
         let Self { conf, held, failed, work, .. } = self;
+        if *event == Event::Policies && !fast_path::is_wanted(conf) {
+            return false;
+        }
         let failed = failed.is_some() || held.is_none();
         let again = failed && judge_failed(was, event) != Scope::Nothing;
         work.everything |= again;
