@@ -230,3 +230,17 @@ fn beside_ipsec_policies_there_is_none() {
     sync::apply(node);
     assert_hangs(node, &[&first, &second], true);
 }
+
+#[test]
+fn pods_that_stay_take_it_again_when_the_overlay_is_made_anew() {
+    let cluster = cluster(2, false, &[]);
+    let [a, b] = &cluster.nodes[..] else { panic!("two nodes") };
+    let (near, far) = (a.add("near"), b.add("far"));
+    let talk = || exchange(&near.netns, &far.netns, far.v4(), MANY, 100);
+    assert_fast(a, &["toUplink"], MANY - 20, talk);
+    a.netns.exec(&format!("ip link del {}", a.overlay()));
+    // Not a sync: the next pod that comes.
+    let later = a.add("later");
+    assert_hangs(a, &[&near, &later], true);
+    assert_fast(a, &["toUplink"], MANY - 20, talk);
+}

@@ -70,9 +70,7 @@ pub use nowhere::{DeadEnd, OurRoute, OurRoutes, Unreachable};
 pub use nsid::Numbers;
 pub use observe::Observe;
 pub use settings::Settings;
-#[cfg(test)]
-pub use traffic::Standing;
-pub use traffic::{Filter, Filters, Hook};
+pub use traffic::{Filter, Filters, Hook, Standing};
 
 /// Route protocol number (`rtm_protocol`, `NDA_PROTOCOL`) of everything flatnet puts into a routing
 /// or neighbour table: `ip route show proto 102`. What carries another number is not ours.

@@ -5,9 +5,10 @@
 use flatnet_conf::{FastPath as Configured, NetworkConf};
 
 use crate::firewall::{Masquerade, Policy};
-use crate::identity::overlay_name;
+use crate::identity::{overlay_name, veth_group};
 use crate::kernel::{
-    Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, Observe, PathSettings,
+    Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, LinkKind, Observe,
+    PathSettings, Standing,
     fast_path::{Counts, digest},
 };
 use crate::overlay::desired::{Overlay, SOURCE_PORTS};
@@ -151,17 +152,18 @@ fn attach(
         return Err(reason);
     }
     let found = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
-    let path = match found {
-        Some(path) => path,
-        None => kernel.load_fast_path().map_err(said)?,
-    };
+    let stood = found.is_some();
+    let path = found.map_or_else(|| kernel.load_fast_path(), Ok).map_err(said)?;
     kernel.configure_fast_path(&path, settings, peers, renew).map_err(said)?;
     let changes = changes(&filters, Some(&path));
     if !changes.is_empty() {
         kernel.apply(dev, &changes).map_err(said)?;
-        // An earlier version's, which pods may still run, decide no more what is theirs.
-        let earlier = filters.programs(true).filter(|_| filters.programs(false).is_none());
-        if let Some(earlier) = earlier.and_then(|ids| kernel.find_fast_path(ids).ok()) {
+    }
+    if !stood {
+        take_over(kernel, settings.vni, &path).map_err(said)?;
+        if let Some(earlier) =
+            filters.programs(true).and_then(|ids| kernel.find_fast_path(ids).ok())
+        {
             kernel.switch_off_fast_path(&earlier).map_err(said)?;
         }
     }
@@ -170,6 +172,20 @@ fn attach(
         // Without it the programs get no answer which way leads to a peer. Whether the node forwards, another one says.
         let key = format!("net/ipv6/conf/{}/forwarding", dev.name);
         kernel.set_sysctl(&key, "1").map_err(said)?;
+    }
+    Ok(())
+}
+
+/// Pods that run earlier programs, an older version's or those of a device that was lost, run these from now on.
+fn take_over(kernel: &mut dyn Kernel, vni: u32, path: &FastPath) -> Result<(), KernelError> {
+    for link in kernel.links()? {
+        if link.kind != LinkKind::Veth || link.group != veth_group(vni) {
+            continue;
+        }
+        let filters = kernel.filters(link.dev.index)?;
+        if filters.standing.iter().flatten().any(Standing::is_ours) {
+            kernel.apply(&link.dev, &changes(&filters, Some(path)))?;
+        }
     }
     Ok(())
 }
@@ -253,7 +269,6 @@ mod tests {
     use nix::errno::Errno;
 
     use super::*;
-    use crate::kernel::LinkKind;
     use crate::kernel::fake::Fake;
 
     fn settings(overlay: u32) -> PathSettings {
