@@ -228,11 +228,11 @@ bench:
 	$(MAKE) --no-print-directory build
 	$(BENCH) --document docs/performance.md
 
-# A part of it; prints, and writes to target/bench only.
+# A part of it; prints, and writes to target/bench only. Of the data path there are two.
 bench-attach bench-scale bench-datapath:
 	@.ci/install bench
 	$(MAKE) --no-print-directory build
-	$(BENCH) $(@:bench-%=%)
+	$(BENCH) $(patsubst datapath,datapath fastpath,$(@:bench-%=%))
 
 # flatnet-agent among 5,000 nodes, in a Kubernetes and with an etcd, and flannel's daemon beside it; refreshes
 # docs/performance-cluster.md. SHORT=1 shows in a minute that it works, and refreshes nothing.

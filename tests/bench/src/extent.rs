@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{attach, datapath, scale};
+use crate::{attach, datapath, fastpath, scale};
 
 /// The extent of each part.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Extent {
     pub scale: scale::Extent,
     /// What a packet costs.
     pub datapath: datapath::Extent,
+    /// The fast path, with other programs and among many.
+    pub fastpath: fastpath::Extent,
 }
 
 impl Extent {
@@ -39,6 +41,14 @@ impl Extent {
                 far: vec![(1, 12), (8, 5)],
                 near: vec![(1, 5), (8, 5)],
             },
+            fastpath: fastpath::Extent {
+                seconds: 1,
+                tool_rounds: 4,
+                window: Duration::from_millis(400),
+                rounds: 4,
+                pods: 2000,
+                flows: 60_000,
+            },
         }
     }
 
@@ -64,6 +74,14 @@ impl Extent {
                 window: Duration::from_millis(20),
                 far: vec![(1, 1), (2, 1)],
                 near: vec![(1, 1)],
+            },
+            fastpath: fastpath::Extent {
+                seconds: 1,
+                tool_rounds: 1,
+                window: Duration::from_millis(20),
+                rounds: 1,
+                pods: 3,
+                flows: 20,
             },
         }
     }

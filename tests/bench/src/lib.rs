@@ -5,6 +5,7 @@ pub mod bars;
 pub mod cni;
 pub mod datapath;
 pub mod extent;
+pub mod fastpath;
 pub mod measure;
 pub mod pods;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The benchmark: flatnet and its peers, alternately, in one run on one machine.
 //!
-//! Three parts, each with a folder of its own: what it takes to attach a pod, what it takes to apply
-//! a range file, and what a packet costs. `report` turns what they find into tables, plots and the
+//! Four parts, each with a folder of its own: what it takes to attach a pod, what it takes to apply
+//! a range file, what a packet costs, and what it costs on the fast path by other measures. `report` turns what they find into tables, plots and the
 //! generated section of `docs/performance.md`.
 
 use std::fs;
@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use flatnet_bench::extent::Extent;
 use flatnet_bench::progress::{Interrupted, Progress};
 use flatnet_bench::report::{self, Machine, Report};
-use flatnet_bench::{attach, datapath, scale, scratch};
+use flatnet_bench::{attach, datapath, fastpath, scale, scratch};
 
 /// Runs flatnet and its peers alternately; prints medians, p99 and ratios.
 #[derive(Debug, Parser)]
@@ -38,6 +38,7 @@ enum Part {
     Attach,
     Scale,
     Datapath,
+    Fastpath,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +58,7 @@ fn run(arguments: &Arguments, progress: &Progress) {
     let extent = if arguments.short { Extent::short() } else { Extent::full() };
     let folder = &arguments.output;
     fs::create_dir_all(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let all = [Part::Attach, Part::Scale, Part::Datapath];
+    let all = [Part::Attach, Part::Scale, Part::Datapath, Part::Fastpath];
     let parts = if arguments.parts.is_empty() { &all[..] } else { &arguments.parts };
     let mut reports = Vec::new();
     for part in parts {
@@ -91,6 +92,9 @@ fn measure(part: Part, extent: &Extent, folder: &Path, progress: &Progress) -> R
             let mut report = Report::new("datapath", findings, datapath::bars());
             datapath::draw(&mut report, folder);
             report
+        }
+        Part::Fastpath => {
+            Report::new("fastpath", fastpath::run(&extent.fastpath, progress), Vec::new())
         }
     }
 }

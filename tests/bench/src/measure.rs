@@ -8,6 +8,8 @@ use crate::stats::{median, quantile};
 
 /// Who is measured, as tables and plots call it.
 pub const FLATNET: &str = "flatnet";
+/// flatnet with `fastPath`.
+pub const FAST: &str = "flatnet, fast path";
 
 /// The name of a series: of whom, of what, and under which condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

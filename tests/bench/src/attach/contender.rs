@@ -10,7 +10,7 @@ use flatnet_tests::program::{bin_dir, ours, workspace};
 use serde_json::{Value, json};
 
 use crate::cni;
-use crate::measure::FLATNET;
+use crate::measure::{FAST, FLATNET};
 use crate::process::Program;
 
 /// The reference plugin `ptp` with host-local.
@@ -62,7 +62,8 @@ pub fn all(folder: &Path) -> Vec<Contender> {
     let bridge = json!({ "type": "bridge", "bridge": "cni0", "isGateway": true });
     let ptp = json!({ "type": "ptp" });
     vec![
-        flatnet(),
+        flatnet(FLATNET),
+        flatnet(FAST),
         reference(PTP, &["ptp", "host-local"], usize::MAX, folder, |place| with_ipam(&ptp, place)),
         reference(BRIDGE, &["bridge", "host-local"], BRIDGE_PORTS, folder, |place| {
             with_ipam(&bridge, place)
@@ -71,9 +72,12 @@ pub fn all(folder: &Path) -> Vec<Contender> {
     ]
 }
 
-/// flatnet, on two nodes of a cluster of three.
-fn flatnet() -> Contender {
+/// flatnet, with the fast path or without, on two nodes of a cluster of three.
+fn flatnet(name: &'static str) -> Contender {
     let mut cluster = Cluster::new(3);
+    if name == FAST {
+        cluster.configure("fastPath", json!(true));
+    }
     for (node, subnet) in cluster.nodes.iter_mut().zip(SUBNETS) {
         node.ranges = vec![json!(subnet)];
     }
@@ -87,7 +91,7 @@ fn flatnet() -> Contender {
         _own: None,
     });
     Contender {
-        name: FLATNET,
+        name,
         executables: vec![bin_dir().join("flatnet")],
         most_pods: usize::MAX,
         nodes,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use flatnet_tests::netns::inside;
 
-use crate::measure::{FLATNET, Findings, Key};
+use crate::measure::{FAST, FLATNET, Findings, Key};
 use crate::pods::Pods;
 use crate::process::{ms, rest};
 use crate::progress::Progress;
@@ -248,6 +248,12 @@ pub fn bars(extent: &Extent) -> Vec<crate::bars::Bar> {
             // Not the empty node of the same round: what pods cost the whole machine counts, too.
             key(FLATNET, "ADD"),
             AtMost(2.5),
+        ),
+        Bar::new(
+            "fast path: ADD against ptp + host-local",
+            key(FAST, "ADD"),
+            key(PTP, "ADD"),
+            AtMost(0.20),
         ),
     ]
 }

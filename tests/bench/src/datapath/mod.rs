@@ -1,22 +1,23 @@
 //! What a packet costs between two pods: on two nodes and on one, with and without masquerade, in one
-//! flow and in many; flatnet, what flannel sets up, and the nodes themselves.
+//! flow and in many; flatnet with its fast path and without, what flannel sets up, and the nodes themselves.
 //!
 //! In each round every way is measured with one kind of traffic before the next kind begins; the
 //! order of the ways turns round after each round.
 
-mod cpu;
+pub(crate) mod cpu;
 mod flannel;
-mod path;
+mod flatnet;
+pub(crate) mod path;
 mod plots;
 mod traffic;
 
 use std::time::Duration;
 
 use crate::bars::{Bar, Limit};
-use crate::measure::{FLATNET, Findings, Key};
+use crate::measure::{FAST, FLATNET, Findings, Key};
 use crate::progress::Progress;
 use crate::stats::{median, quantile};
-use path::{FLANNEL, HOST, Path, Server};
+use path::{FLANNEL, HOST, NOT_FAST, Path, Server};
 pub use plots::draw;
 use traffic::Load;
 
@@ -73,32 +74,65 @@ pub fn case(place: Place, setting: Setting, flows: usize) -> String {
     format!("{place}{setting}, {flows} {}", if flows == 1 { "flow" } else { "flows" })
 }
 
+/// One way to measure: who talks to whom, and how it is called.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    /// The nodes and the client.
+    pub path: &'a Path,
+    /// The server.
+    pub server: &'a Server,
+    /// The name of the case.
+    pub case: String,
+}
+
 /// Runs it all.
 pub fn run(extent: &Extent, progress: &Progress) -> Findings {
     let mut findings = Findings::default();
     progress.stage("datapath: nodes and pods");
-    let paths = path::all();
+    let mut paths = path::all();
+    let fast: Vec<Path> = [Setting::Masquerade, Setting::Frames]
+        .into_iter()
+        .filter_map(|setting| path::fast(setting, 0))
+        .collect();
+    if fast.is_empty() {
+        findings.gaps.push(NOT_FAST.to_owned());
+    }
+    paths.extend(fast);
     for (place, plan) in [(Place::Far, &extent.far), (Place::Near, &extent.near)] {
         for (flows, rounds) in plan {
             progress.stage(&format!("datapath: {}", case(place, Setting::Plain, *flows)));
-            for round in 0..*rounds {
-                for (step, kind) in KINDS.iter().enumerate() {
-                    progress.step(round * KINDS.len() + step, rounds * KINDS.len());
-                    for index in crate::attach::in_turn(round, paths.len()) {
-                        let path = &paths[index];
-                        let Some(server) = server(path, place) else { continue };
-                        let (client, flows, window) = (&*path.client, *flows, extent.window);
-                        let load = Load { client, server, flows, window };
-                        let case = case(place, path.setting, flows);
-                        kind(&load, &mut |test, unit, sample| {
-                            findings.push(&Key::new(path.name, test, case.as_str()), unit, sample);
-                        });
-                    }
-                }
-            }
+            let way = |path| {
+                let server = server(path, place)?;
+                Some(Way { path, server, case: case(place, path.setting, *flows) })
+            };
+            let ways: Vec<Way<'_>> = paths.iter().filter_map(way).collect();
+            measure(&ways, *flows, extent.window, *rounds, progress, &mut findings);
         }
     }
     findings
+}
+
+/// Measures each way with each kind of traffic, so many times.
+pub(crate) fn measure(
+    ways: &[Way<'_>],
+    flows: usize,
+    window: Duration,
+    rounds: usize,
+    progress: &Progress,
+    findings: &mut Findings,
+) {
+    for round in 0..rounds {
+        for (step, kind) in KINDS.iter().enumerate() {
+            progress.step(round * KINDS.len() + step, rounds * KINDS.len());
+            for index in crate::attach::in_turn(round, ways.len()) {
+                let Way { path, server, case } = &ways[index];
+                let load = Load { client: &path.client, server, flows, window };
+                kind(&load, &mut |test, unit, sample| {
+                    findings.push(&Key::new(path.name, test, case.as_str()), unit, sample);
+                });
+            }
+        }
+    }
 }
 
 fn server(path: &Path, place: Place) -> Option<&Server> {
@@ -134,17 +168,29 @@ fn connections(load: &Load<'_>, push: &mut Push<'_>) {
     push("TCP connections", "1000/s", load.connections_per_second() / 1e3);
 }
 
-/// The bars of this part: flatnet against flannel's objects, both with masquerade.
+/// The bars of this part, all of pods on two nodes with masquerade: flatnet against flannel's objects, and with
+/// the fast path against these and against flatnet without.
 pub fn bars() -> Vec<Bar> {
+    let key =
+        |contender, test: &str| Key::new(contender, test, case(Place::Far, Setting::Masquerade, 1));
     let bar = |text: &str, test: &str, limit| {
-        let key = |contender| Key::new(contender, test, case(Place::Far, Setting::Masquerade, 1));
         let text = format!("{text} against flannel's objects, both with masquerade");
-        Bar::new(&text, key(FLATNET), key(FLANNEL), limit)
+        Bar::new(&text, key(FLATNET, test), key(FLANNEL, test), limit)
+    };
+    let fast = |text: &str, test: &str, peer: &'static str, limit| {
+        let other = if peer == FLATNET { "flatnet without" } else { peer };
+        let text = format!("fast path: {text} against {other}, both with masquerade");
+        Bar::new(&text, key(FAST, test), key(peer, test), limit)
     };
     vec![
         bar("TCP latency", "TCP round trip, p50", Limit::AtMost(0.94)),
         bar("UDP latency", "UDP round trip, p50", Limit::AtMost(0.94)),
         bar("64-byte UDP packets per second", "64-byte UDP packets", Limit::AtLeast(1.28)),
         bar("TCP stream", "TCP stream", Limit::AtLeast(1.05)),
+        fast("TCP latency", "TCP round trip, p50", FLANNEL, Limit::AtMost(0.68)),
+        fast("UDP latency", "UDP round trip, p50", FLANNEL, Limit::AtMost(0.68)),
+        fast("64-byte UDP packets per second", "64-byte UDP packets", FLANNEL, Limit::AtLeast(1.5)),
+        fast("TCP stream", "TCP stream", FLATNET, Limit::AtLeast(1.0)),
+        fast("short connections per second", "TCP connections", FLATNET, Limit::AtLeast(1.0)),
     ]
 }

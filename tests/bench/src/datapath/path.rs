@@ -1,22 +1,23 @@
 //! The ways a packet can go that are compared: each with nodes of its own, joined by one veth pair
 //! that stands for the wire.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::kernel::wait_until_up;
 use flatnet_tests::netns::Netns;
-use flatnet_tests::node::{Network, Node};
-use serde_json::json;
 
+use super::flatnet::Overlay;
 use super::{Setting, flannel};
-use crate::measure::FLATNET;
+use crate::measure::{FAST, FLATNET};
+use crate::pods::Pods;
 use crate::scratch::Scratch;
 
 /// From node to node without any overlay: the most that can be had.
 pub const HOST: &str = "host to host";
+/// The same on nodes that track connections and may translate them, as each does beside kube-proxy.
+pub const TRACKED: &str = "host with conntrack";
 /// What flannel sets up in the kernel.
 pub const FLANNEL: &str = "flannel's objects";
 
@@ -33,8 +34,10 @@ pub struct Path {
     pub far: Server,
     /// A server on the client's node; none where the nodes themselves talk.
     pub near: Option<Server>,
-    _stands_on: Vec<Netns>,
-    _files: Scratch,
+    nodes: Vec<Netns>,
+    _pods: Vec<Netns>,
+    _crowd: Option<Pods>,
+    _files: Option<Scratch>,
 }
 
 /// A server to talk to.
@@ -46,12 +49,19 @@ pub struct Server {
     pub address: IpAddr,
 }
 
-/// All of them.
+impl Path {
+    /// The two nodes, the client's first.
+    pub fn nodes(&self) -> &[Netns] {
+        &self.nodes
+    }
+}
+
+/// Those without the fast path.
 pub fn all() -> Vec<Path> {
-    let mut paths = vec![host()];
+    let mut paths = vec![host(), tracked()];
     for setting in [Setting::Masquerade, Setting::Plain, Setting::Frames] {
         paths.push(flannel(setting));
-        paths.push(flatnet(setting));
+        paths.push(flatnet(setting, 0));
     }
     paths
 }
@@ -76,19 +86,38 @@ fn wired(setting: Setting) -> [Netns; 2] {
 }
 
 fn host() -> Path {
-    let nodes = wired(Setting::Plain);
+    of_nodes(HOST, Setting::Plain)
+}
+
+/// The nodes themselves, with the hooks that kube-proxy's rules bring, and no rule that is met.
+pub fn tracked() -> Path {
+    let path = of_nodes(TRACKED, Setting::Masquerade);
+    for node in &path.nodes {
+        node.exec("iptables -w -t nat -N KUBE-SERVICES");
+        for hook in ["PREROUTING", "OUTPUT", "POSTROUTING"] {
+            node.exec(&format!("iptables -w -t nat -A {hook} -j KUBE-SERVICES"));
+        }
+    }
+    path
+}
+
+fn of_nodes(name: &'static str, setting: Setting) -> Path {
+    let nodes = wired(setting);
     Path {
-        name: HOST,
-        setting: Setting::Plain,
+        name,
+        setting,
         client: nodes[0].path(),
         far: Server { netns: nodes[1].path(), address: [192, 168, 50, 2].into() },
         near: None,
-        _stands_on: nodes.into(),
-        _files: Scratch::new(),
+        nodes: nodes.into(),
+        _pods: Vec::new(),
+        _crowd: None,
+        _files: None,
     }
 }
 
-fn flannel(setting: Setting) -> Path {
+/// What flannel sets up.
+pub fn flannel(setting: Setting) -> Path {
     let nodes = wired(setting);
     for (n, node) in (1..).zip(&nodes) {
         flannel::set_up(node, n, setting != Setting::Plain);
@@ -98,36 +127,37 @@ fn flannel(setting: Setting) -> Path {
         let address = flannel::attach(&nodes[node], node as u8 + 1, &pod, last);
         (pod, address)
     });
-    of_pods(FLANNEL, setting, pods, nodes.into(), Scratch::new())
+    of_pods(FLANNEL, setting, pods, nodes.into())
 }
 
-fn flatnet(setting: Setting) -> Path {
-    let files = Scratch::new();
-    let range_file = files.path().join("pods.json");
-    let state_dir = files.path().join("state");
-    let configuration = json!({
-        "cniVersion": "1.1.0", "name": "pods", "type": "flatnet", "ipMasq": setting != Setting::Plain,
-        "rangeFile": range_file, "stateDir": state_dir,
-    });
-    let network = Network { configuration, range_file, state_dir, vni: 4096 };
-    let nodes = (1..).zip(wired(setting)).map(|(n, netns)| Node {
-        netns,
-        name: format!("node-{n}"),
-        vtep: [192, 168, 50, n].into(),
-        ranges: vec![json!(format!("10.244.{n}.0/24"))],
-        network: network.clone(),
-    });
-    let nodes: Vec<Node> = nodes.collect();
-    let entries: Vec<_> = nodes.iter().map(Node::entry).collect();
-    let content = json!({ "version": 1, "clusterCIDRs": ["10.244.0.0/16"], "nodes": entries });
-    fs::write(&network.range_file, content.to_string()).expect("write the range file");
-    let pods = [0, 1, 0].map(|node| {
-        let pod = nodes[node].add("pod");
-        let address = pod.v4();
-        (std::sync::Arc::into_inner(pod.netns).expect("the only owner"), address)
-    });
-    let nodes = nodes.into_iter().map(|node| node.netns).collect();
-    of_pods(FLATNET, setting, pods, nodes, files)
+/// flatnet with so many pods more on the client's node.
+pub fn flatnet(setting: Setting, crowd: usize) -> Path {
+    let overlay = Overlay::new(wired(setting), setting, false);
+    of_overlay(FLATNET, setting, overlay, crowd).0
+}
+
+/// The same with the fast path; none if that does not stand on this kernel.
+pub fn fast(setting: Setting, crowd: usize) -> Option<Path> {
+    let overlay = Overlay::new(wired(setting), setting, true);
+    let (path, is_fast) = of_overlay(FAST, setting, overlay, crowd);
+    is_fast.then_some(path)
+}
+
+/// What to say of it then.
+pub const NOT_FAST: &str = "flatnet, fast path: none of its programs stands on the overlay device";
+
+fn of_overlay(
+    name: &'static str,
+    setting: Setting,
+    overlay: Overlay,
+    crowd: usize,
+) -> (Path, bool) {
+    let pods = [0, 1, 0].map(|node| overlay.attach(node));
+    let crowd = (crowd > 0).then(|| overlay.crowd(crowd));
+    let is_fast = overlay.is_fast();
+    let (nodes, files) = overlay.into_parts();
+    let path = of_pods(name, setting, pods, nodes);
+    (Path { _crowd: crowd, _files: Some(files), ..path }, is_fast)
 }
 
 /// The path of a client, a server on the other node and one on its own.
@@ -136,7 +166,6 @@ fn of_pods(
     setting: Setting,
     pods: [(Netns, IpAddr); 3],
     nodes: Vec<Netns>,
-    files: Scratch,
 ) -> Path {
     let server = |(pod, address): &(Netns, IpAddr)| Server { netns: pod.path(), address: *address };
     Path {
@@ -146,7 +175,9 @@ fn of_pods(
         far: server(&pods[1]),
         // Nothing goes over the wire there.
         near: (setting != Setting::Frames).then(|| server(&pods[2])),
-        _stands_on: nodes.into_iter().chain(pods.map(|(pod, _)| pod)).collect(),
-        _files: files,
+        nodes,
+        _pods: pods.map(|(pod, _)| pod).into(),
+        _crowd: None,
+        _files: None,
     }
 }

@@ -60,7 +60,10 @@ pub fn programs() -> Vec<String> {
         programs.push(format!("{tool}: {}", module(&crate::attach::tool(tool))));
     }
     programs.push(said(&system("ip"), &["-V"]));
-    programs.push(said(&system("iptables"), &["--version"]));
+    for program in ["iptables", "iperf3", "sockperf"] {
+        // iperf3 also says what it runs on.
+        programs.extend(said(&system(program), &["--version"]).lines().next().map(str::to_owned));
+    }
     programs
 }
 

@@ -21,7 +21,7 @@ pub use table::{markdown, number};
 /// What one part of the benchmark reports.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// `attach`, `scale`, `datapath`.
+    /// `attach`, `scale`, `datapath`, `fastpath`.
     pub part: &'static str,
     /// What it measured.
     #[serde(flatten)]
