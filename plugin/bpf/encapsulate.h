@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* VXLAN (RFC 7348) in front of a packet, byte for byte what the overlay's device would put there. */
 #pragma once
 

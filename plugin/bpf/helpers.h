@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What the kernel offers to a BPF program: bpf-helpers(7). Each is called by its number in linux/bpf.h, so that
  * no library is needed to build. */
 #pragma once

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* At ingress of the overlay's device and of the node's end of each pod's veth: a packet of a flow that was learned
  * passes the network stack by. Everything else goes on as if this program were not there. */
 #include <linux/pkt_cls.h>

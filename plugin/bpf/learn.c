@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* At egress of the same devices: a packet that every filter has let through teaches how packets of its flow leave. */
 #include <linux/pkt_cls.h>
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What the programs of one network share, among themselves and with the plugin: plugin/src/kernel/fast_path has the
  * same layouts. */
 #pragma once

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Reading a packet: an Ethernet frame without a VLAN, IPv4 or IPv6 without options and fragments, TCP or UDP. */
 #pragma once
 

@@ -9,8 +9,9 @@ use nix::libc;
 
 use super::{KernelError, Program, Source};
 
-/// As the programs' sources say: some of what they call is for programs under a licence like the kernel's.
-const LICENSE: &CStr = c"Dual BSD/GPL";
+/// Of the two licences that the programs' sources offer, the one that the kernel knows: a lookup of a way and of its MTU are for
+/// programs under it alone (`gpl_only` of `bpf_fib_lookup` and `bpf_check_mtu`).
+const LICENSE: &CStr = c"GPL";
 
 /// What is asked of bpf(2) (`enum bpf_cmd`).
 #[derive(Clone, Copy, Debug)]
