@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use flatnet_tests::cluster::{Cluster, Settings};
+use flatnet_tests::cluster::Cluster;
 use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
@@ -12,7 +12,7 @@ use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
 use serde_json::json;
 
-use crate::scene::{PORT, Scene, at};
+use crate::scene::{self, PORT, Scene, at};
 use crate::tally::{Shot, Tally};
 use crate::vxlan::{outer, shapes};
 
@@ -77,8 +77,10 @@ impl Container {
 fn a_container_cannot_inject_under_any_address() {
     let mut tally = Tally::new("VXLAN from a container of another program");
     for v6_underlay in [false, true] {
-        let cluster = Cluster::with(Settings { nodes: 3, mtu: 1500, v6_underlay });
+        let cluster = scene::cluster(3, v6_underlay);
+        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
         let pods = cluster.fill(1);
+        let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
         let container = Container::new(&cluster.nodes[0], v6_underlay);
         for node in &cluster.nodes[1..] {
             probe::ping(&container.netns, node.vtep);

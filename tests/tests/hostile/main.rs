@@ -17,3 +17,7 @@ mod tally;
 mod translated;
 mod underlay;
 mod vxlan;
+mod warm;
+
+/// Whether the flows that forged packets pretend to be of have been learned.
+const FAST_PATH: bool = false;

@@ -10,7 +10,7 @@ use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
 use serde_json::{Value, json};
 
-use crate::scene::at;
+use crate::scene::{self, at};
 use crate::tally::{Shot, Tally};
 
 /// Another network on all nodes of a cluster.
@@ -48,8 +48,17 @@ struct Member {
 impl Member {
     /// A datagram to an address, from this one's own of that family.
     fn frame(&self, to: IpAddr, payload: &[u8]) -> Vec<u8> {
-        let own = if to.is_ipv4() { self.pod.v4() } else { self.pod.v6() };
-        ethernet(self.gateway, self.port.mac, &udp(at(own), at(to), payload))
+        self.frame_as(self.own(to), to, payload)
+    }
+
+    /// The same from any address.
+    fn frame_as(&self, from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
+        ethernet(self.gateway, self.port.mac, &udp(at(from), at(to), payload))
+    }
+
+    /// Its own address of the family of another.
+    fn own(&self, like: IpAddr) -> IpAddr {
+        if like.is_ipv4() { self.pod.v4() } else { self.pod.v6() }
     }
 }
 
@@ -62,9 +71,11 @@ fn members(cluster: &Cluster, network: &Network) -> Vec<Member> {
 #[test]
 fn networks_on_one_node_do_not_meet() {
     let mut tally = Tally::new("packets from one network to another");
-    let cluster = Cluster::new(2);
+    let cluster = scene::cluster(2, false);
     let (first, second) = (cluster.network.clone(), second(&cluster));
     let networks = [members(&cluster, &first), members(&cluster, &second)];
+    let of_first: Vec<&Pod> = networks[0].iter().map(|member| &member.pod).collect();
+    let _warm = scene::warm(&cluster, &of_first);
     for (attackers, victims) in [(0, 1), (1, 0)] {
         for (n, victim) in networks[victims].iter().enumerate() {
             // A pod of its own network, on its node and on the other.
@@ -72,11 +83,13 @@ fn networks_on_one_node_do_not_meet() {
                 let (_, friend) = friend;
                 for to in victim.pod.addresses() {
                     for attacker in &networks[attackers] {
-                        let what = format!("{} to {to}", attacker.pod.v4());
-                        let shot = Shot::new(what, |payload| vec![attacker.frame(to, payload)]);
+                        let shots = [attacker.own(to), friend.own(to)].map(|from| {
+                            let what = format!("{from} to {to}");
+                            Shot::new(what, |payload| vec![attacker.frame_as(from, to, payload)])
+                        });
                         let honest = |payload: &[u8]| vec![friend.frame(to, payload)];
                         let sink = Sink::frames(&victim.pod.netns);
-                        tally.volley(&attacker.port, &sink, (&friend.port, honest), vec![shot]);
+                        tally.volley(&attacker.port, &sink, (&friend.port, honest), shots.into());
                     }
                 }
             }
@@ -96,7 +109,7 @@ fn networks_on_one_node_do_not_meet() {
 #[test]
 fn a_pod_in_two_networks_is_no_bridge_between_them() {
     let mut tally = Tally::new("packets to a pod by its other network");
-    let cluster = Cluster::new(1);
+    let cluster = scene::cluster(1, false);
     let node = &cluster.nodes[0];
     let mut second = second(&cluster);
     let (alone, friend) = (Pod::new("alone"), Pod::new("friend"));
@@ -120,7 +133,7 @@ fn a_pod_in_two_networks_is_no_bridge_between_them() {
 
 #[test]
 fn pods_of_before_and_after_a_new_vni_are_of_one_network() {
-    let cluster = Cluster::new(2);
+    let cluster = scene::cluster(2, false);
     let before = cluster.fill(1);
     let nodes: Vec<Value> = cluster.nodes.iter().map(Node::entry).collect();
     cluster.write_range_file(&json!({ "version": 1, "vni": 77, "nodes": nodes }));

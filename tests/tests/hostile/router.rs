@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use flatnet_tests::cluster::Cluster;
 use flatnet_tests::frame::{ethernet, icmp, icmp6};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
@@ -12,7 +11,7 @@ use flatnet_tests::raw::Port;
 use flatnet_tests::wait::wait_for;
 use serde_json::json;
 
-use crate::scene::{ALL_NODES, Scene};
+use crate::scene::{ALL_NODES, Scene, cluster};
 use crate::tally::Tally;
 
 /// Types of ICMPv6 messages (RFC 4861).
@@ -129,7 +128,7 @@ fn redirect(scene: &Scene, from: Ipv4Addr, better: Ipv4Addr) -> Vec<u8> {
 #[test]
 fn a_node_takes_no_redirect_from_a_pod() {
     let mut tally = Tally::new("redirects from a pod");
-    let scene = Scene::of(Cluster::new(3));
+    let scene = Scene::of(cluster(3, false));
     let node = &scene.node().netns;
     let way = || node.exec(&format!("ip route get {}", scene.target.v4()));
     let before = way();

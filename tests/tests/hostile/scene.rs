@@ -12,7 +12,9 @@ use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
 use serde_json::{Value, json};
 
+use crate::FAST_PATH;
 use crate::tally::{Shot, Tally};
+use crate::warm::Warm;
 
 /// Where forged packets go; no program need listen.
 pub const PORT: u16 = 4444;
@@ -23,6 +25,7 @@ pub const ALL_NODES: (Ipv6Addr, Mac) =
 
 /// The cluster and who is who in it.
 pub struct Scene {
+    _warm: Option<Warm>,
     pub cluster: Cluster,
     pub attacker: Pod,
     pub neighbour: Pod,
@@ -36,12 +39,12 @@ pub struct Scene {
 impl Scene {
     /// Everyone has talked to everyone, so that every neighbour entry is there.
     pub fn new(v6_underlay: bool) -> Self {
-        Self::of(Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay }))
+        Self::of(cluster(2, v6_underlay))
     }
 
     /// The same with `ipMasq` as it is given.
     pub fn with(v6_underlay: bool, masquerade: Value) -> Self {
-        let mut cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        let mut cluster = cluster(2, v6_underlay);
         cluster.configure("ipMasq", masquerade);
         Self::of(cluster)
     }
@@ -58,7 +61,8 @@ impl Scene {
         let port = Port::open(&attacker.netns, "eth0");
         let veth = kernel::link(&cluster.nodes[0].netns, attacker.veth()).expect("a veth");
         let gateway = mac(veth["address"].as_str().expect("a MAC"));
-        Self { cluster, attacker, neighbour, target, port, gateway }
+        let _warm = warm(&cluster, &[&attacker, &neighbour, &target]);
+        Self { _warm, cluster, attacker, neighbour, target, port, gateway }
     }
 
     /// The attacker's node.
@@ -117,6 +121,20 @@ impl Scene {
         let nodes = self.cluster.nodes.iter().map(|node| &node.netns);
         pods.into_iter().chain(nodes).flat_map(acquaintances).collect()
     }
+}
+
+/// A cluster for hostile pods.
+pub fn cluster(nodes: u8, v6_underlay: bool) -> Cluster {
+    let mut cluster = Cluster::with(Settings { nodes, mtu: 1500, v6_underlay });
+    if FAST_PATH {
+        cluster.configure("fastPath", json!(true));
+    }
+    cluster
+}
+
+/// The flows of these pods on the fast path, where there is one.
+pub fn warm(cluster: &Cluster, pods: &[&Pod]) -> Option<Warm> {
+    FAST_PATH.then(|| Warm::all(pods, &cluster.nodes))
 }
 
 /// The neighbour and FDB entries of one namespace.

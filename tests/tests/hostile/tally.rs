@@ -52,7 +52,9 @@ impl Tally {
         };
         sink.until(marker());
         shots.iter().for_each(|shot| shot.fire(port));
-        let arrived = sink.until(marker());
+        let mut arrived = sink.until(marker());
+        // Packets of the fast path overtake.
+        arrived.extend(sink.until(marker()));
         for shot in shots {
             self.count(&shot.what, arrived.contains(&shot.token));
         }

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
+use flatnet_tests::cluster::{Cluster, UNDERLAY};
 use flatnet_tests::frame::{BROADCAST, Mac, ethernet};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Port, Sink};
 
+use crate::scene;
 use crate::tally::{Shot, Tally};
 use crate::vxlan::{outer, shapes};
 
@@ -28,8 +29,10 @@ fn outsider(cluster: &Cluster) -> Netns {
 fn an_outsider_cannot_inject_into_the_overlay() {
     let mut tally = Tally::new("VXLAN from an outsider");
     for v6_underlay in [false, true] {
-        let cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        let cluster = scene::cluster(2, v6_underlay);
+        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
         let pods = cluster.fill(1);
+        let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
         let (node, pod, peer) = (&cluster.nodes[0], &pods[0][0], &cluster.nodes[1]);
         let outsider = outsider(&cluster);
         let port = Port::open(&outsider, UNDERLAY);

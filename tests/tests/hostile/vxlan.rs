@@ -10,6 +10,7 @@ use flatnet_tests::node::Node;
 use flatnet_tests::raw::Sink;
 use serde_json::json;
 
+use crate::FAST_PATH;
 use crate::scene::{Scene, at};
 use crate::tally::{Shot, Tally};
 
@@ -22,16 +23,18 @@ pub fn vtep_mac(node: &Node) -> Mac {
     frame::mac(link["address"].as_str().expect("a MAC"))
 }
 
-/// A frame for the overlay of `node` with a datagram to `inner` from an address that no pod has; it is of
-/// another node's range, because what is routed nowhere is not heard anyway.
+/// A frame for the overlay of `node` with a datagram to `inner` from an address of another node's range, because what
+/// is routed nowhere is not heard anyway.
 pub fn inner_frame(node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
     let n: u8 = if node.name == "node-a" { 2 } else { 1 };
-    let free: IpAddr = if inner.is_ipv4() {
-        [10, 244, n, 66].into()
+    // The first pod's, or one that no pod has.
+    let host = if FAST_PATH { 1 } else { 66 };
+    let source: IpAddr = if inner.is_ipv4() {
+        [10, 244, n, host].into()
     } else {
-        [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, 0x66].into()
+        [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, host.into()].into()
     };
-    let packet = udp(at(free), at(inner), payload);
+    let packet = udp(at(source), at(inner), payload);
     ethernet(vtep_mac(node), [2, 0, 0, 0, 0, 9], &packet)
 }
 

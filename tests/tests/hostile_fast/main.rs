@@ -1,0 +1,31 @@
+//! The hostile pods and outsiders of `hostile`, where the flows that they pretend to be of are on the fast path.
+
+#[path = "../hostile/container.rs"]
+mod container;
+#[path = "../hostile/discovery.rs"]
+mod discovery;
+#[path = "../hostile/gateway.rs"]
+mod gateway;
+#[path = "../hostile/local.rs"]
+mod local;
+#[path = "../hostile/networks.rs"]
+mod networks;
+#[path = "../hostile/router.rs"]
+mod router;
+#[path = "../hostile/scene.rs"]
+mod scene;
+#[path = "../hostile/source.rs"]
+mod source;
+#[path = "../hostile/tally.rs"]
+mod tally;
+#[path = "../hostile/translated.rs"]
+mod translated;
+#[path = "../hostile/underlay.rs"]
+mod underlay;
+#[path = "../hostile/vxlan.rs"]
+mod vxlan;
+#[path = "../hostile/warm.rs"]
+mod warm;
+
+/// Whether the flows that forged packets pretend to be of have been learned.
+const FAST_PATH: bool = true;
