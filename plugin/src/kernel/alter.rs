@@ -32,8 +32,6 @@ pub trait Kernel: Observe {
     /// Makes changes to one device's objects, in order, in batches. All are tried; the first
     /// failure is returned. Addresses added are usable when it returns.
     fn apply(&mut self, dev: &Dev, changes: &[Change]) -> Result<(), KernelError>;
-    /// Makes the programs of the fast path for a network, with empty maps.
-    fn load_fast_path(&mut self) -> Result<FastPath, KernelError>;
     /// Tells them what the network is, and which VTEP is behind which MAC; returns what that changed. What was learned
     /// is void where anything changed, or with `renew`.
     fn configure_fast_path(

@@ -214,11 +214,6 @@ impl Kernel for Journal<'_> {
         Ok(())
     }
 
-    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
-        let words = "bpf: load the programs of the fast path".to_owned();
-        self.made(words, || FastPath::planned(0), |kernel| kernel.load_fast_path())
-    }
-
     fn configure_fast_path(
         &mut self,
         path: &FastPath,

@@ -54,6 +54,9 @@ pub trait Observe {
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError>;
     /// How many filters hang there, anybody's.
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError>;
+    /// Makes the programs of the fast path, with empty maps. Nothing runs them, and unless a filter is given them they go
+    /// with what is returned: so a plan can tell whether the kernel takes them.
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError>;
     /// The programs of these numbers.
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError>;
     /// Whether packets may have to be encrypted, or what is not may be unwanted. `ip xfrm policy count`

@@ -2,6 +2,9 @@
 //!
 //! Without it all packets go the usual way. So nothing here fails: what stands in the way is logged.
 
+mod obstacle;
+mod report;
+
 use flatnet_conf::{FastPath as Configured, NetworkConf};
 
 use crate::firewall::{Masquerade, Policy};
@@ -9,13 +12,15 @@ use crate::identity::{overlay_name, veth_group};
 use crate::kernel::{
     Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, LinkKind, Observe,
     PathSettings, Standing,
-    fast_path::{Counts, digest},
+    fast_path::digest,
 };
 use crate::overlay::desired::{Overlay, SOURCE_PORTS};
+pub use obstacle::Obstacle;
+pub use report::{Report, Stands};
 
 /// What learning needs, as conntrack does not see the packets of a connection that take the fast path: with 0 and a rule of
 /// any program that drops what is invalid, connections hang.
-const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
+pub const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
 
 /// Whether a network is to have a fast path.
 pub fn is_wanted(conf: &NetworkConf) -> bool {
@@ -41,34 +46,6 @@ pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Option<Fast
         );
     }
     path
-}
-
-/// What there is of a network's fast path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Whether it is configured.
-    pub wanted: bool,
-    /// What its programs have counted since they were loaded, if it stands.
-    pub counts: Option<Counts>,
-    /// Why it does not stand although it is configured, if that is known.
-    pub obstacle: Option<String>,
-}
-
-impl Report {
-    /// Looks at the network with this VNI.
-    ///
-    /// # Errors
-    /// The kernel cannot be asked.
-    pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Result<Self, KernelError> {
-        let wanted = is_wanted(conf);
-        let counts = of(kernel, conf, vni).map(|path| path.counts()).transpose()?;
-        let mut obstacle = None;
-        if let (true, None, Some(link)) = (wanted, counts, kernel.link(&overlay_name(vni))?) {
-            let filters = kernel.filters(link.dev.index)?;
-            obstacle = self::obstacle(kernel, &filters)?;
-        }
-        Ok(Self { wanted, counts, obstacle })
-    }
 }
 
 /// Brings about what the configuration says of it, on a device that stands; tells whether packets take the fast path.
@@ -120,23 +97,11 @@ fn bring_about(
 }
 
 /// Why there cannot be one.
-pub fn obstacle(
-    kernel: &mut dyn Observe,
-    filters: &Filters,
-) -> Result<Option<String>, KernelError> {
+fn obstacle(kernel: &mut dyn Observe, filters: &Filters) -> Result<Option<Obstacle>, KernelError> {
     if kernel.has_ipsec()? {
-        return Ok(Some("there are IPsec policies, which packets would pass by".to_owned()));
+        return Ok(Some(Obstacle::Ipsec));
     }
-    Ok(in_the_way(filters))
-}
-
-/// What of another program keeps our filters away.
-fn in_the_way(filters: &Filters) -> Option<String> {
-    if let Some(kind) = &filters.shaped {
-        return Some(format!("it has another program's queueing discipline {kind}"));
-    }
-    let foreign = filters.standing.iter().flatten().find(|standing| !standing.is_ours());
-    foreign.map(|foreign| format!("another program's filter {:?} is in our place", foreign.name))
+    Ok(Obstacle::on_device(filters))
 }
 
 fn attach(
@@ -149,7 +114,7 @@ fn attach(
     let said = |e: KernelError| e.to_string();
     let filters = kernel.filters(dev.index).map_err(said)?;
     if let Some(reason) = obstacle(kernel.observing(), &filters).map_err(said)? {
-        return Err(reason);
+        return Err(reason.to_string());
     }
     let found = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
     let stood = found.is_some();
@@ -222,7 +187,7 @@ pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
         let ours = places.filter(|(_, standing)| standing.as_ref().is_some_and(|it| it.is_ours()));
         return ours.map(|(hook, _)| Change::DelFilter(*hook)).collect();
     };
-    if in_the_way(have).is_some() {
+    if Obstacle::on_device(have).is_some() {
         return Vec::new();
     }
     let clsact = (!have.clsact).then_some(Change::AddClsact);

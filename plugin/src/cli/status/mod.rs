@@ -1,5 +1,6 @@
 //! `flatnet status`: this node, network by network.
 
+mod fast_path;
 mod view;
 
 use clap::Args;
@@ -23,7 +24,7 @@ use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;
 use view::{Mtu, OverlayView, View};
 
-/// This node, network by network: overlay, MTU and why, peers, ranges and how full they are, pods
+/// This node, network by network: overlay, MTU and why, peers, ranges and how full they are, pods, fast path
 #[derive(Args)]
 pub struct Command {
     #[command(flatten)]

@@ -1,15 +1,14 @@
 //! What `flatnet status` knows of one network, in words.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::fast_path;
 use crate::cli::capacity::short;
 use crate::cli::output::Outcome;
 use crate::cli::table::{Align, Table};
 use crate::cli::usage::{Usage, full};
-use crate::kernel::fast_path::{COUNTS, Counts};
 use crate::overlay::fast_path::Report;
 use crate::overlay::mtu::Narrowest;
 
@@ -125,6 +124,7 @@ impl View {
             format!("  peers    {}", self.peer_words()),
             format!("  pods     {}", self.pods),
         ];
+        lines.extend(fast_path::lines(&self.fast_path));
         let mut table = Table::new([
             ("RANGE", Align::Left),
             ("USED", Align::Right),
@@ -162,13 +162,6 @@ impl View {
         format!("{}, {drifted} drifted: {names}{more}", self.peers)
     }
 
-    fn fast_path_json(&self) -> Value {
-        let Report { wanted, counts, obstacle } = &self.fast_path;
-        let named = |counts: &Counts| COUNTS.iter().copied().zip(counts.iter().copied()).collect();
-        let counts: Option<BTreeMap<&str, u64>> = counts.as_ref().map(named);
-        json!({ "wanted": wanted, "stands": counts.is_some(), "counts": counts, "obstacle": obstacle })
-    }
-
     /// For scripts.
     pub fn json(&self) -> Value {
         let OverlayView { name, vni, port, up } = &self.overlay;
@@ -194,7 +187,7 @@ impl View {
             "peers": { "total": self.peers, "drifted": self.drifted },
             "ranges": ranges.collect::<Vec<_>>(),
             "pods": self.pods,
-            "fastPath": self.fast_path_json(),
+            "fastPath": fast_path::json(&self.fast_path),
             "problems": self.problems,
         })
     }
@@ -224,7 +217,7 @@ mod tests {
                 Usage { subnet: "fd00::/64".parse().unwrap(), used: 3, free: u64::MAX - 3 },
             ],
             pods: 3,
-            fast_path: Report { wanted: false, counts: None, obstacle: None },
+            fast_path: Report::default(),
             problems: Vec::new(),
         }
     }

@@ -101,16 +101,6 @@ impl Kernel for Fake {
         first
     }
 
-    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
-        let command = "bpf: load the programs of the fast path";
-        if let Some(errno) = self.without_bpf {
-            return Err(refused(command, errno));
-        }
-        self.log.push(command.to_owned());
-        self.programs += 2;
-        Ok(FastPath::planned(self.programs))
-    }
-
     fn configure_fast_path(
         &mut self,
         _: &FastPath,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::Fake;
+use super::{Fake, refused};
 use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
@@ -105,6 +105,16 @@ impl Observe for Fake {
 
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
         Ok(self.filters(dev)?.standing.iter().flatten().count())
+    }
+
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        let command = "bpf: load the programs of the fast path";
+        if let Some(errno) = self.without_bpf {
+            return Err(refused(command, errno));
+        }
+        self.log.push(command.to_owned());
+        self.programs += 2;
+        Ok(FastPath::planned(self.programs))
     }
 
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {

@@ -3,6 +3,7 @@
 
 mod call;
 mod counts;
+mod flows;
 mod maps;
 mod settings;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::traffic::filter_name;
 use super::{Filter, Filters, Hook, KernelError};
 pub use counts::{COUNTS, Counts};
+pub use flows::Flows;
 pub use settings::PathSettings;
 
 /// A map as `plugin/bpf/maps.h` defines it.
@@ -41,7 +43,7 @@ mod object {
 pub struct Program {
     /// Its number, by which others find it.
     pub id: u32,
-    /// None where it is only planned.
+    /// None in a fake kernel.
     held: Option<Arc<OwnedFd>>,
 }
 
@@ -54,7 +56,8 @@ impl PartialEq for Program {
 impl Eq for Program {}
 
 impl Program {
-    /// One that is only planned, or a fake's.
+    /// One of a fake kernel.
+    #[cfg(test)]
     pub(super) fn planned(id: u32) -> Self {
         Self { id, held: None }
     }
@@ -71,7 +74,8 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// Those that are only planned, or a fake's.
+    /// Those of a fake kernel.
+    #[cfg(test)]
     pub(crate) fn planned(first: u32) -> Self {
         Self { programs: [first, first + 1].map(Program::planned) }
     }
@@ -114,6 +118,14 @@ impl FastPath {
     /// The kernel refuses.
     pub fn counts(&self) -> Result<Counts, KernelError> {
         counts::read(self)
+    }
+
+    /// How many flows they know.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn flows(&self) -> Result<Flows, KernelError> {
+        flows::read(self)
     }
 
     fn map(&self, name: &str) -> Result<OwnedFd, KernelError> {

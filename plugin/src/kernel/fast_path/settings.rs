@@ -12,6 +12,8 @@ const UPLINKS: usize = 8;
 const NETWORK: usize = 80;
 /// Where its generation stands.
 const GENERATION: std::ops::Range<usize> = 4..8;
+/// Where its uplinks begin.
+const PLACE_OF_UPLINKS: usize = 48;
 /// `max_entries` of the map of peers.
 const PEERS: u32 = 65536;
 
@@ -61,7 +63,7 @@ impl PathSettings {
         put(28, &self.mtu.to_ne_bytes());
         put(32, &address(self.vtep));
         for (n, uplink) in self.uplinks.iter().take(UPLINKS).enumerate() {
-            put(48 + 4 * n, &uplink.to_ne_bytes());
+            put(PLACE_OF_UPLINKS + 4 * n, &uplink.to_ne_bytes());
         }
         bytes
     }
@@ -81,6 +83,22 @@ fn peer(entry: &FdbEntry) -> ([u8; 8], [u8; 16]) {
     let mut mac = [0; 8];
     mac[..6].copy_from_slice(&entry.mac.0);
     (mac, address(entry.vtep))
+}
+
+/// Under which generation flows are learned now.
+pub(super) fn generation(path: &FastPath) -> Result<u32, KernelError> {
+    read(path).map(|now| generation_of(&now))
+}
+
+fn read(path: &FastPath) -> Result<[u8; NETWORK], KernelError> {
+    let mut now = [0; NETWORK];
+    maps::read(&path.map("network")?, 0, &mut now)?;
+    Ok(now)
+}
+
+fn generation_of(network: &[u8; NETWORK]) -> u32 {
+    let bytes = network.get(GENERATION).and_then(|bytes| bytes.first_chunk()).copied();
+    u32::from_ne_bytes(bytes.unwrap_or_default())
 }
 
 impl FastPath {
@@ -110,8 +128,7 @@ impl FastPath {
         let map = self.map("network")?;
         let mut now = [0; NETWORK];
         maps::read(&map, 0, &mut now)?;
-        let generation = now.get(GENERATION).and_then(|bytes| bytes.first_chunk()).copied();
-        let generation = u32::from_ne_bytes(generation.unwrap_or_default());
+        let generation = generation_of(&now);
         let same = settings.bytes(generation) == now;
         if !same || renew || !changes.is_empty() {
             maps::write(&map, 0, &settings.bytes(generation.wrapping_add(1)))?;
@@ -121,6 +138,18 @@ impl FastPath {
             changes.push(format!("fast path: network {} {state}", settings.vni));
         }
         Ok(changes)
+    }
+
+    /// Indices of the Ethernet devices by which encapsulated packets may leave.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn uplinks(&self) -> Result<Vec<u32>, KernelError> {
+        let now = read(self)?;
+        let places = now.get(PLACE_OF_UPLINKS..).unwrap_or_default().chunks_exact(4);
+        let indices =
+            places.filter_map(|bytes| bytes.first_chunk().copied()).map(u32::from_ne_bytes);
+        Ok(indices.filter(|index| *index != 0).collect())
     }
 
     /// Nothing takes the fast path any more, whatever still hangs on devices.

@@ -80,6 +80,12 @@ impl Observe for Journal<'_> {
         self.asked().count_filters(dev)
     }
 
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        let path = self.asked().load_fast_path()?;
+        self.changes.push("bpf: load the programs of the fast path".to_owned());
+        Ok(path)
+    }
+
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
         self.asked().find_fast_path(ids)
     }

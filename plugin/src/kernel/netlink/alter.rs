@@ -65,11 +65,6 @@ impl Kernel for Netlink {
         })
     }
 
-    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
-        log::debug!("bpf: load the programs of the fast path");
-        FastPath::load()
-    }
-
     fn configure_fast_path(
         &mut self,
         path: &FastPath,

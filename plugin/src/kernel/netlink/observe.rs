@@ -133,6 +133,11 @@ impl Observe for Netlink {
         Ok(count)
     }
 
+    fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
+        log::debug!("bpf: load the programs of the fast path");
+        FastPath::load()
+    }
+
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
         FastPath::find(ids)
     }
