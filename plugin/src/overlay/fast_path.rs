@@ -11,8 +11,7 @@ use crate::firewall::{Masquerade, Policy};
 use crate::identity::{overlay_name, veth_group};
 use crate::kernel::{
     Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, LinkKind, Observe,
-    PathSettings, Standing,
-    fast_path::digest,
+    PathSettings, Standing, fast_path::digest,
 };
 use crate::overlay::desired::{Overlay, SOURCE_PORTS};
 pub use obstacle::Obstacle;
@@ -180,16 +179,14 @@ pub fn detach_from(kernel: &mut dyn Kernel, dev: &Dev) -> Result<(), KernelError
     kernel.apply(dev, &changes)
 }
 
-/// What makes a device's filters those of this path, or takes those of ours away. Nothing of another program is changed.
+/// What makes a device's filters those of this path, or takes those of ours away: also where another program has come in the
+/// way since. Nothing of another program is changed.
 pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
-    let places = Hook::ALL.iter().zip(&have.standing);
-    let Some(path) = want else {
+    let Some(path) = want.filter(|_| Obstacle::on_device(have).is_none()) else {
+        let places = Hook::ALL.iter().zip(&have.standing);
         let ours = places.filter(|(_, standing)| standing.as_ref().is_some_and(|it| it.is_ours()));
         return ours.map(|(hook, _)| Change::DelFilter(*hook)).collect();
     };
-    if Obstacle::on_device(have).is_some() {
-        return Vec::new();
-    }
     let clsact = (!have.clsact).then_some(Change::AddClsact);
     let lacking = path.filters().into_iter().zip(&have.standing).filter(|(filter, standing)| {
         standing.as_ref().is_none_or(|it| it.name != filter.name || it.program != filter.program.id)
