@@ -143,7 +143,7 @@ test-cluster:
 # programs that are not there, containerd and podman above all, and, as each takes without acceleration ten
 # times as long as here, what says least about a kernel. The last leaves modules that slow down the others.
 TESTS := lifecycle overlay idempotence families firewall forwarding hostile::source hostile::vxlan \
-	hostile::underlay doctor::rivals doctor::underlay underlays
+	hostile::underlay doctor::rivals doctor::underlay doctor::fast_path::no_ethernet_device_toward_the_peers underlays
 test-vm:
 	@.ci/install cluster
 	$(MAKE) --no-print-directory build

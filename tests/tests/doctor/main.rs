@@ -6,6 +6,7 @@ mod attachments;
 mod chain;
 mod configuration;
 mod escapes;
+mod fast_path;
 mod files;
 mod filters;
 mod inotify;

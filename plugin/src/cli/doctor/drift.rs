@@ -1,5 +1,6 @@
 //! What stands in the kernel is not what the range file says.
 
+use super::fast_path;
 use super::scene::Scene;
 use crate::cli::drift::Peers;
 use crate::cli::finding::{Finding, some};
@@ -25,12 +26,13 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let drift = &scene.look.drift;
     let peers = Peers::of(scene.look.site.file(), &scene.look.site.node);
     let mut kinds = Kinds::default();
-    for (dev, change) in drift.changes.changes() {
+    for (dev, change) in drift.changes.changes().filter(|(_, it)| !fast_path::is_about(it)) {
         let peer = peers.of_change(change);
         kinds.sort(&overlay.dev.name, overlay.mtu, &fdb, dev, change, peer);
     }
     scene.explained.extend(peers.of_changes(drift.changes.changes()).into_iter().map(String::from));
-    drift.changes.others().for_each(|words| kinds.sort_other(&overlay.dev.name, words));
+    let others = drift.changes.others().filter(|words| !fast_path::are_about(words));
+    others.for_each(|words| kinds.sort_other(&overlay.dev.name, words));
     kinds.pods.extend(drift.pods.iter().map(in_pod));
     let broken = kinds.settle();
     let mut findings = kinds.findings(&scene.sync);

@@ -3,6 +3,7 @@
 //! Each check has a file of its own: what it looks at, and apart from that how it judges.
 
 mod agent;
+mod bandwidth;
 mod blockade;
 mod chain;
 mod checksum;
@@ -10,6 +11,7 @@ mod clash;
 mod configuration;
 mod drift;
 mod duplicate;
+mod fast_path;
 mod full;
 mod inotify;
 mod kernel;
@@ -63,7 +65,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -75,6 +77,7 @@ const CHECKS: [Check; 15] = [
     ("checksums", checksum::check),
     ("path MTU", path_mtu::check),
     ("receive offload", receive_offload::check),
+    ("fast path", fast_path::check),
     ("ranges", full::check),
     ("pods", outside::check),
     ("leases", unleased::check),
@@ -92,6 +95,7 @@ impl Command {
         host.found("keys", keys::check(&files));
         host.found("first configuration", agent::first(&files, &networks).into_iter().collect());
         host.found("CNI plugins", chain::check(&files, &self.cni_bin_dir));
+        host.found("bandwidth", bandwidth::check(&files));
         host.found("CNI versions", versions::check(&files, &self.cni_bin_dir));
         host.record("network managers", managers::check(&self.networks.command("sync")));
         host.record("inotify", inotify::check());
