@@ -1,6 +1,7 @@
 //! `flatnet trace POD DEST`: the way of a packet as this node would send it, station by station, and
 //! where it ends. No packet is sent: the kernel is asked what it would do.
 
+mod fast_path;
 mod hop;
 mod overlay;
 mod pod;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use flatnet_conf::{Node, Range, RangeFile};
 use nix::errno::Errno;
 
+use super::fast_path::{self, Onward};
 use super::hop::End;
 use super::walk::{Stop, Walk};
 use crate::attachment::side::Side;
@@ -115,6 +116,7 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
             let what = format!("{dev} is down or has no entry for {to}");
             return Err(walk.spoiled(&lease.attachment, "neighbour", what));
         }
+        fast_path::tell(walk, &Onward::Pod(&dev))?;
         return Ok(End::Arrives(format!("arrives at {}", lease.attachment)));
     }
     let is_overlay = dev == overlay_name(walk.look().site.vni());
@@ -159,6 +161,7 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
     // Without encapsulation the packet itself goes there.
     let flow = if is_overlay { outer(walk)? } else { Flow::default() };
     underlay(walk, peer.vtep, flow)?;
+    fast_path::tell(walk, &if is_overlay { Onward::Overlay(&dev) } else { Onward::Direct })?;
     Ok(other_side(walk, &peer))
 }
 

@@ -137,6 +137,11 @@ impl<'a> Walk<'a> {
         &mut self.networks[self.at].1
     }
 
+    /// The configuration of the network that it goes by.
+    pub(super) fn conf(&self) -> &'a NetworkConf {
+        self.networks[self.at].0
+    }
+
     /// Under which address it leaves the cluster.
     pub(super) fn leaves_as(&mut self) -> String {
         let (conf, look, _) = &self.networks[self.at];
