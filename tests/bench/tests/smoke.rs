@@ -85,7 +85,7 @@ fn a_short_run_writes_everything() {
         "CPU of the watch for one changed peer",
     ];
     expected.extend(product(&upkeep, &["flatnet", "allowed"]));
-    let alone = ["CPU of the watch for an unchanged file", "ADD on a node"];
+    let alone = ["CPU of the watch for a file that says the same", "ADD on a node"];
     expected.extend(product(&alone, &["flatnet"]));
     expected.extend(product(&["ip: a veth on a node"], &["ip"]));
     expected.extend(product(&["more on a node"], &["flatnet", "ip"]));
