@@ -323,11 +323,11 @@ impl Site {
         let vrf = underlay.place.flow.vrf;
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
-        let mut policy = self.policy(conf, ways);
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
         let stood = kernel.link(&want.link.name)?;
         let stood = stood.and_then(|link| fast_path::standing(kernel.observing(), &link.dev));
-        policy.fast_path = fast_path::is_wanted(conf) && stood.is_some();
+        let stood = fast_path::is_wanted(conf) && stood.is_some();
+        let mut policy = self.policy(conf, ways, stood);
         let changed = apply(kernel, &want, &policy, &indices)?;
         let fast_path = fast_path::settle(kernel, conf, &want, &policy, changed)?;
         if fast_path != policy.fast_path {
@@ -351,11 +351,12 @@ impl Site {
         Ok((Standing { mtu: *mtu, vrf, world: *world, witness, fast_path }, want))
     }
 
-    /// What the network wants of the packet filter here, where no packet takes the fast path.
-    pub fn policy(&self, conf: &NetworkConf, ways: &Ways) -> Policy {
+    /// What the network wants of the packet filter here, where packets take the fast path or not.
+    pub fn policy(&self, conf: &NetworkConf, ways: &Ways, fast_path: bool) -> Policy {
         let Self { file, node, .. } = self;
         let masquerade = desired::masquerade(conf);
-        desired::policy(&conf.name, file, node, ways.underlay.devices(), masquerade)
+        let policy = desired::policy(&conf.name, file, node, ways.underlay.devices(), masquerade);
+        Policy { fast_path, ..policy }
     }
 
     /// Removes devices that were without a name when we began, and still are: of a change that was

@@ -42,7 +42,7 @@ pub fn follow(
     let frame = &held.frame;
     if node.change_vteps(frame.link.vxlan.vni, &new, &gone).is_err() {
         // Who else follows the file, an ADD or another upkeep, has taken them out already.
-        node.put_rules(&site.policy(conf, &held.ways).rules())?;
+        node.put_rules(&site.policy(conf, &held.ways, held.standing.fast_path).rules())?;
     }
     let dev = Dev { index: held.index, name: frame.link.name.clone() };
     for step in &plan.steps() {
@@ -98,7 +98,7 @@ impl Held {
             let peers = self.entries.fdb.iter();
             let fdb = peers.map(|(mac, vtep)| FdbEntry { mac: *mac, vtep: *vtep }).collect();
             let want = Overlay { fdb, ..self.frame.clone() };
-            let policy = self.site.policy(conf, &self.ways);
+            let policy = self.site.policy(conf, &self.ways, self.standing.fast_path);
             self.standing.fast_path = fast_path::settle(node, conf, &want, &policy, true)?;
         }
         Ok(())

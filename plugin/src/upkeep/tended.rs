@@ -197,8 +197,7 @@ fn look_closely(
         }
     }
     if work.rules {
-        let mut policy = held.site.policy(conf, &held.ways);
-        policy.fast_path = held.standing.fast_path;
+        let policy = held.site.policy(conf, &held.ways, held.standing.fast_path);
         journal.put_rules(&policy.rules())?;
     }
     let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
