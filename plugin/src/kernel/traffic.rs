@@ -6,7 +6,7 @@ use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
 use super::attribute::{find, find_text};
 use super::decode::number;
-use super::fast_path::Program;
+use super::fast_path::program::Program;
 use super::route_socket::Request;
 
 /// The last of all: what another program's filters decide, they have decided before.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::{KernelError, Program, Source};
+use super::object::Source;
+use super::program::Program;
+use crate::kernel::KernelError;
 
 /// Of the two licences that the programs' sources offer, the one that the kernel knows: a lookup of a way and of its MTU are for
 /// programs under it alone (`gpl_only` of `bpf_fib_lookup` and `bpf_check_mtu`).

@@ -1,6 +1,8 @@
 //! What the programs count: `enum count` of `plugin/bpf/maps.h`.
 
-use super::{FastPath, KernelError, maps};
+use super::maps;
+use super::path::FastPath;
+use crate::kernel::KernelError;
 
 /// Names of what is counted, in its order.
 pub const COUNTS: [&str; 14] = [
@@ -23,20 +25,25 @@ pub const COUNTS: [&str; 14] = [
 /// How often each has happened, in the order of [`COUNTS`].
 pub type Counts = [u64; COUNTS.len()];
 
-/// The sum over all CPUs.
-pub(super) fn read(path: &FastPath) -> Result<Counts, KernelError> {
-    let map = path.map("counts")?;
-    let mut counts = Counts::default();
-    let mut each = vec![0; 8 * possible_cpus()];
-    for (place, count) in (0..).zip(&mut counts) {
-        maps::read(&map, place, &mut each)?;
-        *count = each
-            .chunks_exact(8)
-            .filter_map(|bytes| bytes.first_chunk().copied())
-            .map(u64::from_ne_bytes)
-            .sum();
+impl FastPath {
+    /// What the programs have counted: the sums over all CPUs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counts(&self) -> Result<Counts, KernelError> {
+        let map = self.map("counts")?;
+        let mut counts = Counts::default();
+        let mut each = vec![0; 8 * possible_cpus()];
+        for (place, count) in (0..).zip(&mut counts) {
+            maps::read(&map, place, &mut each)?;
+            *count = each
+                .chunks_exact(8)
+                .filter_map(|bytes| bytes.first_chunk().copied())
+                .map(u64::from_ne_bytes)
+                .sum();
+        }
+        Ok(counts)
     }
-    Ok(counts)
 }
 
 /// As many as the kernel has room for, whether they are there or not: it writes a value for each.

@@ -5,7 +5,9 @@ use std::ops::Range;
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{FastPath, KernelError, call, maps, object, settings};
+use super::path::FastPath;
+use super::{call, maps, object, settings};
+use crate::kernel::KernelError;
 
 /// `struct flow_key`, `struct flow`
 const KEY: usize = 40;
@@ -27,20 +29,25 @@ pub struct Flows {
     pub most: u32,
 }
 
-/// Reads all of them.
-pub(super) fn read(path: &FastPath) -> Result<Flows, KernelError> {
-    let map = path.map("flows")?;
-    let most = object::MAPS.iter().find(|map| map.name == "flows").map_or(0, |map| map.entries);
-    let generation = settings::generation(path)?;
-    let now = ticks()?;
-    let mut flows = Flows { most, ..Flows::default() };
-    for (_, flow) in maps::all::<KEY, FLOW>(&map, most)? {
-        flows.known += 1;
-        if is_fresh(&flow, generation, now) {
-            flows.fresh += 1;
+impl FastPath {
+    /// How many flows the programs know: all of them are read.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn flows(&self) -> Result<Flows, KernelError> {
+        let map = self.map("flows")?;
+        let most = object::MAPS.iter().find(|map| map.name == "flows").map_or(0, |map| map.entries);
+        let generation = settings::generation(self)?;
+        let now = ticks()?;
+        let mut flows = Flows { most, ..Flows::default() };
+        for (_, flow) in maps::all::<KEY, FLOW>(&map, most)? {
+            flows.known += 1;
+            if is_fresh(&flow, generation, now) {
+                flows.fresh += 1;
+            }
         }
+        Ok(flows)
     }
-    Ok(flows)
 }
 
 fn is_fresh(flow: &[u8; FLOW], generation: u32, now: u32) -> bool {

@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::call::{Attributes, Command, call, info, open, refused};
-use super::{KernelError, Map, Program};
+use super::object::Map;
+use super::program::Program;
+use crate::kernel::KernelError;
 
 /// `BPF_OBJ_NAME_LEN`, with the NUL: the longest of our names fits.
 const NAME: usize = 16;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{FastPath, KernelError, maps};
-use crate::kernel::FdbEntry;
+use super::maps;
+use super::path::FastPath;
+use crate::kernel::{FdbEntry, KernelError};
 
 /// `UPLINKS`
 const UPLINKS: usize = 8;
