@@ -6,6 +6,7 @@
 //! the first address that it wants (`RequiresMACAddress`) and again with the endpoint; and its lease tells the endpoint.
 //! Lease, veth pair, routes and rules are those of any other attachment, and there is no other record.
 
+mod inside;
 mod known;
 mod make;
 mod moved;

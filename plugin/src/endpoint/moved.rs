@@ -7,18 +7,17 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flatnet_conf::Mac;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::inside::Moved;
 use super::known::Found;
 use super::{Endpoints, Outcome, Way, routed, said};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
 use crate::error::{Error, all};
-use crate::kernel::netns::Netns;
 use crate::kernel::{
-    Change, Dev, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
+    Change, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
 };
 use crate::overlay::gateway::gateways;
 
@@ -98,27 +97,7 @@ impl Moving {
     }
 }
 
-/// A device in its container, switched on.
-pub(super) struct Moved {
-    /// The container's namespace.
-    pub pod: Netlink,
-    /// The container's end.
-    pub dev: Dev,
-    /// The MAC of the node's end.
-    mac: Mac,
-}
-
 impl Moved {
-    /// The other end of a node's; `None` if it is not there yet.
-    pub fn find(end: &Link, sandbox: &Path) -> Result<Option<Self>, Error> {
-        let (Some(peer), Some(_)) = (end.peer, end.peer_netns) else { return Ok(None) };
-        let (Some(mac), Some(netns)) = (end.mac, Netns::open(sandbox)?) else { return Ok(None) };
-        let mut pod = Netlink::open_in(netns)?;
-        let link = pod.link_by_index(peer)?;
-        let link = link.filter(|link| link.up && link.peer == Some(end.dev.index));
-        Ok(link.map(|link| Self { pod, dev: link.dev, mac }))
-    }
-
     fn complete(&mut self, addresses: &[IpAddr], ways: &[Way]) -> Result<(), Error> {
         let Self { pod, dev, mac } = self;
         Guards::of_pod(addresses).set(pod, &dev.name)?;

@@ -10,8 +10,8 @@ use std::path::Path;
 use flatnet_conf::NetworkConf;
 use ipnetwork::IpNetwork;
 
+use super::inside::Moved;
 use super::known::Found;
-use super::moved::Moved;
 use super::{Endpoints, Outcome, said};
 use crate::error::Error;
 use crate::kernel::netns::Netns;
