@@ -3,7 +3,15 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::cluster::Born;
+/// When an object was made, as far as its engine tells: of two that contradict each other the older one is
+/// right, on every node the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Born {
+    /// Kubernetes: `creationTimestamp` in seconds. etcd: the create revision.
+    pub at: i64,
+    /// What tells apart those of one moment: the object's name.
+    pub name: String,
+}
 
 /// What was made at a moment.
 pub trait Made {

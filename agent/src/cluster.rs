@@ -6,17 +6,7 @@ use std::net::IpAddr;
 use flatnet_conf::{Error, Range, node_name_problem, parse_vtep};
 use ipnetwork::IpNetwork;
 
-use crate::aged::{Aged, Made};
-
-/// When an object was made, as far as its engine tells: of two that contradict each other the older one is
-/// right, on every node the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Born {
-    /// Kubernetes: `creationTimestamp` in seconds. etcd: the create revision.
-    pub at: i64,
-    /// What tells apart those of one moment: the object's name.
-    pub name: String,
-}
+use crate::aged::{Aged, Born, Made};
 
 /// A node: where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use tokio::time::Instant;
 
-use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry, label_name};
+use crate::aged::Born;
+use crate::cluster::{BlockEntry, Cluster, NodeEntry, label_name};
 use crate::source::Deed;
 
 /// If it has not been told of until then, it came otherwise.

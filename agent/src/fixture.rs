@@ -6,7 +6,8 @@ use std::sync::Arc;
 use flatnet_conf::ClusterNetwork;
 use ipnetwork::IpNetwork;
 
-use crate::cluster::{BlockEntry, Born, Cluster, NodeEntry, label_name};
+use crate::aged::Born;
+use crate::cluster::{BlockEntry, Cluster, NodeEntry, label_name};
 
 /// What the tests' nodes have in common.
 pub fn network() -> ClusterNetwork {

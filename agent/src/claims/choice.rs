@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use ipnetwork::IpNetwork;
 
-use super::Known;
+use super::known::Known;
 
 /// Of so many free blocks one is chosen.
 const WINDOW: usize = 256;

@@ -3,7 +3,8 @@
 use ipnetwork::IpNetwork;
 
 use super::choice::choose;
-use super::{Decision, Known, Wait};
+use super::decision::{Decision, Wait};
+use super::known::Known;
 use crate::cluster::BlockEntry;
 use crate::source::Deed;
 

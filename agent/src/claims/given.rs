@@ -2,7 +2,8 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{Decision, Known, Wait};
+use super::decision::{Decision, Wait};
+use super::known::Known;
 use crate::cluster::parse_range;
 use crate::judge::around;
 use crate::source::Deed;

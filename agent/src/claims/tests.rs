@@ -1,7 +1,13 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use flatnet_conf::ClusterNetwork;
+
 use super::*;
 use crate::cluster::Cluster;
 use crate::fixture::{cluster, net, network};
-use crate::judge::judge;
+use crate::judge::{Judged, judge};
+use crate::source::OwnNode;
+use crate::usage::Usage;
 
 /// A node `a` in a situation.
 struct Situation {

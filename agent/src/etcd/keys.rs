@@ -8,7 +8,8 @@ use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 use super::wire::KeyValue;
-use crate::cluster::{BlockEntry, Born, NodeEntry, path_name};
+use crate::aged::Born;
+use crate::cluster::{BlockEntry, NodeEntry, path_name};
 use crate::kubernetes::objects::{FlatnetBlockSpec, FlatnetNodeSpec};
 
 const NODES: &str = "nodes/";

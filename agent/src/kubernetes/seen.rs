@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::aged::Born;
 use crate::aged::Made;
-use crate::cluster::{BlockEntry, Born, NodeEntry};
+use crate::cluster::{BlockEntry, NodeEntry};
 
 /// What is read of an object of either kind, of the event that brings it, and of a bookmark.
 #[derive(Clone, Debug, Default, Deserialize)]

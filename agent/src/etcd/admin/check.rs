@@ -8,8 +8,8 @@ use flatnet_conf::ClusterNetwork;
 
 use super::super::client::ALARM;
 use super::super::wire::{AlarmRequest, AlarmResponse};
+use super::site::{Answer, Site};
 use super::view::{View, shown};
-use super::{Answer, Site};
 use crate::judge::judge;
 
 /// Alarms of etcd by their numbers.

@@ -9,8 +9,8 @@ use super::super::keys::Entry;
 use super::super::wire::{
     Compare, DeleteRangeRequest, Done, LeaseRequest, Operation, TxnRequest, TxnResponse,
 };
+use super::site::{Answer, Site};
 use super::view::{Seen, View};
-use super::{Answer, Site};
 
 /// etcd takes no more operations in a transaction than 128.
 const AT_ONCE: usize = 100;

@@ -15,7 +15,7 @@ use super::super::wire::{
 };
 use super::flannel;
 use super::found::Found;
-use super::{Answer, Site};
+use super::site::{Answer, Site};
 use crate::judge::around;
 
 /// etcd takes no more operations in a transaction than 128.

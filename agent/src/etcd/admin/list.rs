@@ -7,8 +7,8 @@ use flatnet_conf::ClusterNetwork;
 use serde_json::{Value, json};
 
 use super::lease::Life;
+use super::site::{Answer, Site};
 use super::view::View;
-use super::{Answer, Site};
 use crate::judge::judge;
 
 pub async fn run(site: &Site, json: bool) -> Answer {

@@ -9,6 +9,7 @@ mod found;
 mod import;
 mod lease;
 mod list;
+mod site;
 mod view;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use tokio::runtime::Builder;
 use super::access::Access;
 use super::client::Client;
 use super::keys::Keys;
+use site::{Answer, Site};
 
 /// What an administrator may want.
 #[derive(Subcommand, Clone, Debug)]
@@ -84,16 +86,6 @@ pub struct Place {
     #[arg(long, value_name = "FILE")]
     network: PathBuf,
 }
-
-/// A network that is looked at.
-struct Site {
-    client: Client,
-    network: ClusterNetwork,
-    keys: Keys,
-}
-
-/// What is printed, and how it ended.
-type Answer = Result<(String, Outcome), String>;
 
 impl Command {
     /// Does it.

@@ -10,8 +10,8 @@ use super::super::client::Failure;
 use super::super::keys::Entry;
 use super::super::list::list;
 use super::super::wire::KeyValue;
-use super::Site;
 use super::lease::{Life, life};
+use super::site::Site;
 use crate::cluster::Cluster;
 
 /// Questions at one time.
