@@ -64,6 +64,13 @@ pub fn finish(command: &mut Command, stdin: &[u8]) -> Output {
     Running::start(command, stdin).end()
 }
 
+/// Runs a command that must succeed, and returns what it wrote to standard output.
+pub fn succeed(command: &mut Command) -> String {
+    let output = finish(command, b"");
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A command that runs; killed when dropped before its end.
 #[derive(Debug)]
 pub struct Running {

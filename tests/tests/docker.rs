@@ -1,17 +1,16 @@
-//! Docker with our network and IPAM driver: containers on two nodes, what is asked for, ports, networks that come
-//! and go, and daemon and driver that are killed.
+//! Docker with our network and IPAM driver: containers on two nodes, what is asked for, ports, and networks that come
+//! and go.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::thread::{self, sleep};
 use std::time::Duration;
 
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::containerd::Containerd;
 use flatnet_tests::cri::PodSpec;
-use flatnet_tests::docker::{Docker, Driver, assert_clean, veths};
+use flatnet_tests::docker::{Docker, assert_clean, veths};
 use flatnet_tests::image::{GREETING, IMAGE, archive};
 use flatnet_tests::netavark::Netavark;
 use flatnet_tests::node::{Node, Pod};
@@ -222,128 +221,6 @@ fn what_docker_would_do_itself_is_refused() {
         let refused = docker.run(&[&create[..], more, &["other"]].concat());
         assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
     }
-}
-
-#[test]
-fn containers_outlive_daemon_and_driver() {
-    let cluster = Cluster::new(2);
-    let mut dockers = Docker::everywhere(&cluster, &[]);
-    for docker in &dockers {
-        docker.idle("web", &["--network", "pods"]);
-    }
-    let other = dockers[1].addresses("web", "pods");
-    let before = dockers[0].addresses("web", "pods");
-    dockers[0].kill();
-    dockers[0].driver.kill();
-    let client = cluster.nodes[1].add("client");
-    before.iter().for_each(|to| probe::ping(&client.netns, *to));
-    dockers[0].driver.launch();
-    dockers[0].launch();
-    other.iter().for_each(|to| dockers[0].ping("web", *to));
-    assert_eq!(dockers[0].addresses("web", "pods"), before);
-    dockers[0].idle("new", &["--network", "pods"]);
-    dockers[0].ping("new", other[0]);
-    for name in ["web", "new"] {
-        dockers[0].ok(&["rm", "-f", name]);
-    }
-    assert_clean(&cluster.nodes[0]);
-}
-
-/// An endpoint's calls, as Docker makes them.
-struct Calls<'a> {
-    driver: Driver<'a>,
-    mac: &'static str,
-    endpoint: String,
-}
-
-impl Calls<'_> {
-    fn address(&self) -> Option<String> {
-        let options = json!({ "com.docker.network.endpoint.macaddress": self.mac });
-        let body = json!({ "PoolID": "pods/4", "Address": "", "Options": options });
-        let answer = self.driver.call("IpamDriver.RequestAddress", &body)?;
-        let address = answer["Address"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        Some(address.to_owned())
-    }
-
-    fn endpoint(&self, method: &str, more: Value) -> Option<Value> {
-        let mut body = json!({ "NetworkID": "n", "EndpointID": self.endpoint });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let answer = self.driver.call(&format!("NetworkDriver.{method}"), &body)?;
-        assert!(answer.get("Err").is_none(), "{method}: {answer}");
-        Some(answer)
-    }
-
-    fn create(&self, address: &str) -> Option<Value> {
-        let interface = json!({ "Address": address, "AddressIPv6": "", "MacAddress": self.mac });
-        self.endpoint("CreateEndpoint", json!({ "Interface": interface, "Options": {} }))
-    }
-
-    fn delete(&self) -> Option<Value> {
-        self.endpoint("DeleteEndpoint", json!({}))
-    }
-}
-
-#[test]
-fn a_call_that_is_killed_half_way_is_made_again() {
-    let cluster = Cluster::new(1);
-    let node = &cluster.nodes[0];
-    let driver = Driver::start(node, &[]);
-    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
-    // The overlay comes with the first.
-    let address = calls.address().unwrap();
-    calls.create(&address).unwrap();
-    calls.delete().unwrap();
-    assert_clean(node);
-    for verb in ["RequestAddress", "CreateEndpoint", "DeleteEndpoint"] {
-        let mut killed = 0;
-        for step in 0..60_u32 {
-            let address = if verb == "RequestAddress" { None } else { calls.address() };
-            if verb == "DeleteEndpoint" {
-                calls.create(address.as_ref().unwrap()).unwrap();
-            }
-            let call = |calls: &Calls<'_>| match verb {
-                "RequestAddress" => calls.address().is_some(),
-                "CreateEndpoint" => calls.create(address.as_ref().unwrap()).is_some(),
-                _ => calls.delete().is_some(),
-            };
-            let answered = thread::scope(|scope| {
-                let answered = scope.spawn(|| call(&calls));
-                sleep(Duration::from_micros(25) * step);
-                calls.driver.shoot();
-                answered.join().unwrap()
-            });
-            calls.driver.kill();
-            calls.driver.launch();
-            // Docker makes the call again, to the driver that systemd has started meanwhile.
-            let address = address.or_else(|| calls.address()).unwrap();
-            if verb != "DeleteEndpoint" {
-                calls.create(&address).unwrap();
-                assert_eq!((veths(node), node.leases().len()), (2, 1), "{verb} {step}");
-            }
-            calls.delete().unwrap();
-            calls.delete().unwrap();
-            let release = json!({ "PoolID": "pods/4", "Address": address });
-            calls.driver.call("IpamDriver.ReleaseAddress", &release).unwrap();
-            assert_clean(node);
-            killed += u32::from(!answered);
-        }
-        assert!(killed > 0, "{verb} always came to its end");
-    }
-}
-
-#[test]
-fn what_a_daemon_left_half_made_goes_when_the_next_begins() {
-    let cluster = Cluster::new(1);
-    let node = &cluster.nodes[0];
-    let driver = Driver::start(node, &[]);
-    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
-    let address = calls.address().unwrap();
-    calls.create(&address).unwrap();
-    calls.mac = "02:42:0a:00:00:08";
-    calls.address().unwrap();
-    assert_eq!((veths(node), node.leases().len()), (2, 2));
-    calls.driver.call("Plugin.Activate", &json!({})).unwrap();
-    assert_clean(node);
 }
 
 /// A container of some runtime.

@@ -11,7 +11,7 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::containerd::Containerd;
 use flatnet_tests::image::{archive, ours as packed};
 use flatnet_tests::podman::Podman;
-use flatnet_tests::program::{command, finish, said, system, workspace};
+use flatnet_tests::program::{command, finish, said, succeed, system, workspace};
 use flatnet_tests::snapshot;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -21,12 +21,6 @@ const BIN: &str = "opt/flatnet/bin";
 /// As Rust calls what an image calls amd64 and arm64.
 const MACHINES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
 const EXECUTABLES: [&str; 3] = ["flatnet-agent", "flatnet", "flatnet-ipam"];
-
-fn succeed(command: &mut Command) -> String {
-    let output = finish(command, b"");
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
