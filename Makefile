@@ -209,7 +209,7 @@ e2e: build manual test-image
 	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark)'
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
-FAULTS := doctor faults hostile foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
+FAULTS := doctor faults hostile hostile_fast fastpath_safe foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
 faults: build
 	@mkdir -p target
 	status=0
