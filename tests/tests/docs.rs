@@ -262,8 +262,8 @@ fn every_link_within_the_project_leads_somewhere() {
 /// What stands in backticks and begins with one of our folders is a file or a folder.
 #[test]
 fn every_file_that_is_named_exists() {
-    const FOLDERS: [&str; 7] =
-        [".ci/", "conf/", "docs/", "ipam/", "packaging/", "plugin/", "tests/"];
+    const FOLDERS: [&str; 8] =
+        [".ci/", "agent/", "conf/", "docs/", "ipam/", "packaging/", "plugin/", "tests/"];
     let mut documents = all();
     documents.extend(["ARCHITECTURE.md", "SECURITY.md"].map(|name| workspace().join(name)));
     let (mut checked, mut missing) = (0, Vec::new());

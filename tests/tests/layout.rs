@@ -208,6 +208,34 @@ fn modules_do_not_need_each_other_in_a_circle() {
 }
 
 #[test]
+fn the_plugins_rooms_import_only_those_above_them() {
+    // As ARCHITECTURE.md lists them.
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let table = text.split("The rooms from the ground up").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip_while(|line| !line.starts_with("| `"))
+        .take_while(|line| !line.is_empty());
+    let rooms: Vec<Vec<&str>> = rows
+        .map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .map(|names| {
+            names.map(|name| name.trim_end_matches(['/']).trim_end_matches(".rs")).collect()
+        })
+        .collect();
+    let place = |module: &Module| {
+        let room = module.first()?;
+        let place = rooms.iter().position(|names| names.contains(&room.as_str()));
+        Some(place.unwrap_or_else(|| panic!("ARCHITECTURE.md has no room {room}")))
+    };
+    let edges = Crate::read(&workspace().join("plugin/src")).edges();
+    let each = edges.iter().flat_map(|(from, to)| to.iter().map(move |to| (from, to)));
+    let upward: Vec<_> =
+        each.filter(|(from, to)| place(from).is_some() && place(from) < place(to)).collect();
+    assert!(upward.is_empty(), "{upward:?}");
+    assert!(rooms.len() >= 10, "{rooms:?}");
+}
+
+#[test]
 fn a_circle_is_found_by_way_of_what_a_module_hands_on() {
     let folder = tempfile::tempdir().unwrap();
     for (file, text) in [
