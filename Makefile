@@ -204,9 +204,13 @@ unit:
 	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target || status=1
 	exit $$status
 
-# The real executables between real network namespaces.
+# The real executables between real network namespaces. What waits more than it computes waits side by side.
+WAITING := doctor|fastpath_safe
 e2e: build manual test-image
-	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark)'
+	status=0
+	tests/run --root 1 "$$((4 * $$(nproc)))" 'tests/test/@($(WAITING))' || status=1
+	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark|$(WAITING))' || status=1
+	exit $$status
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
 FAULTS := doctor faults hostile hostile_fast fastpath_safe foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
