@@ -129,8 +129,7 @@ pub fn wire_node(
     attachment: &Attachment<'_>,
 ) -> Result<(), Error> {
     Guards::of_node(&attachment.addresses).set_new(node, &dev.name)?;
-    let changes = [node_changes(attachment), filters(attachment)].concat();
-    node.apply(dev, &changes).map_err(|e| match e.errno() {
+    node.apply(dev, &node_changes(attachment)).map_err(|e| match e.errno() {
         Some(Errno::EEXIST) => Error::Foreign {
             reason: format!(
                 "{e}: another device has a route to this address, which none had when it was chosen; \
@@ -159,8 +158,10 @@ fn node_changes(attachment: &Attachment<'_>) -> Vec<Change> {
         Change::Forward(ReversePath::Strict),
         Change::NoLinkLocal,
         Change::Alias(attachment.alias.clone()),
-        Change::Up,
     ];
+    // Of a device that is up the kernel stops the queues for them, and waits until no CPU sends by it.
+    changes.extend(filters(attachment));
+    changes.push(Change::Up);
     for address in &attachment.addresses {
         changes.push(Change::AddRoute(on_link(*address)));
         // A permanent entry: no ARP for a pod, and none that a pod could forge.

@@ -43,6 +43,20 @@ fn the_node_routes_each_address_to_the_veth() {
 }
 
 #[test]
+fn the_fast_paths_filters_are_there_before_it_is_up() {
+    let (mut node, own) = (Fake::default(), Netns::own().unwrap());
+    let fast_path = Some(FastPath::planned(8));
+    let attachment = Attachment { fast_path, ..attachment() };
+    let VethPair { dev, .. } = create(&mut node, &own, &attachment).unwrap();
+    wire_node(&mut node, &dev, &attachment).unwrap();
+    let after = |word: &str| node.log.iter().position(|line| line.contains(word)).unwrap();
+    let words = [" alias ", " clsact", " ingress ", " egress ", " up", "ip route add "];
+    let places = words.map(after);
+    assert!(places.is_sorted(), "{:?}", node.log);
+    assert_eq!(places[4] - places[1], 3, "{:?}", node.log);
+}
+
+#[test]
 fn the_alias_counts_when_all_is_done() {
     let (mut node, own) = (Fake::default(), Netns::own().unwrap());
     let attachment = attachment();
