@@ -22,7 +22,7 @@ use crate::kernel::netns::Netns;
 use crate::kernel::{Change, Changes, FastPath, Journal, Kernel, Link, Mode, Netlink, Observe};
 use crate::overlay::fast_path;
 use crate::overlay::gateway::gateways;
-use crate::overlay::site::Site;
+use crate::overlay::site::{Site, Standing};
 
 /// The changes in one pod.
 #[derive(Debug)]
@@ -60,16 +60,24 @@ pub struct Pods<'a> {
     vni: u32,
     group: u32,
     mtu: u32,
+    programs: Option<[u32; 2]>,
     own: u64,
     mode: Mode,
 }
 
 impl<'a> Pods<'a> {
-    /// Those of a node: `mtu` is the overlay's in bytes, `own` the inode of the node's network namespace.
+    /// Those of a node: `standing` is its overlay, `own` the inode of the node's network namespace.
     /// `mode` tells whether changes are made.
-    pub fn of(site: &'a Site, conf: &'a NetworkConf, mtu: u32, own: u64, mode: Mode) -> Self {
-        let vni = site.vni();
-        Self { conf, node: &site.node.name, vni, group: veth_group(vni), mtu, own, mode }
+    pub fn of(
+        site: &'a Site,
+        conf: &'a NetworkConf,
+        standing: &Standing,
+        own: u64,
+        mode: Mode,
+    ) -> Self {
+        let (vni, node) = (site.vni(), &site.node.name);
+        let Standing { mtu, programs, .. } = *standing;
+        Self { conf, node, vni, group: veth_group(vni), mtu, programs, own, mode }
     }
 
     /// Looks at all of them. They are known by their leases; those whose addresses come from another
@@ -99,7 +107,7 @@ impl<'a> Pods<'a> {
     ) -> Result<Looked, Error> {
         let Self { conf, .. } = self;
         let mut looked = Looked::default();
-        let fast_path = fast_path::of(node.observing(), conf, self.vni);
+        let fast_path = fast_path::of(node.observing(), conf, self.vni, self.programs);
         // Under whatever name the node had when they were made.
         for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
             let leases = leases?;
@@ -192,7 +200,10 @@ impl<'a> Pods<'a> {
                 let changes = fast_path::changes(&node.filters(dev.index)?, Some(path));
                 Ok(node.apply(dev, &changes)?)
             }
-            None => Ok(fast_path::detach_from(node, dev)?),
+            None => {
+                let filters = node.filters(dev.index)?;
+                Ok(fast_path::detach_from(node, dev, &filters)?)
+            }
         }
     }
 

@@ -67,7 +67,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
         grant.fits(&this)?;
         let fast_path = match conf.is_shaped {
             true => None,
-            false => fast_path::of(node.observing(), conf, this.vni),
+            false => fast_path::of(node.observing(), conf, this.vni, this.programs),
         };
         let attachment = Attachment {
             fast_path,

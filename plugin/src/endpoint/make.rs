@@ -133,7 +133,7 @@ impl Stands {
         let mut veth = identity::veth(&key);
         veth.pod_mac = mac;
         let attachment = Attachment {
-            fast_path: fast_path::of(node.observing(), conf, this.vni),
+            fast_path: fast_path::of(node.observing(), conf, this.vni, this.programs),
             group: identity::veth_group(this.vni),
             alias: ends::alias(&conf.name, &holder(&conf.name, mac, *own, Some(endpoint))),
             ifname: &pod_end,

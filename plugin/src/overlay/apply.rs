@@ -24,9 +24,17 @@ enum Origin {
     Anew,
 }
 
+/// What stands now.
+#[derive(Debug)]
+pub struct Made {
+    /// The overlay's device.
+    pub dev: Dev,
+    /// Whether anything of the overlay, rules aside, was different.
+    pub changed: bool,
+}
+
 /// Makes what stands in the kernel into what should stand, with the difference only. `earlier` are
-/// the indices of the devices that the network has under other VNIs. Tells whether anything of the overlay, rules
-/// aside, was different.
+/// the indices of the devices that the network has under other VNIs, `found` the one that has the name.
 ///
 /// # Errors
 /// Something foreign is in the way (104), or the kernel refuses (103). What this call made where
@@ -36,17 +44,20 @@ pub fn apply(
     want: &Overlay,
     policy: &Policy,
     earlier: &[u32],
-) -> Result<bool, Error> {
-    let name = &want.link.name;
+    found: Option<Link>,
+) -> Result<Made, Error> {
     receiver::end_trial(kernel, want.link.vxlan.vni)?;
     let network = Network { want, policy, rules: policy.rules(), earlier };
-    let found = kernel.link(name)?;
+    let made = |dev| Made { dev, changed: true };
     match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
         (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
-        (DevicePlan::Create, _) | (_, None) => network.make(kernel).map(|()| true),
-        (DevicePlan::Keep, Some(link)) => network.keep(kernel, link),
+        (DevicePlan::Create, _) | (_, None) => network.make(kernel).map(made),
+        (DevicePlan::Keep, Some(link)) => {
+            let dev = link.dev.clone();
+            network.keep(kernel, link).map(|changed| Made { dev, changed })
+        }
         (DevicePlan::Recreate(reason), Some(link)) => {
-            network.make_anew(kernel, &link, &reason).map(|()| true)
+            network.make_anew(kernel, &link, &reason).map(made)
         }
     }
 }
@@ -76,7 +87,7 @@ impl Network<'_> {
 
     /// A device that cannot become what it should be. One of the same VNI and port cannot be made
     /// beside it; that nothing keeps the new one from being made is tried out before.
-    fn make_anew(&self, kernel: &mut dyn Kernel, old: &Link, reason: &str) -> Result<(), Error> {
+    fn make_anew(&self, kernel: &mut dyn Kernel, old: &Link, reason: &str) -> Result<Dev, Error> {
         let want = self.want;
         receiver::try_out(kernel, &want.link, old)?;
         log::warn!("{reason}: made again");
@@ -84,12 +95,13 @@ impl Network<'_> {
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
         self.observe_network(kernel.observing(), &mut have, Some(old.dev.index))?;
-        let outcome = self.change(kernel, &have, Origin::Anew).map(drop);
-        outcome.map_err(|e| receiver::explain(kernel.observing(), e, &want.link))
+        let outcome = self.change(kernel, &have, Origin::Anew);
+        outcome.map_err(|e| receiver::explain(kernel.observing(), e, &want.link))?;
+        Ok(have.link.dev)
     }
 
     /// There is no device of this name. What is made does not outlive a failure.
-    fn make(&self, kernel: &mut dyn Kernel) -> Result<(), Error> {
+    fn make(&self, kernel: &mut dyn Kernel) -> Result<Dev, Error> {
         let want = self.want;
         // Those of living pods, whose device was removed by hand, stay in any case.
         let had_rules = kernel.has_rules(self.policy.vni)?;
@@ -105,7 +117,8 @@ impl Network<'_> {
                 log::warn!("cannot undo all of {}: {e}", want.link.name);
             }
             error
-        })
+        })?;
+        Ok(have.link.dev)
     }
 
     fn fill(&self, kernel: &mut dyn Kernel, have: &mut Observed) -> Result<(), Error> {

@@ -31,23 +31,60 @@ pub fn version(conf: &NetworkConf) -> Option<&'static str> {
     is_wanted(conf).then(digest)
 }
 
-/// The programs of a network with this VNI, for a pod that joins it; none where it has no fast path.
-pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Option<FastPath> {
+/// The programs of these numbers, those of a network with this VNI, for a pod that joins it; none where it has no fast
+/// path. Costs no question where none is configured.
+pub fn of(
+    kernel: &mut dyn Observe,
+    conf: &NetworkConf,
+    vni: u32,
+    programs: Option<[u32; 2]>,
+) -> Option<FastPath> {
     if !is_wanted(conf) {
         return None;
     }
-    let name = overlay_name(vni);
-    let overlay = kernel.link(&name).ok().flatten();
-    let path = overlay.and_then(|overlay| standing(kernel, &overlay.dev));
+    let path = programs.and_then(|ids| kernel.find_fast_path(ids).ok());
     if path.is_none() {
         log::info!(
-            "{name} has no fast path, and no pod on it: `flatnet status --json` may say why"
+            "{} has no fast path, and no pod on it: `flatnet status --json` may say why",
+            overlay_name(vni)
         );
     }
     path
 }
 
-/// Brings about what the configuration says of it, on a device that stands; tells whether packets take the fast path.
+/// What there is of a fast path on an overlay's device before anything is changed.
+pub struct Found {
+    /// The device.
+    pub dev: Dev,
+    filters: Filters,
+    /// The programs that it runs, of this executable's version.
+    path: Option<FastPath>,
+}
+
+impl Found {
+    /// Looks at it.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn on(kernel: &mut dyn Observe, dev: &Dev) -> Result<Self, KernelError> {
+        let filters = kernel.filters(dev.index)?;
+        let path = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
+        Ok(Self { dev: dev.clone(), filters, path })
+    }
+
+    /// On a device that was just made.
+    pub fn none_on(dev: Dev) -> Self {
+        Self { dev, filters: Filters::default(), path: None }
+    }
+
+    /// Whether there is one.
+    pub fn stands(&self) -> bool {
+        self.path.is_some()
+    }
+}
+
+/// Brings about what the configuration says of it, on a device that stands; tells the numbers of the programs by which
+/// packets take the fast path, if they do. Where something of the overlay was `changed`, what was learned is void.
 ///
 /// # Errors
 /// The kernel cannot be asked.
@@ -56,43 +93,41 @@ pub fn settle(
     conf: &NetworkConf,
     want: &Overlay,
     policy: &Policy,
+    found: Found,
     changed: bool,
-) -> Result<bool, KernelError> {
-    // In a dry run it may be planned only.
-    let dev = kernel.link(&want.link.name)?.map(|link| link.dev);
-    let dev = dev.unwrap_or_else(|| Dev { index: 0, name: want.link.name.clone() });
-    let settings = settings(kernel.observing(), want, policy, &dev)?;
-    Ok(bring_about(kernel, is_wanted(conf), &dev, &settings, &want.fdb, changed))
+) -> Result<Option<[u32; 2]>, KernelError> {
+    if !is_wanted(conf) {
+        take_away(kernel, &found);
+        return Ok(None);
+    }
+    let settings = settings(kernel.observing(), want, policy, &found.dev)?;
+    Ok(bring_about(kernel, found, &settings, &want.fdb, changed))
 }
 
-/// The programs that a network's overlay device runs now, of this executable's version.
-pub fn standing(kernel: &mut dyn Observe, dev: &Dev) -> Option<FastPath> {
-    let ids = kernel.filters(dev.index).ok()?.programs(false)?;
-    kernel.find_fast_path(ids).ok()
-}
-
-/// Brings the fast path about on the overlay's device, or takes it away; tells whether it stands. Where `renew` says that
-/// something of the overlay was changed, what was learned is void.
+/// Brings the fast path about on the overlay's device; what there is of it goes where it cannot be.
 fn bring_about(
     kernel: &mut dyn Kernel,
-    wanted: bool,
-    dev: &Dev,
+    found: Found,
     settings: &PathSettings,
     peers: &[FdbEntry],
     renew: bool,
-) -> bool {
-    if wanted {
-        match attach(kernel, dev, settings, peers, renew) {
-            Ok(()) => return true,
-            Err(reason) => {
-                log::warn!("no fast path on {}: {reason}; packets go the usual way", dev.name)
-            }
+) -> Option<[u32; 2]> {
+    match attach(kernel, &found, settings, peers, renew) {
+        Ok(path) => Some(path.ids()),
+        Err(reason) => {
+            log::warn!("no fast path on {}: {reason}; packets go the usual way", found.dev.name);
+            // Some of it may have been made by now.
+            let now = Found::on(kernel.observing(), &found.dev).unwrap_or(found);
+            take_away(kernel, &now);
+            None
         }
     }
-    if let Err(e) = detach(kernel, dev) {
-        log::warn!("{e}; the fast path of {} is not taken away", dev.name);
+}
+
+fn take_away(kernel: &mut dyn Kernel, found: &Found) {
+    if let Err(e) = detach(kernel, found) {
+        log::warn!("{e}; the fast path of {} is not taken away", found.dev.name);
     }
-    false
 }
 
 /// Why there cannot be one.
@@ -105,25 +140,24 @@ fn obstacle(kernel: &mut dyn Observe, filters: &Filters) -> Result<Option<Obstac
 
 fn attach(
     kernel: &mut dyn Kernel,
-    dev: &Dev,
+    found: &Found,
     settings: &PathSettings,
     peers: &[FdbEntry],
     renew: bool,
-) -> Result<(), String> {
+) -> Result<FastPath, String> {
     let said = |e: KernelError| e.to_string();
-    let filters = kernel.filters(dev.index).map_err(said)?;
-    if let Some(reason) = obstacle(kernel.observing(), &filters).map_err(said)? {
+    let Found { dev, filters, path } = found;
+    if let Some(reason) = obstacle(kernel.observing(), filters).map_err(said)? {
         return Err(reason.to_string());
     }
-    let found = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
-    let stood = found.is_some();
-    let path = found.map_or_else(|| kernel.load_fast_path(), Ok).map_err(said)?;
+    let stood = path.clone();
+    let path = stood.map_or_else(|| kernel.load_fast_path(), Ok).map_err(said)?;
     kernel.configure_fast_path(&path, settings, peers, renew).map_err(said)?;
-    let changes = changes(&filters, Some(&path));
+    let changes = changes(filters, Some(&path));
     if !changes.is_empty() {
         kernel.apply(dev, &changes).map_err(said)?;
     }
-    if !stood {
+    if !found.stands() {
         take_over(kernel, settings.vni, &path).map_err(said)?;
         if let Some(earlier) =
             filters.programs(true).and_then(|ids| kernel.find_fast_path(ids).ok())
@@ -137,7 +171,7 @@ fn attach(
         let key = format!("net/ipv6/conf/{}/forwarding", dev.name);
         kernel.set_sysctl(&key, "1").map_err(said)?;
     }
-    Ok(())
+    Ok(path)
 }
 
 /// Pods that run earlier programs, an older version's or those of a device that was lost, run these from now on.
@@ -155,21 +189,24 @@ fn take_over(kernel: &mut dyn Kernel, vni: u32, path: &FastPath) -> Result<(), K
 }
 
 /// Takes the fast path away from the overlay's device: nothing takes it any more, wherever the programs still hang.
-fn detach(kernel: &mut dyn Kernel, dev: &Dev) -> Result<(), KernelError> {
-    let programs = kernel.filters(dev.index)?.programs(true);
+fn detach(kernel: &mut dyn Kernel, Found { dev, filters, .. }: &Found) -> Result<(), KernelError> {
+    let programs = filters.programs(true);
     if let Some(path) = programs.and_then(|ids| kernel.find_fast_path(ids).ok()) {
         kernel.switch_off_fast_path(&path)?;
     }
-    detach_from(kernel, dev)
+    detach_from(kernel, dev, filters)
 }
 
-/// Takes our filters away from a device, and the place for filters if nothing else hangs there.
+/// Takes those of a device's filters away that are ours, and the place for filters if nothing else hangs there.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn detach_from(kernel: &mut dyn Kernel, dev: &Dev) -> Result<(), KernelError> {
-    let filters = kernel.filters(dev.index)?;
-    let mut changes = changes(&filters, None);
+pub fn detach_from(
+    kernel: &mut dyn Kernel,
+    dev: &Dev,
+    filters: &Filters,
+) -> Result<(), KernelError> {
+    let mut changes = changes(filters, None);
     if changes.is_empty() {
         return Ok(());
     }
@@ -253,22 +290,24 @@ mod tests {
         (fake, Dev { index, name: "flat.7".into() })
     }
 
-    fn settle(fake: &mut Fake, dev: &Dev, wanted: bool, renew: bool) -> bool {
-        bring_about(fake, wanted, dev, &settings(dev.index), &[], renew)
+    fn settle(fake: &mut Fake, dev: &Dev, renew: bool) -> bool {
+        let found = Found::on(fake, dev).unwrap();
+        bring_about(fake, found, &settings(dev.index), &[], renew).is_some()
     }
 
     #[test]
     fn it_is_loaded_once_and_what_was_learned_is_void_when_something_changed() {
         let (mut fake, dev) = node();
-        assert!(settle(&mut fake, &dev, true, true));
+        assert!(settle(&mut fake, &dev, true));
         let (loaded, log) = (fake.programs, fake.log.len());
-        assert!(standing(&mut fake, &dev).is_some());
+        assert!(Found::on(&mut fake, &dev).unwrap().stands());
         for (renew, voided) in [(false, 1), (true, 2)] {
-            assert!(settle(&mut fake, &dev, true, renew));
+            assert!(settle(&mut fake, &dev, renew));
             assert_eq!((fake.programs, fake.log.len()), (loaded, log), "nothing is made again");
             assert_eq!(fake.settings, Some((settings(dev.index), voided)));
         }
-        assert!(!settle(&mut fake, &dev, false, false));
+        let found = Found::on(&mut fake, &dev).unwrap();
+        take_away(&mut fake, &found);
         assert_eq!(fake.links["flat.7"].filters, Filters::default());
         assert_eq!(fake.settings, None, "pods may run the programs still");
     }
@@ -285,7 +324,7 @@ mod tests {
             let (mut fake, dev) = node();
             spoil(&mut fake);
             let before = fake.links["flat.7"].filters.clone();
-            assert!(!settle(&mut fake, &dev, true, false));
+            assert!(!settle(&mut fake, &dev, false));
             assert_eq!(fake.links["flat.7"].filters, before);
         }
     }
@@ -301,7 +340,7 @@ mod tests {
     #[test]
     fn an_earlier_version_is_replaced_in_its_place() {
         let (mut fake, dev) = node();
-        settle(&mut fake, &dev, true, false);
+        settle(&mut fake, &dev, false);
         let have = |fake: &Fake| fake.links["flat.7"].filters.clone();
         let now = have(&fake);
         set(&mut fake, |filters| {
@@ -315,7 +354,7 @@ mod tests {
             words.iter().all(|words| words.starts_with("tc filter replace dev d ")),
             "{words:?}"
         );
-        assert!(settle(&mut fake, &dev, true, false));
+        assert!(settle(&mut fake, &dev, false));
         let names = |filters: Filters| filters.standing.map(|it| it.map(|it| it.name));
         assert_eq!(names(have(&fake)), names(now));
     }

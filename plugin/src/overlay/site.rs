@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::firewall::{Policy, blockade};
 use crate::identity::{overlay_name, vtep_mac};
 use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
-use crate::overlay::apply::apply;
+use crate::overlay::apply::{Made, apply};
 use crate::overlay::desired::{self, Overlay, Via};
-use crate::overlay::fast_path;
+use crate::overlay::fast_path::{self, Found};
 use crate::overlay::forwarding;
 use crate::overlay::last_read::LastRead;
 use crate::overlay::lock;
@@ -67,8 +67,8 @@ pub struct Standing {
     vrf: Option<u32>,
     world: Option<u32>,
     witness: Option<IpAddr>,
-    /// Whether packets take the fast path.
-    pub fast_path: bool,
+    /// The numbers of the programs by which packets take the fast path, if they do.
+    pub programs: Option<[u32; 2]>,
 }
 
 impl Ways {
@@ -187,7 +187,7 @@ fn standing(
         return Ok(None);
     }
     // It must not pass by policies that have come since.
-    if stamp.has_fast_path && kernel.has_ipsec()? {
+    if stamp.programs.is_some() && kernel.has_ipsec()? {
         return Ok(None);
     }
     let routed = match stamp.witness {
@@ -325,13 +325,15 @@ impl Site {
         want.link.vxlan.vrf = vrf;
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
         let stood = kernel.link(&want.link.name)?;
-        let stood = stood.and_then(|link| fast_path::standing(kernel.observing(), &link.dev));
-        let stood = fast_path::is_wanted(conf) && stood.is_some();
-        let mut policy = self.policy(conf, ways, stood);
-        let changed = apply(kernel, &want, &policy, &indices)?;
-        let fast_path = fast_path::settle(kernel, conf, &want, &policy, changed)?;
-        if fast_path != policy.fast_path {
-            policy.fast_path = fast_path;
+        let found = stood.as_ref().map(|link| Found::on(kernel.observing(), &link.dev));
+        let found = found.transpose()?;
+        let takes = fast_path::is_wanted(conf) && found.as_ref().is_some_and(Found::stands);
+        let mut policy = self.policy(conf, ways, takes);
+        let Made { dev, changed } = apply(kernel, &want, &policy, &indices, stood)?;
+        let found = found.filter(|found| found.dev == dev).unwrap_or_else(|| Found::none_on(dev));
+        let programs = fast_path::settle(kernel, conf, &want, &policy, found, changed)?;
+        if programs.is_some() != policy.fast_path {
+            policy.fast_path = programs.is_some();
             kernel.put_rules(&policy.rules())?;
         }
         // Of what was cut short the stamp may tell where no device does.
@@ -348,7 +350,7 @@ impl Site {
         }
         self.clear(kernel, &nameless)?;
         let witness = witness::choose(kernel.observing(), &want, before)?;
-        Ok((Standing { mtu: *mtu, vrf, world: *world, witness, fast_path }, want))
+        Ok((Standing { mtu: *mtu, vrf, world: *world, witness, programs }, want))
     }
 
     /// What the network wants of the packet filter here, where packets take the fast path or not.
@@ -374,9 +376,9 @@ impl Site {
     /// The stamp of what was brought about in the namespace with this inode.
     pub fn stamp(&self, conf: &NetworkConf, netns: u64, standing: &Standing) -> Stamp {
         let Self { file, node, .. } = self;
-        let Standing { mtu, vrf, world, witness, fast_path: has_fast_path } = *standing;
+        let Standing { mtu, vrf, world, witness, programs } = *standing;
         let (vni, port) = (file.vni, file.port);
-        let applied = Applied { node, vni, port, vrf, world, mtu, witness, has_fast_path };
+        let applied = Applied { node, vni, port, vrf, world, mtu, witness, programs };
         Stamp::new(self.source.clone(), conf, netns, &applied)
     }
 }

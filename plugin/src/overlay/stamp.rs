@@ -23,7 +23,7 @@ use crate::overlay::fast_path;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
 pub const SETTLED: Duration = Duration::from_millis(100);
@@ -78,9 +78,9 @@ pub struct Stamp {
     /// Which version of the fast path's programs was to be brought about, if any was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fast_path: Option<String>,
-    /// Whether it stood.
-    #[serde(default)]
-    pub has_fast_path: bool,
+    /// The numbers of those that packets take it by, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<[u32; 2]>,
     /// The file that it was read from; none for one that was made here.
     #[serde(skip)]
     file: Option<FileState>,
@@ -103,8 +103,8 @@ pub struct Applied<'a> {
     pub mtu: u32,
     /// See [`Stamp::witness`].
     pub witness: Option<IpAddr>,
-    /// See [`Stamp::has_fast_path`].
-    pub has_fast_path: bool,
+    /// See [`Stamp::programs`].
+    pub programs: Option<[u32; 2]>,
 }
 
 impl FileState {
@@ -164,7 +164,7 @@ impl Stamp {
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
             fast_path: fast_path::version(conf).map(str::to_owned),
-            has_fast_path: applied.has_fast_path,
+            programs: applied.programs,
             file: None,
         }
     }
@@ -345,9 +345,9 @@ mod tests {
         let write = |node: &flatnet_conf::Node| {
             let path = file(&conf, &node.name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let (vrf, world, witness) = (None, None, None);
-            let (port, mtu, has_fast_path) = (4789, 1450, false);
-            let applied = Applied { node, vni: 7, port, vrf, world, mtu, witness, has_fast_path };
+            let (vrf, world, witness, programs) = (None, None, None, None);
+            let (port, mtu) = (4789, 1450);
+            let applied = Applied { node, vni: 7, port, vrf, world, mtu, witness, programs };
             Stamp::new(FileState::of(&range_file).unwrap(), &conf, 1, &applied)
                 .write(&conf)
                 .unwrap();

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::kernel::{Dev, FdbEntry, Journal, Kernel};
 use crate::overlay::apply::make;
 use crate::overlay::desired::{self, Overlay};
-use crate::overlay::fast_path;
+use crate::overlay::fast_path::{self, Found};
 use crate::overlay::reconcile::{Observed, Step, key, plan_objects};
 use crate::overlay::site::Site;
 use crate::overlay::stamp::Stamp;
@@ -42,7 +42,8 @@ pub fn follow(
     let frame = &held.frame;
     if node.change_vteps(frame.link.vxlan.vni, &new, &gone).is_err() {
         // Who else follows the file, an ADD or another upkeep, has taken them out already.
-        node.put_rules(&site.policy(conf, &held.ways, held.standing.fast_path).rules())?;
+        let takes = held.standing.programs.is_some();
+        node.put_rules(&site.policy(conf, &held.ways, takes).rules())?;
     }
     let dev = Dev { index: held.index, name: frame.link.name.clone() };
     for step in &plan.steps() {
@@ -94,12 +95,14 @@ impl Plan {
 impl Held {
     /// What was learned by the way to a peer that is another now is void.
     fn renew_fast_path(&mut self, node: &mut Journal<'_>, conf: &NetworkConf) -> Result<(), Error> {
-        if self.standing.fast_path {
+        if self.standing.programs.is_some() {
             let peers = self.entries.fdb.iter();
             let fdb = peers.map(|(mac, vtep)| FdbEntry { mac: *mac, vtep: *vtep }).collect();
             let want = Overlay { fdb, ..self.frame.clone() };
-            let policy = self.site.policy(conf, &self.ways, self.standing.fast_path);
-            self.standing.fast_path = fast_path::settle(node, conf, &want, &policy, true)?;
+            let policy = self.site.policy(conf, &self.ways, true);
+            let dev = Dev { index: self.index, name: self.frame.link.name.clone() };
+            let found = Found::on(node, &dev)?;
+            self.standing.programs = fast_path::settle(node, conf, &want, &policy, found, true)?;
         }
         Ok(())
     }

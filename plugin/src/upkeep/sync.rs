@@ -92,7 +92,7 @@ pub fn run_at(
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
     let (_, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
-    let looked = Pods::of(site, conf, standing.mtu, own, mode).look(&mut journal)?;
+    let looked = Pods::of(site, conf, &standing, own, mode).look(&mut journal)?;
     Ok(SyncReport::new(site, journal.changes(), looked))
 }
 

@@ -18,7 +18,7 @@ use crate::overlay::apply::make;
 use crate::overlay::fast_path;
 use crate::overlay::last_read::LastRead;
 use crate::overlay::network_lock::NetworkLock;
-use crate::overlay::site::Site;
+use crate::overlay::site::{Site, Standing};
 use crate::overlay::stamp::FileState;
 use crate::upkeep::sync::{self, SyncReport};
 
@@ -171,7 +171,7 @@ impl Tended {
         let (ways, standing, overlay) = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
         // The pods' follows the overlay's.
         let only = only.filter(|_| mtu == Some(standing.mtu));
-        let looked = look_at_pods(&mut journal, conf, &site, standing.mtu, own, only)?;
+        let looked = look_at_pods(&mut journal, conf, &site, &standing, own, only)?;
         let changes = journal.changes();
         let report = SyncReport::new(&site, changes, looked);
         let index = node.link(&overlay.link.name)?.map_or(0, |link| link.dev.index);
@@ -197,17 +197,18 @@ fn look_closely(
         }
     }
     if work.rules {
-        let policy = held.site.policy(conf, &held.ways, held.standing.fast_path);
+        let takes = held.standing.programs.is_some();
+        let policy = held.site.policy(conf, &held.ways, takes);
         journal.put_rules(&policy.rules())?;
     }
     let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
     for step in work.drift.plan(held) {
         make(&mut journal, &dev, &step)?;
     }
-    let mtu = held.frame.link.mtu;
+    let Held { site, standing, .. } = held;
     let looked = match work.pods.is_empty() {
         true => Looked::default(),
-        false => look_at_pods(&mut journal, conf, &held.site, mtu, own, Some(&work.pods))?,
+        false => look_at_pods(&mut journal, conf, site, standing, own, Some(&work.pods))?,
     };
     let changes = journal.changes();
     Ok(Some(SyncReport::new(&held.site, changes, looked)))
@@ -217,11 +218,11 @@ fn look_at_pods(
     node: &mut dyn Kernel,
     conf: &NetworkConf,
     site: &Site,
-    mtu: u32,
+    standing: &Standing,
     own: u64,
     only: Option<&BTreeSet<String>>,
 ) -> Result<Looked, Error> {
-    let pods = Pods::of(site, conf, mtu, own, Mode::Apply);
+    let pods = Pods::of(site, conf, standing, own, Mode::Apply);
     match only {
         Some(names) => pods.look_at(node, &|name| names.contains(name)),
         None => pods.look(node),

@@ -41,6 +41,12 @@ impl FastPath {
         Ok(Self { programs: [call::find(hit)?, call::find(learn)?] })
     }
 
+    /// Their numbers, by which they are found again as long as any filter has them. No other program gets the same: the
+    /// kernel counts on.
+    pub fn ids(&self) -> [u32; 2] {
+        self.programs.each_ref().map(|program| program.id)
+    }
+
     /// The filters that run them on a device.
     pub fn filters(&self) -> [Filter; 2] {
         let [hit, learn] = &self.programs;

@@ -114,7 +114,8 @@ impl Cluster {
         let file = self.file();
         let masquerade = if self.masquerade { Masquerade::On } else { Masquerade::Off };
         let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), masquerade);
-        apply::apply(fake, &self.want(), &policy, &[]).unwrap();
+        let found = fake.links.get(&self.want().link.name).map(|link| link.link.clone());
+        apply::apply(fake, &self.want(), &policy, &[], found).unwrap();
     }
 }
 

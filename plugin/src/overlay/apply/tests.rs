@@ -16,11 +16,13 @@ fn want() -> Overlay {
 
 /// Applies an overlay of the network `pods` with its rules.
 fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
+    let found = kernel.link(&want.link.name)?;
     super::apply(
         kernel,
         want,
         &desired::policy("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
         &[],
+        found,
     )
     .map(drop)
 }
@@ -93,7 +95,7 @@ fn what_is_refused_leaves_what_stood() {
     let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), Masquerade::Off);
     let mut fake = stood();
     let earlier = [fake.links["flat.7"].link.dev.index];
-    let error = super::apply(&mut fake, &moved, &policy, &earlier).unwrap_err();
+    let error = super::apply(&mut fake, &moved, &policy, &earlier, None).unwrap_err();
     assert!(error.to_string().contains("UDP port 4790 is taken by another program"), "{error}");
     assert_eq!((&fake.links, &fake.rules), (&before.links, &before.rules));
     assert_eq!(fake.unreachable, before.unreachable);
@@ -101,7 +103,7 @@ fn what_is_refused_leaves_what_stood() {
     // With a port that can be had both stand, until the caller retires the old one.
     file.port = 4789;
     let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
-    super::apply(&mut fake, &moved, &policy, &earlier).unwrap();
+    super::apply(&mut fake, &moved, &policy, &earlier, None).unwrap();
     assert!(fake.links["flat.8"].link.up);
     assert_eq!(fake.links["flat.7"].addresses, before.links["flat.7"].addresses);
 }
@@ -125,11 +127,13 @@ fn another_network_with_the_same_vni_changes_nothing() {
     apply(&mut fake, &want()).unwrap();
     let before = fake.clone();
     let theirs = desired::overlay("storage", &file(), &file().nodes[0], 1450, &HashMap::new());
+    let found = fake.link("flat.7").unwrap();
     let error = super::apply(
         &mut fake,
         &theirs,
         &desired::policy("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
         &[],
+        found,
     )
     .unwrap_err();
     assert_eq!(error.code(), 104);

@@ -3,7 +3,7 @@
 use flatnet_conf::NetworkConf;
 
 use super::obstacle::Obstacle;
-use super::{is_wanted, obstacle, standing};
+use super::{Found, is_wanted, obstacle};
 use crate::identity::overlay_name;
 use crate::kernel::fast_path::{Counts, Flows};
 use crate::kernel::{FastPath, KernelError, Observe};
@@ -42,12 +42,12 @@ impl Report {
         let Some(overlay) = kernel.link(&overlay_name(vni))?.filter(|_| wanted) else {
             return Ok(none);
         };
-        if let Some(path) = standing(kernel, &overlay.dev) {
+        let found = Found::on(kernel, &overlay.dev)?;
+        if let Some(path) = found.path {
             let stands = Some(Stands::of(kernel, &path)?);
             return Ok(Self { stands, ..none });
         }
-        let filters = kernel.filters(overlay.dev.index)?;
-        let obstacle = match obstacle(kernel, &filters)? {
+        let obstacle = match obstacle(kernel, &found.filters)? {
             Some(obstacle) => Some(obstacle),
             None => kernel.load_fast_path().err().map(|e| Obstacle::Refused(e.to_string())),
         };
