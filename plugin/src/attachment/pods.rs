@@ -3,6 +3,7 @@
 //! Each is looked at by itself, and its namespace is entered once, so that a thousand of them cost a
 //! thousand times one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -89,14 +90,16 @@ impl<'a> Pods<'a> {
     pub fn look(&self, node: &mut dyn Kernel) -> Result<Looked, Error> {
         let Self { conf, node: name, own, mode, .. } = *self;
         let mut books = Books { conf, node: name, own, mode }.keep(node.observing())?;
-        let mut looked = self.look_at(node, &|_| true)?;
+        let filtered = node.clsacts()?;
+        let mut looked = self.look_through(node, &|_| true, &filtered)?;
         looked.problems.append(&mut books.problems);
         looked.books = books;
         looked.unleased = self.unleased(node.observing())?;
         Ok(looked)
     }
 
-    /// Looks at those whose ends on the node bear a name that is wanted.
+    /// Looks at those whose ends on the node bear a name that is wanted, and not for filters on ends that should have none:
+    /// those are of another configuration, with which all are looked at.
     ///
     /// # Errors
     /// As [`Pods::look`].
@@ -104,6 +107,16 @@ impl<'a> Pods<'a> {
         &self,
         node: &mut dyn Kernel,
         wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Looked, Error> {
+        self.look_through(node, wanted, &BTreeSet::new())
+    }
+
+    /// `filtered` are the indices of devices from which filters may have to be taken away.
+    fn look_through(
+        &self,
+        node: &mut dyn Kernel,
+        wanted: &dyn Fn(&str) -> bool,
+        filtered: &BTreeSet<u32>,
     ) -> Result<Looked, Error> {
         let Self { conf, .. } = self;
         let mut looked = Looked::default();
@@ -116,7 +129,8 @@ impl<'a> Pods<'a> {
                 if holder.netns != self.own || holder.is_delegated() {
                     return;
                 }
-                if let Err(e) = self.sync(node, lease, fast_path.as_ref(), &mut looked.pods) {
+                let path = fast_path.as_ref().filter(|_| !holder.is_shaped);
+                if let Err(e) = self.sync(node, lease, (path, filtered), &mut looked.pods) {
                     // DEL removes the veth before it asks for the lease.
                     if !matches!(node.link(&holder.veth), Ok(None)) {
                         looked.problems.push(format!("{holder}: {e}"));
@@ -150,7 +164,7 @@ impl<'a> Pods<'a> {
         &self,
         node: &mut dyn Kernel,
         lease: &Lease,
-        fast_path: Option<&FastPath>,
+        (fast_path, filtered): (Option<&FastPath>, &BTreeSet<u32>),
         changed: &mut Vec<InPod>,
     ) -> Result<(), Error> {
         let holder = &lease.attachment;
@@ -195,16 +209,15 @@ impl<'a> Pods<'a> {
         }
         let dev = &on_node.link.dev;
         node.apply(dev, &on_node.lacks(ends::node_end(&attachment)))?;
-        match fast_path.filter(|_| !holder.is_shaped) {
-            Some(path) => {
-                let changes = fast_path::changes(&node.filters(dev.index)?, Some(path));
-                Ok(node.apply(dev, &changes)?)
-            }
-            None => {
-                let filters = node.filters(dev.index)?;
-                Ok(fast_path::detach_from(node, dev, &filters)?)
-            }
+        if fast_path.is_none() && !filtered.contains(&dev.index) {
+            return Ok(());
         }
+        let filters = node.filters(dev.index)?;
+        match fast_path {
+            Some(_) => node.apply(dev, &fast_path::changes(&filters, fast_path))?,
+            None => fast_path::detach_from(node, dev, &filters)?,
+        }
+        Ok(())
     }
 
     /// What an attachment is to be, by its lease.

@@ -1,6 +1,6 @@
 //! The questions that flatnet asks of one network namespace: all that a dry run needs of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -52,6 +52,8 @@ pub trait Observe {
     fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>, KernelError>;
     /// What stands at a device's hooks for filters. `tc qdisc show dev DEV`, `tc filter show dev DEV ingress`
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError>;
+    /// Indices of the devices that have a place for filters. `tc qdisc show`
+    fn clsacts(&mut self) -> Result<BTreeSet<u32>, KernelError>;
     /// How many filters hang there, anybody's.
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError>;
     /// Makes the programs of the fast path, with empty maps. Nothing runs them, and unless a filter is given them they go

@@ -168,6 +168,18 @@ pub fn take_in(filters: &mut Filters, index: usize, row: &[u8]) {
     }
 }
 
+/// The queueing disciplines of all devices. `tc qdisc show`
+pub fn qdiscs() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default())
+}
+
+/// The index of the device whose place for filters a row is of.
+pub fn clsact_on(row: &[u8]) -> Option<u32> {
+    const TCM_IFINDEX: usize = 4;
+    let is_clsact = find_text(attributes(row)?, TCA_KIND) == Some("clsact");
+    number(row.get(TCM_IFINDEX..TCM_IFINDEX + 4)?).filter(|_| is_clsact)
+}
+
 /// All filters that hang at a device's hook. `tc filter show dev DEV ingress`
 pub fn all(dev: u32, hook: Hook) -> RouteNetlinkMessage {
     let mut message = message(dev);

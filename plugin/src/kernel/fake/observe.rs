@@ -1,6 +1,6 @@
 //! What it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -101,6 +101,11 @@ impl Observe for Fake {
 
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {
         Ok(self.by_index(dev).map(|link| link.filters.clone()).unwrap_or_default())
+    }
+
+    fn clsacts(&mut self) -> Result<BTreeSet<u32>, KernelError> {
+        let links = self.links.values().filter(|link| link.filters.clsact);
+        Ok(links.map(|link| link.link.dev.index).collect())
     }
 
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {

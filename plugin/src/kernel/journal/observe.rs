@@ -1,6 +1,6 @@
 //! Questions go on to the kernel that is watched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -74,6 +74,10 @@ impl Observe for Journal<'_> {
 
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {
         self.asked().filters(dev)
+    }
+
+    fn clsacts(&mut self) -> Result<BTreeSet<u32>, KernelError> {
+        self.asked().clsacts()
     }
 
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {

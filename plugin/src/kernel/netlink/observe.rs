@@ -124,6 +124,11 @@ impl Observe for Netlink {
         Ok(filters)
     }
 
+    fn clsacts(&mut self) -> Result<BTreeSet<u32>, KernelError> {
+        let devices = self.socket.dump("tc qdisc show", traffic::qdiscs(), traffic::clsact_on)?;
+        Ok(devices.into_iter().collect())
+    }
+
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
         let mut count = 0;
         for hook in Hook::ALL {
