@@ -190,6 +190,24 @@ fn what_other_programs_hang_there_stays() {
         assert_hangs(node, &[&pod], on);
         assert_eq!(foreign(node), before);
     }
+    // A place for filters is another program's also before there is any filter in it.
+    let node = &cluster.nodes[0];
+    for dev in [&veth, &overlay] {
+        node.netns.exec(&format!("tc filter del dev {dev} ingress pref 7"));
+    }
+    // How many there are when it was switched on, and off again.
+    let places = |cluster: &mut Cluster| {
+        [true, false].map(|on| {
+            cluster.configure("fastPath", json!(on));
+            let node = &cluster.nodes[0];
+            sync::apply(node);
+            node.netns.exec("tc qdisc show").matches("clsact").count()
+        })
+    };
+    assert_eq!(places(&mut cluster), [2, 2]);
+    // A control: one that is made for the fast path goes with it.
+    cluster.nodes[0].netns.exec(&format!("tc qdisc del dev {veth} clsact"));
+    assert_eq!(places(&mut cluster), [2, 1]);
 }
 
 #[test]

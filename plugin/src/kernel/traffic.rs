@@ -17,6 +17,9 @@ const ETH_P_ALL: u16 = 3_u16.to_be();
 const HANDLE: u32 = 1;
 /// What our filters' names begin with.
 const OURS: &str = "flatnet-";
+/// What they end with where the place for filters was made for them. The kernel says of none who made it, and another
+/// program may have made one and not put anything there yet.
+const WITH_PLACE: &str = "-clsact";
 
 /// Where a filter hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +86,29 @@ impl Standing {
     pub fn is_ours(&self) -> bool {
         self.name.starts_with(OURS)
     }
+
+    /// Whether it is ours, and so is the place for filters.
+    pub fn has_place(&self) -> bool {
+        self.is_ours() && self.name.ends_with(WITH_PLACE)
+    }
+
+    /// Whether it is ours, and of this program in this version.
+    pub fn runs(&self, program: &str, digest: &str) -> bool {
+        [true, false].into_iter().any(|made| self.name == filter_name(program, digest, made))
+    }
 }
 
-/// A filter's name: what it does, and by which version of the programs.
-pub fn filter_name(program: &str, digest: &str) -> String {
-    format!("{OURS}{program}-{digest}")
+impl Filters {
+    /// Whether the place for filters was made for ours, which stand there.
+    pub fn has_place(&self) -> bool {
+        self.standing.iter().flatten().any(Standing::has_place)
+    }
+}
+
+/// A filter's name: what it does, by which version of the programs, and whether the place was made for it.
+pub fn filter_name(program: &str, digest: &str, with_place: bool) -> String {
+    let end = if with_place { WITH_PLACE } else { "" };
+    format!("{OURS}{program}-{digest}{end}")
 }
 
 /// `tc qdisc …`, in words.

@@ -197,7 +197,8 @@ fn detach(kernel: &mut dyn Kernel, Found { dev, filters, .. }: &Found) -> Result
     detach_from(kernel, dev, filters)
 }
 
-/// Takes those of a device's filters away that are ours, and the place for filters if nothing else hangs there.
+/// Takes those of a device's filters away that are ours, and the place for filters if it was made for them and nothing
+/// else hangs there.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -210,7 +211,7 @@ pub fn detach_from(
     if changes.is_empty() {
         return Ok(());
     }
-    if filters.clsact && kernel.count_filters(dev.index)? <= changes.len() {
+    if filters.has_place() && kernel.count_filters(dev.index)? <= changes.len() {
         changes = vec![Change::DelClsact];
     }
     kernel.apply(dev, &changes)
@@ -225,7 +226,8 @@ pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
         return ours.map(|(hook, _)| Change::DelFilter(*hook)).collect();
     };
     let clsact = (!have.clsact).then_some(Change::AddClsact);
-    let lacking = path.filters().into_iter().zip(&have.standing).filter(|(filter, standing)| {
+    let ours = path.filters(clsact.is_some() || have.has_place());
+    let lacking = ours.into_iter().zip(&have.standing).filter(|(filter, standing)| {
         standing.as_ref().is_none_or(|it| it.name != filter.name || it.program != filter.program.id)
     });
     clsact.into_iter().chain(lacking.map(|(filter, _)| Change::PutFilter(filter))).collect()
@@ -329,12 +331,36 @@ mod tests {
         }
     }
 
-    fn set(fake: &mut Fake, change: fn(&mut Filters)) {
+    fn set(fake: &mut Fake, change: impl Fn(&mut Filters)) {
         fake.links.values_mut().for_each(|link| change(&mut link.filters));
     }
 
     fn of_another() -> crate::kernel::Standing {
         crate::kernel::Standing { name: "cilium".into(), program: 9 }
+    }
+
+    /// Whoever made the place for filters, with or without filters of another program in it.
+    #[test]
+    fn a_place_for_filters_goes_with_who_made_it() {
+        for others in [false, true] {
+            let (mut fake, dev) = node();
+            set(&mut fake, |filters| filters.clsact = others);
+            let before = fake.links["flat.7"].filters.clone();
+            // Also where an earlier version's were in it.
+            for _ in 0..2 {
+                assert!(settle(&mut fake, &dev, false));
+                set(&mut fake, |filters| {
+                    for it in filters.standing.iter_mut().flatten() {
+                        it.name = it.name.replace(digest(), "0");
+                    }
+                });
+            }
+            assert!(settle(&mut fake, &dev, false));
+            let found = Found::on(&mut fake, &dev).unwrap();
+            assert!(found.stands());
+            take_away(&mut fake, &found);
+            assert_eq!(fake.links["flat.7"].filters, before, "{others}");
+        }
     }
 
     #[test]
@@ -344,7 +370,7 @@ mod tests {
         let have = |fake: &Fake| fake.links["flat.7"].filters.clone();
         let now = have(&fake);
         set(&mut fake, |filters| {
-            filters.standing.iter_mut().flatten().for_each(|it| it.name.push('0'));
+            filters.standing.iter_mut().flatten().for_each(|it| it.name.insert_str(8, "earlier-"));
         });
         let path = FastPath::planned(40);
         let words: Vec<_> =

@@ -47,12 +47,12 @@ impl FastPath {
         self.programs.each_ref().map(|program| program.id)
     }
 
-    /// The filters that run them on a device.
-    pub fn filters(&self) -> [Filter; 2] {
+    /// The filters that run them on a device, where the place for filters is made for them or is there.
+    pub fn filters(&self, with_place: bool) -> [Filter; 2] {
         let [hit, learn] = &self.programs;
         let filter = |hook, source: &Source, program: &Program| Filter {
             hook,
-            name: filter_name(source.name, object::DIGEST),
+            name: filter_name(source.name, object::DIGEST, with_place),
             program: program.clone(),
         };
         let [at_ingress, at_egress] = &object::PROGRAMS;
@@ -69,10 +69,11 @@ impl Filters {
     /// The numbers of the programs, if both filters are ours and, unless `any` will do, of this version.
     pub fn programs(&self, any: bool) -> Option<[u32; 2]> {
         let [Some(hit), Some(learn)] = &self.standing else { return None };
-        let [hit_name, learn_name] =
-            object::PROGRAMS.each_ref().map(|source| filter_name(source.name, object::DIGEST));
         let ours = hit.is_ours() && learn.is_ours();
-        let current = hit.name == hit_name && learn.name == learn_name;
+        let current = [hit, learn]
+            .into_iter()
+            .zip(&object::PROGRAMS)
+            .all(|(standing, source)| standing.runs(source.name, object::DIGEST));
         (ours && (any || current)).then_some([hit.program, learn.program])
     }
 }
