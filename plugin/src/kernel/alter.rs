@@ -41,6 +41,14 @@ pub trait Kernel: Observe {
         peers: &[FdbEntry],
         renew: bool,
     ) -> Result<Vec<String>, KernelError>;
+    /// Tells them of new peers, or other VTEPs, and of those that are gone, without a look at the rest; what was learned is
+    /// void. Returns what that changed.
+    fn renew_fast_path(
+        &mut self,
+        path: &FastPath,
+        new: &[FdbEntry],
+        gone: &[FdbEntry],
+    ) -> Result<Vec<String>, KernelError>;
     /// Nothing takes the fast path of these programs any more, wherever they still hang.
     fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError>;
     /// Makes a network's packet filter rules exactly these; returns what that changed.

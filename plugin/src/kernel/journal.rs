@@ -227,6 +227,18 @@ impl Kernel for Journal<'_> {
         Ok(changes)
     }
 
+    fn renew_fast_path(
+        &mut self,
+        path: &FastPath,
+        new: &[FdbEntry],
+        gone: &[FdbEntry],
+    ) -> Result<Vec<String>, KernelError> {
+        let Some(kernel) = self.applied() else { return Ok(Vec::new()) };
+        let changes = kernel.renew_fast_path(path, new, gone)?;
+        changes.iter().for_each(|words| self.changes.push(words.clone()));
+        Ok(changes)
+    }
+
     fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError> {
         self.applied().map_or(Ok(()), |kernel| kernel.switch_off_fast_path(path))
     }

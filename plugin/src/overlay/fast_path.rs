@@ -58,7 +58,7 @@ pub struct Found {
     pub dev: Dev,
     filters: Filters,
     /// The programs that it runs, of this executable's version.
-    path: Option<FastPath>,
+    pub path: Option<FastPath>,
 }
 
 impl Found {

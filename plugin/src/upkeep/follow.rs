@@ -9,10 +9,10 @@ use super::difference::{Difference, part};
 use super::drift::whole;
 use super::held::{Held, sorted_vteps};
 use crate::error::Error;
-use crate::kernel::{Dev, FdbEntry, Journal, Kernel};
+use crate::kernel::{Dev, FastPath, Journal, Kernel};
 use crate::overlay::apply::make;
 use crate::overlay::desired::{self, Overlay};
-use crate::overlay::fast_path::{self, Found};
+use crate::overlay::fast_path::Found;
 use crate::overlay::reconcile::{Observed, Step, key, plan_objects};
 use crate::overlay::site::Site;
 use crate::overlay::stamp::Stamp;
@@ -34,6 +34,15 @@ pub fn follow(
     };
     let (gone, new) = difference.vteps();
     let Some(adjacent) = held.ways.to_more(node, &new)? else { return Ok(false) };
+    let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
+    let fast_path = match held.standing.programs {
+        Some(_) => Found::on(node, &dev)?.path,
+        None => None,
+    };
+    // Whoever has made others since, they are to be told of all peers.
+    if fast_path.as_ref().map(FastPath::ids) != held.standing.programs {
+        return Ok(false);
+    }
     let _lock = site.lock(conf)?;
     if let Some(before) = Stamp::find(conf, own) {
         before.outdate(conf)?;
@@ -45,12 +54,14 @@ pub fn follow(
         let takes = held.standing.programs.is_some();
         node.put_rules(&site.policy(conf, &held.ways, takes).rules())?;
     }
-    let dev = Dev { index: held.index, name: frame.link.name.clone() };
     for step in &plan.steps() {
         make(node, &dev, step)?;
     }
+    if let Some(path) = fast_path {
+        // What was learned by the way to a peer that is another now is void.
+        node.renew_fast_path(&path, &plan.want.fdb, &plan.have.fdb)?;
+    }
     held.take_over(plan, site);
-    held.renew_fast_path(node, conf)?;
     held.standing.renew(node, &held.entries.routes)?;
     held.site.stamp(conf, own, &held.standing).write(conf)?;
     Ok(true)
@@ -93,20 +104,6 @@ impl Plan {
 }
 
 impl Held {
-    /// What was learned by the way to a peer that is another now is void.
-    fn renew_fast_path(&mut self, node: &mut Journal<'_>, conf: &NetworkConf) -> Result<(), Error> {
-        if self.standing.programs.is_some() {
-            let peers = self.entries.fdb.iter();
-            let fdb = peers.map(|(mac, vtep)| FdbEntry { mac: *mac, vtep: *vtep }).collect();
-            let want = Overlay { fdb, ..self.frame.clone() };
-            let policy = self.site.policy(conf, &self.ways, true);
-            let dev = Dev { index: self.index, name: self.frame.link.name.clone() };
-            let found = Found::on(node, &dev)?;
-            self.standing.programs = fast_path::settle(node, conf, &want, &policy, found, true)?;
-        }
-        Ok(())
-    }
-
     /// What was planned stands.
     fn take_over(&mut self, plan: Plan, site: Site) {
         let Plan { want, have } = plan;

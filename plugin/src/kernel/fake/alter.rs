@@ -115,6 +115,17 @@ impl Kernel for Fake {
         Ok(if same { Vec::new() } else { vec!["fast path".to_owned()] })
     }
 
+    fn renew_fast_path(
+        &mut self,
+        _: &FastPath,
+        _: &[FdbEntry],
+        _: &[FdbEntry],
+    ) -> Result<Vec<String>, KernelError> {
+        let settings = self.settings.as_mut();
+        settings.ok_or_else(|| refused("fast path", Errno::ENOENT))?.1 += 1;
+        Ok(vec!["fast path".to_owned()])
+    }
+
     fn switch_off_fast_path(&mut self, _: &FastPath) -> Result<(), KernelError> {
         self.settings = None;
         Ok(())

@@ -1,7 +1,9 @@
 //! What the programs are told of their network: `struct network` and the peers of `plugin/bpf/maps.h`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+
+use nix::errno::Errno;
 
 use super::maps;
 use super::path::FastPath;
@@ -86,6 +88,12 @@ fn peer(entry: &FdbEntry) -> ([u8; 8], [u8; 16]) {
     (mac, address(entry.vtep))
 }
 
+/// What was done about peers, in words.
+fn of_peers(put: usize, removed: usize) -> Option<String> {
+    let words = || format!("fast path: {put} peers put, {removed} removed");
+    (put + removed > 0).then(words)
+}
+
 /// Under which generation flows are learned now.
 pub(super) fn generation(path: &FastPath) -> Result<u32, KernelError> {
     read(path).map(|now| generation_of(&now))
@@ -123,9 +131,7 @@ impl FastPath {
         let stale: Vec<[u8; 8]> = stale.into_keys().collect();
         // What has another VTEP now was put in its place.
         maps::remove(&map, &stale)?;
-        if !(wanted.is_empty() && stale.is_empty()) {
-            changes.push(format!("fast path: {} peers put, {} removed", wanted.len(), stale.len()));
-        }
+        changes.extend(of_peers(wanted.len(), stale.len()));
         let map = self.map("network")?;
         let mut now = [0; NETWORK];
         maps::read(&map, 0, &mut now)?;
@@ -139,6 +145,37 @@ impl FastPath {
             changes.push(format!("fast path: network {} {state}", settings.vni));
         }
         Ok(changes)
+    }
+
+    /// Tells the programs of peers that are new or have another VTEP, and of those that are `gone`, without a look at the
+    /// others; returns what that changed, in words. All that was learned is void.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(in crate::kernel) fn renew(
+        &self,
+        new: &[FdbEntry],
+        gone: &[FdbEntry],
+    ) -> Result<Vec<String>, KernelError> {
+        let map = self.map("peers")?;
+        let new: Vec<_> = new.iter().map(peer).collect();
+        maps::put(&map, &new)?;
+        // What has another VTEP now was put in its place.
+        let stays: HashSet<_> = new.iter().map(|(mac, _)| *mac).collect();
+        let gone = gone.iter().map(|entry| peer(entry).0).filter(|mac| !stays.contains(mac));
+        let mut removed = 0;
+        for mac in gone {
+            match maps::remove(&map, &[mac]) {
+                // Who else follows the file has been here.
+                Err(e) if e.errno() == Some(Errno::ENOENT) => {}
+                outcome => outcome.map(|()| removed += 1)?,
+            }
+        }
+        let mut now = read(self)?;
+        let generation = generation_of(&now).wrapping_add(1);
+        now[GENERATION].copy_from_slice(&generation.to_ne_bytes());
+        maps::write(&self.map("network")?, 0, &now)?;
+        Ok(of_peers(new.len(), removed).into_iter().collect())
     }
 
     /// Indices of the Ethernet devices by which encapsulated packets may leave.

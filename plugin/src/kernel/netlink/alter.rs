@@ -75,6 +75,15 @@ impl Kernel for Netlink {
         path.configure(settings, peers, renew)
     }
 
+    fn renew_fast_path(
+        &mut self,
+        path: &FastPath,
+        new: &[FdbEntry],
+        gone: &[FdbEntry],
+    ) -> Result<Vec<String>, KernelError> {
+        path.renew(new, gone)
+    }
+
     fn switch_off_fast_path(&mut self, path: &FastPath) -> Result<(), KernelError> {
         path.switch_off()
     }
