@@ -32,10 +32,7 @@ pub(super) fn has_policies() -> Result<bool, KernelError> {
     // Its header is one number, of flags, as long as those of the families that `Request` is made for.
     let none: &[DefaultNla] = &[];
     let request = Request::new(XFRM_MSG_GETSPDINFO, [0xff; 4], &none);
-    let rows = socket.ask(&request, 0).map_err(named)?;
-    let counts = rows
-        .iter()
-        .filter_map(|row| find(row, XFRMA_SPD_INFO))
-        .flat_map(|info| info.chunks_exact(4).take(COUNTED).filter_map(number));
-    Ok(counts.sum::<u32>() > 0)
+    let answer = socket.ask_one(&request).map_err(named)?;
+    let counts = find(&answer, XFRMA_SPD_INFO).unwrap_or_default().chunks_exact(4).take(COUNTED);
+    Ok(counts.filter_map(number).sum::<u32>() > 0)
 }

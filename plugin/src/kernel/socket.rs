@@ -17,6 +17,9 @@ const ANSWER: usize = 8 * 1024;
 /// The kernel fills a reader's buffer up to 32 KiB when it dumps.
 const DUMP: usize = 64 * 1024;
 
+/// `struct nfgenmsg`, `struct genlmsghdr` and the flags that xfrm begins with alike.
+const FAMILY_HEADER: usize = 4;
+
 /// A netlink socket in the network namespace in which it was opened, wherever we go afterwards.
 pub(super) struct Socket {
     inner: netlink_sys::Socket,
@@ -158,8 +161,6 @@ impl Socket {
         message: &impl NetlinkSerializable,
         flags: u16,
     ) -> Result<Vec<Vec<u8>>, Failure> {
-        /// `struct nfgenmsg` and `struct genlmsghdr` alike.
-        const FAMILY_HEADER: usize = 4;
         self.expect_dump();
         let mut datagram = Vec::new();
         let sequence = self.append(&mut datagram, message, NLM_F_ACK | flags);
@@ -174,6 +175,28 @@ impl Socket {
                 found.push(row.get(FAMILY_HEADER..).unwrap_or_default().to_vec());
                 Ok(false)
             }
+        })?;
+        Ok(found)
+    }
+
+    /// Sends one request that is answered by one message, and returns that without the family's own header.
+    pub(super) fn ask_one(
+        &mut self,
+        message: &impl NetlinkSerializable,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut datagram = Vec::new();
+        let sequence = self.append(&mut datagram, message, 0);
+        self.send(&datagram)?;
+        let mut found = Vec::new();
+        self.receive(|message| match message.said() {
+            _ if message.sequence != sequence => Ok(false),
+            Said::Row(row) => {
+                found = row.get(FAMILY_HEADER..).unwrap_or_default().to_vec();
+                Ok(true)
+            }
+            Said::Acknowledged | Said::Done => Ok(true),
+            Said::Refused(refusal) => Err(Failure::Refused(refusal)),
+            Said::Overrun => Err(Failure::OVERRUN),
         })?;
         Ok(found)
     }

@@ -53,8 +53,8 @@ impl Wire {
     /// The generation now.
     pub(super) fn generation(&mut self) -> Result<Generation, NftError> {
         let object = "the generation";
-        let answers = self.ask(object, INET, 0, &question::generation())?;
-        let id = answers.first().and_then(|answer| find_number(answer, 1));
+        let answer = self.socket.ask_one(&request(INET, &question::generation()));
+        let id = find_number(&answer.map_err(|failure| explain(failure, object))?, 1);
         id.map(Generation).ok_or_else(|| NftError::Answer { object: object.into() })
     }
 
@@ -64,14 +64,14 @@ impl Wire {
         object: &str,
         question: &NfTablesMessage,
     ) -> Result<Option<Vec<u8>>, NftError> {
-        match self.ask(object, INET, 0, question) {
-            Ok(answers) => Ok(answers.into_iter().next()),
+        let answer = self.socket.ask_one(&request(INET, question));
+        match answer.map_err(|failure| explain(failure, object)) {
             Err(NftError::Read { source, .. })
                 if source.raw_os_error() == Some(Errno::ENOENT as i32) =>
             {
                 Ok(None)
             }
-            Err(error) => Err(error),
+            answer => answer.map(Some),
         }
     }
 
