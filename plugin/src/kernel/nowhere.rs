@@ -25,6 +25,15 @@ pub struct OurRoutes {
     pub unreachable: Vec<Unreachable>,
 }
 
+impl OurRoutes {
+    /// These and others.
+    pub fn and(mut self, others: Self) -> Self {
+        self.routes.extend(others.routes);
+        self.unreachable.extend(others.unreachable);
+        self
+    }
+}
+
 impl FromIterator<OurRoute> for OurRoutes {
     fn from_iter<I: IntoIterator<Item = OurRoute>>(all: I) -> Self {
         let mut ours = Self::default();
@@ -66,6 +75,13 @@ pub fn our_route(payload: &[u8]) -> Option<OurRoute> {
         Some((dev, route)) => Some(OurRoute::Leads(dev, route)),
         None => unreachable(payload).map(OurRoute::Ends),
     }
+}
+
+/// The same, if it is in the table in which ours are. Of all tables there may be other programs' with our number.
+pub fn our_route_in_main(payload: &[u8]) -> Option<OurRoute> {
+    const RTM_TABLE: usize = 4;
+    const RT_TABLE_MAIN: u8 = 254;
+    if payload.get(RTM_TABLE) == Some(&RT_TABLE_MAIN) { our_route(payload) } else { None }
 }
 
 fn unreachable(payload: &[u8]) -> Option<Unreachable> {

@@ -32,7 +32,11 @@ pub trait Observe {
     /// Every VXLAN device; an old kernel tells of others, too. `ip -d link show type vxlan`
     fn vxlans(&mut self) -> Result<Vec<Link>, KernelError>;
     /// Every route of ours. `ip route show proto 102 table main`
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError>;
+    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
+        Ok(self.our_routes_of(true)?.and(self.our_routes_of(false)?))
+    }
+    /// Those of one family.
+    fn our_routes_of(&mut self, ipv4: bool) -> Result<OurRoutes, KernelError>;
     /// Everybody else's routes that lead nowhere. `ip route show table all type blackhole`, and the
     /// like
     fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError>;
@@ -66,7 +70,11 @@ pub trait Observe {
     /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`
     fn ports(&mut self, master: u32) -> Result<Vec<Link>, KernelError>;
     /// Where the packets of a family may go. `ip rule show`, `ip route show table all`
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError>;
+    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
+        Ok(self.ways_and_ours(ipv4)?.0)
+    }
+    /// The same, and which routes of ours there were among those that were read.
+    fn ways_and_ours(&mut self, ipv4: bool) -> Result<(Ways, OurRoutes), KernelError>;
     /// Whether a device puts received packets together before it passes them on (generic receive
     /// offload); `None` if the kernel is too old to tell. `ethtool -k DEV`
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError>;

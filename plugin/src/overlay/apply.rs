@@ -33,8 +33,17 @@ pub struct Made {
     pub changed: bool,
 }
 
+/// What was seen of it before, and is not looked at again.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The device that has the overlay's name.
+    pub link: Option<Link>,
+    /// The routes of ours of the VTEPs' family.
+    pub routes: Option<OurRoutes>,
+}
+
 /// Makes what stands in the kernel into what should stand, with the difference only. `earlier` are
-/// the indices of the devices that the network has under other VNIs, `found` the one that has the name.
+/// the indices of the devices that the network has under other VNIs.
 ///
 /// # Errors
 /// Something foreign is in the way (104), or the kernel refuses (103). What this call made where
@@ -44,17 +53,17 @@ pub fn apply(
     want: &Overlay,
     policy: &Policy,
     earlier: &[u32],
-    found: Option<Link>,
+    Seen { link: found, routes }: Seen,
 ) -> Result<Made, Error> {
     receiver::end_trial(kernel, want.link.vxlan.vni)?;
     let network = Network { want, policy, rules: policy.rules(), earlier };
     let made = |dev| Made { dev, changed: true };
     match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
         (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
-        (DevicePlan::Create, _) | (_, None) => network.make(kernel).map(made),
+        (DevicePlan::Create, _) | (_, None) => network.make(kernel, routes).map(made),
         (DevicePlan::Keep, Some(link)) => {
             let dev = link.dev.clone();
-            network.keep(kernel, link).map(|changed| Made { dev, changed })
+            network.keep(kernel, link, routes).map(|changed| Made { dev, changed })
         }
         (DevicePlan::Recreate(reason), Some(link)) => {
             network.make_anew(kernel, &link, &reason).map(made)
@@ -74,13 +83,18 @@ struct Network<'a> {
 
 impl Network<'_> {
     /// The device can stay.
-    fn keep(&self, kernel: &mut dyn Kernel, mut link: Link) -> Result<bool, Error> {
+    fn keep(
+        &self,
+        kernel: &mut dyn Kernel,
+        mut link: Link,
+        routes: Option<OurRoutes>,
+    ) -> Result<bool, Error> {
         if link.alias.is_none() {
             self.name(kernel, &mut link)?;
         }
         // Before the device: there is no moment in which outsiders could inject.
         kernel.put_rules(&self.rules)?;
-        let have = self.observe(kernel.observing(), link)?;
+        let have = self.observe(kernel.observing(), link, routes)?;
         let outcome = self.change(kernel, &have, Origin::Stood);
         outcome.map_err(|e| receiver::explain(kernel.observing(), e, &self.want.link))
     }
@@ -94,19 +108,21 @@ impl Network<'_> {
         kernel.put_rules(&self.rules)?;
         kernel.delete_link(&want.link.name)?;
         let mut have = Observed::bare(want, kernel.create_vxlan(&want.link)?);
-        self.observe_network(kernel.observing(), &mut have, Some(old.dev.index))?;
+        // Anew: with the device routes by others went, too, which preferred its addresses.
+        self.observe_network(kernel.observing(), &mut have, None)?;
+        have.routes.retain(|(via, _)| *via != Via::Uplink(old.dev.index));
         let outcome = self.change(kernel, &have, Origin::Anew);
         outcome.map_err(|e| receiver::explain(kernel.observing(), e, &want.link))?;
         Ok(have.link.dev)
     }
 
     /// There is no device of this name. What is made does not outlive a failure.
-    fn make(&self, kernel: &mut dyn Kernel) -> Result<Dev, Error> {
+    fn make(&self, kernel: &mut dyn Kernel, routes: Option<OurRoutes>) -> Result<Dev, Error> {
         let want = self.want;
         // Those of living pods, whose device was removed by hand, stay in any case.
         let had_rules = kernel.has_rules(self.policy.vni)?;
         let mut have = Observed::bare(want, Dev::none());
-        self.observe_network(kernel.observing(), &mut have, None)?;
+        self.observe_network(kernel.observing(), &mut have, routes)?;
         let dev = kernel.create_vxlan(&want.link);
         have.link.dev =
             dev.map_err(|e| receiver::explain(kernel.observing(), e.into(), &want.link))?;
@@ -194,7 +210,12 @@ impl Network<'_> {
         outcome.map(|()| !steps.is_empty())
     }
 
-    fn observe(&self, kernel: &mut dyn Observe, link: Link) -> Result<Observed, Error> {
+    fn observe(
+        &self,
+        kernel: &mut dyn Observe,
+        link: Link,
+        routes: Option<OurRoutes>,
+    ) -> Result<Observed, Error> {
         let dev = link.dev.index;
         let mut is = |setting: &str, wanted: &str| -> Result<bool, Error> {
             let value = kernel.sysctl(&format!("net/ipv4/conf/{}/{setting}", link.dev.name))?;
@@ -207,20 +228,22 @@ impl Network<'_> {
             fdb: kernel.fdb(dev)?,
             ..Observed::of(link)
         };
-        self.observe_network(kernel, &mut have, None)?;
+        self.observe_network(kernel, &mut have, routes)?;
         Ok(have)
     }
 
-    /// What the network has apart from its device, and from one that is gone.
+    /// What the network has apart from its device, where some of our routes may have been seen.
     fn observe_network(
         &self,
         kernel: &mut dyn Observe,
         have: &mut Observed,
-        gone: Option<u32>,
+        seen: Option<OurRoutes>,
     ) -> Result<(), Error> {
         let own: Vec<_> = have.addresses.iter().chain(&self.want.addresses).copied().collect();
-        let OurRoutes { mut routes, unreachable } = kernel.our_routes()?;
-        routes.retain(|(dev, _)| Some(*dev) != gone);
+        let OurRoutes { routes, unreachable } = match seen {
+            Some(seen) => seen.and(kernel.our_routes_of(!self.policy.vtep.is_ipv4())?),
+            None => kernel.our_routes()?,
+        };
         have.routes = routes_of(routes, have.link.dev.index, &own, &self.policy.cluster_cidrs);
         have.unreachable = unreachable_of(unreachable, self.want.link.vxlan.vni);
         if !self.earlier.is_empty() {

@@ -13,6 +13,7 @@ use crate::kernel::{
     Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, LinkKind, Observe,
     PathSettings, Standing, fast_path::digest,
 };
+use crate::overlay::apply::Made;
 use crate::overlay::desired::{Overlay, SOURCE_PORTS};
 pub use obstacle::Obstacle;
 pub use report::{Report, Stands};
@@ -53,9 +54,10 @@ pub fn of(
 }
 
 /// What there is of a fast path on an overlay's device before anything is changed.
+#[derive(Default)]
 pub struct Found {
-    /// The device.
-    pub dev: Dev,
+    /// Index of the device, if there is one.
+    index: u32,
     filters: Filters,
     /// The programs that it runs, of this executable's version.
     pub path: Option<FastPath>,
@@ -66,15 +68,11 @@ impl Found {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub fn on(kernel: &mut dyn Observe, dev: &Dev) -> Result<Self, KernelError> {
-        let filters = kernel.filters(dev.index)?;
+    pub fn on(kernel: &mut dyn Observe, dev: Option<&Dev>) -> Result<Self, KernelError> {
+        let Some(index) = dev.map(|dev| dev.index) else { return Ok(Self::default()) };
+        let filters = kernel.filters(index)?;
         let path = filters.programs(false).and_then(|ids| kernel.find_fast_path(ids).ok());
-        Ok(Self { dev: dev.clone(), filters, path })
-    }
-
-    /// On a device that was just made.
-    pub fn none_on(dev: Dev) -> Self {
-        Self { dev, filters: Filters::default(), path: None }
+        Ok(Self { index, filters, path })
     }
 
     /// Whether there is one.
@@ -84,7 +82,7 @@ impl Found {
 }
 
 /// Brings about what the configuration says of it, on a device that stands; tells the numbers of the programs by which
-/// packets take the fast path, if they do. Where something of the overlay was `changed`, what was learned is void.
+/// packets take the fast path, if they do. Where something else of the overlay was changed, what was learned is void.
 ///
 /// # Errors
 /// The kernel cannot be asked.
@@ -93,40 +91,42 @@ pub fn settle(
     conf: &NetworkConf,
     want: &Overlay,
     policy: &Policy,
-    found: Found,
-    changed: bool,
+    (found, Made { dev, changed }): (Found, Made),
 ) -> Result<Option<[u32; 2]>, KernelError> {
+    // On a device that was just made there is nothing.
+    let found = if found.index == dev.index { found } else { Found::default() };
     if !is_wanted(conf) {
-        take_away(kernel, &found);
+        take_away(kernel, &dev, &found);
         return Ok(None);
     }
-    let settings = settings(kernel.observing(), want, policy, &found.dev)?;
-    Ok(bring_about(kernel, found, &settings, &want.fdb, changed))
+    let settings = settings(kernel.observing(), want, policy, &dev)?;
+    Ok(bring_about(kernel, &dev, found, &settings, &want.fdb, changed))
 }
 
 /// Brings the fast path about on the overlay's device; what there is of it goes where it cannot be.
 fn bring_about(
     kernel: &mut dyn Kernel,
+    dev: &Dev,
     found: Found,
     settings: &PathSettings,
     peers: &[FdbEntry],
     renew: bool,
 ) -> Option<[u32; 2]> {
-    match attach(kernel, &found, settings, peers, renew) {
+    match attach(kernel, dev, &found, settings, peers, renew) {
         Ok(path) => Some(path.ids()),
         Err(reason) => {
-            log::warn!("no fast path on {}: {reason}; packets go the usual way", found.dev.name);
+            log::warn!("no fast path on {}: {reason}; packets go the usual way", dev.name);
             // Some of it may have been made by now.
-            let now = Found::on(kernel.observing(), &found.dev).unwrap_or(found);
-            take_away(kernel, &now);
+            let now = Found::on(kernel.observing(), Some(dev)).unwrap_or(found);
+            take_away(kernel, dev, &now);
             None
         }
     }
 }
 
-fn take_away(kernel: &mut dyn Kernel, found: &Found) {
-    if let Err(e) = detach(kernel, found) {
-        log::warn!("{e}; the fast path of {} is not taken away", found.dev.name);
+fn take_away(kernel: &mut dyn Kernel, dev: &Dev, found: &Found) {
+    if let Err(e) = detach(kernel, dev, &found.filters) {
+        log::warn!("{e}; the fast path of {} is not taken away", dev.name);
     }
 }
 
@@ -140,13 +140,14 @@ fn obstacle(kernel: &mut dyn Observe, filters: &Filters) -> Result<Option<Obstac
 
 fn attach(
     kernel: &mut dyn Kernel,
+    dev: &Dev,
     found: &Found,
     settings: &PathSettings,
     peers: &[FdbEntry],
     renew: bool,
 ) -> Result<FastPath, String> {
     let said = |e: KernelError| e.to_string();
-    let Found { dev, filters, path } = found;
+    let Found { filters, path, .. } = found;
     if let Some(reason) = obstacle(kernel.observing(), filters).map_err(said)? {
         return Err(reason.to_string());
     }
@@ -189,7 +190,7 @@ fn take_over(kernel: &mut dyn Kernel, vni: u32, path: &FastPath) -> Result<(), K
 }
 
 /// Takes the fast path away from the overlay's device: nothing takes it any more, wherever the programs still hang.
-fn detach(kernel: &mut dyn Kernel, Found { dev, filters, .. }: &Found) -> Result<(), KernelError> {
+fn detach(kernel: &mut dyn Kernel, dev: &Dev, filters: &Filters) -> Result<(), KernelError> {
     let programs = filters.programs(true);
     if let Some(path) = programs.and_then(|ids| kernel.find_fast_path(ids).ok()) {
         kernel.switch_off_fast_path(&path)?;
@@ -293,8 +294,8 @@ mod tests {
     }
 
     fn settle(fake: &mut Fake, dev: &Dev, renew: bool) -> bool {
-        let found = Found::on(fake, dev).unwrap();
-        bring_about(fake, found, &settings(dev.index), &[], renew).is_some()
+        let found = Found::on(fake, Some(dev)).unwrap();
+        bring_about(fake, dev, found, &settings(dev.index), &[], renew).is_some()
     }
 
     #[test]
@@ -302,14 +303,14 @@ mod tests {
         let (mut fake, dev) = node();
         assert!(settle(&mut fake, &dev, true));
         let (loaded, log) = (fake.programs, fake.log.len());
-        assert!(Found::on(&mut fake, &dev).unwrap().stands());
+        assert!(Found::on(&mut fake, Some(&dev)).unwrap().stands());
         for (renew, voided) in [(false, 1), (true, 2)] {
             assert!(settle(&mut fake, &dev, renew));
             assert_eq!((fake.programs, fake.log.len()), (loaded, log), "nothing is made again");
             assert_eq!(fake.settings, Some((settings(dev.index), voided)));
         }
-        let found = Found::on(&mut fake, &dev).unwrap();
-        take_away(&mut fake, &found);
+        let found = Found::on(&mut fake, Some(&dev)).unwrap();
+        take_away(&mut fake, &dev, &found);
         assert_eq!(fake.links["flat.7"].filters, Filters::default());
         assert_eq!(fake.settings, None, "pods may run the programs still");
     }
@@ -356,9 +357,9 @@ mod tests {
                 });
             }
             assert!(settle(&mut fake, &dev, false));
-            let found = Found::on(&mut fake, &dev).unwrap();
+            let found = Found::on(&mut fake, Some(&dev)).unwrap();
             assert!(found.stands());
-            take_away(&mut fake, &found);
+            take_away(&mut fake, &dev, &found);
             assert_eq!(fake.links["flat.7"].filters, before, "{others}");
         }
     }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::firewall::{Policy, blockade};
 use crate::identity::{overlay_name, vtep_mac};
 use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
-use crate::overlay::apply::{Made, apply};
+use crate::overlay::apply::{Seen, apply};
 use crate::overlay::desired::{self, Overlay, Via};
 use crate::overlay::fast_path::{self, Found};
 use crate::overlay::forwarding;
@@ -155,8 +155,8 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     if let Some(stamp) = standing(kernel.observing(), conf, netns, &site.source)? {
         return Ok(Ensured { stamp, is_new: false });
     }
-    let ways = site.survey(kernel.observing(), conf)?;
-    let Brought { stamp, is_new, .. } = site.bring_about(kernel, conf, netns, &ways)?;
+    let mut ways = site.survey(kernel.observing(), conf)?;
+    let Brought { stamp, is_new, .. } = site.bring_about(kernel, conf, netns, &mut ways)?;
     blockade::warn(kernel.observing(), &site.file);
     Ok(Ensured { stamp, is_new })
 }
@@ -285,7 +285,7 @@ impl Site {
         kernel: &mut dyn Kernel,
         conf: &NetworkConf,
         netns: u64,
-        ways: &Ways,
+        ways: &mut Ways,
     ) -> Result<Brought, Error> {
         let before = Stamp::find(conf, netns);
         if let Some(before) = &before {
@@ -311,11 +311,13 @@ impl Site {
         &self,
         kernel: &mut dyn Kernel,
         conf: &NetworkConf,
-        ways: &Ways,
+        ways: &mut Ways,
         before: Option<&Stamp>,
     ) -> Result<(Standing, Overlay), Error> {
         let Self { file, node, .. } = self;
-        let Ways { underlay, mtu, world } = ways;
+        // They may be many, and are not what they were when this is done.
+        let routes = Some(std::mem::take(&mut ways.underlay.ours));
+        let Ways { underlay, mtu, world } = &*ways;
         let mut earlier = devices(kernel.observing(), &conf.name)?;
         earlier.remove(&file.vni);
         let nameless = nameless(kernel.observing(), node.vtep)?;
@@ -324,14 +326,12 @@ impl Site {
         let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
-        let stood = kernel.link(&want.link.name)?;
-        let found = stood.as_ref().map(|link| Found::on(kernel.observing(), &link.dev));
-        let found = found.transpose()?;
-        let takes = fast_path::is_wanted(conf) && found.as_ref().is_some_and(Found::stands);
+        let link = kernel.link(&want.link.name)?;
+        let found = Found::on(kernel.observing(), link.as_ref().map(|link| &link.dev))?;
+        let takes = fast_path::is_wanted(conf) && found.stands();
         let mut policy = self.policy(conf, ways, takes);
-        let Made { dev, changed } = apply(kernel, &want, &policy, &indices, stood)?;
-        let found = found.filter(|found| found.dev == dev).unwrap_or_else(|| Found::none_on(dev));
-        let programs = fast_path::settle(kernel, conf, &want, &policy, found, changed)?;
+        let made = apply(kernel, &want, &policy, &indices, Seen { link, routes })?;
+        let programs = fast_path::settle(kernel, conf, &want, &policy, (found, made))?;
         if programs.is_some() != policy.fast_path {
             policy.fast_path = programs.is_some();
             kernel.put_rules(&policy.rules())?;

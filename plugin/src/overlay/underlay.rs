@@ -11,7 +11,7 @@ use flatnet_conf::{Node, RangeFile};
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Dev, Flow, Observe, Path, Way, Ways};
+use crate::kernel::{Dev, Flow, Observe, OurRoutes, Path, Way, Ways};
 use crate::overlay::outlets;
 
 /// How many peers are asked about of those that are routed alike: among equal-cost nexthops the
@@ -25,6 +25,8 @@ pub struct Underlay {
     pub peers: Vec<(IpAddr, Option<Path>)>,
     /// Where this node's end is.
     pub place: Place,
+    /// The routes of ours of the VTEPs' family.
+    pub ours: OurRoutes,
     /// Names of the devices by which packets of the VTEPs' family leave the machine.
     pub outlets: BTreeSet<String>,
     devices: BTreeSet<String>,
@@ -84,7 +86,7 @@ impl Underlay {
         let others = file.nodes.iter().filter(|peer| peer.name != node.name);
         let mut vteps: Vec<IpAddr> = others.map(|peer| peer.vtep).collect();
         vteps.sort_unstable();
-        let ways = kernel.ways(node.vtep.is_ipv4())?;
+        let (ways, ours) = kernel.ways_and_ours(node.vtep.is_ipv4())?;
         let place = Place::look(kernel, file, node)?;
         let asked: Vec<IpAddr> = match file.direct_routing {
             // Each peer's own way matters.
@@ -113,6 +115,7 @@ impl Underlay {
         Ok(Self {
             peers: asked.into_iter().zip(paths).collect(),
             place,
+            ours,
             outlets: outlets.into_values().map(|link| link.dev.name).collect(),
             devices,
         })

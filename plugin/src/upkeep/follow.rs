@@ -36,7 +36,7 @@ pub fn follow(
     let Some(adjacent) = held.ways.to_more(node, &new)? else { return Ok(false) };
     let dev = Dev { index: held.index, name: held.frame.link.name.clone() };
     let fast_path = match held.standing.programs {
-        Some(_) => Found::on(node, &dev)?.path,
+        Some(_) => Found::on(node, Some(&dev))?.path,
         None => None,
     };
     // Whoever has made others since, they are to be told of all peers.

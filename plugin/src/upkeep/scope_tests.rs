@@ -39,8 +39,8 @@ fn scene() -> Scene {
     node.links.get_mut("veth1").unwrap().link.group = veth_group(7);
     node.add("eth1", 1500, &[], LinkKind::Other(String::new()));
     let site = Site::find(&mut node, &conf).unwrap();
-    let ways = site.survey(&mut node, &conf).unwrap();
-    let (standing, overlay) = site.establish(&mut node, &conf, &ways, None).unwrap();
+    let mut ways = site.survey(&mut node, &conf).unwrap();
+    let (standing, overlay) = site.establish(&mut node, &conf, &mut ways, None).unwrap();
     let index = node.links["flat.7"].link.dev.index;
     let devices = Devices::of(node.links().unwrap());
     Scene { held: Held::new(site, ways, index, standing, overlay), devices }

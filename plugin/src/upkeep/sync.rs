@@ -109,12 +109,12 @@ pub fn overlay(
     mode: Mode,
 ) -> Result<(Ways, Standing, Overlay), Error> {
     let _all = if mode == Mode::Apply { node_lock::wait() } else { None };
-    let ways = site.survey(node, conf)?;
+    let mut ways = site.survey(node, conf)?;
     let (standing, overlay) = match mode {
-        Mode::Plan => site.establish(node, conf, &ways, Stamp::find(conf, own).as_ref())?,
+        Mode::Plan => site.establish(node, conf, &mut ways, Stamp::find(conf, own).as_ref())?,
         Mode::Apply => {
             let _lock = site.lock(conf)?;
-            let Brought { standing, overlay, .. } = site.bring_about(node, conf, own, &ways)?;
+            let Brought { standing, overlay, .. } = site.bring_about(node, conf, own, &mut ways)?;
             (standing, overlay)
         }
     };

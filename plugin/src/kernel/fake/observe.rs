@@ -52,12 +52,14 @@ impl Observe for Fake {
         Ok(links)
     }
 
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
+    fn our_routes_of(&mut self, ipv4: bool) -> Result<OurRoutes, KernelError> {
         let all = self.links.values();
         let routes = all
             .flat_map(|link| link.routes.iter().map(|route| (link.link.dev.index, route.clone())))
+            .filter(|(_, route)| route.dst.is_ipv4() == ipv4)
             .collect();
-        Ok(OurRoutes { routes, unreachable: self.unreachable.clone() })
+        let ends = self.unreachable.iter().filter(|route| route.dst.is_ipv4() == ipv4);
+        Ok(OurRoutes { routes, unreachable: ends.cloned().collect() })
     }
 
     fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
@@ -92,11 +94,12 @@ impl Observe for Fake {
         Ok(self.links()?.into_iter().filter(of).collect())
     }
 
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
+    fn ways_and_ours(&mut self, ipv4: bool) -> Result<(Ways, OurRoutes), KernelError> {
         let known = self.paths.keys().filter(|to| to.is_ipv4() == ipv4);
         let rules = known.map(|to| IpNetwork::from(*to)).collect();
         let routes = self.ways.iter().filter(|way| way.dst.is_ipv4() == ipv4);
-        Ok(Ways { rules, routes: routes.cloned().collect(), tables: [254].into() })
+        let ways = Ways { rules, routes: routes.cloned().collect(), tables: [254].into() };
+        Ok((ways, self.our_routes_of(ipv4)?))
     }
 
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError> {

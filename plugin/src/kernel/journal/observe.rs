@@ -36,8 +36,8 @@ impl Observe for Journal<'_> {
         self.asked().vxlans()
     }
 
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
-        self.asked().our_routes()
+    fn our_routes_of(&mut self, ipv4: bool) -> Result<OurRoutes, KernelError> {
+        self.asked().our_routes_of(ipv4)
     }
 
     fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
@@ -52,8 +52,8 @@ impl Observe for Journal<'_> {
         self.asked().ports(master)
     }
 
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
-        self.asked().ways(ipv4)
+    fn ways_and_ours(&mut self, ipv4: bool) -> Result<(Ways, OurRoutes), KernelError> {
+        self.asked().ways_and_ours(ipv4)
     }
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {

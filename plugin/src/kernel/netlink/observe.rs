@@ -10,8 +10,9 @@ use netlink_packet_route::AddressFamily;
 use super::super::route_socket::Request;
 use super::super::{
     ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, Hook,
-    KernelError, Link, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
-    decision, decode, gro, ipsec, legacy, nowhere, question, settings, sysctl, traffic, ways,
+    KernelError, Link, Neighbour, Observe, OurRoute, OurRoutes, Path, Route, Rule, RuleSet,
+    Settings, Way, Ways, decision, decode, gro, ipsec, legacy, nowhere, question, settings, sysctl,
+    traffic, ways,
 };
 use super::{Netlink, absent_is_empty};
 
@@ -52,9 +53,10 @@ impl Observe for Netlink {
         self.dump_links("ip link show type vxlan", question::vxlans())
     }
 
-    fn our_routes(&mut self) -> Result<OurRoutes, KernelError> {
-        let routes = self.route_tables(question::our_routes, nowhere::our_route)?;
-        Ok(routes.into_iter().collect())
+    fn our_routes_of(&mut self, ipv4: bool) -> Result<OurRoutes, KernelError> {
+        let get = question::our_routes(family(ipv4));
+        let routes = self.socket.dump("ip route show", get, nowhere::our_route);
+        Ok(absent_is_empty(routes)?.into_iter().collect())
     }
 
     fn dead_ends(&mut self) -> Result<Vec<DeadEnd>, KernelError> {
@@ -67,16 +69,32 @@ impl Observe for Netlink {
         Ok(routes.into_iter().filter(|(on, _)| *on == dev).map(|(_, route)| route).collect())
     }
 
-    fn ways(&mut self, ipv4: bool) -> Result<Ways, KernelError> {
-        let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    fn ways_and_ours(&mut self, ipv4: bool) -> Result<(Ways, OurRoutes), KernelError> {
+        /// One of either.
+        enum Either {
+            Way(Way),
+            Ours(OurRoute),
+        }
+        let family = family(ipv4);
         let (rules, routes) = (question::rules(family), question::all_routes(family));
         let rules = absent_is_empty(self.socket.dump("ip rule show", rules, ways::rule))?;
-        let routes = self.socket.dump("ip route show table all", routes, ways::way);
-        let routes = absent_is_empty(routes)?;
+        let either = |row: &[u8]| match decode::is_ours(row) {
+            true => nowhere::our_route_in_main(row).map(Either::Ours),
+            false => ways::way(row).map(Either::Way),
+        };
+        let all = self.socket.dump("ip route show table all", routes, either);
+        let (mut routes, mut ours) = (Vec::new(), Vec::new());
+        for either in absent_is_empty(all)? {
+            match either {
+                Either::Way(way) => routes.push(way),
+                Either::Ours(route) => ours.push(route),
+            }
+        }
         // A kernel without rules asks these.
         let mut tables = BTreeSet::from([RT_TABLE_MAIN, RT_TABLE_DEFAULT]);
         tables.extend(rules.iter().filter_map(|(_, table)| *table));
-        Ok(Ways { rules: rules.into_iter().map(|(dst, _)| dst).collect(), routes, tables })
+        let ways = Ways { rules: rules.into_iter().map(|(dst, _)| dst).collect(), routes, tables };
+        Ok((ways, ours.into_iter().collect()))
     }
 
     fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>, KernelError> {
@@ -262,6 +280,10 @@ impl Observe for Netlink {
             Err(source) => Err(KernelError::Sysctl { action: "read", key: key.into(), source }),
         }
     }
+}
+
+fn family(ipv4: bool) -> AddressFamily {
+    if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 impl Netlink {

@@ -115,7 +115,8 @@ impl Cluster {
         let masquerade = if self.masquerade { Masquerade::On } else { Masquerade::Off };
         let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), masquerade);
         let found = fake.links.get(&self.want().link.name).map(|link| link.link.clone());
-        apply::apply(fake, &self.want(), &policy, &[], found).unwrap();
+        apply::apply(fake, &self.want(), &policy, &[], apply::Seen { link: found, routes: None })
+            .unwrap();
     }
 }
 

@@ -22,7 +22,7 @@ fn apply(kernel: &mut dyn Kernel, want: &Overlay) -> Result<(), Error> {
         want,
         &desired::policy("pods", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::Off),
         &[],
-        found,
+        Seen { link: found, routes: None },
     )
     .map(drop)
 }
@@ -95,7 +95,7 @@ fn what_is_refused_leaves_what_stood() {
     let policy = desired::policy("pods", &file, &file.nodes[0], &BTreeSet::new(), Masquerade::Off);
     let mut fake = stood();
     let earlier = [fake.links["flat.7"].link.dev.index];
-    let error = super::apply(&mut fake, &moved, &policy, &earlier, None).unwrap_err();
+    let error = super::apply(&mut fake, &moved, &policy, &earlier, Seen::default()).unwrap_err();
     assert!(error.to_string().contains("UDP port 4790 is taken by another program"), "{error}");
     assert_eq!((&fake.links, &fake.rules), (&before.links, &before.rules));
     assert_eq!(fake.unreachable, before.unreachable);
@@ -103,7 +103,7 @@ fn what_is_refused_leaves_what_stood() {
     // With a port that can be had both stand, until the caller retires the old one.
     file.port = 4789;
     let moved = desired::overlay("pods", &file, &file.nodes[0], 1450, &HashMap::new());
-    super::apply(&mut fake, &moved, &policy, &earlier, None).unwrap();
+    super::apply(&mut fake, &moved, &policy, &earlier, Seen::default()).unwrap();
     assert!(fake.links["flat.8"].link.up);
     assert_eq!(fake.links["flat.7"].addresses, before.links["flat.7"].addresses);
 }
@@ -133,7 +133,7 @@ fn another_network_with_the_same_vni_changes_nothing() {
         &theirs,
         &desired::policy("storage", &file(), &file().nodes[0], &BTreeSet::new(), Masquerade::On),
         &[],
-        found,
+        Seen { link: found, routes: None },
     )
     .unwrap_err();
     assert_eq!(error.code(), 104);

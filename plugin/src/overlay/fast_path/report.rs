@@ -42,7 +42,7 @@ impl Report {
         let Some(overlay) = kernel.link(&overlay_name(vni))?.filter(|_| wanted) else {
             return Ok(none);
         };
-        let found = Found::on(kernel, &overlay.dev)?;
+        let found = Found::on(kernel, Some(&overlay.dev))?;
         if let Some(path) = found.path {
             let stands = Some(Stands::of(kernel, &path)?);
             return Ok(Self { stands, ..none });
