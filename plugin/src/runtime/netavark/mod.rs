@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use flatnet_conf::one_line;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::runtime::chain::{self, Wanted};
 use crate::runtime::list::List;
@@ -64,9 +64,10 @@ fn create() -> Result<Option<Value>, String> {
 }
 
 fn setup(netns: OsString) -> Result<Option<Value>, String> {
-    let exec = exec()?;
+    let exec = exec(&read()?)?;
     let list = List::named(&exec.network.name, exec.network.conf())?;
-    let wanted = wanted(exec, netns)?;
+    let asked = exec.asked()?;
+    let wanted = wanted(exec, netns, asked)?;
     let result = chain::add(&list, &wanted)?;
     let status = Status::of(&result, &wanted.ifname);
     Ok(Some(serde_json::to_value(status).map_err(|e| e.to_string())?))
@@ -74,17 +75,18 @@ fn setup(netns: OsString) -> Result<Option<Value>, String> {
 
 /// Goes on without the network's configuration, which may be gone before the last container.
 fn teardown(netns: OsString) -> Result<(), String> {
-    let exec = exec()?;
+    let exec = exec(&read()?)?;
     let list = List::named(&exec.network.name, exec.network.conf()).unwrap_or_else(|problem| {
         eprintln!("flatnet: {problem}; going on without");
         List::lost(&exec.network.name)
     });
-    chain::del(&list, &wanted(exec, netns)?)
+    // What could not be asked for was not given.
+    let asked = exec.asked().unwrap_or_default();
+    chain::del(&list, &wanted(exec, netns, asked)?)
 }
 
-fn wanted(exec: Exec, netns: OsString) -> Result<Wanted, String> {
+fn wanted(exec: Exec, netns: OsString, asked: Map<String, Value>) -> Result<Wanted, String> {
     let netns = netns.into_string().map_err(|netns| format!("{netns:?} is not UTF-8"))?;
-    let asked = exec.asked();
     Ok(Wanted {
         container_id: exec.container_id,
         name: exec.container_name,
@@ -94,8 +96,8 @@ fn wanted(exec: Exec, netns: OsString) -> Result<Wanted, String> {
     })
 }
 
-fn exec() -> Result<Exec, String> {
-    serde_json::from_slice(&read()?).map_err(unreadable)
+fn exec(input: &[u8]) -> Result<Exec, String> {
+    serde_json::from_slice(input).map_err(unreadable)
 }
 
 fn unreadable(error: serde_json::Error) -> String {

@@ -10,6 +10,10 @@ use serde_json::{Map, Value, json};
 
 /// The option of a podman network that names the file of its configuration.
 pub const CONF: &str = "conf";
+/// What can be published.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+/// A node has no more ports, of all protocols.
+const MOST_PORTS: usize = PROTOCOLS.len() * u16::MAX as usize;
 
 /// The input of `setup` and `teardown`.
 #[derive(Debug, Deserialize)]
@@ -66,7 +70,10 @@ impl Network {
 
 impl Exec {
     /// What is asked for, by CNI's capabilities.
-    pub fn asked(&self) -> Map<String, Value> {
+    ///
+    /// # Errors
+    /// No node has such ports.
+    pub fn asked(&self) -> Result<Map<String, Value>, String> {
         let PerNetwork { static_ips, static_mac, aliases, .. } = &self.network_options;
         let mut asked = Map::new();
         // `podman network reload` adds what the container has to what was asked for at first.
@@ -80,34 +87,45 @@ impl Exec {
         if let Some(aliases) = aliases.as_ref().filter(|aliases| !aliases.is_empty()) {
             asked.insert("aliases".into(), json!({ &self.network.name: aliases }));
         }
-        let ports = self.port_mappings.iter().flatten().flat_map(PortMapping::each);
-        let ports: Vec<Value> = ports.collect();
+        let mut ports = Vec::new();
+        for mapping in self.port_mappings.iter().flatten() {
+            let protocols = mapping.protocols()?;
+            ports.extend(protocols.into_iter().flat_map(|protocol| mapping.each(protocol)));
+            if ports.len() > MOST_PORTS {
+                return Err(format!("more than {MOST_PORTS} ports are to be published"));
+            }
+        }
         if !ports.is_empty() {
             asked.insert("portMappings".into(), ports.into());
         }
-        asked
+        Ok(asked)
     }
 }
 
 impl PortMapping {
-    /// One for each port and protocol, as CNI has them.
-    fn each(&self) -> impl Iterator<Item = Value> {
-        let protocol = if self.protocol.is_empty() { "tcp" } else { &self.protocol };
-        let protocols = protocol.split(',').filter(|protocol| !protocol.is_empty());
-        protocols.flat_map(move |protocol| {
-            // One that would lead past 65535 is podman's to refuse.
-            (0..self.range.max(1)).filter_map(move |n| {
-                let port = |first: u16| first.checked_add(n);
-                let mut one = json!({
-                    "hostPort": port(self.host_port)?,
-                    "containerPort": port(self.container_port)?,
-                    "protocol": protocol,
-                });
-                if !self.host_ip.is_empty() {
-                    one["hostIP"] = json!(self.host_ip);
-                }
-                Some(one)
-            })
+    fn protocols(&self) -> Result<BTreeSet<&str>, String> {
+        let named = if self.protocol.is_empty() { "tcp" } else { &self.protocol };
+        let named: BTreeSet<_> = named.split(',').filter(|name| !name.is_empty()).collect();
+        match named.iter().find(|name| !PROTOCOLS.contains(name)) {
+            Some(other) => Err(format!("ports of protocol {other:?} cannot be published")),
+            None => Ok(named),
+        }
+    }
+
+    /// One for each port, as CNI has them.
+    fn each(&self, protocol: &str) -> impl Iterator<Item = Value> {
+        // One that would lead past 65535 is podman's to refuse.
+        (0..self.range.max(1)).filter_map(move |n| {
+            let port = |first: u16| first.checked_add(n);
+            let mut one = json!({
+                "hostPort": port(self.host_port)?,
+                "containerPort": port(self.container_port)?,
+                "protocol": protocol,
+            });
+            if !self.host_ip.is_empty() {
+                one["hostIP"] = json!(self.host_ip);
+            }
+            Some(one)
         })
     }
 }
@@ -188,7 +206,7 @@ mod tests {
         };
         let ports = [local(8080, 80), local(8081, 81), port(53, 53, "tcp"), port(53, 53, "udp")];
         assert_eq!(
-            Value::from(exec.asked()),
+            Value::from(exec.asked().unwrap()),
             json!({ "ips": ["10.88.0.50", "fd00::50"], "mac": "aa:bb:cc:dd:aa:00",
                     "aliases": { "pods": ["752947ff"] }, "portMappings": ports })
         );
@@ -199,7 +217,22 @@ mod tests {
         let input = json!({ "container_id": "c", "network": { "name": "pods" },
             "network_options": { "interface_name": "eth1", "static_ips": [], "static_mac": "" } });
         let exec: Exec = serde_json::from_value(input).unwrap();
-        assert_eq!((exec.asked(), exec.network.conf()), (Map::new(), None));
+        assert_eq!((exec.asked(), exec.network.conf()), (Ok(Map::new()), None));
+    }
+
+    #[test]
+    fn ports_that_no_node_has_are_refused() {
+        let asked = |ports: Vec<Value>| {
+            let input = json!({ "container_id": "c", "network": { "name": "pods" }, "port_mappings": ports,
+                "network_options": { "interface_name": "eth1" } });
+            serde_json::from_value::<Exec>(input).unwrap().asked()
+        };
+        let mapping = |protocol: &str| json!({ "container_port": 1, "host_port": 1, "range": 65_535, "protocol": protocol });
+        let all = mapping("tcp,udp,sctp,tcp,,udp");
+        let most = asked(vec![all.clone()]).unwrap();
+        assert_eq!(most["portMappings"].as_array().map(Vec::len), Some(MOST_PORTS));
+        assert!(asked(vec![all.clone(), all]).unwrap_err().contains("are to be published"));
+        assert!(asked(vec![mapping("tcp,icmp")]).unwrap_err().contains("protocol \"icmp\""));
     }
 
     #[test]
