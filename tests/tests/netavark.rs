@@ -190,6 +190,27 @@ fn a_container_goes_whatever_is_gone_already() {
     node.assert_no_attachment();
 }
 
+/// As a podman does that was killed before it wrote down what it had set up.
+#[test]
+fn a_container_that_was_forgotten_is_set_up_anew() {
+    let cluster = Cluster::new(1);
+    let (netavark, node) = (&netavarks(&cluster, &[])[0], &cluster.nodes[0]);
+    let (forgotten, peer) = (Pod::new("forgotten"), node.add("peer"));
+    let wants = json!({ "static_ips": ["10.244.1.50"] });
+    netavark.setup(&forgotten, wants.clone());
+    let mut pod = Pod::new("container");
+    pod.container_id = forgotten.container_id.clone();
+    let told = netavark.setup(&pod, wants);
+    let address = IpAddr::from([10, 244, 1, 50]);
+    assert_eq!(addresses(&told, "pods", "eth0")[0], address);
+    probe::ping(&peer.netns, address);
+    assert!(!kernel::link_names(&forgotten.netns).contains("eth0"));
+    assert_eq!((veths(node), node.leases().len()), (2, 2), "its own and the peer's");
+    netavark.teardown(&pod);
+    node.del(&peer).silent();
+    node.assert_no_attachment();
+}
+
 /// Kills the plugin ever later, until it comes to its end before.
 fn kill_ever_later(node: &Node, netavark: &Netavark<'_>, verb: &str, pod: &Pod) -> bool {
     for step in 0..400_u32 {

@@ -13,8 +13,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use flatnet_conf::one_line;
+use flatnet_ipam::Key;
 use serde_json::{Map, Value, json};
 
+use crate::identity::veth_name;
+use crate::kernel::{Netlink, Observe as _};
 use crate::runtime::chain::{self, Wanted};
 use crate::runtime::list::List;
 use protocol::{CONF, Exec, Status};
@@ -68,9 +71,19 @@ fn setup(netns: OsString) -> Result<Option<Value>, String> {
     let list = List::named(&exec.network.name, exec.network.conf())?;
     let asked = exec.asked()?;
     let wanted = wanted(exec, netns, asked)?;
+    detach_earlier(&list, &wanted)?;
     let result = chain::add(&list, &wanted)?;
     let status = Status::of(&result, &wanted.ifname);
     Ok(Some(serde_json::to_value(status).map_err(|e| e.to_string())?))
+}
+
+/// A podman that was killed has forgotten what it had set up, and sets the container up once more, in another namespace.
+/// The earlier one stays until the next reboot, and with it what is in there.
+fn detach_earlier(list: &List, wanted: &Wanted) -> Result<(), String> {
+    let veth = veth_name(&Key::new(&list.name, &wanted.container_id, &wanted.ifname));
+    let stands =
+        Netlink::open().and_then(|mut node| node.link(&veth)).map_err(|e| e.to_string())?;
+    stands.map_or(Ok(()), |_| chain::del(list, wanted))
 }
 
 /// Goes on without the network's configuration, which may be gone before the last container.
