@@ -149,11 +149,11 @@ test-vm:
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(TESTS)
 
-# Runtimes that know no CNI: Docker, and podman's netavark.
+# Runtimes that know no CNI: Docker, and podman 5 with its netavark.
 test-runtimes:
 	@.ci/install runtimes
 	$(MAKE) --no-print-directory build
-	tests/run --root 1 "$$(nproc)" 'tests/test/@(docker*|netavark)'
+	tests/run --root 1 "$$(nproc)" 'tests/test/@(docker*|netavark|podman5)'
 
 # A real Kubernetes on this machine: see docs/testing.md. Two clusters at a time, for each waits more than it computes.
 test-kubernetes:
@@ -209,7 +209,7 @@ WAITING := doctor|fastpath_safe
 e2e: build manual test-image
 	status=0
 	tests/run --root 1 "$$((4 * $$(nproc)))" 'tests/test/@($(WAITING))' || status=1
-	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark|$(WAITING))' || status=1
+	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark|podman5|$(WAITING))' || status=1
 	exit $$status
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.

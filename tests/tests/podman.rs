@@ -16,16 +16,6 @@ fn podmans<'a>(cluster: &'a Cluster, behind: &[Value]) -> Vec<Podman<'a>> {
     cluster.nodes.iter().map(|node| Podman::new(cluster, node, behind, &image)).collect()
 }
 
-/// `podman run` of a container that idles, on a network as given.
-fn idle(podman: &Podman<'_>, name: &str, network: &str) {
-    podman.ok(&["run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "3600"]);
-}
-
-/// One echo request from a container.
-fn ping(podman: &Podman<'_>, container: &str, to: IpAddr) {
-    podman.ok(&["exec", container, "ping", "-c", "1", "-W", "5", &to.to_string()]);
-}
-
 /// Asserts that a node's containers left nothing: not in our state, nor in the kernel.
 fn assert_clean(node: &Node, sandboxes: &[PathBuf]) {
     node.assert_no_attachment();
@@ -44,17 +34,15 @@ fn containers_reach_each_other_across_nodes() {
     let cluster = Cluster::new(2);
     let podmans = podmans(&cluster, &[]);
     for podman in &podmans {
-        idle(podman, "web", "pods");
+        podman.idle("web", "pods");
     }
-    let addresses: Vec<IpAddr> = podmans.iter().map(|podman| podman.v4("web")).collect();
-    for (node, address) in cluster.nodes.iter().zip(&addresses) {
-        assert_eq!(node.leases()[0]["addresses"][0], json!(address));
+    let addresses: Vec<_> = podmans.iter().map(|podman| podman.addresses("web")).collect();
+    for (node, addresses) in cluster.nodes.iter().zip(&addresses) {
+        assert_eq!(node.leases()[0]["addresses"], json!(addresses));
     }
-    ping(&podmans[0], "web", addresses[1]);
-    ping(&podmans[1], "web", addresses[0]);
-    let attachment = podmans[1].attachment("web");
-    let v6: IpAddr = attachment["GlobalIPv6Address"].as_str().unwrap().parse().unwrap();
-    ping(&podmans[0], "web", v6);
+    for (from, to) in [(0, 1), (1, 0)] {
+        addresses[to].iter().for_each(|to| podmans[from].ping("web", *to));
+    }
     for (node, podman) in cluster.nodes.iter().zip(&podmans) {
         let left = sandboxes(node);
         assert_eq!(left.len(), 1);
@@ -69,7 +57,7 @@ fn address_and_mac_are_as_asked_for() {
     let podmans = podmans(&cluster, &[]);
     let peer = cluster.nodes[1].add("peer");
     let podman = &podmans[0];
-    idle(podman, "asked", "pods:ip=10.244.1.50,mac=02:00:00:00:00:50");
+    podman.idle("asked", "pods:ip=10.244.1.50,mac=02:00:00:00:00:50");
     let attachment = podman.attachment("asked");
     assert_eq!(attachment["IPAddress"], "10.244.1.50", "{attachment}");
     assert_eq!(attachment["MacAddress"], "02:00:00:00:00:50", "{attachment}");
@@ -105,20 +93,16 @@ fn the_containers_of_a_pod_share_one_attachment() {
     podman.ok(&["run", "-d", "--pod", "shop", "--name", "side", IMAGE, "sleep", "3600"]);
     assert_eq!(node.leases().len(), 1);
     let address: IpAddr = node.leases()[0]["addresses"][0].as_str().unwrap().parse().unwrap();
-    idle(&podmans[1], "client", "pods");
-    ping(&podmans[1], "client", address);
+    podmans[1].idle("client", "pods");
+    podmans[1].ping("client", address);
     // From the next container, from the other node's, and by the port of the node.
-    let get = |podman: &Podman<'_>, container: &str, target: &str| {
-        let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {target}");
-        podman.ok(&["exec", container, "sh", "-c", &script])
-    };
     let vtep = format!("{} 18096", node.vtep);
     for (podman, container, target) in [
         (podman, "side", "127.0.0.1 80"),
         (&podmans[1], "client", &format!("{address} 80")),
         (&podmans[1], "client", &vtep),
     ] {
-        let page = get(podman, container, target);
+        let page = podman.get(container, target);
         assert!(page.ends_with(GREETING), "{target}: {page}");
     }
     let left = sandboxes(node);
@@ -134,7 +118,7 @@ fn nothing_of_podman_is_left() {
     let cluster = Cluster::new(1);
     let mut podmans = podmans(&cluster, &[]);
     let node = &cluster.nodes[0];
-    idle(&podmans[0], "abandoned", "pods");
+    podmans[0].idle("abandoned", "pods");
     let folder = podmans[0].folder().to_owned();
     let left = sandboxes(node);
     assert!(!leftover::processes(&folder).is_empty() && !leftover::mounts(&folder).is_empty());
