@@ -76,7 +76,8 @@ impl<'a> Driver<'a> {
         fs::write(file, list.to_string()).expect("write a configuration");
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
         Path::new(PLUGINS).join(format!("{}.sock", self.name))
     }
 

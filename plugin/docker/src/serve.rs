@@ -12,12 +12,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
 use flatnet::endpoint::Endpoints;
 
 /// More than any call; Docker's own are a few hundred bytes.
 const LONGEST: usize = 1 << 20;
+/// Docker sends a call at once. hyper waits as long for the headers.
+const PATIENCE: Duration = Duration::from_secs(30);
 const KIND: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// Serves until it is told to end.
@@ -59,14 +62,14 @@ async fn connection(stream: tokio::net::UnixStream, endpoints: Endpoints) {
 
 async fn reply(request: Request<Incoming>, endpoints: Endpoints) -> Response<Full<Bytes>> {
     let method = request.uri().path().trim_start_matches('/').to_owned();
-    let body = match Limited::new(request.into_body(), LONGEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) => {
-            return document(
-                StatusCode::BAD_REQUEST,
-                &Answer::Refused(format!("cannot read the call: {e}")),
-            );
-        }
+    let unread = |status, why: &dyn std::fmt::Display| {
+        document(status, &Answer::Refused(format!("cannot read the call: {why}")))
+    };
+    let body = Limited::new(request.into_body(), LONGEST).collect();
+    let body = match timeout(PATIENCE, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(e)) => return unread(StatusCode::BAD_REQUEST, &e),
+        Err(e) => return unread(StatusCode::REQUEST_TIMEOUT, &e),
     };
     // What asks the kernel waits for it, and for locks.
     let answered =
@@ -82,4 +85,29 @@ fn document(status: StatusCode, answer: &Answer) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Time passes by itself while all wait.
+    #[tokio::test(start_paused = true)]
+    async fn half_a_call_is_not_waited_for() {
+        const HEAD: &str =
+            "POST /NetworkDriver.Join HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\n";
+        for (half, answered) in [("", ""), (&HEAD[..9], ""), (&format!("{HEAD}{{"), "408")] {
+            let (mut client, server) = tokio::net::UnixStream::pair().unwrap();
+            let served = tokio::spawn(connection(server, Endpoints::new(Path::new("/none"))));
+            client.write_all(half.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.split(' ').nth(1).unwrap_or_default() == answered, "{half}: {answer}");
+            served.await.unwrap();
+        }
+    }
 }
