@@ -91,11 +91,22 @@ impl<'a> Daemon<'a> {
         format!("unix://{}", self.folder.path().join("docker.sock").display())
     }
 
-    /// Runs docker with these arguments, whatever its end.
-    pub fn run(&self, args: &[&str]) -> Output {
+    fn command(&self, args: &[&str]) -> Command {
         let mut docker = Command::new(tool("docker"));
         docker.arg("-H").arg(self.address()).args(args).env("DOCKER_CONFIG", self.folder.path());
-        finish(&mut docker, b"")
+        docker
+    }
+
+    /// Runs docker with these arguments, whatever its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        finish(&mut self.command(args), b"")
+    }
+
+    /// Starts docker with these arguments.
+    pub fn client(&self, args: &[&str]) -> Child {
+        let mut docker = self.command(args);
+        docker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        docker.spawn().expect("start docker")
     }
 
     /// Runs docker, asserting success; returns what it printed.

@@ -213,8 +213,8 @@ fn what_docker_would_do_itself_is_refused() {
             "--internal cannot be had",
         ),
         (
-            &[ipam[0], ipam[1], "--subnet", "10.244.0.0/16", "--opt", "mtu=1400"],
-            "--opt mtu is unknown",
+            &[ipam[0], ipam[1], "--subnet", "10.244.0.0/16", "--opt", "parent=eth0"],
+            "--opt parent is unknown",
         ),
     ] {
         let create = ["network", "create", "-d", driver];

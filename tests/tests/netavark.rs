@@ -160,7 +160,8 @@ fn what_podman_would_give_twice_is_refused() {
     );
     for (name, options, words) in [
         ("pods", json!({ "conf": "/nonexistent" }), "cannot read /nonexistent"),
-        ("pods", json!({ "mtu": "1400" }), "the only option is conf=FILE"),
+        ("pods", json!({ "mtu": "1400" }), "is said in the network's configuration"),
+        ("pods", json!({ "vlan": "7" }), "the only option is conf=FILE"),
         ("other", json!({ "conf": netavark.file() }), "has no network other of flatnet"),
     ] {
         let why = netavark.create(name, options).unwrap_err();

@@ -103,6 +103,9 @@ fn create_network(call: &CreateNetwork) -> Outcome<()> {
     }
     let generic = options.and_then(|options| options.get(OPTIONS)).and_then(Value::as_object);
     match generic.and_then(|generic| generic.keys().next()) {
+        Some(key) if key.ends_with("mtu") => Err(format!(
+            "--opt {key} is said in the network's configuration, where the overlay's own does not suit: leave it out"
+        )),
         Some(key) => Err(format!(
             "--opt {key} is unknown: what a network is, is said in its configuration and range file"
         )),
@@ -201,7 +204,12 @@ mod tests {
             ("IPv4Data", pool("LocalDefault"), "add --ipam-driver flatnet"),
             ("IPv4Data", Value::Null, "add --ipam-driver flatnet"),
             ("Options", json!({ INTERNAL: true }), "--internal cannot be had"),
-            ("Options", json!({ OPTIONS: { "mtu": "1400" } }), "--opt mtu is unknown"),
+            (
+                "Options",
+                json!({ OPTIONS: { "com.docker.network.driver.mtu": "1400" } }),
+                "--opt com.docker.network.driver.mtu is said in the network's configuration",
+            ),
+            ("Options", json!({ OPTIONS: { "parent": "eth0" } }), "--opt parent is unknown"),
         ] {
             let mut call = ours.clone();
             call[key] = value;

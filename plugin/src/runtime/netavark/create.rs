@@ -40,6 +40,9 @@ pub fn judge(mut network: Value) -> Result<Value, String> {
     for (key, value) in network["options"].as_object().into_iter().flatten() {
         let problem = match (key.as_str(), value.as_str()) {
             (CONF, Some(path)) if path.starts_with('/') => continue,
+            ("mtu", _) => {
+                "is said in the network's configuration, where the overlay's own does not suit: leave it out"
+            }
             (CONF, _) => "must be the absolute path of a CNI configuration list",
             _ => "is unknown; the only option is conf=FILE, a CNI configuration list",
         };
@@ -85,7 +88,8 @@ mod tests {
             (json!({ "internal": true }), "--internal cannot be had"),
             (json!({ "network_interface": "eth1" }), "--interface-name is said"),
             (json!({ "ipam_options": { "driver": "dhcp" } }), "--ipam-driver dhcp: flatnet gives"),
-            (json!({ "options": { "mtu": "1400" } }), "option mtu=\"1400\": is unknown"),
+            (json!({ "options": { "mtu": "1400" } }), "option mtu=\"1400\": is said in"),
+            (json!({ "options": { "vlan": "7" } }), "option vlan=\"7\": is unknown"),
             (json!({ "options": { "conf": "x" } }), "option conf=\"x\": must be the absolute path"),
         ] {
             let problem = judge(network(more)).unwrap_err();
