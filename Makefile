@@ -12,7 +12,7 @@ SHELL := /bin/bash
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
-# The fuzz targets, a workspace of their own; their inputs are in corpus/ there.
+# The fuzz targets; what libFuzzer makes fuzzers of them with is a workspace of its own.
 FUZZ := tests/fuzz
 # Namespaces need root; compiling does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -173,18 +173,17 @@ checks: fmt lint dependencies oldest unit e2e bench-smoke doc
 
 fmt:
 	cargo fmt --all --check
-	cargo fmt --manifest-path $(FUZZ)/Cargo.toml --check
+	cargo fmt --manifest-path $(FUZZ)/fuzzers/Cargo.toml --check
 
 lint:
 	cargo clippy $(ALL) --all-targets -- -D warnings
-	cargo clippy --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 # Licences, sources and second versions of what is linked, as deny.toml allows. That allows more than each of the
 # two workspaces has.
 DENY := target/tools/cargo-deny --locked
 dependencies:
 	$(DENY) check --allow license-exception-not-encountered licenses bans sources
-	$(DENY) --manifest-path $(FUZZ)/Cargo.toml check --config $(CURDIR)/deny.toml \
+	$(DENY) --manifest-path $(FUZZ)/fuzzers/Cargo.toml check --config $(CURDIR)/deny.toml \
 		--allow license-exception-not-encountered --allow unmatched-skip licenses bans sources
 
 # The oldest Rust that Cargo.toml promises compiles everything. In a folder of its own: in the same, each would
@@ -199,9 +198,8 @@ oldest:
 
 unit:
 	status=0
-	tests/run 1 "$$(nproc)" '!(tests|tests/*)/*' || status=1
+	tests/run 1 "$$(nproc)" '!(tests|tests/*)/*' 'tests/fuzz/*' || status=1
 	cargo test $(ALL) --doc --no-fail-fast || status=1
-	cargo test --locked --manifest-path $(FUZZ)/Cargo.toml --target-dir target || status=1
 	exit $$status
 
 # The real executables between real network namespaces. What waits more than it computes waits side by side.

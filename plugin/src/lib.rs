@@ -13,7 +13,7 @@ mod identity;
 mod kernel;
 pub mod logging;
 mod overlay;
-mod runtime;
+pub mod runtime;
 pub mod upkeep;
 
 use std::process::ExitCode;

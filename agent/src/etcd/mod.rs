@@ -22,6 +22,7 @@ mod follow;
 mod keys;
 mod lease;
 mod list;
+mod outcome;
 mod state;
 mod wire;
 
@@ -40,6 +41,7 @@ use crate::turns::Turns;
 use crate::watching::forever;
 
 pub use access::Access;
+pub use outcome::{Outcome, outcome};
 
 use client::Client;
 use deeds::Doer;

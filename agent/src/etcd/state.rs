@@ -79,6 +79,11 @@ impl Objects {
         entry.is_some()
     }
 
+    /// What they say.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -109,7 +114,7 @@ pub struct State {
 impl State {
     /// All of them, once they were listed.
     pub fn cluster(&self) -> Option<Cluster> {
-        self.objects.as_ref().map(|objects| objects.cluster.clone())
+        self.objects.as_ref().map(|objects| objects.cluster().clone())
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
         assert_eq!(objects.own().len(), 1, "it is another's");
         assert!(objects.remove(&keys.node("a")) && !objects.remove(&keys.node("a")));
         assert!(objects.own().is_empty());
-        let cluster = &objects.cluster;
+        let cluster = objects.cluster();
         assert_eq!((cluster.nodes.len(), cluster.blocks[0].node.as_str()), (1, "b"));
     }
 

@@ -61,7 +61,7 @@ pub fn refusal<E: Failure + From<Error>>(error: E) {
 }
 
 /// A text for people is one line of bounded length without control characters.
-fn assert_text(text: &str) {
+pub fn assert_text(text: &str) {
     assert!(text.len() <= LONGEST_MESSAGE, "{} bytes: {text:.200}", text.len());
     let bidi = |c| matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     assert!(!text.chars().any(|c| c.is_control() || bidi(c)), "{text:?}");

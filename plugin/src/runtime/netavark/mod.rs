@@ -60,10 +60,26 @@ fn info() -> Value {
 }
 
 fn create() -> Result<Option<Value>, String> {
-    let network = create::judge(serde_json::from_slice(&read()?).map_err(unreadable)?)?;
+    let network = judge(&read()?)?;
     let option = network["options"][CONF].as_str().map(Path::new);
     List::named(network["name"].as_str().unwrap_or_default(), option)?;
     Ok(Some(network))
+}
+
+/// What podman is to know of the network that it wants to create with this input.
+///
+/// # Errors
+/// It cannot be had; in words for who asked.
+pub fn judge(input: &[u8]) -> Result<Value, String> {
+    create::judge(serde_json::from_slice(input).map_err(unreadable)?)
+}
+
+/// What the container of this input asks for, by CNI's capabilities.
+///
+/// # Errors
+/// It is not what netavark sends, or cannot be had.
+pub fn asked(input: &[u8]) -> Result<Map<String, Value>, String> {
+    exec(input)?.asked()
 }
 
 fn setup(netns: OsString) -> Result<Option<Value>, String> {
