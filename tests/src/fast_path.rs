@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,23 +14,41 @@ use crate::netns::Netns;
 use crate::node::Node;
 use crate::program::said;
 
+/// A node, of whatever cluster, on which `flatnet status` can be called.
+pub trait Status {
+    /// Runs `flatnet status --json` there.
+    fn status(&self) -> Output;
+}
+
+impl Status for Node {
+    fn status(&self) -> Output {
+        flatnet(self, "status", &["--json"])
+    }
+}
+
+impl<T: Status> Status for &T {
+    fn status(&self) -> Output {
+        (**self).status()
+    }
+}
+
 /// What `flatnet status` says of the fast path of a node's network.
-pub fn state(node: &Node) -> Value {
-    let output = flatnet(node, "status", &["--json"]);
+pub fn state(node: &impl Status) -> Value {
+    let output = node.status();
     let document: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
     document["networks"][0]["fastPath"].clone()
 }
 
 /// What the programs on a node have counted, by name.
-pub fn counts(node: &Node) -> BTreeMap<String, u64> {
+pub fn counts(node: &impl Status) -> BTreeMap<String, u64> {
     let state = state(node);
     serde_json::from_value(state["counts"].clone())
         .unwrap_or_else(|_| panic!("no fast path: {state}"))
 }
 
 /// How many packets took the fast path on a node while something was done; and to where, by name.
-pub fn fast_during(node: &Node, work: impl FnOnce()) -> BTreeMap<String, u64> {
+pub fn fast_during(node: &impl Status, work: impl FnOnce()) -> BTreeMap<String, u64> {
     let before = counts(node);
     work();
     counts(node).into_iter().map(|(name, count)| (name.clone(), count - before[&name])).collect()

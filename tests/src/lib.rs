@@ -37,6 +37,7 @@ pub mod program;
 pub mod raw;
 pub mod scene;
 pub mod snapshot;
+pub mod stream;
 pub mod swarm;
 pub mod sync;
 pub mod terminal;

@@ -7,9 +7,9 @@ use flatnet_tests::frame::{Mac, ethernet, mac, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::raw::Port;
+use flatnet_tests::stream::Stream;
 
 use crate::scene::Scene;
-use crate::stream::Stream;
 
 /// More flows than there is room for (`max_entries` of `flows_map` in `plugin/bpf/maps.h`).
 const FLOWS: u32 = 80_000;

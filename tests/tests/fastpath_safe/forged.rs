@@ -7,11 +7,11 @@ use flatnet_tests::frame::{Mac, ethernet, mac, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Port, Sink, Token, stay_on_one_processor};
+use flatnet_tests::stream::Stream;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Mark, Priority};
 
 use crate::scene::Scene;
-use crate::stream::Stream;
 
 /// `PASSED` in `plugin/bpf/maps.h`: what the rule of ours sets when all filters have let a packet through.
 const PASSED: u32 = 1 << 31;

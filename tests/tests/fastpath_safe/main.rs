@@ -6,7 +6,6 @@ mod forged;
 mod packets;
 mod rules;
 mod scene;
-mod stream;
 mod succession;
 mod switched;
 mod tracked;

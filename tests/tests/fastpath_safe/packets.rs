@@ -7,12 +7,12 @@ use std::time::Duration;
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::counts;
 use flatnet_tests::probe::Counter;
+use flatnet_tests::stream::Stream;
 use flatnet_tests::wait::wait_for;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4Tos, Ipv4Ttl, Ipv6TClass, Ipv6Ttl, UdpGsoSegment};
 
 use crate::scene::{Scene, with};
-use crate::stream::Stream;
 
 /// A payload that repeats nowhere near.
 fn payload(length: usize, n: usize) -> Vec<u8> {

@@ -2,9 +2,9 @@
 //! lets them pass again.
 
 use flatnet_tests::node::Node;
+use flatnet_tests::stream::{IN_FORCE, Stream, now};
 
 use crate::scene::Scene;
-use crate::stream::{IN_FORCE, Stream, now};
 
 /// Adds rules under which nothing of the streams arrives, and takes them away.
 fn forbid(streams: &[Stream], add: impl FnOnce(), remove: impl FnOnce()) {

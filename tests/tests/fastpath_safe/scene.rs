@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use flatnet_tests::cluster::{Cluster, Settings};
 use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::stream::Stream;
 use serde_json::{Value, json};
-
-use crate::stream::Stream;
 
 /// A cluster on an IPv4 underlay whose nodes have the fast path.
 pub fn cluster(nodes: u8) -> Cluster {

@@ -7,12 +7,12 @@ use flatnet_tests::capture::Capture;
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::stream::{Stream, now};
 use flatnet_tests::sync;
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::watcher::Watcher;
 
 use crate::scene::{Scene, cluster};
-use crate::stream::{Stream, now};
 
 /// How many datagrams a namespace has got since it was made.
 fn datagrams(netns: &Netns) -> u64 {

@@ -11,11 +11,11 @@ use flatnet_tests::cli::{self, conf_dir};
 use flatnet_tests::fast_path::{counts, filters, state};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::{ours, said};
+use flatnet_tests::stream::Stream;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
-use crate::stream::Stream;
 
 /// Streams of TCP of each kind, on the fast path.
 fn connections(scene: &Scene) -> Vec<Stream> {

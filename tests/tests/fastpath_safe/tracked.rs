@@ -10,6 +10,7 @@ use flatnet_tests::fast_path::{counts, fast_during};
 use flatnet_tests::kernel::set_sysctl;
 use flatnet_tests::node::Node;
 use flatnet_tests::probe::{Counter, transfer};
+use flatnet_tests::stream::{Stream, now};
 use nix::libc::linger;
 use nix::sys::socket::sockopt::{Linger, ReuseAddr};
 use nix::sys::socket::{
@@ -17,7 +18,6 @@ use nix::sys::socket::{
 };
 
 use crate::scene::Scene;
-use crate::stream::{Stream, now};
 
 /// The times after which conntrack forgets a connection, here.
 const FORGETS: [&str; 7] = [

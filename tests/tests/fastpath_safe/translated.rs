@@ -9,10 +9,10 @@ use flatnet_tests::cnitool::Tool;
 use flatnet_tests::fast_path::counts;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::stream::Stream;
 use serde_json::json;
 
 use crate::scene::{Scene, cluster, with};
-use crate::stream::Stream;
 
 /// The port of all Services.
 const PORT: u16 = 80;

@@ -8,10 +8,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use flatnet_tests::fast_path::counts;
-use flatnet_tests::netns::Netns;
-use flatnet_tests::node::Node;
-use flatnet_tests::wait::wait_for;
+use crate::fast_path::{Status, counts};
+use crate::netns::Netns;
+use crate::wait::wait_for;
 
 /// The pause between two packets.
 const PACE: Duration = Duration::from_millis(2);
@@ -121,9 +120,15 @@ impl Stream {
 
     /// The same to a program that is reached by another address than its own.
     pub fn connected(client: &Netns, listener: &TcpListener, to: SocketAddr) -> Self {
-        let mut asking = client.run(|| TcpStream::connect(to)).expect("connect");
-        let (mut answering, _) = listener.accept().expect("accept");
-        let (own, server) = (asking.local_addr().expect("an address"), to);
+        let asking = client.run(|| TcpStream::connect(to)).expect("connect");
+        let (answering, _) = listener.accept().expect("accept");
+        Self::over(asking, answering)
+    }
+
+    /// A connection that is there: both of its ends.
+    pub fn over(mut asking: TcpStream, mut answering: TcpStream) -> Self {
+        let own = asking.local_addr().expect("an address");
+        let server = asking.peer_addr().expect("connected");
         for end in [&asking, &answering] {
             end.set_nodelay(true).expect("a setting");
             end.set_read_timeout(Some(PACE)).expect("a setting");
@@ -195,8 +200,9 @@ impl Stream {
 
     /// How many packets took the fast path on each node while some of this flow were answered, and how many took
     /// the other although nobody was to be asked.
-    fn sample(&self, nodes: &[&Node]) -> Vec<(u64, u64)> {
-        let look = |node: &&Node| {
+    fn sample<N: Status>(&self, nodes: &[&N]) -> Vec<(u64, u64)> {
+        let look = |node: &&N| {
+            let node: &N = node;
             let counts = counts(node);
             let sum = |names: &[&str]| names.iter().map(|name| counts[*name]).sum::<u64>();
             (sum(&FAST), sum(&SLOW))
@@ -210,14 +216,14 @@ impl Stream {
     }
 
     /// Waits until it takes the fast path on these nodes, in both directions, and all other flows on them do.
-    pub fn warm(&self, nodes: &[&Node]) {
+    pub fn warm<N: Status>(&self, nodes: &[&N]) {
         let what = format!("{} to {} by the fast path", self.client, self.server);
         let is_warm = |&(fast, slow): &(u64, u64)| fast >= 2 * SAMPLE - ASKED && slow <= ASKED;
         wait_for(&what, || self.sample(nodes).iter().all(is_warm).then_some(()));
     }
 
     /// Fails the test if any of its packets takes the fast path. It must be the only flow on these nodes.
-    pub fn is_slow(&self, nodes: &[&Node]) {
+    pub fn is_slow<N: Status>(&self, nodes: &[&N]) {
         let sample = self.sample(nodes);
         let is_slow = |&(fast, slow): &(u64, u64)| fast == 0 && slow >= SAMPLE - ASKED;
         assert!(sample.iter().all(is_slow), "{} to {}: {sample:?}", self.client, self.server);
