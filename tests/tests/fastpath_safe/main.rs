@@ -2,6 +2,7 @@
 //! Each test sees by the counters that its flows took the fast path before.
 
 mod crowd;
+mod firewalld;
 mod forged;
 mod packets;
 mod rules;

@@ -7,7 +7,7 @@ use flatnet_tests::stream::{IN_FORCE, Stream, now};
 use crate::scene::Scene;
 
 /// Adds rules under which nothing of the streams arrives, and takes them away.
-fn forbid(streams: &[Stream], add: impl FnOnce(), remove: impl FnOnce()) {
+pub fn forbid(streams: &[Stream], add: impl FnOnce(), remove: impl FnOnce()) {
     add();
     let since = now();
     for stream in streams {
