@@ -1,14 +1,19 @@
 //! `flatnet sync --watch` as it runs on a node.
 
 use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
 use crate::cli;
 use crate::node::Node;
 use crate::wait::wait_for;
+
+/// How long the first look may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The running command; ended when dropped.
 #[derive(Debug)]
@@ -20,10 +25,29 @@ pub struct Watcher {
 impl Watcher {
     /// Starts it on a node.
     pub fn start(node: &Node) -> Self {
-        let output = node.network.state_dir.with_file_name(format!("{}.watch", node.name));
+        Self::spawn(node, "watch", |_| {})
+    }
+
+    /// Starts one of several on a node, which are told apart by their names; it has looked at everything when this returns.
+    pub fn ready(node: &Node, name: &str) -> Self {
+        let socket = node.network.state_dir.with_file_name(format!("{}.{name}.notify", node.name));
+        let told = UnixDatagram::bind(&socket).expect("a socket");
+        told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let watcher = Self::spawn(node, name, |command| {
+            command.env("NOTIFY_SOCKET", &socket);
+        });
+        let mut word = [0; 64];
+        let length = told.recv(&mut word).expect("word that it is ready");
+        assert!(word[..length].starts_with(b"READY=1"), "{word:?}");
+        watcher
+    }
+
+    fn spawn(node: &Node, name: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let output = node.network.state_dir.with_file_name(format!("{}.{name}", node.name));
         let file = File::create(&output).expect("a file for the output");
         let folder = cli::conf_dir(node, &[]).display().to_string();
         let mut command = cli::prepared("sync", &["--watch", "--conf-dir", &folder]);
+        prepare(&mut command);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
         let child = node.netns.run(|| command.spawn()).expect("start the watcher");
         Self { child, output }

@@ -1,7 +1,8 @@
 //! Calls that meet: whatever one finds of the other, in the end all of an attachment stands or nothing.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,10 @@ use flatnet_tests::cluster::Cluster;
 use flatnet_tests::cni::Call;
 use flatnet_tests::cnitool::{CHAIN_VERSION, cni_path, script};
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::Running;
+use flatnet_tests::program::{Running, command};
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::watcher::Watcher;
-use flatnet_tests::{cli, kernel, snapshot};
+use flatnet_tests::{cli, kernel, snapshot, sync};
 use serde_json::json;
 
 /// How often two calls meet.
@@ -97,13 +98,16 @@ fn meet<'a>(
 
 #[test]
 fn del_beside_add_leaves_all_or_nothing() {
-    let cluster = Cluster::new(2);
-    let node = &cluster.nodes[0];
-    cluster.settle();
-    let all = Stands { veths: 1, in_pod: true, routes: 2, leases: 1, addresses: 2 };
-    let call = |verb, pod: &Pod| node.call_for(verb, pod);
-    let (stood, gone) = meet(node, &node.state().join("addresses"), call, &all);
-    assert!(stood > 0 && gone > 0, "{stood} and {gone} of {ROUNDS}");
+    for fast_path in [false, true] {
+        let mut cluster = Cluster::new(2);
+        cluster.configure("fastPath", json!(fast_path));
+        let node = &cluster.nodes[0];
+        cluster.settle();
+        let all = Stands { veths: 1, in_pod: true, routes: 2, leases: 1, addresses: 2 };
+        let call = |verb, pod: &Pod| node.call_for(verb, pod);
+        let (stood, gone) = meet(node, &node.state().join("addresses"), call, &all);
+        assert!(stood > 0 && gone > 0, "{stood} and {gone} of {ROUNDS}");
+    }
 }
 
 /// The addresses are in another plugin's books, and no lease of ours keeps the two apart.
@@ -205,6 +209,72 @@ fn an_add_beside_remove_ends_on_a_network_that_stands() {
         node.del(&pod).silent();
     }
     assert!(removed > 0 && refused > 0, "{removed} and {refused} of {ROUNDS}");
+}
+
+/// What nft tells of changes in a namespace, until it is dropped.
+struct Rules {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Rules {
+    fn listen(node: &Node) -> Self {
+        let output = node.network.state_dir.with_file_name("rules");
+        let file = File::create(&output).expect("a file");
+        let mut monitor = command("nft", ["monitor"]);
+        let child = node.netns.run(|| monitor.stdout(file).spawn()).expect("start nft");
+        let rules = Self { child, output };
+        rules.told(node);
+        rules
+    }
+
+    /// All that it has told by now.
+    fn told(&self, node: &Node) -> String {
+        let mark = format!("mark-{}", fs::metadata(&self.output).expect("the output").len());
+        wait_for("word of a change", || {
+            node.netns.exec(&format!("nft add table inet {mark}"));
+            node.netns.exec(&format!("nft delete table inet {mark}"));
+            let told = fs::read_to_string(&self.output).expect("the output");
+            told.contains(&format!("delete table inet {mark}")).then_some(told)
+        })
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Of two that follow a file one comes second, and finds done what it was about to do.
+#[test]
+fn two_that_follow_a_file_leave_the_rule_of_the_fast_path() {
+    let mut cluster = Cluster::new(3);
+    cluster.configure("fastPath", json!(true));
+    cluster.list(&[0, 1]);
+    sync::apply(&cluster.nodes[0]);
+    let mut watchers = ["first", "second"].map(|name| (Watcher::ready(&cluster.nodes[0], name), 0));
+    let rules = Rules::listen(&cluster.nodes[0]);
+    for round in 0..10 {
+        let (listed, word) = match round % 2 {
+            0 => (&[0, 1, 2][..], "ip route replace 10.244.3.0/24"),
+            _ => (&[0, 1][..], "ip route delete 10.244.3.0/24"),
+        };
+        cluster.list(listed);
+        // Each says what it did, whoever was first.
+        for (watcher, said) in &mut watchers {
+            wait_for(word, || watcher.said()[*said..].contains(word).then_some(()));
+            *said = watcher.said().len();
+        }
+    }
+    let told = rules.told(&cluster.nodes[0]);
+    assert!(told.contains("vteps-4096") && !told.contains("fast-path-4096"), "{told}");
+    drop(watchers);
+    cluster.configure("fastPath", json!(false));
+    sync::apply(&cluster.nodes[0]);
+    let told = rules.told(&cluster.nodes[0]);
+    assert!(told.contains("fast-path-4096"), "{told}");
 }
 
 /// A DEL whose folder went from under its feet would fail, and an ADD would lose what it stands on.

@@ -4,6 +4,7 @@
 mod crowd;
 mod firewalld;
 mod forged;
+mod networks;
 mod packets;
 mod rules;
 mod scene;

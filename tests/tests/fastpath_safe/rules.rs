@@ -68,6 +68,16 @@ fn a_rule_that_rejects() {
     in_force(&[TABLE, chain, rule], &[GONE]);
 }
 
+/// As engines of network policies have it that judge packets themselves: without a word of theirs none passes.
+#[test]
+fn a_queue_to_a_program() {
+    let [add, remove] = ["-I", "-D"].map(|what| {
+        ["iptables-legacy", "ip6tables-legacy"]
+            .map(|program| format!("{program} {what} FORWARD -p udp -j NFQUEUE --queue-num 100"))
+    });
+    in_force(&add.each_ref().map(String::as_str), &remove.each_ref().map(String::as_str));
+}
+
 #[test]
 fn a_rule_of_iptables() {
     for program in ["iptables", "iptables-legacy"] {
