@@ -179,11 +179,13 @@ impl Options {
         S: Source,
         C: AsyncFnOnce(&str, &str) -> Result<S, String>,
     {
-        let state = Arc::new(State::new());
         let (node, path) = (self.node_name()?, self.network.clone());
         let document = Document { path, node, range_file: self.range_file.clone() };
         let said = document.read().map_err(|e| e.to_string())?;
         let network = said.network.clone();
+        let mut state = State::new();
+        state.metrics.add_fast_path(said.conflist.conf.clone(), network.vni);
+        let state = Arc::new(state);
         let parts = self.parts(&document, said, Arc::clone(&state), S::ENGINE)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("there can be no runtime: {e}"))?;

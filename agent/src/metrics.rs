@@ -1,11 +1,14 @@
 //! What is counted, and how it is written down (OpenMetrics). Every label has few values: kinds of things, and this
 //! node's own ranges.
 
+mod fast_path;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flatnet_conf::NetworkConf;
 use ipnetwork::IpNetwork;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -135,6 +138,11 @@ impl Metrics {
         metrics.rejected(&[]);
         metrics.waiting(&[]);
         metrics
+    }
+
+    /// From now on what the fast path of this network counts, too.
+    pub fn add_fast_path(&mut self, conf: NetworkConf, vni: u32) {
+        self.registry.register_collector(Box::new(fast_path::OfNetwork { conf, vni }));
     }
 
     /// Of the range file, and of the blocks that count.

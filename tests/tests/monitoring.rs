@@ -86,9 +86,12 @@ fn named(expr: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_that_is_asked_for_is_one_of_the_agents() {
-    let source = fs::read_to_string(workspace().join("agent/src/metrics.rs")).unwrap();
-    let code = source.split("#[cfg(test)]").next().unwrap();
-    let names = code.split("new.metric(").skip(1).map(|call| call.split('"').nth(1).unwrap());
+    let files = ["metrics.rs", "metrics/fast_path.rs"].map(|name| {
+        let source = fs::read_to_string(workspace().join("agent/src").join(name)).unwrap();
+        source.split("#[cfg(test)]").next().unwrap().to_owned()
+    });
+    let code = files.concat();
+    let names = code.split(".metric(").skip(1).map(|call| call.split('"').nth(1).unwrap());
     // What OpenMetrics adds to the name of a counter, and of a histogram.
     let ends = ["", "_total", "_bucket"];
     let exported: BTreeSet<String> =

@@ -16,7 +16,7 @@ use crate::kernel::{
 use crate::overlay::apply::Made;
 use crate::overlay::desired::{Overlay, SOURCE_PORTS};
 pub use obstacle::Obstacle;
-pub use report::{Report, Stands};
+pub use report::{Report, Stands, State};
 
 /// What learning needs, as conntrack does not see the packets of a connection that take the fast path: with 0 and a rule of
 /// any program that drops what is invalid, connections hang.

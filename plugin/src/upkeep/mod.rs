@@ -17,6 +17,7 @@
 mod devices;
 mod difference;
 mod drift;
+pub mod fast_path;
 mod follow;
 mod held;
 pub(crate) mod inotify;

@@ -18,6 +18,20 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// The words for the kinds there are, in the order of the variants.
+    pub const KINDS: [&str; 4] = ["ipsec", "shaped", "foreign", "refused"];
+
+    /// The word for its kind.
+    pub fn kind(&self) -> &'static str {
+        let [ipsec, shaped, foreign, refused] = Self::KINDS;
+        match self {
+            Self::Ipsec => ipsec,
+            Self::Shaped(_) => shaped,
+            Self::Foreign(_) => foreign,
+            Self::Refused(_) => refused,
+        }
+    }
+
     /// What of another program keeps our filters away from a device.
     pub fn on_device(filters: &Filters) -> Option<Self> {
         if let Some(kind) = &filters.shaped {

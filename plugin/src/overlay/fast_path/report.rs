@@ -30,6 +30,33 @@ pub struct Stands {
     pub uplinks: Vec<String>,
 }
 
+/// What a look finds, without asking for more.
+pub enum State {
+    /// It is not configured, or there is no network to have it.
+    Nothing,
+    /// Its programs, in force.
+    Stands(FastPath),
+    /// It does not stand, and what is seen to be in its way.
+    Missing(Option<Obstacle>),
+}
+
+impl State {
+    /// Looks at the network with this VNI.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Result<Self, KernelError> {
+        let Some(overlay) = kernel.link(&overlay_name(vni))?.filter(|_| is_wanted(conf)) else {
+            return Ok(Self::Nothing);
+        };
+        let found = Found::on(kernel, Some(&overlay.dev))?;
+        Ok(match found.path {
+            Some(path) => Self::Stands(path),
+            None => Self::Missing(obstacle(kernel, &found.filters)?),
+        })
+    }
+}
+
 impl Report {
     /// Looks at the network with this VNI. Where nothing explains why there is none, the kernel is asked to load the
     /// programs, and nothing runs them.
@@ -37,21 +64,16 @@ impl Report {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn of(kernel: &mut dyn Observe, conf: &NetworkConf, vni: u32) -> Result<Self, KernelError> {
-        let wanted = is_wanted(conf);
-        let none = Self { wanted, ..Self::default() };
-        let Some(overlay) = kernel.link(&overlay_name(vni))?.filter(|_| wanted) else {
-            return Ok(none);
-        };
-        let found = Found::on(kernel, Some(&overlay.dev))?;
-        if let Some(path) = found.path {
-            let stands = Some(Stands::of(kernel, &path)?);
-            return Ok(Self { stands, ..none });
-        }
-        let obstacle = match obstacle(kernel, &found.filters)? {
-            Some(obstacle) => Some(obstacle),
-            None => kernel.load_fast_path().err().map(|e| Obstacle::Refused(e.to_string())),
-        };
-        Ok(Self { obstacle, ..none })
+        let none = Self { wanted: is_wanted(conf), ..Self::default() };
+        Ok(match State::of(kernel, conf, vni)? {
+            State::Nothing => none,
+            State::Stands(path) => Self { stands: Some(Stands::of(kernel, &path)?), ..none },
+            State::Missing(Some(obstacle)) => Self { obstacle: Some(obstacle), ..none },
+            State::Missing(None) => {
+                let refused = kernel.load_fast_path().err();
+                Self { obstacle: refused.map(|e| Obstacle::Refused(e.to_string())), ..none }
+            }
+        })
     }
 }
 
