@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use flatnet_tests::image;
-use flatnet_tests::program::{said, workspace};
+use flatnet_tests::program::{finish, said, workspace};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -13,6 +13,7 @@ use crate::machine::PATH;
 use crate::node::{Node, Program};
 use crate::patience::until;
 use crate::plan::POD_CIDRS;
+use crate::tools;
 
 /// The overlay for a cluster in both families.
 pub const DUAL_STACK: &str = "dual-stack";
@@ -65,6 +66,16 @@ pub fn run_documented(node: &Node, words: &str) {
     shell.args(["-euc", &commands("docs/kubernetes.md", words)]);
     let output = node.machine().finish(&mut shell);
     assert!(output.status.success(), "{}: {}", node.name, said(&output));
+}
+
+/// Runs commands as the administrator of the cluster.
+pub fn administer(cluster: &Cluster, commands: &str) {
+    let path = format!("{}:/usr/bin:/bin", tools::kubernetes().display());
+    let mut shell = Command::new("bash");
+    shell.env_clear().env("PATH", path).env("KUBECONFIG", cluster.kubectl().kubeconfig());
+    shell.env("HOME", cluster.folder()).args(["-euo", "pipefail", "-c", commands]);
+    let output = cluster.control.netns.run(|| finish(&mut shell, b""));
+    assert!(output.status.success(), "{commands}: {}", said(&output));
 }
 
 /// The name of the agent's pod on a node.

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+use flatnet_tests::fast_path::Status;
+use flatnet_tests::netns::inside;
+use flatnet_tests::program::said;
+use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::kube_proxy::Mode;
@@ -82,6 +87,28 @@ impl Node {
         self.folder.join(path)
     }
 
+    /// Runs the `flatnet` that is installed on it, as its administrator does.
+    pub fn flatnet(&self, words: &[&str]) -> Output {
+        let mut command = Command::new("/opt/cni/bin/flatnet");
+        command.env_clear().env("PATH", PATH).args(words);
+        self.machine().finish(&mut command)
+    }
+
+    /// Runs `work` in the network of the pod that has an address: what it opens there is the pod's.
+    pub fn in_pod<T: Send>(&self, address: IpAddr, work: impl FnOnce() -> T + Send) -> T {
+        let output = self.flatnet(&["list", "--json"]);
+        let list: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error}: {}", self.name, said(&output)));
+        let has = |attachment: &&Value| {
+            let addresses = attachment["addresses"].as_array().into_iter().flatten();
+            addresses.filter_map(Value::as_str).any(|other| other == address.to_string())
+        };
+        let attachments = list["attachments"].as_array().into_iter().flatten();
+        let sandbox = attachments.filter(has).find_map(|attachment| attachment["sandbox"].as_str());
+        let sandbox = sandbox.unwrap_or_else(|| panic!("{}: no {address} in {list}", self.name));
+        self.machine().run(|| inside(sandbox.as_ref(), work))
+    }
+
     /// Starts one of its programs. Those that others need answer when this returns.
     pub fn start_program(&mut self, program: Program) {
         let machine = self.machine();
@@ -124,6 +151,12 @@ impl Node {
     fn power_off(&mut self) {
         self.programs.clear();
         self.machine = None;
+    }
+}
+
+impl Status for Node {
+    fn status(&self) -> Output {
+        self.flatnet(&["status", "--json"])
     }
 }
 

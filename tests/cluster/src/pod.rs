@@ -86,6 +86,11 @@ impl Cluster {
         pod
     }
 
+    /// Runs `work` in a pod's network: what it opens there is the pod's.
+    pub fn in_pod<T: Send>(&self, pod: &Pod, work: impl FnOnce() -> T + Send) -> T {
+        self.node(&pod.node).in_pod(pod.addresses[0], work)
+    }
+
     /// Has a pod ask a server one of agnhost's questions, once; what it heard.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use flatnet_cluster::flow::{Flow, during};
 use flatnet_cluster::machine::PATH;
 use flatnet_cluster::patience::until;
 use flatnet_cluster::pod::{By, Pod};
-use flatnet_cluster::{flannel, network, objects, steps, tools};
-use flatnet_tests::program::{finish, said};
+use flatnet_cluster::{flannel, network, objects, steps};
+use flatnet_tests::program::said;
 use flatnet_tests::{image, kernel};
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn flatnet_comes_beside_it(cluster: &mut Cluster) {
     let block = block("label nodes --all network=flannel");
     let manifest = format!("kubectl apply --kustomize {}", network::manifest());
     let block = block.replace("kubectl apply -f packaging/kubernetes/flatnet.yaml", &manifest);
-    undisturbed(cluster, "node-b", "node-c", || administer(cluster, &block));
+    undisturbed(cluster, "node-b", "node-c", || network::administer(cluster, &block));
     for node in &cluster.nodes {
         let routes = node.machine().netns.exec("ip -6 route show proto 102");
         assert_eq!(routes.matches(" via ").count(), 2, "{}: {routes}", node.name);
@@ -67,7 +67,7 @@ fn a_node_moves_while_others_talk(cluster: &mut Cluster) {
 /// They put no routes back to a node that has moved.
 fn its_daemons_begin_anew(cluster: &mut Cluster) {
     undisturbed(cluster, "node-a", "node-b", || {
-        administer(
+        network::administer(
             cluster,
             "kubectl --namespace kube-flannel rollout restart daemonset kube-flannel-ds
              kubectl --namespace kube-flannel rollout status daemonset kube-flannel-ds",
@@ -93,7 +93,7 @@ fn the_others_move(cluster: &mut Cluster) {
 }
 
 fn nothing_of_it_is_left(cluster: &mut Cluster) {
-    administer(cluster, &block("delete namespace kube-flannel"));
+    network::administer(cluster, &block("delete namespace kube-flannel"));
     for node in &cluster.nodes {
         let netns = &node.machine().netns;
         for what in ["iptables-save", "ip6tables-save", "ip link", "ip route", "ip -6 route"] {
@@ -115,13 +115,13 @@ fn moves(cluster: &Cluster, name: &str, from: &str, to: &str) {
             .map(block);
     let leave = leave.replace("NODE=worker-1", &format!("NODE={name}"));
     undisturbed(cluster, from, to, || {
-        administer(cluster, &leave);
+        network::administer(cluster, &leave);
         let node = cluster.node(name);
         let mut shell = Command::new("bash");
         shell.env_clear().env("PATH", PATH).args(["-euc", &clean]);
         let output = node.machine().finish(&mut shell);
         assert!(output.status.success(), "{name}: {}", said(&output));
-        administer(cluster, &format!("NODE={name}\n{routes}"));
+        network::administer(cluster, &format!("NODE={name}\n{routes}"));
         cluster.kubectl().rolled_out("deployment/web");
     });
     let veths = kernel::link_names(&cluster.node(name).machine().netns);
@@ -167,14 +167,4 @@ fn ports_of_bridge(cluster: &Cluster, node: &str) -> usize {
 /// The block of docs/kubernetes.md that has these words.
 fn block(words: &str) -> String {
     network::commands("docs/kubernetes.md", words)
-}
-
-/// Runs commands as the administrator of the cluster.
-fn administer(cluster: &Cluster, commands: &str) {
-    let path = format!("{}:/usr/bin:/bin", tools::kubernetes().display());
-    let mut shell = Command::new("bash");
-    shell.env_clear().env("PATH", path).env("KUBECONFIG", cluster.kubectl().kubeconfig());
-    shell.env("HOME", cluster.folder()).args(["-euo", "pipefail", "-c", commands]);
-    let output = cluster.control.netns.run(|| finish(&mut shell, b""));
-    assert!(output.status.success(), "{commands}: {}", said(&output));
 }

@@ -2,7 +2,9 @@
 //! so that it is known which way a packet went.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
@@ -12,6 +14,16 @@ use flatnet_cluster::plan::{API_SERVICE, OUTSIDE, addresses};
 use flatnet_cluster::pod::{By, seen};
 use flatnet_cluster::steps::Step;
 use flatnet_cluster::{client, network, objects, steps};
+use flatnet_tests::fast_path::state;
+use flatnet_tests::program::workspace;
+
+#[path = "services/fast_path.rs"]
+mod fast_path;
+
+use fast_path::{
+    a_client_stays_with_its_endpoint, agents_tell_what_takes_it, flows_between_pods_take_it,
+    flows_by_a_service_go_the_usual_way, flows_end_with_their_endpoint,
+};
 
 /// Ports of every node that lead to `far`, for HTTP; the next is for UDP.
 const CLUSTER: u16 = 30080;
@@ -29,6 +41,17 @@ fn main() -> ExitCode {
         a_pod_reaches_the_api_server,
         a_port_of_every_node_leads_to_the_pod,
         a_local_port_shows_the_client_and_is_on_its_node_alone,
+        the_fast_path_is_switched_on,
+        flows_between_pods_take_it,
+        agents_tell_what_takes_it,
+        a_service_leads_to_its_pod_which_sees_the_client,
+        a_pod_reaches_itself_by_its_service,
+        a_service_leads_to_all_of_its_pods,
+        a_port_of_every_node_leads_to_the_pod,
+        a_local_port_shows_the_client_and_is_on_its_node_alone,
+        flows_by_a_service_go_the_usual_way,
+        a_client_stays_with_its_endpoint,
+        flows_end_with_their_endpoint,
     ];
     let with =
         |name: &str, proxy| steps::take(&Settings { proxy, ..Settings::new(name, 2) }, steps);
@@ -62,6 +85,26 @@ fn pods_and_services_come_up(cluster: &mut Cluster) {
                 });
             }
         }
+    }
+}
+
+/// As docs/kubernetes.md has it, in the folder that was applied.
+fn the_fast_path_is_switched_on(cluster: &mut Cluster) {
+    for node in &cluster.nodes {
+        assert_eq!(state(node)["wanted"], false, "{}", node.name);
+    }
+    let applied = PathBuf::from(network::manifest());
+    let folder = tempfile::tempdir_in(workspace().join("target")).expect("a folder");
+    for name in ["kustomization.yaml", "network.json"] {
+        let text = fs::read_to_string(applied.join(name)).expect("a file of the overlay");
+        let text = text.replace("../../base", "../../packaging/kubernetes/base");
+        fs::write(folder.path().join(name), text).expect("write a file");
+    }
+    let commands = network::commands("docs/kubernetes.md", "kubectl apply -k .\n");
+    let commands = format!("cd {}\n{commands}", folder.path().display());
+    network::administer(cluster, &commands);
+    for node in &cluster.nodes {
+        assert_eq!(state(node)["stands"], true, "{}", node.name);
     }
 }
 
