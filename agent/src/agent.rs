@@ -103,8 +103,6 @@ pub struct Agent<S> {
     /// The pods' addresses, as soon as all of the network was looked at once: before, books may have been lost.
     usage: Option<Usage>,
     counts: bool,
-    /// A range file was put in place that the upkeep has not answered for.
-    fresh: bool,
     /// Where this node is, as was said last.
     addresses: Vec<IpAddr>,
     former: BTreeSet<IpNetwork>,
@@ -160,7 +158,6 @@ impl<S: Source> Agent<S> {
             early: false,
             usage: None,
             counts: false,
-            fresh: false,
             addresses: own.map(|node| node.vtep).into_iter().collect(),
             former,
             leaving: BTreeMap::new(),
@@ -243,15 +240,12 @@ impl<S: Source> Agent<S> {
     fn hear(&mut self, report: Report) {
         let Report { outcome, problems, whole, took } = report;
         let metrics = &self.parts.state.metrics;
-        metrics.applied(outcome.as_ref().ok().copied(), took);
+        metrics.applied(outcome.is_ok(), took);
         let mut wrong: BTreeSet<String> = problems.into_iter().collect();
         match outcome {
-            Ok(changes) => {
-                // The first look, and that after a new file, bring about what was never there.
-                if self.stands && !self.fresh {
-                    metrics.mended(changes);
-                }
-                (self.stands, self.fresh) = (true, false);
+            Ok(mended) => {
+                metrics.mended(mended);
+                self.stands = true;
                 self.counts |= whole;
                 if self.installed == Some(false) {
                     self.installed = None;

@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What came of a look at the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How many changes were made; or why it does not stand.
+    /// How many changes put right what had stood, beside those that a new range file brought; or why it does not stand.
     pub outcome: Result<usize, String>,
     /// What could not be looked at or put right, although the network stands.
     pub problems: Vec<String>,
@@ -58,7 +58,7 @@ fn keep(conf: &NetworkConf, last: &LastRead, reports: &Sender<Report>) -> io::Re
             let (outcome, problems) = match looked.outcome {
                 Ok(report) => {
                     report.log(&looked.network.name);
-                    (Ok(report.count()), report.problems)
+                    (Ok(report.mended()), report.problems)
                 }
                 Err(error) => (Err(error.to_string()), Vec::new()),
             };

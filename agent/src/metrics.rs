@@ -91,7 +91,7 @@ impl Metrics {
             ),
             mended: new.metric(
                 "drift_mended",
-                "Changes that brought the kernel back to the range file",
+                "Changes that put right what other programs had undone",
                 Counter::default(),
             ),
             applied: new.metric("applies", "Looks at the network, by outcome", Family::default()),
@@ -183,14 +183,14 @@ impl Metrics {
         }
     }
 
-    /// A look at the network: how many changes that took, if it stands.
-    pub fn applied(&self, changes: Option<usize>, took: Duration) {
-        let outcome = if changes.is_some() { "ok" } else { "failed" };
+    /// A look at the network: whether it stands then.
+    pub fn applied(&self, stands: bool, took: Duration) {
+        let outcome = if stands { "ok" } else { "failed" };
         self.applied.get_or_create(&[("outcome", outcome)]).inc();
         self.apply_seconds.observe(took.as_secs_f64());
     }
 
-    /// Changes without any of a range file.
+    /// Changes that put right what had stood.
     pub fn mended(&self, changes: usize) {
         self.mended.inc_by(changes as u64);
     }
@@ -274,7 +274,7 @@ mod tests {
         };
         metrics.rejected(&[rejected]);
         metrics.waiting(&[Wait::Address]);
-        metrics.applied(Some(2), Duration::from_millis(20));
+        metrics.applied(true, Duration::from_millis(20));
         metrics.mended(2);
         metrics.written();
         metrics.requested("claim", "taken");

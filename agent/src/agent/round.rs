@@ -114,7 +114,6 @@ impl<S: Source> Agent<S> {
             Ok(written) => {
                 self.listed = listed;
                 if written {
-                    self.fresh = true;
                     self.parts.state.metrics.written();
                     let path = self.parts.publisher.path();
                     let nodes = if count == 1 { "node" } else { "nodes" };

@@ -112,6 +112,11 @@ impl<'a> Journal<'a> {
         Self { listener: Some(listener), ..self }
     }
 
+    /// How many changes so far.
+    pub fn count(&self) -> usize {
+        self.changes.count()
+    }
+
     /// What was changed, or would be.
     pub fn changes(self) -> Changes {
         self.changes

@@ -35,13 +35,16 @@ pub struct SyncReport {
     pub books: Kept,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
+    /// How many of the changes a range file brought that was not followed before.
+    pub followed: usize,
 }
 
 impl SyncReport {
     /// What came of looking at a node.
     pub fn new(site: &Site, changes: Changes, looked: Looked) -> Self {
         let Looked { pods, unleased, books, problems } = looked;
-        Self { node: site.node.name.clone(), changes, pods, unleased, books, problems }
+        let node = site.node.name.clone();
+        Self { node, changes, pods, unleased, books, problems, followed: 0 }
     }
 
     /// Logs a line for each change at level info; a new overlay is one line.
@@ -63,6 +66,11 @@ impl SyncReport {
     pub fn count(&self) -> usize {
         let in_pods = self.pods.iter().map(|pod| pod.changes.count());
         self.changes.count() + self.books.leases.len() + in_pods.sum::<usize>()
+    }
+
+    /// How many of them put right what had stood.
+    pub fn mended(&self) -> usize {
+        self.count().saturating_sub(self.followed)
     }
 }
 

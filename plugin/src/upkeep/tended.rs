@@ -161,11 +161,18 @@ impl Tended {
         self.lock = Some(NetworkLock::keep(&self.conf, own)?);
         let path = self.conf.range_file()?;
         let mtu = self.held.as_ref().map(|held| held.frame.link.mtu);
-        let site = match self.held.take_if(|held| held.site.is_of(path)) {
-            Some(mut held) => held.site.find_node(node, &self.conf).map(|()| held.site),
-            None => Site::find_by(node, &self.conf, last),
+        let (site, is_new) = match self.held.take_if(|held| held.site.is_of(path)) {
+            Some(mut held) => {
+                held.site.find_node(node, &self.conf)?;
+                (held.site, false)
+            }
+            None => {
+                let site = Site::find_by(node, &self.conf, last)?;
+                let before = self.held.as_ref().map(|held| held.site.file());
+                let is_new = before != Some(site.file());
+                (site, is_new)
+            }
         };
-        let site = site?;
         let conf = &self.conf;
         let mut journal = Journal::new(node, Mode::Apply).heard_by(listener);
         let (ways, standing, overlay) = sync::overlay(&site, &mut journal, conf, own, Mode::Apply)?;
@@ -173,7 +180,10 @@ impl Tended {
         let only = only.filter(|_| mtu == Some(standing.mtu));
         let looked = look_at_pods(&mut journal, conf, &site, &standing, own, only)?;
         let changes = journal.changes();
-        let report = SyncReport::new(&site, changes, looked);
+        let mut report = SyncReport::new(&site, changes, looked);
+        if is_new {
+            report.followed = report.count();
+        }
         let index = node.link(&overlay.link.name)?.map_or(0, |link| link.dev.index);
         self.held = Some(Held::new(site, ways, index, standing, overlay));
         Ok(report)
@@ -196,6 +206,7 @@ fn look_closely(
             return Ok(None);
         }
     }
+    let followed = journal.count();
     if work.rules {
         let takes = held.standing.programs.is_some();
         let policy = held.site.policy(conf, &held.ways, takes);
@@ -211,7 +222,7 @@ fn look_closely(
         false => look_at_pods(&mut journal, conf, site, standing, own, Some(&work.pods))?,
     };
     let changes = journal.changes();
-    Ok(Some(SyncReport::new(&held.site, changes, looked)))
+    Ok(Some(SyncReport { followed, ..SyncReport::new(&held.site, changes, looked) }))
 }
 
 fn look_at_pods(

@@ -188,6 +188,13 @@ impl Etcd {
         ]
     }
 
+    /// The lease that a key hangs on; 0 if none.
+    pub fn lease_of(&self, key: &str) -> i64 {
+        let text = self.ctl(&["get", key, "--write-out=json"]);
+        let answer: Value = serde_json::from_str(&text).expect("an answer");
+        answer["kvs"][0]["lease"].as_i64().unwrap_or_default()
+    }
+
     /// All keys below a prefix with their values.
     pub fn keys(&self, prefix: &str) -> Vec<(String, String)> {
         let text = self.ctl(&["get", "--prefix", prefix]);

@@ -20,9 +20,7 @@ fn keys(fleet: &Fleet) -> BTreeMap<String, Value> {
 }
 
 fn lease_of(fleet: &Fleet, key: &str) -> i64 {
-    let text = fleet.etcd.ctl(&["get", &format!("/flatnet/pods/{key}"), "--write-out=json"]);
-    let answer: Value = serde_json::from_str(&text).expect("an answer");
-    answer["kvs"][0]["lease"].as_i64().unwrap_or_default()
+    fleet.etcd.lease_of(&format!("/flatnet/pods/{key}"))
 }
 
 #[test]
@@ -91,4 +89,36 @@ fn a_fleet_comes_up_by_itself() {
     assert_eq!(tally.answered, tally.sent, "{tally:?}");
     assert_eq!(lease_of(&fleet, "nodes/node-a"), before);
     assert_eq!(keys(&fleet), held, "nothing else was written");
+}
+
+#[test]
+fn nodes_that_join_are_no_drift() {
+    let (fleet, _pods) = Fleet::with_two(2, &[]);
+    let mended = || fleet.metric(0, "flatnet_agent_drift_mended_total");
+    let routes = || fleet.node(0).netns.exec("ip route show proto 102");
+    let begun = mended();
+    // One file after the other, each before the one before has been brought about.
+    for number in 100..130 {
+        let node = format!("node-{number}");
+        let vtep = json!({ "vtep": format!("192.168.50.{number}") });
+        let range = format!("10.244.{number}.0/24");
+        let block = json!({ "range": range, "node": node, "retiring": false });
+        fleet.etcd.ctl(&["put", &format!("/flatnet/pods/nodes/{node}"), &vtep.to_string()]);
+        let key = format!("/flatnet/pods/blocks/{}", range.replace('/', "-"));
+        fleet.etcd.ctl(&["put", &key, &block.to_string()]);
+    }
+    until("all routes", || match routes() {
+        routes if (100..130).all(|n| routes.contains(&format!("10.244.{n}.0/24 via"))) => Ok(()),
+        routes => Err(routes),
+    });
+    // A control, which is heard of after all of them.
+    fleet.node(0).netns.exec("ip route del 10.244.117.0/24");
+    until("the route", || match routes() {
+        routes if routes.contains("10.244.117.0/24") => Ok(()),
+        routes => Err(routes),
+    });
+    until("count of it", || match mended() - begun {
+        1.0 => Ok(()),
+        count => Err(format!("{count} changes were mended: {}", fleet.log(0))),
+    });
 }
