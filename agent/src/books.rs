@@ -44,11 +44,15 @@ impl Books {
         if self.seen == Some(changed) {
             return Ok(None);
         }
-        let settled = |time| now.duration_since(time).is_ok_and(|age| age > SETTLED);
-        self.seen = changed.is_none_or(settled).then_some(changed);
+        self.seen = changed.is_none_or(|time| is_settled(time, now)).then_some(changed);
         let held = leases.map(|leases| leases.held()).transpose()?;
         Ok(Some(held.into_iter().flatten().collect()))
     }
+}
+
+/// Whether what is written from now on bears another time. A clock that was set back is far from it as well.
+fn is_settled(time: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(time).unwrap_or_else(|ahead| ahead.duration()) > SETTLED
 }
 
 #[cfg(test)]
@@ -93,10 +97,13 @@ mod tests {
         assert_eq!(used(books.news()), 1);
 
         let taken = node_folder(&conf.state_dir, "pods", "a").join("addresses");
-        let past = SystemTime::now() - 2 * SETTLED;
-        File::open(&taken).unwrap().set_modified(past).unwrap();
-        assert_eq!(used(books.news()), 1, "another time");
-        assert_eq!(books.news(), None, "and the same");
+        let (past, hour) = (SystemTime::now() - 2 * SETTLED, Duration::from_secs(3600));
+        // The last is of before the clock was set back.
+        for time in [past, past + hour] {
+            File::open(&taken).unwrap().set_modified(time).unwrap();
+            assert_eq!(used(books.news()), 1, "another time");
+            assert_eq!(books.news(), None, "and the same");
+        }
 
         fs::remove_dir_all(&taken).unwrap();
         fs::write(&taken, "").unwrap();

@@ -118,7 +118,7 @@ impl FileState {
         Ok(Self::from(&found))
     }
 
-    /// Whether a later change of the file is sure to show.
+    /// Whether a later change of the file is sure to show by its time, also where the clock was set back.
     pub fn settled(&self, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanoseconds)) =
             (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
@@ -126,7 +126,7 @@ impl FileState {
             return false;
         };
         let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-        now.duration_since(changed).is_ok_and(|age| age >= SETTLED)
+        now.duration_since(changed).unwrap_or_else(|ahead| ahead.duration()) >= SETTLED
     }
 }
 
@@ -394,6 +394,7 @@ mod tests {
         let changed = UNIX_EPOCH + Duration::new(source.changed.0 as u64, source.changed.1 as u32);
         assert!(!source.settled(changed + Duration::from_millis(99)));
         assert!(source.settled(changed + Duration::from_millis(100)));
-        assert!(!source.settled(changed - Duration::from_secs(1)), "a clock set back");
+        assert!(!source.settled(changed - Duration::from_millis(99)), "a clock set back a little");
+        assert!(source.settled(changed - Duration::from_secs(3600)), "and by far");
     }
 }
