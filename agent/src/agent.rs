@@ -36,6 +36,8 @@ use crate::usage::Usage;
 const SETTLED: Duration = Duration::from_millis(75);
 /// ... or has lasted so long.
 const BURST: Duration = Duration::from_millis(500);
+/// ... or, where an engine has forgotten objects, so long.
+const REMINDED: Duration = Duration::from_secs(10);
 /// How often the clock is looked at, and the books.
 const TICK: Duration = Duration::from_secs(1);
 /// A request that takes longer has failed.
@@ -83,8 +85,8 @@ pub struct Agent<S> {
     read: bool,
     /// What counts of the cluster, as of the last round.
     judged: Judged,
-    /// How many nodes and blocks there were then.
-    objects: [usize; 2],
+    /// How many nodes and blocks there were then, and how many of both were this node's.
+    objects: [usize; 3],
     /// Whether this node is in the file.
     listed: bool,
     /// Whether it is the first of it.
@@ -147,7 +149,7 @@ impl<S: Source> Agent<S> {
             kept: false,
             read: false,
             judged: Judged::default(),
-            objects: [0, 0],
+            objects: [0; 3],
             listed: own.is_some(),
             first: false,
             stands: false,
@@ -206,23 +208,44 @@ impl<S: Source> Agent<S> {
     }
 
     /// Waits until a burst of changes is over. What has gone may be back in a moment, when a Node was deleted whose
-    /// agent claims again what its pods live in: it is waited for as long as a burst may last.
+    /// agent claims again what its pods live in: it is waited for as long as a burst may last. What is this node's own is
+    /// brought back at once, as all others wait for it.
     async fn settle(&mut self) {
-        let until = Instant::now() + BURST;
+        let begun = Instant::now();
         loop {
             let quiet = timeout(SETTLED, self.source.changed()).await.is_err();
-            if Instant::now() >= until || (quiet && !self.lacks_objects()) {
+            if quiet && self.lacks_own() {
+                self.bring_back().await;
+            }
+            let missing = self.lacks_objects();
+            let longest = if missing && self.source.forgets() { REMINDED } else { BURST };
+            if begun.elapsed() >= longest || (quiet && !missing) {
                 return;
             }
         }
     }
 
-    /// Whether there are fewer objects than in the last round, and it is for others to bring them back.
+    /// Whether there are fewer objects than in the last round, and it is not this node that is to go.
     fn lacks_objects(&self) -> bool {
-        let fewer = |cluster: Cluster| {
-            cluster.nodes.len() < self.objects[0] || cluster.blocks.len() < self.objects[1]
-        };
-        self.source.own().is_some() && self.source.cluster().is_some_and(fewer)
+        let [nodes, blocks, _] = self.objects;
+        let fewer = |now: [usize; 3]| now[0] < nodes || now[1] < blocks;
+        self.source.own().is_some() && self.counted().is_some_and(fewer)
+    }
+
+    /// Whether there are fewer of this node's own.
+    fn lacks_own(&self) -> bool {
+        self.counted().is_some_and(|now| now[2] < self.objects[2])
+    }
+
+    fn counted(&self) -> Option<[usize; 3]> {
+        Some(self.count_objects(&self.source.cluster()?))
+    }
+
+    fn count_objects(&self, cluster: &Cluster) -> [usize; 3] {
+        let name = &self.parts.name;
+        let own = cluster.nodes.iter().filter(|node| node.name == *name).count()
+            + cluster.blocks.iter().filter(|block| block.node == *name).count();
+        [cluster.nodes.len(), cluster.blocks.len(), own]
     }
 
     /// Starts the upkeep, if there is a file that lists this node.

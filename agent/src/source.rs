@@ -94,6 +94,11 @@ pub trait Source {
         false
     }
 
+    /// Whether the engine was put back to an older copy just now: what it has forgotten nodes will bring back.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// Why the engine does not answer, if it does not.
     fn trouble(&self) -> Option<String>;
 

@@ -25,7 +25,7 @@ impl<S: Source> Agent<S> {
         self.look_at_source();
         if let Some(cluster) = self.source.cluster() {
             self.read = true;
-            self.objects = [cluster.nodes.len(), cluster.blocks.len()];
+            self.objects = self.count_objects(&cluster);
             for _ in 0..ATTEMPTS {
                 let Decision { deeds, waits, leaving } = self.consider(&cluster);
                 self.matters.waits = waits;
@@ -36,6 +36,17 @@ impl<S: Source> Agent<S> {
             self.told.deeds.update(self.failing.clone());
         }
         self.tell_matters().await;
+    }
+
+    /// Brings back own objects, before anything follows from their absence.
+    pub(super) async fn bring_back(&mut self) {
+        let Some(cluster) = self.source.cluster() else { return };
+        let mut judged = mem::take(&mut self.judged);
+        judged.renew(&self.parts.network, &cluster);
+        let Decision { mut deeds, .. } = self.decide(&cluster, &judged);
+        self.judged = judged;
+        deeds.retain(|deed| matches!(deed, Deed::PutNode { .. } | Deed::Claim(_)));
+        self.carry_out(deeds).await;
     }
 
     /// The file of a cluster, and what this node should do.

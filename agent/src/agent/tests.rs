@@ -1,4 +1,5 @@
 mod bench;
+mod missing;
 
 use std::time::Duration;
 
@@ -66,28 +67,6 @@ async fn a_burst_is_one_file() {
             }
             let writes: u32 = bench.metric("range_file_writes_total").parse().unwrap();
             assert!((4..8).contains(&writes), "{writes}");
-        })
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_comes_back_at_once_was_never_gone() {
-    Bench::new(&TWO, &["10.1.1.0/24"])
-        .run(async |bench| {
-            sleep(SECOND).await;
-            let without = [TWO[0], TWO[2]];
-            bench.world.replace(&without);
-            sleep(Duration::from_millis(400)).await;
-            bench.world.replace(&TWO);
-            sleep(SECOND).await;
-            assert_eq!(bench.metric("range_file_writes_total"), "1", "no file was without it");
-
-            bench.world.replace(&without);
-            sleep(Duration::from_millis(600)).await;
-            assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.1.0/24"], "it is gone for good");
-            bench.world.replace(&TWO);
-            sleep(Duration::from_millis(100)).await;
-            assert_eq!(bench.nodes().len(), 2, "what comes is not waited for");
         })
         .await;
 }
@@ -293,30 +272,6 @@ async fn a_node_that_is_given_anothers_range_waits_for_it() {
             assert_eq!(bench.world.deeds()[1..], ["claim 10.1.2.0/24"]);
             assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.2.0/24"]);
             assert_eq!(bench.metric("waiting{kind=\"held\"}"), "0");
-        })
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn pods_are_reached_while_their_node_is_registered_anew() {
-    Bench::new(&TWO, &["10.1.1.0/24"])
-        .run(async |bench| {
-            sleep(SECOND).await;
-            bench.report(Ok(0), true).await;
-            bench.pods(&["10.1.1.7"]);
-            sleep(2 * SECOND).await;
-            let own = bench.world.change(|world| world.own.take());
-            bench.world.replace(&["b 192.0.2.2", "10.1.2.0/24 b"]);
-            sleep(SECOND).await;
-            assert_eq!(bench.world.deeds(), ["put 192.0.2.1", "claim 10.1.1.0/24"]);
-            assert_eq!(bench.nodes().len(), 2);
-            assert_eq!(bench.world.said(), 1);
-            sleep(MINUTE).await;
-            assert_eq!(bench.world.notices()[0].0, "NodeMissing");
-            bench.world.change(|world| world.own = own);
-            sleep(SECOND).await;
-            assert_eq!(bench.world.deeds().len(), 2);
-            assert_eq!(bench.world.said(), 2, "it is another Node");
         })
         .await;
 }

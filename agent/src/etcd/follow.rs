@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
-use super::client::{Answers, Client, Failure, WATCH};
+use super::client::{Answers, Client, Failure, RANGE, WATCH};
 use super::keys::Keys;
 use super::list::list;
-use super::state::{Objects, Shared};
+use super::state::{Objects, Own, Shared};
 use super::wire::{
-    Event, EventType, Header, WatchCreateRequest, WatchRequest, WatchResponse, end_of,
+    Event, EventType, Header, KeyValue, RangeRequest, RangeResponse, WatchCreateRequest,
+    WatchRequest, WatchResponse, end_of,
 };
 use crate::backoff::random;
 use crate::turns::spread;
@@ -51,6 +52,27 @@ impl Follower {
             news
         });
         Ok(header)
+    }
+
+    /// Whether the store has what it had at a moment, as far as that is known: the own key, on its lease, which no other
+    /// store has. A new one may have come as far meanwhile.
+    async fn remembers(&self, known: Header) -> Result<bool, Failure> {
+        let key = self.keys.node(&self.node);
+        let own = self.shared.state().objects.as_ref().and_then(|all| all.own().get(&key).cloned());
+        let Some(own) = own.filter(|own| own.modified <= known.revision) else { return Ok(true) };
+        let request = RangeRequest { key, revision: known.revision, ..RangeRequest::default() };
+        match self.client.ask::<_, RangeResponse>(RANGE, request).await {
+            Ok(answer) => Ok(answer.kvs.first().is_some_and(|kv| is_same(kv, &own))),
+            // It was compacted since, or is not there yet: the watch tells.
+            Err(failure) if failure.code() == Some(Code::OutOfRange) => Ok(true),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn went_back(&mut self) {
+        log::warn!("etcd is not as far as it was, or another: all is listed again");
+        self.shared.state().went_back = Some(Instant::now());
+        self.known = None;
     }
 
     /// A watch from a moment on; `None` where the store does not go on from it: it has been restored from a copy, or
@@ -112,15 +134,18 @@ impl Watched for Follower {
     async fn begin(&mut self) -> Result<Self::Watch, Failure> {
         loop {
             let known = match self.known {
-                Some(known) => known,
+                Some(known) if self.remembers(known).await? => known,
+                Some(_) => {
+                    self.went_back();
+                    continue;
+                }
                 None => self.list().await?,
             };
             self.known = Some(known);
             if let Some(watch) = self.watch(known).await? {
                 return Ok(watch);
             }
-            log::warn!("etcd is not as far as it was, or another: all is listed again");
-            self.known = None;
+            self.went_back();
         }
     }
 
@@ -150,6 +175,10 @@ fn reached(answer: &WatchResponse) -> Option<Header> {
     Some(Header { revision, ..header })
 }
 
+fn is_same(kv: &KeyValue, own: &Own) -> bool {
+    (kv.mod_revision, kv.lease) == (own.modified, own.lease)
+}
+
 /// Whether it does not go on from what was known.
 fn is_another(known: &Header, now: &Header) -> bool {
     known.cluster_id != now.cluster_id || known.revision > now.revision
@@ -164,7 +193,6 @@ fn canceled(answer: &WatchResponse) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::KeyValue;
     use super::*;
 
     #[test]

@@ -65,10 +65,14 @@ impl Lease {
         Ok(*id)
     }
 
-    /// etcd has no such lease.
+    /// etcd has no such lease. Whoever finds that out first says so.
     pub async fn lost(&self, lost: i64) {
         let mut id = self.id.lock().await;
         if *id == lost {
+            log::warn!(
+                "this node's lease in etcd has run out, or was revoked: etcd has forgotten where it is and which \
+                 ranges it has; they are claimed again"
+            );
             *id = 0;
         }
     }
@@ -103,10 +107,6 @@ impl Lease {
     async fn renew(&self) -> Result<(), Failure> {
         let id = *self.id.lock().await;
         if id != 0 && keep_alive(&self.client, id).await?.is_none() {
-            log::warn!(
-                "this node's lease in etcd has run out: etcd has forgotten where it is and which ranges it has; \
-                 they are claimed again"
-            );
             self.lost(id).await;
         }
         self.hang().await

@@ -53,6 +53,10 @@ use state::Shared;
 /// An own key that another has overwritten is not written again before: there may be a second node of the name.
 const OVERWRITTEN: Duration = Duration::from_secs(60);
 
+/// For so long the nodes of a store that went back tell it what it has forgotten: longer than the longest pause of an
+/// agent that asks whether etcd is there again.
+const FORGETS: Duration = Duration::from_secs(10);
+
 /// What the agent is told for this engine alone.
 #[derive(Args, Clone, Debug)]
 pub struct EtcdOptions {
@@ -112,6 +116,10 @@ impl Source for Etcd {
 
     fn own(&self) -> Option<OwnNode> {
         Some(OwnNode { addresses: vec![self.vtep], ranges: Vec::new() })
+    }
+
+    fn forgets(&self) -> bool {
+        self.shared.state().went_back.is_some_and(|at| at.elapsed() < FORGETS)
     }
 
     fn trouble(&self) -> Option<String> {

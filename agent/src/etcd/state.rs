@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::keys::{Entry, Keys};
 use super::wire::KeyValue;
@@ -107,6 +108,8 @@ impl Objects {
 pub struct State {
     /// All keys; `None` until they were listed.
     pub objects: Option<Objects>,
+    /// When the store was last found to have gone back.
+    pub went_back: Option<Instant>,
     /// What keeps the watch, or the lease, from etcd.
     pub troubles: Troubles,
 }

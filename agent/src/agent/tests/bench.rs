@@ -36,6 +36,8 @@ pub struct Inner {
     pub lags: bool,
     /// Nodes may be given ranges later.
     pub gives: bool,
+    /// It was put back to an older copy.
+    pub forgets: bool,
     /// Every deed fails.
     pub refuses: bool,
     /// So many claims come too late.
@@ -115,6 +117,10 @@ impl Source for World {
 
     fn gives_ranges(&self) -> bool {
         self.0.borrow().gives
+    }
+
+    fn forgets(&self) -> bool {
+        self.0.borrow().forgets
     }
 
     fn trouble(&self) -> Option<String> {

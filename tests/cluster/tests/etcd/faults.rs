@@ -130,3 +130,61 @@ fn what_etcd_has_forgotten_is_written_again() {
     let tally = flow.finish(AFTER);
     assert_eq!(tally.answered, tally.sent, "{tally:?}");
 }
+
+/// Takes all that etcd has away, and has it begin anew.
+fn lose(fleet: &mut Fleet) {
+    (0..3).for_each(|index| fleet.etcd.kill_member(index));
+    for index in 0..3 {
+        fs::remove_dir_all(fleet.etcd.data(index)).expect("remove what a member has");
+    }
+    (0..3).for_each(|index| fleet.etcd.start_member(index));
+    fleet.etcd.until_it_answers();
+}
+
+fn until_all_is_back(fleet: &Fleet) {
+    until("all keys", || match fleet.etcd.keys("/flatnet/pods/").len() {
+        6 => Ok(()),
+        other => Err(format!("{other} keys; {}", fleet.log(0))),
+    });
+    for index in 0..2 {
+        fleet.until_said(index, "etcd is not as far as it was, or another");
+    }
+}
+
+/// What agents hold of it is all there is. Whoever is the first to see the new one waits for the others.
+#[test]
+fn an_etcd_that_lost_everything_is_told_all_again_and_no_pod_notices() {
+    let (mut fleet, [near, far]) = Fleet::with_two(2, &[]);
+    let before = fleet.ranges(0);
+    let flow = Flow::start(&near.netns, &far.netns, far.v4());
+    lose(&mut fleet);
+    until_all_is_back(&fleet);
+    let tally = flow.finish(AFTER);
+    assert_eq!(tally.answered, tally.sent, "{tally:?}");
+    for index in 0..2 {
+        assert_eq!(fleet.ranges(index), before);
+        let log = fleet.log(index);
+        let both = log.rfind(" has 2 nodes now").expect("a file with both");
+        assert!(!log[both..].contains(" has 1 node now"), "{log}");
+    }
+}
+
+#[test]
+fn another_etcd_that_has_come_as_far_is_not_taken_for_the_one_that_was() {
+    let (mut fleet, [near, far]) = Fleet::with_two(2, &[]);
+    let before = fleet.ranges(0);
+    fleet.cut_off(0, true);
+    lose(&mut fleet);
+    for number in 0..20 {
+        fleet.etcd.ctl(&["put", "/other", &number.to_string()]);
+    }
+    fleet.cut_off(0, false);
+    until_all_is_back(&fleet);
+    for index in 0..2 {
+        until("the file as it was", || match fleet.ranges(index) {
+            ranges if ranges == before => Ok(()),
+            ranges => Err(format!("{ranges:?} is not {before:?}")),
+        });
+    }
+    Fleet::until_reached(&near, &far);
+}
