@@ -3,6 +3,7 @@
 //!
 //! While the source is away nothing changes: the file stands, and the upkeep goes on from it.
 
+mod outage;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use crate::source::Source;
 use crate::state::{Matters, State, StateFile};
 use crate::told::Told;
 use crate::usage::Usage;
+use outage::Outage;
 
 /// A burst of changes is one file: it is over when nothing came for so long ...
 const SETTLED: Duration = Duration::from_millis(75);
@@ -113,6 +115,7 @@ pub struct Agent<S> {
     done: Done,
     deeds: Patience,
     saying: Patience,
+    outage: Option<Outage>,
     matters: Matters,
     /// Deeds that failed.
     failing: BTreeSet<String>,
@@ -167,6 +170,7 @@ impl<S: Source> Agent<S> {
             done: Done::default(),
             deeds,
             saying,
+            outage: None,
             matters: Matters::default(),
             failing: BTreeSet::new(),
             told: Tolds::default(),
@@ -197,7 +201,7 @@ impl<S: Source> Agent<S> {
                 }
                 News::Report(report) => self.hear(report),
                 News::Tick => {
-                    if self.look_at_books() | self.is_due() {
+                    if self.look_at_books() | self.is_due() | self.look_at_clock() {
                         self.round().await;
                     }
                 }
@@ -362,21 +366,30 @@ impl<S: Source> Agent<S> {
 
     /// Notes whether the source answers.
     fn look_at_source(&mut self) {
-        let before = self.matters.trouble.take();
-        self.matters.trouble = match (self.source.trouble(), before) {
-            (Some(_), Some(before)) => Some(before),
+        self.outage = match (self.source.trouble(), self.outage.take()) {
+            (Some(why), Some(mut outage)) => {
+                if outage.goes_on(why.clone()) {
+                    log::warn!("the source still does not answer: {why}");
+                }
+                Some(outage)
+            }
             (Some(why), None) => {
                 log::warn!("the source does not answer: {why}; this node stays as it is");
-                Some((SystemTime::now(), why))
+                Some(Outage::new(why, SystemTime::now()))
             }
-            (None, Some((since, _))) => {
-                let lasted = since.elapsed().unwrap_or_default().as_secs();
-                log::info!("the source answers again, after {lasted} s");
+            (None, Some(outage)) => {
+                log::info!("the source answers again, after {} s", outage.lasted().as_secs());
                 None
             }
             (None, None) => None,
         };
+        self.matters.trouble = self.outage.as_ref().map(Outage::told);
         self.parts.state.metrics.source(self.matters.trouble.as_ref().map(|(since, _)| *since));
+    }
+
+    /// Whether the wall clock was set since the source does not answer.
+    fn look_at_clock(&mut self) -> bool {
+        self.outage.as_mut().is_some_and(|outage| outage.look_at_clock(SystemTime::now()))
     }
 }
 

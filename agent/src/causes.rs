@@ -2,12 +2,16 @@
 
 use std::error::Error;
 
+use crate::tls;
+
 /// An error and its causes, those left out that the one before has said.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let words =
+        |error: &(dyn Error + 'static)| tls::words(error).unwrap_or_else(|| error.to_string());
+    let mut text = words(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
+        let said = words(cause);
         if !text.ends_with(&said) {
             text = format!("{text}: {said}");
         }

@@ -31,6 +31,7 @@ mod requests;
 mod room;
 pub mod source;
 mod state;
+mod tls;
 mod told;
 mod trouble;
 mod turns;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 
+use super::refusal::{self, Files};
+
 /// Half of what a request may take: another member may answer then.
 const CONNECT: Duration = Duration::from_secs(2);
 /// A member that is gone without a word is noticed after both. etcd closes connections that ask more often than
@@ -47,8 +49,7 @@ pub struct Members {
     pub uris: Vec<Uri>,
     /// Who asks, if by name: name and password.
     pub user: Option<(String, String)>,
-    cacert: Option<PathBuf>,
-    identity: Option<[PathBuf; 2]>,
+    files: Files,
 }
 
 impl Access {
@@ -81,7 +82,7 @@ impl Access {
             _ => return Err("--cert and --key belong together".to_owned()),
         };
         let user = self.user(set("ETCDCTL_USER"), set("ETCDCTL_PASSWORD"))?;
-        Ok(Members { uris, user, cacert, identity })
+        Ok(Members { uris, user, files: Files { cacert, identity } })
     }
 
     fn user(
@@ -133,6 +134,11 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 impl Members {
+    /// Why there is no connection to one of them, with what that means for whoever chose URLs and files.
+    pub fn explain(&self, uri: &str, why: String) -> String {
+        refusal::explain(why, uri.starts_with("https:"), &self.files)
+    }
+
     /// A way to one of them, which is not gone yet. The files of certificates are read, as they are renewed at
     /// times.
     ///
@@ -153,12 +159,16 @@ impl Members {
         // Of an IPv6 address the brackets are the URL's.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let tls = ClientTlsConfig::new().domain_name(host).timeout(CONNECT);
-        let tls = match &self.cacert {
-            Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
+        let pem = |path: &Path, kind| refusal::check(path, read(path)?, kind);
+        let tls = match &self.files.cacert {
+            Some(path) => tls.ca_certificate(Certificate::from_pem(pem(path, "CERTIFICATE")?)),
             None => tls.with_native_roots(),
         };
-        let tls = match &self.identity {
-            Some([cert, key]) => tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
+        let tls = match &self.files.identity {
+            Some([cert, key]) => {
+                let (cert, key) = (pem(cert, "CERTIFICATE")?, pem(key, "PRIVATE KEY")?);
+                tls.identity(Identity::from_pem(cert, key))
+            }
             None => tls,
         };
         endpoint.tls_config(tls).map_err(|e| crate::causes::chain(&e))

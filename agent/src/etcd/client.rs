@@ -1,6 +1,7 @@
 //! Requests to etcd. They all go to one member as long as it answers, then to the next; each can be sent twice
 //! without harm.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,12 @@ impl Failure {
         }
     }
 
+    /// What keeps each member from answering, in words that are the same whichever was tried first.
+    fn unreachable(mut members: Vec<String>) -> Self {
+        members.sort_unstable();
+        Self::Unreachable(members.join("; "))
+    }
+
     fn refused(status: &Status) -> Self {
         Self::Refused { code: status.code(), message: status.message().to_owned() }
     }
@@ -150,8 +157,8 @@ impl Client {
         A: Message + Default + 'static,
     {
         let send = |way| streaming(way, method, request.clone());
-        let (answers, number) = self.answered(method, send).await?;
-        Ok(Answers { answers, number, client: self.clone(), method })
+        let (answers, Way { number, member, .. }) = self.answered(method, send).await?;
+        Ok(Answers { answers, number, member, client: self.clone(), method })
     }
 
     /// Sends a request until there is an answer, or none is to be expected; also which way that came.
@@ -159,7 +166,7 @@ impl Client {
         &self,
         method: Method,
         send: impl Fn(Way) -> F,
-    ) -> Result<(T, u64), Failure>
+    ) -> Result<(T, Way), Failure>
     where
         F: Future<Output = Result<T, Status>>,
     {
@@ -169,7 +176,7 @@ impl Client {
             match in_time(send(way.clone())).await {
                 Ok(answer) => {
                     self.requests.answer(method.0, http(Code::Ok));
-                    return Ok((answer, way.number));
+                    return Ok((answer, way));
                 }
                 Err(status) => self.failed(&mut tried, method, &way, &status).await?,
             }
@@ -187,11 +194,11 @@ impl Client {
     ) -> Result<(), Failure> {
         if is_of_member(status) {
             self.requests.answer(method.0, 0);
-            tried.silent.push(format!("{}: {}", way.member, reason(status)));
+            tried.silent.push(format!("{}: {}", way.member, self.reason(&way.member, status)));
             self.leave(way.number, 1).await;
             return match tried.silent.len() < self.members.uris.len() {
                 true => Ok(()),
-                false => Err(Failure::Unreachable(tried.silent.join("; "))),
+                false => Err(Failure::unreachable(mem::take(&mut tried.silent))),
             };
         }
         self.requests.answer(method.0, http(status.code()));
@@ -225,14 +232,15 @@ impl Client {
                 Err(refused) => return Err(refused),
             }
         }
-        Err(Failure::Unreachable(silent.join("; ")))
+        Err(Failure::unreachable(silent))
     }
 
     async fn connect(&self, uri: &tonic::transport::Uri, number: u64) -> Result<Way, Failure> {
         let endpoint = self.members.endpoint(uri).map_err(Failure::Unreachable)?;
         let connected = timeout(ANSWER, endpoint.connect()).await;
         let connected = connected.map_err(|_| Failure::Unreachable("no answer in time".to_owned()));
-        let channel = connected?.map_err(|e| Failure::Unreachable(chain(&e)))?;
+        let why = |e| Failure::Unreachable(self.members.explain(&uri.to_string(), chain(&e)));
+        let channel = connected?.map_err(why)?;
         let mut way = Way { number, member: uri.to_string(), channel, token: None };
         if let Some((name, password)) = self.members.user.clone() {
             let request = AuthenticateRequest { name, password };
@@ -241,7 +249,7 @@ impl Client {
             self.requests.answer(AUTHENTICATE.0, http(code));
             let answer: AuthenticateResponse =
                 answered.map_err(|status| match is_of_member(&status) {
-                    true => Failure::Unreachable(reason(&status)),
+                    true => Failure::Unreachable(self.reason(&way.member, &status)),
                     false => Failure::refused(&status),
                 })?;
             let token = answer.token.parse();
@@ -249,6 +257,14 @@ impl Client {
                 Some(token.map_err(|_| Failure::Nonsense("a token with other than letters"))?);
         }
         Ok(way)
+    }
+
+    /// In etcd's words, or in those of what broke off.
+    fn reason(&self, member: &str, status: &Status) -> String {
+        match std::error::Error::source(status) {
+            Some(source) => self.members.explain(member, chain(source)),
+            None => status.message().to_owned(),
+        }
     }
 
     /// Takes no more this way: to the member that comes so many behind it next time.
@@ -265,6 +281,7 @@ impl Client {
 pub struct Answers<A> {
     answers: Streaming<A>,
     number: u64,
+    member: String,
     client: Client,
     method: Method,
 }
@@ -281,7 +298,7 @@ impl<A: Message + Default + 'static> Answers<A> {
             Err(status) if is_of_member(&status) => {
                 self.client.requests.answer(self.method.0, 0);
                 self.client.leave(self.number, 1).await;
-                Err(Failure::Unreachable(reason(&status)))
+                Err(Failure::Unreachable(self.client.reason(&self.member, &status)))
             }
             Err(status) => {
                 self.client.requests.answer(self.method.0, http(status.code()));
@@ -354,14 +371,6 @@ fn is_of_member(status: &Status) -> bool {
 fn is_stale(status: &Status) -> bool {
     let words = status.message();
     words.contains("invalid auth token") || words.contains("revision in auth store is old")
-}
-
-/// In etcd's words, or in those of what broke off.
-fn reason(status: &Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => chain(source),
-        None => status.message().to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod keys;
 mod lease;
 mod list;
 mod outcome;
+mod refusal;
 mod state;
 mod wire;
 

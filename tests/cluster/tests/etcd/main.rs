@@ -5,6 +5,7 @@ use std::time::Duration;
 mod access;
 mod administer;
 mod beside;
+mod certificates;
 mod crowd;
 mod documents;
 mod faults;
