@@ -180,7 +180,10 @@ impl Options {
         C: AsyncFnOnce(&str, &str) -> Result<S, String>,
     {
         let (node, path) = (self.node_name()?, self.network.clone());
-        let document = Document { path, node, range_file: self.range_file.clone() };
+        // The plugin reads it from wherever a runtime calls it.
+        let range_file = self.range_file.as_ref().map(std::path::absolute).transpose();
+        let range_file = range_file.map_err(|e| format!("--range-file: {e}"))?;
+        let document = Document { path, node, range_file };
         let said = document.read().map_err(|e| e.to_string())?;
         let network = said.network.clone();
         let mut state = State::new();

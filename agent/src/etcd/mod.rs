@@ -33,6 +33,8 @@ use std::time::Duration;
 
 use clap::Args;
 use flatnet_conf::matters::Engine;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -104,6 +106,21 @@ impl Etcd {
     }
 }
 
+/// What others send here is for this machine, and nothing is said of an address that may be another's.
+fn own_address(vtep: IpAddr) -> Result<(), String> {
+    let all = getifaddrs().map_err(|e| format!("this machine's addresses cannot be read: {e}"))?;
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    };
+    match all.filter_map(|one| ip(one.address?)).any(|address| address == vtep) {
+        true => Ok(()),
+        false => Err(format!(
+            "{vtep} is on no device of this machine: add it, or give another by --vtep"
+        )),
+    }
+}
+
 impl Source for Etcd {
     const ENGINE: Engine = Engine::Etcd;
 
@@ -133,7 +150,8 @@ impl Source for Etcd {
 
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {
         let Self { client, lease, keys, node, .. } = self;
-        if matches!(deed, Deed::PutNode { .. }) {
+        if let Deed::PutNode { vtep } = deed {
+            own_address(*vtep).map_err(Refusal::Failed)?;
             let key = keys.node(node);
             let is_there = self
                 .shared
@@ -159,4 +177,16 @@ impl Source for Etcd {
 
     /// What is wrong is in the log, in the metrics, and in the file for `flatnet status` and `doctor`.
     async fn tell(&mut self, _: &Notice) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_machine_is_not_told() {
+        assert_eq!(own_address(IpAddr::from([127, 0, 0, 1])), Ok(()));
+        let wrong = own_address(IpAddr::from([192, 0, 2, 77])).unwrap_err();
+        assert!(wrong.starts_with("192.0.2.77 is on no device of this machine: "), "{wrong}");
+    }
 }
