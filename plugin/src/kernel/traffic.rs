@@ -17,9 +17,9 @@ const ETH_P_ALL: u16 = 3_u16.to_be();
 const HANDLE: u32 = 1;
 /// What our filters' names begin with.
 const OURS: &str = "flatnet-";
-/// What they end with where the place for filters was made for them. The kernel says of none who made it, and another
+/// What is in them where the place for filters was made for them. The kernel says of none who made it, and another
 /// program may have made one and not put anything there yet.
-const WITH_PLACE: &str = "-clsact";
+const WITH_PLACE: &str = "clsact-";
 
 /// Where a filter hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Standing {
 
     /// Whether it is ours, and so is the place for filters.
     pub fn has_place(&self) -> bool {
-        self.is_ours() && self.name.ends_with(WITH_PLACE)
+        self.is_ours() && self.name.contains(WITH_PLACE)
     }
 
     /// Whether it is ours, and of this program in this version.
@@ -107,8 +107,8 @@ impl Filters {
 
 /// A filter's name: what it does, by which version of the programs, and whether the place was made for it.
 pub fn filter_name(program: &str, digest: &str, with_place: bool) -> String {
-    let end = if with_place { WITH_PLACE } else { "" };
-    format!("{OURS}{program}-{digest}{end}")
+    let place = if with_place { WITH_PLACE } else { "" };
+    format!("{OURS}{program}-{place}{digest}")
 }
 
 /// `tc qdisc …`, in words.
