@@ -92,6 +92,7 @@ fn ports_are_published_by_the_plugin_behind() {
         })
     });
     assert!(page.ends_with(GREETING), "{page}");
+    assert_eq!(docker.ok(&["port", "web"]), "", "Docker shows those of its own drivers");
     docker.ok(&["rm", "-f", "web"]);
     assert!(!node.netns.exec("nft list ruleset").contains("18098"));
     let refused = docker.run(&["run", "--rm", "--network", "pods", "-p", "80", IMAGE, "true"]);
