@@ -9,6 +9,7 @@ use clap::Args;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 
 use super::refusal::{self, Files};
+use crate::causes::chain;
 
 /// Half of what a request may take: another member may answer then.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -171,7 +172,7 @@ impl Members {
             }
             None => tls,
         };
-        endpoint.tls_config(tls).map_err(|e| crate::causes::chain(&e))
+        endpoint.tls_config(tls).map_err(|e| self.explain("https:", chain(&e)))
     }
 }
 
