@@ -2,40 +2,13 @@
 /* VXLAN (RFC 7348) in front of a packet, byte for byte what the overlay's device would put there. */
 #pragma once
 
-#include "packet.h"
+#include "vxlan.h"
 
 #define HOPS 64
-#define UDP 8
-#define VXLAN 8
-/* "The VNI is valid." */
-#define VXLAN_FLAGS BE32(0x08000000)
 
-struct vxlan {
-	struct udp udp;
-	__u32 flags;
-	__u32 vni;
-	__u8 macs[12];
-	__u16 protocol;
-} __attribute__((packed));
-
-struct outer4 {
-	struct ipv4 ip;
-	struct vxlan vxlan;
-} __attribute__((packed));
-
-struct outer6 {
-	struct ipv6 ip;
-	struct vxlan vxlan;
-} __attribute__((packed));
-
-INLINE __u16 folded(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
+/* Not one of the kernel's verdicts: there was no room in front of the packet, or it was of a tunnel before it came to the
+ * pod that has sent it on. */
+#define UNCHANGED (-2)
 
 /* The traffic class of an outer header: what the inner one says of congestion (RFC 6040), no more. */
 INLINE __u8 outer_tos(__u8 inner)
@@ -103,7 +76,7 @@ INLINE int is_simple(const struct __sk_buff *skb, const struct packet *packet)
 	return !skb->gso_size && !packet->unchecked;
 }
 
-/* Makes room behind the Ethernet header, and puts the outer headers there. */
+/* Makes room behind the Ethernet header, and puts the outer headers there: 0, or why not. */
 INLINE int put_in_front(struct __sk_buff *skb, const void *outer, __u32 size, __u64 family, __u16 protocol)
 {
 	__u64 flags = family | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETHERNET) |
@@ -112,26 +85,27 @@ INLINE int put_in_front(struct __sk_buff *skb, const void *outer, __u32 size, __
 	void *data, *end;
 
 	if (adjust_room(skb, size, BPF_ADJ_ROOM_MAC, flags))
-		return 0;
+		return UNCHANGED;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	ethernet = data;
 	if (data + ETHERNET + size > end)
-		return 0;
+		return TC_ACT_SHOT;
 	/* The addresses are put in when the next hop is known. */
 	ethernet->h_proto = protocol;
 	__builtin_memcpy(data + ETHERNET, outer, size);
-	return 1;
+	return 0;
 }
 
 /* Sends the packet to the other node by the uplink; its TTL is counted down already. `macs` are those of the inner
- * Ethernet header. */
+ * Ethernet header. The kernel's verdict, or UNCHANGED. */
 INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, const struct packet *packet,
 			const struct flow *flow, const __u32 *macs)
 {
 	__u16 port = source_port(network, flow_hash(skb)), length = UDP + VXLAN + skb->len;
 	struct bpf_redir_neigh hop = { .nh_family = flow->hop_family };
 	__u64 sum = 0;
+	int failed;
 	__u32 i;
 
 	if (network->family == AF_INET) {
@@ -153,8 +127,7 @@ INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, co
 		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
 		sum = (__u64)ip->source + ip->destination;
 		outer.vxlan.udp.checksum = outer_checksum(sum, &outer.vxlan, packet);
-		if (!put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BE16(ETH_P_IP)))
-			return TC_ACT_SHOT;
+		failed = put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BE16(ETH_P_IP));
 	} else {
 		struct outer6 outer __attribute__((aligned(8))) = {};
 		struct ipv6 *ip = &outer.ip;
@@ -170,9 +143,10 @@ INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, co
 		}
 		fill_vxlan(&outer.vxlan, network, packet, macs, port, length);
 		outer.vxlan.udp.checksum = outer_checksum(sum, &outer.vxlan, packet);
-		if (!put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BE16(ETH_P_IPV6)))
-			return TC_ACT_SHOT;
+		failed = put_in_front(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BE16(ETH_P_IPV6));
 	}
+	if (failed)
+		return failed;
 	for (i = 0; i < 4; i++)
 		hop.ipv6_nh[i] = flow->hop[i];
 	return redirect_neigh(flow->uplink, &hop, sizeof(hop), 0);

@@ -122,8 +122,10 @@ SECTION("tc/hit") int hit(struct __sk_buff *skb)
 	if (flow.uplink && is_simple(skb, &packet)) {
 		long sent = encapsulate(skb, network, &packet, &flow, to.macs);
 
-		count(sent == TC_ACT_REDIRECT ? TO_UPLINK : FAILED);
-		return sent;
+		if (sent != UNCHANGED) {
+			count(sent == TC_ACT_REDIRECT ? TO_UPLINK : FAILED);
+			return sent;
+		}
 	}
 	count(TO_OVERLAY);
 	return redirect(to.ifindex, 0);
