@@ -110,8 +110,10 @@ SECTION("tc/learn") int learn(struct __sk_buff *skb)
 	if (!found || flow.generation != network->generation || !same_key(&found->key, &packet.key))
 		from = to = (struct end){};
 	/* The veth of an end has changed: what is known is another pod's. */
-	if (from.ifindex != skb->ingress_ifindex || to.ifindex != skb->ifindex)
+	if (from.ifindex != skb->ingress_ifindex || to.ifindex != skb->ifindex) {
 		from = to = (struct end){};
+		flow.uplink = 0;
+	}
 	/* What goes the slow way for another reason teaches nothing each time. */
 	if (from.approved && ticks() - from.approved < LEARN_AFTER)
 		return TC_ACT_UNSPEC;
