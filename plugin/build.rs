@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 const SOURCES: &str = "bpf";
 /// Each is a file of that name with a section `tc/` and that name.
-const PROGRAMS: [&str; 2] = ["hit", "learn"];
+const PROGRAMS: [&str; 3] = ["hit", "learn", "receive"];
 /// `struct map` of `maps.h`: five numbers of 32 bits.
 const MAP_SIZE: usize = 20;
 

@@ -24,6 +24,13 @@ static long (*map_delete)(void *map, const void *key) = (void *)BPF_FUNC_map_del
 static __u64 (*now_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static __u32 (*random_u32)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static long (*pull_data)(struct __sk_buff *skb, __u32 length) = (void *)BPF_FUNC_skb_pull_data;
+static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 length) =
+	(void *)BPF_FUNC_skb_load_bytes;
+static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length, __u64 flags) =
+	(void *)BPF_FUNC_skb_store_bytes;
+/* Linux 5.8 */
+static long (*csum_level)(struct __sk_buff *skb, __u64 change) = (void *)BPF_FUNC_csum_level;
+static long (*set_congested)(struct __sk_buff *skb) = (void *)BPF_FUNC_skb_ecn_set_ce;
 static long (*csum_update)(struct __sk_buff *skb, __u32 csum) = (void *)BPF_FUNC_csum_update;
 static __u32 (*flow_hash)(struct __sk_buff *skb) = (void *)BPF_FUNC_get_hash_recalc;
 static long (*adjust_room)(struct __sk_buff *skb, __s32 bytes, __u32 mode, __u64 flags) =

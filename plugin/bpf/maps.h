@@ -79,7 +79,8 @@ struct flow {
 	__u32 hop[4];
 	__u32 hop_family;
 	struct end end[2];
-	__u32 zero;
+	/* When packets of it that were put together into large ones last came to an uplink, in ticks. */
+	__u32 together;
 };
 
 /* The key of a peer: the MAC of its VTEP, and two bytes 0. */
@@ -112,8 +113,10 @@ enum count {
 	OTHER,
 	TOO_LARGE,
 	EXPIRES,
-	/* Cut short while it was encapsulated; dropped. */
+	/* Cut short while it was encapsulated or unwrapped; dropped. */
 	FAILED,
+	/* Fast: from the uplink into a pod. */
+	FROM_UPLINK,
 	COUNTS,
 };
 
@@ -157,3 +160,5 @@ INLINE __u32 ticks(void)
 #define LEARN_AFTER 29
 #define ASK_AFTER 59
 #define VOID_AFTER 118
+/* Some 60 milliseconds. */
+#define MOMENT 4

@@ -98,7 +98,8 @@ INLINE int follows(const __u32 *a, const __u32 *b, __u16 port_a, __u16 port_b)
 	return port_a > port_b;
 }
 
-INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet)
+/* `before` is how many bytes are in front of the IP header, `ethertype` what the Ethernet header says of it. */
+INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet, __u32 before, __u16 ethertype)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 source[4], destination[4];
@@ -107,16 +108,16 @@ INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet)
 	void *transport;
 	__u8 protocol;
 
-	packet->protocol = skb->protocol;
+	packet->protocol = ethertype;
 	if (packet->protocol == BE16(ETH_P_IP)) {
-		struct ipv4 *ip = data + ETHERNET;
+		struct ipv4 *ip = data + before;
 
 		transport = ip + 1;
 		if (transport > end)
 			return SHORT;
 		/* Neither options nor fragments, and nothing behind the end: the stack would judge or cut those. */
 		if (ip->version_length != 0x45 || ip->fragment & BE16(0x3fff) ||
-		    BE16(ip->length) + ETHERNET != skb->len)
+		    BE16(ip->length) + before != skb->len)
 			return NOT_OURS;
 		source[0] = source[1] = destination[0] = destination[1] = 0;
 		source[2] = destination[2] = BE32(0xffff);
@@ -127,12 +128,12 @@ INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet)
 		packet->tos = ip->tos;
 		packet->network = IPV4;
 	} else if (packet->protocol == BE16(ETH_P_IPV6)) {
-		struct ipv6 *ip = data + ETHERNET;
+		struct ipv6 *ip = data + before;
 
 		transport = ip + 1;
 		if (transport > end)
 			return SHORT;
-		if ((ip->class_label & 0xf0) != 0x60 || BE16(ip->payload) + IPV6 + ETHERNET != skb->len)
+		if ((ip->class_label & 0xf0) != 0x60 || BE16(ip->payload) + IPV6 + before != skb->len)
 			return NOT_OURS;
 		__builtin_memcpy(source, ip->source, sizeof(source));
 		__builtin_memcpy(destination, ip->destination, sizeof(destination));
@@ -191,14 +192,14 @@ INLINE int parse(struct __sk_buff *skb, struct packet *packet)
 
 	if (skb->vlan_present)
 		return 0;
-	parsed = parse_once(skb, packet);
+	parsed = parse_once(skb, packet, ETHERNET, skb->protocol);
 	if (UNLIKELY(parsed == SHORT)) {
 		__u32 most = ETHERNET + IPV6 + 20;
 
 		/* The headers are in fragments of the buffer. */
 		if (pull_data(skb, skb->len < most ? skb->len : most))
 			return 0;
-		parsed = parse_once(skb, packet);
+		parsed = parse_once(skb, packet, ETHERNET, skb->protocol);
 	}
 	return parsed == PARSED;
 }

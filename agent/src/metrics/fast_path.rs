@@ -11,8 +11,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 /// Where packets go that take it: as the kernel counts them, and as the label has it.
-const WAYS: [(&str, &str); 3] =
-    [("toPod", "pod"), ("toOverlay", "overlay"), ("toUplink", "uplink")];
+const WAYS: [(&str, &str); 4] = [
+    ("toPod", "pod"),
+    ("toOverlay", "overlay"),
+    ("toUplink", "uplink"),
+    ("fromUplink", "uplink_to_pod"),
+];
 /// Why others do not.
 const REASONS: [(&str, &str); 8] = [
     ("unknown", "unknown"),
@@ -157,11 +161,11 @@ mod tests {
             "# TYPE flatnet_agent_fast_path_packets counter",
             "flatnet_agent_fast_path_packets_total{way=\"pod\"} 1",
             "flatnet_agent_fast_path_packets_total{way=\"uplink\"} 3",
-            "flatnet_agent_fast_path_missed_total{reason=\"unknown\"} 4",
-            "flatnet_agent_fast_path_missed_total{reason=\"too_large\"} 10",
-            "flatnet_agent_fast_path_learned_total 12",
-            "flatnet_agent_fast_path_approved_total 13",
-            "flatnet_agent_fast_path_dropped_total 14",
+            "flatnet_agent_fast_path_missed_total{reason=\"unknown\"} 5",
+            "flatnet_agent_fast_path_missed_total{reason=\"too_large\"} 11",
+            "flatnet_agent_fast_path_learned_total 13",
+            "flatnet_agent_fast_path_approved_total 14",
+            "flatnet_agent_fast_path_dropped_total 15",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
         }

@@ -116,15 +116,15 @@ pub(crate) fn mtu(value: Option<u64>) -> Result<Option<u32>, Broken> {
 }
 
 pub(crate) fn fast_path(value: Option<&Value>) -> Result<FastPath, Broken> {
-    let problem = match value {
-        None | Some(Value::Null | Value::Bool(false)) => return Ok(FastPath::Off),
-        Some(Value::Bool(true)) => return Ok(FastPath::On),
-        Some(Value::String(text)) if text == "uplink" => {
-            "\"uplink\" is not there yet; use true or false".to_owned()
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(FastPath::Off),
+        Some(Value::Bool(true)) => Ok(FastPath::On),
+        Some(Value::String(text)) if text == "uplink" => Ok(FastPath::Uplink),
+        Some(other) => {
+            let problem = format!("{other} is unknown; use true, false or \"uplink\"");
+            Err(Broken::new(problem).under("fastPath"))
         }
-        Some(other) => format!("{other} is unknown; use true or false"),
-    };
-    Err(Broken::new(problem).under("fastPath"))
+    }
 }
 
 /// Whether a limit is asked for; of 0 the plugin bandwidth makes none.

@@ -55,7 +55,8 @@ pub(crate) struct Network {
     #[cfg_attr(feature = "schema", schemars(extend("default" = true), example = false))]
     pub(crate) ip_masq_nodes: Option<bool>,
     /// Whether packets of established flows between pods take a shorter way, by BPF programs at the overlay's
-    /// device and at the pods'. Where the kernel or another program does not allow it, all goes the usual way.
+    /// device and at the pods'; with `"uplink"` also at the devices by which other nodes' packets come in. Where
+    /// the kernel or another program does not allow it, all goes the usual way.
     #[cfg_attr(
         feature = "schema",
         schemars(

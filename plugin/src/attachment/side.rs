@@ -172,6 +172,7 @@ mod tests {
                 peer: Some(2),
                 peer_netns: Some(0),
                 master: None,
+                xdp: false,
                 kind: LinkKind::Veth,
             },
             settings: Settings {

@@ -29,6 +29,7 @@ pub fn link(payload: &[u8]) -> Option<Link> {
         peer: None,
         peer_netns: None,
         master: None,
+        xdp: false,
         kind: LinkKind::Other(String::new()),
     };
     for (kind, value) in attributes(payload.get(IFINFOMSG..)?) {
@@ -42,6 +43,7 @@ pub fn link(payload: &[u8]) -> Option<Link> {
             20 => link.alias = Some(text(value)),          // IFLA_IFALIAS
             27 => link.group = number(value).unwrap_or(0), // IFLA_GROUP
             37 => link.peer_netns = number(value),         // IFLA_LINK_NETNSID
+            43 => link.xdp = has_program(value),           // IFLA_XDP
             _ => {}
         }
     }
@@ -49,6 +51,12 @@ pub fn link(payload: &[u8]) -> Option<Link> {
     let segments = find(payload.get(IFINFOMSG..)?, IFLA_GSO_MAX_SEGS).and_then(number);
     link.alias.take_if(|_| segments == Some(UNFINISHED));
     Some(link)
+}
+
+/// Whether one hangs at the device, in whatever mode.
+fn has_program(xdp: &[u8]) -> bool {
+    const IFLA_XDP_ATTACHED: u16 = 2;
+    find(xdp, IFLA_XDP_ATTACHED).is_some_and(|mode| mode != [0])
 }
 
 fn link_kind(info: &[u8]) -> LinkKind {

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::{
     DeadEnd, Dev, FdbEntry, Filters, ForwardChain, KernelError, Link, LinkKind, Neighbour, Path,
-    PathSettings, Route, RuleSet, Unreachable, Way,
+    PathSettings, Route, RuleSet, Standing, Unreachable, Way,
 };
 
 /// One device and all that hangs on it.
@@ -27,6 +27,8 @@ pub struct FakeLink {
     pub fdb: Vec<FdbEntry>,
     pub gro: bool,
     pub filters: Filters,
+    /// A network's filter at an uplink.
+    pub at_uplink: Option<Standing>,
     /// The alias of a veth that is not finished: it does not count yet.
     pub waiting: Option<Option<String>>,
 }
@@ -81,6 +83,7 @@ impl Fake {
             peer: None,
             peer_netns: None,
             master: None,
+            xdp: false,
             kind,
         };
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -101,6 +104,7 @@ impl Fake {
                 fdb,
                 gro: true,
                 filters: Filters::default(),
+                at_uplink: None,
                 waiting: None,
             },
         );

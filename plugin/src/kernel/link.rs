@@ -37,6 +37,8 @@ pub struct Link {
     pub peer_netns: Option<u32>,
     /// Index of the bridge, bond or VRF that it is part of (`IFLA_MASTER`).
     pub master: Option<u32>,
+    /// Whether a program sees what it receives before the kernel does (`IFLA_XDP`).
+    pub xdp: bool,
     /// What it is.
     pub kind: LinkKind,
 }

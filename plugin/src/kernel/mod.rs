@@ -54,6 +54,7 @@ pub use change::{Change, ReversePath};
 pub use decision::{Decision, Origin};
 pub use error::KernelError;
 pub use event::Event;
+pub use fast_path::program::Program;
 pub use fast_path::{FastPath, PathSettings};
 pub use foreign_chains::{
     Asks, ChainFamily, Condition, End, ForwardChain, Keeper, NamePattern, Rule, STATE_NEW,

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
-    Link, Neighbour, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    Link, Neighbour, OurRoutes, Path, Program, Route, Rule, RuleSet, Settings, Ways,
 };
 
 /// What flatnet asks of one network namespace. Nothing is changed by it.
@@ -58,6 +58,9 @@ pub trait Observe {
     fn filters(&mut self, dev: u32) -> Result<Filters, KernelError>;
     /// Indices of the devices that have a place for filters. `tc qdisc show`
     fn clsacts(&mut self) -> Result<BTreeSet<u32>, KernelError>;
+    /// What stands at an uplink's hook for what it receives, for the network with this VNI. Its other queueing disciplines,
+    /// and filters for what it sends, are not looked at.
+    fn filters_at_uplink(&mut self, dev: u32, vni: u32) -> Result<Filters, KernelError>;
     /// How many filters hang there, anybody's.
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError>;
     /// Makes the programs of the fast path, with empty maps. Nothing runs them, and unless a filter is given them they go
@@ -65,6 +68,8 @@ pub trait Observe {
     fn load_fast_path(&mut self) -> Result<FastPath, KernelError>;
     /// The programs of these numbers.
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError>;
+    /// The program that unwraps for this path: the one of this number if it belongs to the path, else a new one, as above.
+    fn receiver(&mut self, of: &FastPath, standing: Option<u32>) -> Result<Program, KernelError>;
     /// Whether packets may have to be encrypted, or what is not may be unwanted. `ip xfrm policy count`
     fn has_ipsec(&mut self) -> Result<bool, KernelError>;
     /// The ports of a bridge, and whatever else has this device for a master. `ip link show master`

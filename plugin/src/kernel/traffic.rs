@@ -13,7 +13,7 @@ use super::route_socket::Request;
 const PREFERENCE: u32 = 65535;
 /// In network order, for frames of any protocol.
 const ETH_P_ALL: u16 = 3_u16.to_be();
-/// Ours alone at that preference.
+/// Ours alone at that preference, on a device of ours.
 const HANDLE: u32 = 1;
 /// What our filters' names begin with.
 const OURS: &str = "flatnet-";
@@ -28,23 +28,32 @@ pub enum Hook {
     Ingress,
     /// What leaves by it.
     Egress,
+    /// What comes in by an uplink, for the network with this VNI: several may have the same one.
+    Uplink(u32),
 }
 
 impl Hook {
-    /// Both.
+    /// Those of a device of ours.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
 
     fn parent(self) -> TcHandle {
         let minor = match self {
-            Self::Ingress => TcHandle::MIN_INGRESS,
+            Self::Ingress | Self::Uplink(_) => TcHandle::MIN_INGRESS,
             Self::Egress => TcHandle::MIN_EGRESS,
         };
         TcHandle { minor, ..TcHandle::CLSACT }
     }
 
+    fn handle(self) -> u32 {
+        match self {
+            Self::Uplink(vni) => vni,
+            _ => HANDLE,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
-            Self::Ingress => "ingress",
+            Self::Ingress | Self::Uplink(_) => "ingress",
             Self::Egress => "egress",
         }
     }
@@ -68,7 +77,7 @@ pub struct Filters {
     pub clsact: bool,
     /// The kind of a queueing discipline of another program, which shapes or polices what passes the device.
     pub shaped: Option<String>,
-    /// The filters in our places, in the order of [`Hook::ALL`].
+    /// The filters in our places, in the order of [`Hook::ALL`]; of an uplink the first is asked for alone.
     pub standing: [Option<Standing>; 2],
 }
 
@@ -118,9 +127,9 @@ pub fn clsact_command(verb: &str, dev: &str) -> String {
 
 /// `tc filter replace …`, in words.
 pub fn filter_command(verb: &str, dev: &str, hook: Hook, name: Option<&str>) -> String {
-    let hook = hook.word();
+    let (hook, handle) = (hook.word(), hook.handle());
     let bpf = name.map(|name| format!(" direct-action name {name}")).unwrap_or_default();
-    format!("tc filter {verb} dev {dev} {hook} pref {PREFERENCE} handle {HANDLE} bpf{bpf}")
+    format!("tc filter {verb} dev {dev} {hook} pref {PREFERENCE} handle {handle:#x} bpf{bpf}")
 }
 
 /// A place for filters; one that is there stays.
@@ -162,19 +171,31 @@ pub fn delete_filter(dev: u32, hook: Hook) -> Request {
 
 /// What makes [`Filters`] of a device, and how to read each answer.
 pub fn questions(dev: u32) -> [Request; 4] {
-    let qdisc = |parent| {
-        let mut message = message(dev);
-        message.header.parent = parent;
-        // Without the flag it tells everybody but who has asked.
-        let message = RouteNetlinkMessage::GetQueueDiscipline(message);
-        Request { message, flags: NLM_F_ECHO }
-    };
-    let filter = |hook| {
-        let message = RouteNetlinkMessage::GetTrafficFilter(at(dev, hook));
-        Request { message, flags: 0 }
-    };
-    let [ingress, egress] = Hook::ALL;
-    [qdisc(TcHandle::INGRESS), qdisc(TcHandle::ROOT), filter(ingress), filter(egress)]
+    let [ingress, egress] = Hook::ALL.map(|hook| about_filter(dev, hook));
+    let [first, root] = [TcHandle::INGRESS, TcHandle::ROOT].map(|at| about_qdisc(dev, at));
+    [first, root, ingress, egress]
+}
+
+/// The same of an uplink, in whose queues nobody has to keep out of others' way: only what comes in counts.
+pub fn questions_at_uplink(dev: u32, vni: u32) -> [Request; 2] {
+    [about_qdisc(dev, TcHandle::INGRESS), about_filter(dev, Hook::Uplink(vni))]
+}
+
+/// Takes in the answer to one of [`questions_at_uplink`].
+pub fn take_in_at_uplink(filters: &mut Filters, index: usize, row: &[u8]) {
+    take_in(filters, if index == 0 { 0 } else { 2 }, row);
+}
+
+fn about_qdisc(dev: u32, parent: TcHandle) -> Request {
+    let mut message = message(dev);
+    message.header.parent = parent;
+    // Without the flag it tells everybody but who has asked.
+    let message = RouteNetlinkMessage::GetQueueDiscipline(message);
+    Request { message, flags: NLM_F_ECHO }
+}
+
+fn about_filter(dev: u32, hook: Hook) -> Request {
+    Request { message: RouteNetlinkMessage::GetTrafficFilter(at(dev, hook)), flags: 0 }
 }
 
 /// Takes in the answer to one of [`questions`].
@@ -249,7 +270,7 @@ fn clsact(dev: u32) -> TcMessage {
 fn at(dev: u32, hook: Hook) -> TcMessage {
     let mut message = message(dev);
     message.header.parent = hook.parent();
-    message.header.handle = HANDLE.into();
+    message.header.handle = hook.handle().into();
     message.header.info = PREFERENCE << 16 | u32::from(ETH_P_ALL);
     message.attributes.push(TcAttribute::Kind("bpf".into()));
     message

@@ -2,19 +2,22 @@
 //!
 //! Without it all packets go the usual way. So nothing here fails: what stands in the way is logged.
 
+mod entrance;
+mod network;
 mod obstacle;
 mod report;
 
 use flatnet_conf::{FastPath as Configured, NetworkConf};
 
-use crate::firewall::{Masquerade, Policy};
+use crate::firewall::Policy;
 use crate::identity::{overlay_name, veth_group};
 use crate::kernel::{
     Change, Dev, FastPath, FdbEntry, Filters, Hook, Kernel, KernelError, LinkKind, Observe,
     PathSettings, Standing, fast_path::digest,
 };
 use crate::overlay::apply::Made;
-use crate::overlay::desired::{Overlay, SOURCE_PORTS};
+use crate::overlay::desired::Overlay;
+pub use entrance::{Entrance, Unfit, clear as clear_uplinks};
 pub use obstacle::Obstacle;
 pub use report::{Report, Stands, State};
 
@@ -27,9 +30,13 @@ pub fn is_wanted(conf: &NetworkConf) -> bool {
     conf.fast_path != Configured::Off
 }
 
-/// Which version of the programs a network is to have, if any.
-pub fn version(conf: &NetworkConf) -> Option<&'static str> {
-    is_wanted(conf).then(digest)
+/// Which version of the programs a network is to have, and where, if anywhere.
+pub fn version(conf: &NetworkConf) -> Option<String> {
+    match conf.fast_path {
+        Configured::Off => None,
+        Configured::On => Some(digest().to_owned()),
+        Configured::Uplink => Some(format!("{} uplink", digest())),
+    }
 }
 
 /// The programs of these numbers, those of a network with this VNI, for a pod that joins it; none where it has no fast
@@ -95,24 +102,35 @@ pub fn settle(
 ) -> Result<Option<[u32; 2]>, KernelError> {
     // On a device that was just made there is nothing.
     let found = if found.index == dev.index { found } else { Found::default() };
+    let known = uplinks(kernel.observing(), &found.filters);
+    let vni = want.link.vxlan.vni;
     if !is_wanted(conf) {
+        entrance::settle(kernel, vni, None, &[], &known);
         take_away(kernel, &dev, &found);
         return Ok(None);
     }
-    let settings = settings(kernel.observing(), want, policy, &dev)?;
-    Ok(bring_about(kernel, &dev, found, &settings, &want.fdb, changed))
+    let settings = network::settings(kernel.observing(), want, policy, &dev)?;
+    let known = [&settings.uplinks[..], &known].concat();
+    let receiving = if conf.fast_path == Configured::Uplink { &settings.uplinks[..] } else { &[] };
+    let entrances = (receiving, &known[..]);
+    let path = bring_about(kernel, &dev, found, (&settings, &want.fdb), changed, entrances);
+    if path.is_none() {
+        entrance::settle(kernel, vni, None, &[], &known);
+    }
+    Ok(path)
 }
 
-/// Brings the fast path about on the overlay's device; what there is of it goes where it cannot be.
+/// Brings the fast path about on the overlay's device; what there is of it goes where it cannot be. `entrances` are the
+/// uplinks at which packets are to be unwrapped, and others at which they may be.
 fn bring_about(
     kernel: &mut dyn Kernel,
     dev: &Dev,
     found: Found,
-    settings: &PathSettings,
-    peers: &[FdbEntry],
+    network: (&PathSettings, &[FdbEntry]),
     renew: bool,
+    entrances: (&[u32], &[u32]),
 ) -> Option<[u32; 2]> {
-    match attach(kernel, dev, &found, settings, peers, renew) {
+    match attach(kernel, dev, &found, network, renew, entrances) {
         Ok(path) => Some(path.ids()),
         Err(reason) => {
             log::warn!("no fast path on {}: {reason}; packets go the usual way", dev.name);
@@ -142,9 +160,9 @@ fn attach(
     kernel: &mut dyn Kernel,
     dev: &Dev,
     found: &Found,
-    settings: &PathSettings,
-    peers: &[FdbEntry],
+    (settings, peers): (&PathSettings, &[FdbEntry]),
     renew: bool,
+    entrances: (&[u32], &[u32]),
 ) -> Result<FastPath, String> {
     let said = |e: KernelError| e.to_string();
     let Found { filters, path, .. } = found;
@@ -153,6 +171,9 @@ fn attach(
     }
     let stood = path.clone();
     let path = stood.map_or_else(|| kernel.load_fast_path(), Ok).map_err(said)?;
+    // Before the programs are told of other uplinks: those that they know now are found by them.
+    let (receiving, known) = entrances;
+    entrance::settle(kernel, settings.vni, Some(&path), receiving, known);
     kernel.configure_fast_path(&path, settings, peers, renew).map_err(said)?;
     let changes = changes(filters, Some(&path));
     if !changes.is_empty() {
@@ -187,6 +208,12 @@ fn take_over(kernel: &mut dyn Kernel, vni: u32, path: &FastPath) -> Result<(), K
         }
     }
     Ok(())
+}
+
+/// The uplinks that the programs know which hang on the overlay's device, of whatever version.
+fn uplinks(kernel: &mut dyn Observe, overlay: &Filters) -> Vec<u32> {
+    let path = overlay.programs(true).and_then(|ids| kernel.find_fast_path(ids).ok());
+    path.and_then(|path| path.uplinks().ok()).unwrap_or_default()
 }
 
 /// Takes the fast path away from the overlay's device: nothing takes it any more, wherever the programs still hang.
@@ -234,36 +261,6 @@ pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
     clsact.into_iter().chain(lacking.map(|(filter, _)| Change::PutFilter(filter))).collect()
 }
 
-/// What the programs are told.
-fn settings(
-    kernel: &mut dyn Observe,
-    want: &Overlay,
-    policy: &Policy,
-    dev: &Dev,
-) -> Result<PathSettings, KernelError> {
-    let vxlan = &want.link.vxlan;
-    let mut uplinks = Vec::new();
-    // In a VRF the way to a peer is not that of the pods' table.
-    if vxlan.vrf.is_none() {
-        for name in &policy.underlay {
-            let link = kernel.link(name)?;
-            let ethernet = link.filter(|link| link.mac.is_some() && !link.is("vrf"));
-            uplinks.extend(ethernet.map(|link| link.dev.index));
-        }
-    }
-    Ok(PathSettings {
-        on: true,
-        overlay: dev.index,
-        judged: (policy.masquerade == Masquerade::Off).then_some(policy.overlay_group),
-        vni: vxlan.vni,
-        port: vxlan.port,
-        source_ports: SOURCE_PORTS,
-        mtu: want.link.mtu,
-        vtep: policy.vtep,
-        uplinks,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -280,7 +277,7 @@ mod tests {
             judged: None,
             vni: 7,
             port: 4789,
-            source_ports: SOURCE_PORTS,
+            source_ports: crate::overlay::desired::SOURCE_PORTS,
             mtu: 1450,
             vtep: IpAddr::from([192, 0, 2, 1]),
             uplinks: vec![1],
@@ -295,7 +292,8 @@ mod tests {
 
     fn settle(fake: &mut Fake, dev: &Dev, renew: bool) -> bool {
         let found = Found::on(fake, Some(dev)).unwrap();
-        bring_about(fake, dev, found, &settings(dev.index), &[], renew).is_some()
+        let network = (&settings(dev.index), &[][..]);
+        bring_about(fake, dev, found, network, renew, (&[], &[])).is_some()
     }
 
     #[test]

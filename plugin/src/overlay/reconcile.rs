@@ -59,6 +59,7 @@ impl Observed {
             peer: None,
             peer_netns: None,
             master: None,
+            xdp: false,
             kind: LinkKind::Vxlan(want.link.vxlan.clone()),
         };
         Self::of(link)

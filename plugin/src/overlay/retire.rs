@@ -10,6 +10,7 @@ use crate::identity::{overlay_name, route_metric, veth_group, vtep_mac};
 use crate::kernel::{Change, Dev, Kernel, Link, LinkKind, Observe, OurRoutes, Route, Vxlan};
 use crate::overlay::apply::{change_device, unreachable_of};
 use crate::overlay::desired;
+use crate::overlay::fast_path;
 use crate::overlay::receiver;
 
 /// The overlay devices that bear a network's alias, by VNI; more than one while it changes.
@@ -90,6 +91,7 @@ pub fn retire(kernel: &mut dyn Kernel, network: &str, vni: u32) -> Result<(), Er
     if is_of_another(kernel.observing(), network, vni)? {
         return Ok(());
     }
+    fast_path::clear_uplinks(kernel, vni)?;
     kernel.delete_link(&overlay_name(vni))?;
     // Also without a device: an ADD that was killed in between has left the rest alone.
     let OurRoutes { routes, unreachable } = kernel.our_routes()?;

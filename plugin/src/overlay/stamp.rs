@@ -163,7 +163,7 @@ impl Stamp {
             configured_mtu: conf.mtu,
             ip_masq: conf.ip_masq,
             ip_masq_nodes: conf.ip_masq_nodes,
-            fast_path: fast_path::version(conf).map(str::to_owned),
+            fast_path: fast_path::version(conf),
             programs: applied.programs,
             file: None,
         }
@@ -181,7 +181,7 @@ impl Stamp {
             && self.configured_mtu == conf.mtu
             && self.ip_masq == conf.ip_masq
             && self.ip_masq_nodes == conf.ip_masq_nodes
-            && self.fast_path.as_deref() == fast_path::version(conf)
+            && self.fast_path == fast_path::version(conf)
     }
 
     /// The stamp of the node that this namespace plays in a network: of the configured node, or of

@@ -41,6 +41,7 @@ fn side(name: &str, mac: Mac, dst: &str, gateway: Option<&str>, neighbour: (&str
             peer: None,
             peer_netns: None,
             master: None,
+            xdp: false,
             kind: LinkKind::Veth,
         },
         settings: Settings::default(),

@@ -4,8 +4,8 @@
 use super::scene::Scene;
 use crate::cli::finding::{Finding, some};
 use crate::error::Error;
-use crate::kernel::{Change, Filters, Kernel, KernelError, Observe as _};
-use crate::overlay::fast_path::{LIBERAL, Obstacle, Report, Stands, is_wanted};
+use crate::kernel::{Change, Filters, Hook, Kernel, KernelError, Observe as _};
+use crate::overlay::fast_path::{Entrance, LIBERAL, Obstacle, Report, Stands, Unfit, is_wanted};
 
 const SLOWER: &str = "packets go the usual way, which is slower";
 /// What switches it off where it cannot be.
@@ -48,6 +48,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         }
         (Some(stands), _) => {
             findings.extend(no_uplink(name, stands));
+            findings.extend(closed(stands));
             findings.extend(strict(kernel, &scene.sync)?);
         }
     }
@@ -63,15 +64,18 @@ struct Plan {
     lacking: Vec<String>,
     /// Those that have some and should not.
     stale: Vec<String>,
+    /// Uplinks at which packets are unwrapped and should not be.
+    closing: Vec<String>,
 }
 
 impl Plan {
     fn of(scene: &Scene<'_>, overlay: &str) -> Self {
         let changes = &scene.look.drift.changes;
-        let (mut lacking, mut stale) = (Vec::new(), Vec::new());
+        let (mut lacking, mut stale, mut closing) = (Vec::new(), Vec::new(), Vec::new());
         for (dev, change) in changes.changes() {
             let list: &mut Vec<String> = match change {
                 Change::AddClsact | Change::PutFilter(_) => &mut lacking,
+                Change::DelFilter(Hook::Uplink(_)) => &mut closing,
                 Change::DelClsact | Change::DelFilter(_) => &mut stale,
                 _ => continue,
             };
@@ -81,18 +85,19 @@ impl Plan {
         }
         // The overlay's first: without it all others are idle.
         stale.sort_by_key(|dev| dev != overlay);
+        // Its place goes with it.
+        stale.retain(|dev| !closing.contains(dev));
         let rule = changes.others().any(|words| words.contains("fast-path-"));
-        Self { rule, lacking, stale }
+        Self { rule, lacking, stale, closing }
     }
 
     /// It is switched off, and something of it is still there.
     fn left_behind(&self, sync: &str) -> Option<Finding> {
-        let what = format!(
-            "the fast path is switched off, and its filters are still on {}",
-            some(&self.stale)
-        );
+        let left = [&self.stale[..], &self.closing].concat();
+        let what =
+            format!("the fast path is switched off, and its filters are still on {}", some(&left));
         let why = "packets of running flows may pass the network stack by";
-        (!self.stale.is_empty()).then(|| Finding::run(what, why, sync))
+        (!left.is_empty()).then(|| Finding::run(what, why, sync))
     }
 
     fn not_whole(&self, sync: &str) -> Vec<Finding> {
@@ -108,6 +113,13 @@ impl Plan {
         if !self.lacking.is_empty() {
             let what = format!("filters of the fast path are missing on {}", some(&self.lacking));
             findings.push(Finding::run(what, SLOWER, sync));
+        }
+        if !self.closing.is_empty() {
+            findings.push(Finding::run(
+                format!("the fast path still unwraps packets at {}", some(&self.closing)),
+                "it is not wanted there, or the device has changed",
+                sync,
+            ));
         }
         if !self.stale.is_empty() {
             findings.push(Finding::run(
@@ -180,6 +192,31 @@ fn no_uplink(dev: &str, stands: &Stands) -> Option<Finding> {
             "give the nodes VTEPs on an Ethernet device, or leave it: nothing is wrong",
         )
     })
+}
+
+/// Uplinks at which packets are not unwrapped, which is wanted.
+fn closed(stands: &Stands) -> Vec<Finding> {
+    let unfit = stands.entrances.iter().filter_map(|(dev, entrance)| match entrance {
+        Entrance::Unfit(why) => Some((dev, why)),
+        // What is missing the plan tells.
+        Entrance::Open | Entrance::Missing => None,
+    });
+    let finding = |(dev, why): (&String, &Unfit)| {
+        let mend = match why {
+            Unfit::Occupied(_) => format!(
+                "see who has put it there (`tc qdisc show dev {dev}`, `tc filter show dev {dev} ingress`), take it away if \
+                 nobody needs it, then `flatnet sync`; else \"fastPath\": true"
+            ),
+            _ => "\"fastPath\": true in this node's configuration says that it is not wanted here"
+                .to_owned(),
+        };
+        Finding::advise(
+            format!("packets of the fast path are not unwrapped at {dev}: {why}"),
+            "the overlay's device unwraps them, which is slower, and nothing else",
+            mend,
+        )
+    };
+    unfit.map(finding).collect()
 }
 
 /// Whether conntrack takes packets for invalid between which it has missed some.

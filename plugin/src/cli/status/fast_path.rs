@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::kernel::fast_path::{COUNTS, Counts, Flows};
-use crate::overlay::fast_path::{Report, Stands};
+use crate::overlay::fast_path::{Entrance, Report, Stands};
 
 /// Where packets go that take it.
-const FAST: [&str; 3] = ["toPod", "toOverlay", "toUplink"];
+const FAST: [&str; 4] = ["toPod", "toOverlay", "toUplink", "fromUplink"];
 /// Why others do not, in words.
 const SLOW: [(&str, &str); 8] = [
     ("unknown", "of no learned flow"),
@@ -34,7 +34,7 @@ pub fn lines(report: &Report) -> Vec<String> {
 }
 
 fn in_force(stands: &Stands) -> Vec<String> {
-    let Stands { counts, flows: Flows { fresh, .. }, uplinks } = stands;
+    let Stands { counts, flows: Flows { fresh, .. }, uplinks, entrances } = stands;
     let fast: u64 = FAST.iter().map(|name| of(counts, name)).sum();
     let slow: u64 = SLOW.iter().map(|(name, _)| of(counts, name)).sum();
     let share = match fast + slow {
@@ -47,7 +47,15 @@ fn in_force(stands: &Stands) -> Vec<String> {
         true => "the overlay's device".into(),
         false => uplinks.join(", "),
     };
-    let mut lines = vec![format!("  BPF      fast path by {by}: {fresh} flows{share}")];
+    let open = entrances.iter().filter(|(_, entrance)| *entrance == Entrance::Open);
+    let open: Vec<&str> = open.map(|(dev, _)| &dev[..]).collect();
+    let unwrapped = match open.is_empty() {
+        true => String::new(),
+        false => format!(", unwrapped at {}", open.join(", ")),
+    };
+    let mut lines = vec![format!("  BPF      fast path by {by}{unwrapped}: {fresh} flows{share}")];
+    let closed = entrances.iter().filter_map(|(dev, entrance)| Some((dev, why_closed(entrance)?)));
+    lines.extend(closed.map(|(dev, why)| format!("           not unwrapped at {dev}: {why}")));
     let mut reasons: Vec<_> = SLOW.iter().map(|(name, words)| (of(counts, name), words)).collect();
     reasons.retain(|(count, _)| *count > 0);
     reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
@@ -58,9 +66,19 @@ fn in_force(stands: &Stands) -> Vec<String> {
     }
     match of(counts, "failed") {
         0 => {}
-        failed => lines.push(format!("           dropped: {failed} cut short while encapsulated")),
+        failed => lines.push(format!(
+            "           dropped: {failed} cut short while encapsulated or unwrapped"
+        )),
     }
     lines
+}
+
+fn why_closed(entrance: &Entrance) -> Option<String> {
+    match entrance {
+        Entrance::Open => None,
+        Entrance::Missing => Some("its filter is missing (flatnet sync)".to_owned()),
+        Entrance::Unfit(why) => Some(why.to_string()),
+    }
 }
 
 fn of(counts: &Counts, name: &str) -> u64 {
@@ -79,12 +97,19 @@ pub fn json(report: &Report) -> Value {
         let Flows { fresh, known, most } = stands.flows;
         json!({ "fresh": fresh, "known": known, "most": most })
     });
+    let unwrapped = stands.as_ref().map(|stands| {
+        let entrance = |(dev, entrance): &(String, Entrance)| {
+            json!({ "dev": dev, "open": *entrance == Entrance::Open, "why": why_closed(entrance) })
+        };
+        stands.entrances.iter().map(entrance).collect::<Vec<_>>()
+    });
     json!({
         "wanted": wanted,
         "stands": stands.is_some(),
         "obstacle": obstacle.as_ref().map(ToString::to_string),
         "flows": flows,
         "uplinks": stands.as_ref().map(|stands| &stands.uplinks),
+        "unwrappedAt": unwrapped,
         "counts": counts,
     })
 }
@@ -92,7 +117,7 @@ pub fn json(report: &Report) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::fast_path::Obstacle;
+    use crate::overlay::fast_path::{Obstacle, Unfit};
 
     fn report(counted: &[(&str, u64)], uplinks: &[&str]) -> Report {
         let mut counts = Counts::default();
@@ -101,7 +126,9 @@ mod tests {
         }
         let flows = Flows { fresh: 3, known: 40, most: 65536 };
         let uplinks = uplinks.iter().map(|name| (*name).to_owned()).collect();
-        Report { wanted: true, stands: Some(Stands { counts, flows, uplinks }), obstacle: None }
+        let entrances = Vec::new();
+        let stands = Some(Stands { counts, flows, uplinks, entrances });
+        Report { wanted: true, stands, obstacle: None }
     }
 
     #[test]
@@ -127,13 +154,36 @@ mod tests {
             lines(&report(&[("failed", 1)], &[])),
             [
                 "  BPF      fast path by the overlay's device: 3 flows",
-                "           dropped: 1 cut short while encapsulated",
+                "           dropped: 1 cut short while encapsulated or unwrapped",
             ]
         );
         let document = json(&report(&counted, &["eth0"]));
         assert_eq!(document["counts"]["toPod"], 60);
         assert_eq!(document["flows"], json!({ "fresh": 3, "known": 40, "most": 65536 }));
         assert_eq!(document["uplinks"], json!(["eth0"]));
+    }
+
+    #[test]
+    fn where_packets_are_unwrapped_and_why_not() {
+        let mut report = report(&[("fromUplink", 1)], &["eth0", "br0"]);
+        let entrances = [
+            ("eth0", Entrance::Open),
+            ("br0", Entrance::Unfit(Unfit::Kind("bridge".into()))),
+            ("eth1", Entrance::Missing),
+        ];
+        report.stands.as_mut().unwrap().entrances =
+            entrances.into_iter().map(|(dev, it)| (dev.to_owned(), it)).collect();
+        assert_eq!(
+            lines(&report),
+            [
+                "  BPF      fast path by eth0, br0, unwrapped at eth0: 3 flows, 1 of 1 packets (100 %)",
+                "           not unwrapped at br0: it is of the kind bridge",
+                "           not unwrapped at eth1: its filter is missing (flatnet sync)",
+            ]
+        );
+        let told = &json(&report)["unwrappedAt"];
+        assert_eq!(told[0], json!({ "dev": "eth0", "open": true, "why": null }));
+        assert_eq!(told[1]["why"], "it is of the kind bridge");
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn a_device_is_read_whatever_else_it_has() {
         peer: Some(2),
         peer_netns: Some(4),
         master: Some(3),
+        xdp: false,
         kind: LinkKind::Other("team".into()),
     };
     assert_eq!(found, Some(expected));

@@ -46,6 +46,7 @@ impl Kernel for Fake {
             peer: None,
             peer_netns: None,
             master: None,
+            xdp: false,
             kind: LinkKind::Vxlan(link.vxlan.clone()),
         })
     }
@@ -61,6 +62,7 @@ impl Kernel for Fake {
             peer: None,
             peer_netns: None,
             master: None,
+            xdp: false,
             kind: LinkKind::Veth,
         })?;
         self.links.entry(dev.name.clone()).and_modify(|link| link.waiting = Some(None));

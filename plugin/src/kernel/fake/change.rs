@@ -105,19 +105,26 @@ fn make_change(link: &mut FakeLink, change: &Change) -> Result<(), Errno> {
         Change::DelFdb(entry) => remove(&mut link.fdb, entry, Errno::ENOENT)?,
         Change::AddClsact if link.filters.clsact => return Err(Errno::EEXIST),
         Change::AddClsact => link.filters.clsact = true,
-        Change::DelClsact => link.filters = Filters::default(),
+        Change::DelClsact => {
+            link.filters = Filters::default();
+            link.at_uplink = None;
+        }
         Change::PutFilter(_) if !link.filters.clsact => return Err(Errno::EINVAL),
         Change::PutFilter(filter) => {
             let standing = Standing { name: filter.name.clone(), program: filter.program.id };
-            link.filters.standing[place(filter.hook)] = Some(standing);
+            *place(link, filter.hook) = Some(standing);
         }
         Change::DelFilter(hook) => {
-            link.filters.standing[place(*hook)].take().ok_or(Errno::ENOENT)?;
+            place(link, *hook).take().ok_or(Errno::ENOENT)?;
         }
     }
     Ok(())
 }
 
-fn place(hook: Hook) -> usize {
-    usize::from(hook == Hook::Egress)
+fn place(link: &mut FakeLink, hook: Hook) -> &mut Option<Standing> {
+    match hook {
+        Hook::Ingress => &mut link.filters.standing[0],
+        Hook::Egress => &mut link.filters.standing[1],
+        Hook::Uplink(_) => &mut link.at_uplink,
+    }
 }

@@ -10,7 +10,8 @@ use crate::kernel::nft::intervals;
 use crate::kernel::nft::names::Names;
 use crate::kernel::{
     ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
-    Link, LinkKind, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    Link, LinkKind, Neighbour, Observe, OurRoutes, Path, Program, Route, Rule, RuleSet, Settings,
+    Ways,
 };
 
 impl Observe for Fake {
@@ -111,8 +112,16 @@ impl Observe for Fake {
         Ok(links.map(|link| link.link.dev.index).collect())
     }
 
+    fn filters_at_uplink(&mut self, dev: u32, _: u32) -> Result<Filters, KernelError> {
+        let link = self.by_index(dev).cloned();
+        Ok(link
+            .map(|link| Filters { standing: [link.at_uplink, None], ..link.filters })
+            .unwrap_or_default())
+    }
+
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
-        Ok(self.filters(dev)?.standing.iter().flatten().count())
+        let at_uplink = self.by_index(dev).is_some_and(|link| link.at_uplink.is_some());
+        Ok(self.filters(dev)?.standing.iter().flatten().count() + usize::from(at_uplink))
     }
 
     fn load_fast_path(&mut self) -> Result<FastPath, KernelError> {
@@ -121,12 +130,17 @@ impl Observe for Fake {
             return Err(refused(command, errno));
         }
         self.log.push(command.to_owned());
-        self.programs += 2;
-        Ok(FastPath::planned(self.programs))
+        self.programs += 3;
+        Ok(FastPath::planned(self.programs - 2))
     }
 
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
         Ok(FastPath::planned(ids[0]))
+    }
+
+    fn receiver(&mut self, of: &FastPath, _: Option<u32>) -> Result<Program, KernelError> {
+        let [hit, _] = of.ids();
+        Ok(Program::planned(hit + 2))
     }
 
     fn has_ipsec(&mut self) -> Result<bool, KernelError> {

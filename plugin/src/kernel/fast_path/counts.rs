@@ -5,7 +5,7 @@ use super::path::FastPath;
 use crate::kernel::KernelError;
 
 /// Names of what is counted, in its order.
-pub const COUNTS: [&str; 14] = [
+pub const COUNTS: [&str; 15] = [
     "toPod",
     "toOverlay",
     "toUplink",
@@ -20,6 +20,7 @@ pub const COUNTS: [&str; 14] = [
     "tooLarge",
     "expires",
     "failed",
+    "fromUplink",
 ];
 
 /// How often each has happened, in the order of [`COUNTS`].

@@ -36,6 +36,15 @@ pub(super) fn create(map: &Map) -> Result<OwnedFd, KernelError> {
 
 /// The map of that name which a program uses.
 pub(super) fn of(program: &Program, name: &str) -> Result<OwnedFd, KernelError> {
+    find(program, name).map(|(_, map)| map)
+}
+
+/// Its number.
+pub(super) fn id_of(program: &Program, name: &str) -> Result<u32, KernelError> {
+    find(program, name).map(|(id, _)| id)
+}
+
+fn find(program: &Program, name: &str) -> Result<(u32, OwnedFd), KernelError> {
     const NR_MAP_IDS: usize = 52;
     const MAP_IDS: usize = 56;
     const MAP_NAME: usize = 24;
@@ -56,7 +65,7 @@ pub(super) fn of(program: &Program, name: &str) -> Result<OwnedFd, KernelError> 
         info(&map, &mut about)?;
         let has = about[MAP_NAME..].split(|byte| *byte == 0).next().unwrap_or_default();
         if has == full_name(name).as_bytes() {
-            return Ok(map);
+            return Ok((id, map));
         }
     }
     Err(missing())

@@ -8,10 +8,12 @@ mod maps;
 mod object;
 mod path;
 pub(super) mod program;
+mod receiver;
 mod settings;
 
 pub use counts::{COUNTS, Counts};
 pub use flows::Flows;
 pub use object::digest;
 pub use path::FastPath;
+pub use receiver::receiver_name;
 pub use settings::PathSettings;

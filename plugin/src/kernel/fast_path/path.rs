@@ -8,7 +8,7 @@ use super::{call, maps, object};
 use crate::kernel::traffic::filter_name;
 use crate::kernel::{Filter, Filters, Hook, KernelError};
 
-/// The two programs of one network, in the order of [`Hook::ALL`]: what sends packets on, and what learns.
+/// The two programs of one network at its own devices, in the order of [`Hook::ALL`]: what sends packets on, and what learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FastPath {
     programs: [Program; 2],
@@ -27,7 +27,7 @@ impl FastPath {
     /// The kernel is too old, has no BPF, or refuses.
     pub(in crate::kernel) fn load() -> Result<Self, KernelError> {
         let maps = object::MAPS.iter().map(maps::create).collect::<Result<Vec<_>, _>>()?;
-        let [hit, learn] = &object::PROGRAMS;
+        let [hit, learn, _] = &object::PROGRAMS;
         let programs = [call::load(hit, &maps)?, call::load(learn, &maps)?];
         Ok(Self { programs })
     }
@@ -55,8 +55,13 @@ impl FastPath {
             name: filter_name(source.name, object::DIGEST, with_place),
             program: program.clone(),
         };
-        let [at_ingress, at_egress] = &object::PROGRAMS;
+        let [at_ingress, at_egress, _] = &object::PROGRAMS;
         [filter(Hook::Ingress, at_ingress, hit), filter(Hook::Egress, at_egress, learn)]
+    }
+
+    pub(super) fn id_of_map(&self, name: &str) -> Result<u32, KernelError> {
+        let [hit, learn] = &self.programs;
+        maps::id_of(hit, name).or_else(|_| maps::id_of(learn, name))
     }
 
     pub(super) fn map(&self, name: &str) -> Result<OwnedFd, KernelError> {

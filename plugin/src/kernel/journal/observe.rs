@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use super::Journal;
 use crate::kernel::{
     ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, KernelError,
-    Link, Neighbour, Observe, OurRoutes, Path, Route, Rule, RuleSet, Settings, Ways,
+    Link, Neighbour, Observe, OurRoutes, Path, Program, Route, Rule, RuleSet, Settings, Ways,
 };
 
 impl Observe for Journal<'_> {
@@ -80,6 +80,10 @@ impl Observe for Journal<'_> {
         self.asked().clsacts()
     }
 
+    fn filters_at_uplink(&mut self, dev: u32, vni: u32) -> Result<Filters, KernelError> {
+        self.asked().filters_at_uplink(dev, vni)
+    }
+
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
         self.asked().count_filters(dev)
     }
@@ -92,6 +96,10 @@ impl Observe for Journal<'_> {
 
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
         self.asked().find_fast_path(ids)
+    }
+
+    fn receiver(&mut self, of: &FastPath, standing: Option<u32>) -> Result<Program, KernelError> {
+        self.asked().receiver(of, standing)
     }
 
     fn has_ipsec(&mut self) -> Result<bool, KernelError> {

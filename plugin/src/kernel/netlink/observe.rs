@@ -10,9 +10,9 @@ use netlink_packet_route::AddressFamily;
 use super::super::route_socket::Request;
 use super::super::{
     ChainFamily, Claim, DeadEnd, Dev, FastPath, FdbEntry, Filters, Flow, ForwardChain, Hook,
-    KernelError, Link, Neighbour, Observe, OurRoute, OurRoutes, Path, Route, Rule, RuleSet,
-    Settings, Way, Ways, decision, decode, gro, ipsec, legacy, nowhere, question, settings, sysctl,
-    traffic, ways,
+    KernelError, Link, Neighbour, Observe, OurRoute, OurRoutes, Path, Program, Route, Rule,
+    RuleSet, Settings, Way, Ways, decision, decode, gro, ipsec, legacy, nowhere, question,
+    settings, sysctl, traffic, ways,
 };
 use super::{Netlink, absent_is_empty};
 
@@ -147,6 +147,17 @@ impl Observe for Netlink {
         Ok(devices.into_iter().collect())
     }
 
+    fn filters_at_uplink(&mut self, dev: u32, vni: u32) -> Result<Filters, KernelError> {
+        let mut filters = Filters::default();
+        log::debug!("tc qdisc show, tc filter show ingress (index {dev})");
+        self.socket.exchange(traffic::questions_at_uplink(dev, vni), |index, answer| {
+            if let Ok(row) = answer {
+                traffic::take_in_at_uplink(&mut filters, index, row);
+            }
+        })?;
+        Ok(filters)
+    }
+
     fn count_filters(&mut self, dev: u32) -> Result<usize, KernelError> {
         let mut count = 0;
         for hook in Hook::ALL {
@@ -163,6 +174,10 @@ impl Observe for Netlink {
 
     fn find_fast_path(&mut self, ids: [u32; 2]) -> Result<FastPath, KernelError> {
         FastPath::find(ids)
+    }
+
+    fn receiver(&mut self, of: &FastPath, standing: Option<u32>) -> Result<Program, KernelError> {
+        of.receiver(standing)
     }
 
     fn has_ipsec(&mut self) -> Result<bool, KernelError> {

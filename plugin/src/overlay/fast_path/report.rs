@@ -1,7 +1,8 @@
 //! What there is of a network's fast path, and why not more.
 
-use flatnet_conf::NetworkConf;
+use flatnet_conf::{FastPath as Configured, NetworkConf};
 
+use super::entrance::{self, Entrance};
 use super::obstacle::Obstacle;
 use super::{Found, is_wanted, obstacle};
 use crate::identity::overlay_name;
@@ -28,6 +29,8 @@ pub struct Stands {
     pub flows: Flows,
     /// The devices by which packets to other nodes leave at once; where there is none, they leave by the overlay's.
     pub uplinks: Vec<String>,
+    /// Where packets from other nodes are unwrapped at once, or why not: each of those devices by name, if that is configured.
+    pub entrances: Vec<(String, Entrance)>,
 }
 
 /// What a look finds, without asking for more.
@@ -67,7 +70,10 @@ impl Report {
         let none = Self { wanted: is_wanted(conf), ..Self::default() };
         Ok(match State::of(kernel, conf, vni)? {
             State::Nothing => none,
-            State::Stands(path) => Self { stands: Some(Stands::of(kernel, &path)?), ..none },
+            State::Stands(path) => {
+                let receives = (conf.fast_path == Configured::Uplink).then_some(vni);
+                Self { stands: Some(Stands::of(kernel, &path, receives)?), ..none }
+            }
             State::Missing(Some(obstacle)) => Self { obstacle: Some(obstacle), ..none },
             State::Missing(None) => {
                 let refused = kernel.load_fast_path().err();
@@ -78,11 +84,21 @@ impl Report {
 }
 
 impl Stands {
-    fn of(kernel: &mut dyn Observe, path: &FastPath) -> Result<Self, KernelError> {
-        let mut uplinks = Vec::new();
+    /// `receives` is the VNI, where packets are to be unwrapped at uplinks.
+    fn of(
+        kernel: &mut dyn Observe,
+        path: &FastPath,
+        receives: Option<u32>,
+    ) -> Result<Self, KernelError> {
+        let (mut uplinks, mut entrances) = (Vec::new(), Vec::new());
         for index in path.uplinks()? {
-            uplinks.extend(kernel.link_by_index(index)?.map(|link| link.dev.name));
+            let Some(link) = kernel.link_by_index(index)? else { continue };
+            if let Some(vni) = receives {
+                let entrance = entrance::look(kernel, &link, vni)?;
+                entrances.push((link.dev.name.clone(), entrance));
+            }
+            uplinks.push(link.dev.name);
         }
-        Ok(Self { counts: path.counts()?, flows: path.flows()?, uplinks })
+        Ok(Self { counts: path.counts()?, flows: path.flows()?, uplinks, entrances })
     }
 }

@@ -1,0 +1,38 @@
+//! What the programs are told of their network.
+
+use crate::firewall::{Masquerade, Policy};
+use crate::kernel::{Dev, KernelError, Observe, PathSettings};
+use crate::overlay::desired::{Overlay, SOURCE_PORTS};
+
+/// Puts it together.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn settings(
+    kernel: &mut dyn Observe,
+    want: &Overlay,
+    policy: &Policy,
+    dev: &Dev,
+) -> Result<PathSettings, KernelError> {
+    let vxlan = &want.link.vxlan;
+    let mut uplinks = Vec::new();
+    // In a VRF the way to a peer is not that of the pods' table.
+    if vxlan.vrf.is_none() {
+        for name in &policy.underlay {
+            let link = kernel.link(name)?;
+            let ethernet = link.filter(|link| link.mac.is_some() && !link.is("vrf"));
+            uplinks.extend(ethernet.map(|link| link.dev.index));
+        }
+    }
+    Ok(PathSettings {
+        on: true,
+        overlay: dev.index,
+        judged: (policy.masquerade == Masquerade::Off).then_some(policy.overlay_group),
+        vni: vxlan.vni,
+        port: vxlan.port,
+        source_ports: SOURCE_PORTS,
+        mtu: want.link.mtu,
+        vtep: policy.vtep,
+        uplinks,
+    })
+}
