@@ -209,7 +209,7 @@ unit:
 	exit $$status
 
 # The real executables between real network namespaces. What waits more than it computes waits side by side.
-WAITING := doctor|fastpath_safe
+WAITING := doctor|fastpath_safe|fastpath_uplink
 e2e: build manual test-image
 	status=0
 	tests/run --root 1 "$$((4 * $$(nproc)))" 'tests/test/@($(WAITING))' || status=1
@@ -217,7 +217,7 @@ e2e: build manual test-image
 	exit $$status
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
-FAULTS := doctor faults hostile hostile_fast fastpath_safe foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
+FAULTS := doctor faults hostile hostile_fast hostile_uplink fastpath_safe fastpath_uplink foreign blockade drift replacing unreachable uplinks ways strange_devices own_addresses empty_node egress
 faults: build
 	@mkdir -p target
 	status=0

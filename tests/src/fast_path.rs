@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::flatnet;
 use crate::netns::Netns;
@@ -32,6 +32,53 @@ impl<T: Status> Status for &T {
     }
 }
 
+/// How far the fast path reaches that a network is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// There is none.
+    None,
+    /// It begins and ends at flatnet's own devices, and at the uplink on the way out.
+    Own,
+    /// What comes in by the uplink takes it from there.
+    Uplink,
+}
+
+impl Reach {
+    /// The value of `fastPath`.
+    pub fn value(self) -> Value {
+        match self {
+            Self::None => json!(false),
+            Self::Own => json!(true),
+            Self::Uplink => json!("uplink"),
+        }
+    }
+}
+
+/// What counts packets that pods of the other node have sent to this address, on their fast way into a pod here: by programs
+/// at the uplink, where they are and may unwrap what has headers of another family inside.
+pub fn counts_received(node: &Node, to: IpAddr) -> &'static str {
+    let same = node.vtep.is_ipv4() == to.is_ipv4();
+    let unwraps = unwraps(node) && (same || unwraps_other_families());
+    if unwraps { "fromUplink" } else { "toPod" }
+}
+
+/// Whether all packets of warm flows from another node are unwrapped at an uplink.
+pub fn unwraps_all(node: &impl Status) -> bool {
+    unwraps(node) && unwraps_other_families()
+}
+
+fn unwraps(node: &impl Status) -> bool {
+    let entrances = state(node)["unwrappedAt"].as_array().cloned().unwrap_or_default();
+    entrances.iter().any(|entrance| entrance["open"] == true)
+}
+
+/// Linux 6.3.
+fn unwraps_other_families() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= (6, 3)
+}
+
 /// What `flatnet status` says of the fast path of a node's network.
 pub fn state(node: &impl Status) -> Value {
     let output = node.status();
@@ -52,6 +99,14 @@ pub fn fast_during(node: &impl Status, work: impl FnOnce()) -> BTreeMap<String, 
     let before = counts(node);
     work();
     counts(node).into_iter().map(|(name, count)| (name.clone(), count - before[&name])).collect()
+}
+
+/// What counts packets that take it.
+pub const FAST: [&str; 4] = ["toPod", "toOverlay", "toUplink", "fromUplink"];
+
+/// How many of those that were counted took it.
+pub fn all_fast(counted: &BTreeMap<String, u64>) -> u64 {
+    FAST.iter().map(|name| counted[*name]).sum()
 }
 
 /// The filters of ours on a device, as tc(8) shows them: one line each.

@@ -180,7 +180,7 @@ pub fn transport_checksum(from: IpAddr, to: IpAddr, protocol: u8, message: &[u8]
 }
 
 /// The Internet checksum (RFC 1071); every part but the last is of even length.
-fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+pub fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let sum: u32 =
         words.map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0))).sum();

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::fast_path::{Status, counts};
+use crate::fast_path::{Status, all_fast, counts, unwraps_all};
 use crate::netns::Netns;
 use crate::wait::wait_for;
 
@@ -18,8 +18,7 @@ const PACE: Duration = Duration::from_millis(2);
 const SAMPLE: u64 = 50;
 /// How many packets meanwhile may be others, or take the other way because a second is over.
 const ASKED: u64 = 10;
-/// What counts packets that take the fast path, and those that do not.
-const FAST: [&str; 3] = ["toPod", "toOverlay", "toUplink"];
+/// What counts packets that go the usual way.
 const SLOW: [&str; 6] = ["unknown", "stale", "astray", "other", "tooLarge", "expires"];
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -199,33 +198,37 @@ impl Stream {
     }
 
     /// How many packets took the fast path on each node while some of this flow were answered, and how many took
-    /// the other although nobody was to be asked.
-    fn sample<N: Status>(&self, nodes: &[&N]) -> Vec<(u64, u64)> {
+    /// the other although nobody was to be asked; and how many were taken at the uplink.
+    fn sample<N: Status>(&self, nodes: &[&N]) -> Vec<[u64; 3]> {
         let look = |node: &&N| {
             let node: &N = node;
             let counts = counts(node);
             let sum = |names: &[&str]| names.iter().map(|name| counts[*name]).sum::<u64>();
-            (sum(&FAST), sum(&SLOW))
+            [all_fast(&counts), sum(&SLOW), counts["fromUplink"]]
         };
-        let before: Vec<(u64, u64)> = nodes.iter().map(look).collect();
+        let before: Vec<[u64; 3]> = nodes.iter().map(look).collect();
         let answers = || self.known.answers.load(Ordering::SeqCst);
         let enough = answers() + SAMPLE;
         wait_for("answers", || (answers() >= enough).then_some(()));
         let after = nodes.iter().map(look);
-        after.zip(before).map(|(after, before)| (after.0 - before.0, after.1 - before.1)).collect()
+        after.zip(before).map(|(after, before)| [0, 1, 2].map(|n| after[n] - before[n])).collect()
     }
 
     /// Waits until it takes the fast path on these nodes, in both directions, and all other flows on them do.
     pub fn warm<N: Status>(&self, nodes: &[&N]) {
         let what = format!("{} to {} by the fast path", self.client, self.server);
-        let is_warm = |&(fast, slow): &(u64, u64)| fast >= 2 * SAMPLE - ASKED && slow <= ASKED;
+        let between = nodes.len() > 1 && nodes.iter().all(unwraps_all);
+        let received = if between { SAMPLE - ASKED } else { 0 };
+        let is_warm = |&[fast, slow, at_uplink]: &[u64; 3]| {
+            fast >= 2 * SAMPLE - ASKED && slow <= ASKED && at_uplink >= received
+        };
         wait_for(&what, || self.sample(nodes).iter().all(is_warm).then_some(()));
     }
 
     /// Fails the test if any of its packets takes the fast path. It must be the only flow on these nodes.
     pub fn is_slow<N: Status>(&self, nodes: &[&N]) {
         let sample = self.sample(nodes);
-        let is_slow = |&(fast, slow): &(u64, u64)| fast == 0 && slow >= SAMPLE - ASKED;
+        let is_slow = |&[fast, slow, _]: &[u64; 3]| fast == 0 && slow >= SAMPLE - ASKED;
         assert!(sample.iter().all(is_slow), "{} to {}: {sample:?}", self.client, self.server);
     }
 

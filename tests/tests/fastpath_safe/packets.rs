@@ -5,13 +5,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use flatnet_tests::cluster::UNDERLAY;
-use flatnet_tests::fast_path::counts;
+use flatnet_tests::fast_path::{Reach, counts};
 use flatnet_tests::probe::Counter;
 use flatnet_tests::stream::Stream;
 use flatnet_tests::wait::wait_for;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4Tos, Ipv4Ttl, Ipv6TClass, Ipv6Ttl, UdpGsoSegment};
 
+use crate::REACH;
 use crate::scene::{Scene, with};
 
 /// A payload that repeats nowhere near.
@@ -101,6 +102,10 @@ fn each_node_is_a_hop() {
 
 #[test]
 fn congestion_is_told_outside_and_nothing_else() {
+    if REACH == Reach::Uplink {
+        // The receiving node's hooks, which count here, would see a packet a second.
+        return;
+    }
     for v6_underlay in [false, true] {
         let scene = Scene::of(with(2, v6_underlay, &[]));
         let [a, b] = scene.nodes();
@@ -188,7 +193,8 @@ fn an_underlay_that_becomes_narrow_carries_all_sizes() {
                     (n == 1 || counts(a)["tooLarge"] > too_large).then_some(())
                 });
                 arrives(&stream, &payload(1370, 10 + n));
-                stream.warm(&[a, b]);
+                // By a narrow way the overlay's device unwraps: each node alone.
+                [a, b].into_iter().for_each(|node| stream.warm(&[node]));
             }
         }
     }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use flatnet_tests::cluster::{Cluster, Settings};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::stream::Stream;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::REACH;
 
 /// A cluster on an IPv4 underlay whose nodes have the fast path.
 pub fn cluster(nodes: u8) -> Cluster {
@@ -15,7 +17,7 @@ pub fn cluster(nodes: u8) -> Cluster {
 /// The same, with more of the configuration.
 pub fn with(nodes: u8, v6_underlay: bool, configuration: &[(&str, Value)]) -> Cluster {
     let mut cluster = Cluster::with(Settings { nodes, mtu: 1500, v6_underlay });
-    cluster.configure("fastPath", json!(true));
+    cluster.configure("fastPath", REACH.value());
     for (key, value) in configuration {
         cluster.configure(key, value.clone());
     }

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flatnet_tests::cli::{self, conf_dir};
-use flatnet_tests::fast_path::{counts, filters, state};
+use flatnet_tests::cluster::UNDERLAY;
+use flatnet_tests::fast_path::{Reach, counts, counts_received, filters, state};
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::{ours, said};
 use flatnet_tests::stream::Stream;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
+use crate::REACH;
 use crate::scene::Scene;
 
 /// Streams of TCP of each kind, on the fast path.
@@ -42,7 +44,8 @@ fn nothing_lost(streams: Vec<Stream>) {
 
 fn switched(scene: &mut Scene, streams: Vec<Stream>) {
     for on in [false, true, false, true] {
-        scene.cluster.configure("fastPath", json!(on));
+        let fast = if on { REACH.value() } else { json!(false) };
+        scene.cluster.configure("fastPath", fast);
         for node in scene.nodes() {
             sync::apply(node);
             streams.iter().for_each(Stream::goes_on);
@@ -85,7 +88,17 @@ fn connections_outlive_all_of_it() {
 /// The devices of a node on which programs hang.
 fn devices(node: &Node) -> Vec<String> {
     let names = kernel::link_names(&node.netns).into_iter();
-    names.filter(|name| name.starts_with("veth") || *name == node.overlay()).collect()
+    let is_one = |name: &String| {
+        name.starts_with("veth")
+            || *name == node.overlay()
+            || (REACH == Reach::Uplink && *name == UNDERLAY)
+    };
+    names.filter(is_one).collect()
+}
+
+/// How many different programs there are.
+fn kinds() -> usize {
+    if REACH == Reach::Uplink { 3 } else { 2 }
 }
 
 /// The programs on all devices of a node, as their filters are called and numbered.
@@ -104,11 +117,9 @@ fn programs(node: &Node) -> BTreeSet<String> {
 fn digest(node: &Node) -> String {
     let programs = programs(node);
     let name = programs.first().expect("a filter").split(' ').next().expect("a name").to_owned();
-    name.rsplit('-')
-        .next()
-        .expect("a digest")
-        .trim_end_matches(|c: char| !c.is_ascii_hexdigit())
-        .into()
+    // Behind `flatnet` and the program's name.
+    let digest = name.split('-').nth(2).expect("a digest");
+    digest.chars().take_while(char::is_ascii_hexdigit).collect()
 }
 
 /// An executable whose programs have another digest: of another release, as far as anyone can see.
@@ -158,14 +169,15 @@ fn another_release_and_the_first_one_again_under_flows() {
             run(executable, node, &["sync"]);
             let after = programs(node);
             assert!(before.is_disjoint(&after), "{before:?} and {after:?}");
-            assert_eq!(after.len(), 2, "one of each kind, on all devices: {after:?}");
+            assert_eq!(after.len(), kinds(), "one of each kind, on all devices: {after:?}");
             streams.iter().for_each(Stream::goes_on);
             // The programs of the other release say what they do.
+            let received = counts_received(node, scene.far.v4());
             let fast = || {
                 let status: Value =
                     serde_json::from_str(&run(executable, node, &["status", "--json"]))
                         .expect("JSON");
-                status["networks"][0]["fastPath"]["counts"]["toPod"].as_u64().expect("a number")
+                status["networks"][0]["fastPath"]["counts"][received].as_u64().expect("a number")
             };
             let begin = fast();
             flatnet_tests::wait::wait_for("packets on the fast path", || {
@@ -196,7 +208,7 @@ fn a_pod_of_the_next_release_beside_those_of_the_last() {
         Stream::udp(&scene.near.netns, &newer.netns, to).goes_on();
     }
     run(&other, nodes[0], &["sync"]);
-    assert_eq!(programs(nodes[0]).len(), 2, "{:?}", programs(nodes[0]));
+    assert_eq!(programs(nodes[0]).len(), kinds(), "{:?}", programs(nodes[0]));
     nothing_lost(streams);
 }
 
@@ -221,7 +233,7 @@ fn a_network_that_is_removed_leaves_nothing_of_it() {
     assert!(!a.netns.exec("nft list ruleset").contains("fast-path"));
     assert!(!a.netns.exec("tc qdisc show").contains("clsact"));
     sync::apply(b);
-    assert_eq!(programs(b).len(), 2);
+    assert_eq!(programs(b).len(), kinds());
 }
 
 #[test]
@@ -241,5 +253,5 @@ fn after_a_reboot_the_next_pod_has_it_again() {
         Stream::udp(&scene.far.netns, &pod.netns, to).warm(&[a, b]);
     }
     assert_eq!(kernel::sysctl(&a.netns, "netfilter/nf_conntrack_tcp_be_liberal"), "1");
-    assert!(counts(a)["toPod"] > 0);
+    assert!(counts(a)[counts_received(a, pod.v4())] > 0);
 }

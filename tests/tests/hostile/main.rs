@@ -5,6 +5,8 @@
 //! Every test prints how many packets it tried and how many got through, as
 //! `cargo test --test hostile -- --nocapture` shows.
 
+use flatnet_tests::fast_path::Reach;
+
 mod container;
 mod discovery;
 mod gateway;
@@ -19,5 +21,5 @@ mod underlay;
 mod vxlan;
 mod warm;
 
-/// Whether the flows that forged packets pretend to be of have been learned.
-const FAST_PATH: bool = false;
+/// Whether, and where, the flows that forged packets pretend to be of take the fast path.
+const REACH: Reach = Reach::None;

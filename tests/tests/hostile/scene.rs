@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use flatnet_tests::cluster::{Cluster, Settings};
+use flatnet_tests::fast_path::Reach;
 use flatnet_tests::frame::{Mac, ethernet, mac, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
@@ -12,7 +13,7 @@ use flatnet_tests::probe;
 use flatnet_tests::raw::{Port, Sink};
 use serde_json::{Value, json};
 
-use crate::FAST_PATH;
+use crate::REACH;
 use crate::tally::{Shot, Tally};
 use crate::warm::Warm;
 
@@ -126,15 +127,15 @@ impl Scene {
 /// A cluster for hostile pods.
 pub fn cluster(nodes: u8, v6_underlay: bool) -> Cluster {
     let mut cluster = Cluster::with(Settings { nodes, mtu: 1500, v6_underlay });
-    if FAST_PATH {
-        cluster.configure("fastPath", json!(true));
+    if REACH != Reach::None {
+        cluster.configure("fastPath", REACH.value());
     }
     cluster
 }
 
 /// The flows of these pods on the fast path, where there is one.
 pub fn warm(cluster: &Cluster, pods: &[&Pod]) -> Option<Warm> {
-    FAST_PATH.then(|| Warm::all(pods, &cluster.nodes))
+    (REACH != Reach::None).then(|| Warm::all(pods, &cluster.nodes))
 }
 
 /// The neighbour and FDB entries of one namespace.

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use flatnet_tests::fast_path::Reach;
 use flatnet_tests::frame::{self, Mac, behind_extensions, ethernet, fragments, udp, vxlan};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
@@ -10,7 +11,7 @@ use flatnet_tests::node::Node;
 use flatnet_tests::raw::Sink;
 use serde_json::json;
 
-use crate::FAST_PATH;
+use crate::REACH;
 use crate::scene::{Scene, at};
 use crate::tally::{Shot, Tally};
 
@@ -28,14 +29,22 @@ pub fn vtep_mac(node: &Node) -> Mac {
 pub fn inner_frame(node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
     let n: u8 = if node.name == "node-a" { 2 } else { 1 };
     // The first pod's, or one that no pod has.
-    let host = if FAST_PATH { 1 } else { 66 };
+    let host = if REACH == Reach::None { 66 } else { 1 };
     let source: IpAddr = if inner.is_ipv4() {
         [10, 244, n, host].into()
     } else {
         [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, host.into()].into()
     };
     let packet = udp(at(source), at(inner), payload);
-    ethernet(vtep_mac(node), [2, 0, 0, 0, 0, 9], &packet)
+    ethernet(vtep_mac(node), peer_mac(node, n), &packet)
+}
+
+/// The MAC of the VTEP of the node with this number, as a node that has it for a peer knows it.
+fn peer_mac(node: &Node, n: u8) -> Mac {
+    let known = node.netns.exec(&format!("ip neigh show 10.244.{n}.0 dev {}", node.overlay()));
+    let words: Vec<&str> = known.split_whitespace().collect();
+    let place = words.iter().position(|word| *word == "lladdr").expect("an entry for the peer");
+    frame::mac(words[place + 1])
 }
 
 /// An outer packet around such a frame.

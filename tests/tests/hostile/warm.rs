@@ -56,7 +56,12 @@ impl Warm {
         // A node without pods may have none.
         let fast = || {
             let standing = nodes.iter().filter(|node| state(node)["stands"] == true);
-            standing.map(|node| counts(node)["toPod"]).sum::<u64>()
+            let into_pods = ["toPod", "fromUplink"];
+            let each = standing.map(|node| {
+                let counts = counts(node);
+                into_pods.map(|name| counts[name]).iter().sum::<u64>()
+            });
+            each.sum::<u64>()
         };
         let heard = || flows.iter().map(|(_, heard)| heard.load(Ordering::Relaxed)).sum::<u64>();
         let (fast_before, heard_before) = (fast(), heard());

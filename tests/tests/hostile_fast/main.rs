@@ -1,5 +1,7 @@
 //! The hostile pods and outsiders of `hostile`, where the flows that they pretend to be of are on the fast path.
 
+use flatnet_tests::fast_path::Reach;
+
 #[path = "../hostile/container.rs"]
 mod container;
 #[path = "../hostile/discovery.rs"]
@@ -27,5 +29,5 @@ mod vxlan;
 #[path = "../hostile/warm.rs"]
 mod warm;
 
-/// Whether the flows that forged packets pretend to be of have been learned.
-const FAST_PATH: bool = true;
+/// Whether, and where, the flows that forged packets pretend to be of take the fast path.
+const REACH: Reach = Reach::Own;

@@ -1,0 +1,26 @@
+//! The hostile pods and outsiders of `hostile`, where the flows that they pretend to be of are on the fast path, which
+//! begins at the uplink.
+
+use flatnet_tests::fast_path::Reach;
+
+#[path = "../hostile/container.rs"]
+mod container;
+#[path = "../hostile/discovery.rs"]
+mod discovery;
+#[path = "../hostile/router.rs"]
+mod router;
+#[path = "../hostile/scene.rs"]
+mod scene;
+#[path = "../hostile/tally.rs"]
+mod tally;
+#[path = "../hostile/translated.rs"]
+mod translated;
+#[path = "../hostile/underlay.rs"]
+mod underlay;
+#[path = "../hostile/vxlan.rs"]
+mod vxlan;
+#[path = "../hostile/warm.rs"]
+mod warm;
+
+/// Whether, and where, the flows that forged packets pretend to be of take the fast path.
+const REACH: Reach = Reach::Uplink;
