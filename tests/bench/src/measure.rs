@@ -10,6 +10,8 @@ use crate::stats::{median, quantile};
 pub const FLATNET: &str = "flatnet";
 /// flatnet with `fastPath`.
 pub const FAST: &str = "flatnet, fast path";
+/// flatnet with it from the uplink on.
+pub const UPLINK: &str = "flatnet, from the uplink";
 
 /// The name of a series: of whom, of what, and under which condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

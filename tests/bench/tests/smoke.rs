@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 const FAST: &str = "flatnet, fast path";
+const UPLINK: &str = "flatnet, from the uplink";
 
 fn json(file: &Path) -> Value {
     let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -102,7 +103,8 @@ fn a_short_run_writes_everything() {
         "64-byte UDP packets",
         "TCP connections",
     ];
-    let paths = ["host to host", "host with conntrack", "flannel's objects", "flatnet", FAST];
+    let paths =
+        ["host to host", "host with conntrack", "flannel's objects", "flatnet", FAST, UPLINK];
     assert_eq!(series(&datapath), product(&traffic, &paths));
 
     let fastpath = json(&folder.path().join("fastpath.json"));
@@ -116,11 +118,11 @@ fn a_short_run_writes_everything() {
         "sockperf: 64-byte UDP packets",
     ];
     let mut expected = product(&tools, &paths[1..]);
-    expected.extend(product(&traffic, &["flatnet", FAST]));
+    expected.extend(product(&traffic, &["flatnet", FAST, UPLINK]));
     assert_eq!(series(&fastpath), expected);
 
     let text = fs::read_to_string(&document).unwrap();
-    for (part, bars) in [(&attach, 5), (&scale, 10), (&datapath, 9)] {
+    for (part, bars) in [(&attach, 5), (&scale, 10), (&datapath, 14)] {
         let verdicts = part["bars"].as_array().unwrap();
         assert_eq!(verdicts.len(), bars, "{verdicts:?}");
         for verdict in verdicts {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 
+use flatnet_tests::fast_path::Reach;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Network, Node};
 use flatnet_tests::program::ours;
@@ -24,7 +25,7 @@ pub struct Overlay {
 
 impl Overlay {
     /// Configures flatnet on two nodes; nothing stands yet.
-    pub fn new(nodes: [Netns; 2], setting: Setting, fast: bool) -> Self {
+    pub fn new(nodes: [Netns; 2], setting: Setting, fast: Reach) -> Self {
         let files = Scratch::new();
         let range_file = files.path().join("pods.json");
         let state_dir = files.path().join("state");
@@ -32,8 +33,8 @@ impl Overlay {
             "cniVersion": "1.1.0", "name": "pods", "type": "flatnet",
             "ipMasq": setting != Setting::Plain, "rangeFile": range_file, "stateDir": state_dir,
         });
-        if fast {
-            configuration["fastPath"] = json!(true);
+        if fast != Reach::None {
+            configuration["fastPath"] = fast.value();
         }
         let network = Network { configuration, range_file, state_dir, vni: 4096 };
         let nodes = (1..).zip(nodes).zip(RANGES).map(|((n, netns), range)| Node {

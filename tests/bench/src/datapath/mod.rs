@@ -13,8 +13,10 @@ mod traffic;
 
 use std::time::Duration;
 
+use flatnet_tests::fast_path::Reach;
+
 use crate::bars::{Bar, Limit};
-use crate::measure::{FAST, FLATNET, Findings, Key};
+use crate::measure::{FAST, FLATNET, Findings, Key, UPLINK};
 use crate::progress::Progress;
 use crate::stats::{median, quantile};
 use path::{FLANNEL, HOST, NOT_FAST, Path, Server};
@@ -92,7 +94,8 @@ pub fn run(extent: &Extent, progress: &Progress) -> Findings {
     let mut paths = path::all();
     let fast: Vec<Path> = [Setting::Masquerade, Setting::Frames]
         .into_iter()
-        .filter_map(|setting| path::fast(setting, 0))
+        .flat_map(|setting| [(setting, Reach::Own), (setting, Reach::Uplink)])
+        .filter_map(|(setting, reach)| path::fast(setting, 0, reach))
         .collect();
     if fast.is_empty() {
         findings.gaps.push(NOT_FAST.to_owned());
@@ -177,10 +180,14 @@ pub fn bars() -> Vec<Bar> {
         let text = format!("{text} against flannel's objects, both with masquerade");
         Bar::new(&text, key(FLATNET, test), key(FLANNEL, test), limit)
     };
-    let fast = |text: &str, test: &str, peer: &'static str, limit| {
+    let of = |who: &'static str, words: &str, text: &str, test: &str, peer: &'static str, limit| {
         let other = if peer == FLATNET { "flatnet without" } else { peer };
-        let text = format!("fast path: {text} against {other}, both with masquerade");
-        Bar::new(&text, key(FAST, test), key(peer, test), limit)
+        let text = format!("{words}: {text} against {other}, both with masquerade");
+        Bar::new(&text, key(who, test), key(peer, test), limit)
+    };
+    let fast = |text: &str, test: &str, peer, limit| of(FAST, "fast path", text, test, peer, limit);
+    let uplink = |text: &str, test: &str, peer, limit| {
+        of(UPLINK, "from the uplink", text, test, peer, limit)
     };
     vec![
         bar("TCP latency", "TCP round trip, p50", Limit::AtMost(0.94)),
@@ -192,5 +199,15 @@ pub fn bars() -> Vec<Bar> {
         fast("64-byte UDP packets per second", "64-byte UDP packets", FLANNEL, Limit::AtLeast(1.5)),
         fast("TCP stream", "TCP stream", FLATNET, Limit::AtLeast(1.0)),
         fast("short connections per second", "TCP connections", FLATNET, Limit::AtLeast(1.0)),
+        uplink("TCP latency", "TCP round trip, p50", FLANNEL, Limit::AtMost(0.60)),
+        uplink("UDP latency", "UDP round trip, p50", FLANNEL, Limit::AtMost(0.60)),
+        uplink(
+            "64-byte UDP packets per second",
+            "64-byte UDP packets",
+            FLANNEL,
+            Limit::AtLeast(1.7),
+        ),
+        uplink("TCP stream", "TCP stream", FLATNET, Limit::AtLeast(1.0)),
+        uplink("short connections per second", "TCP connections", FLATNET, Limit::AtLeast(1.05)),
     ]
 }

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use flatnet_tests::cluster::UNDERLAY;
+use flatnet_tests::fast_path::Reach;
 use flatnet_tests::kernel::wait_until_up;
 use flatnet_tests::netns::Netns;
 
 use super::flatnet::Overlay;
 use super::{Setting, flannel};
-use crate::measure::{FAST, FLATNET};
+use crate::measure::{FAST, FLATNET, UPLINK};
 use crate::pods::Pods;
 use crate::scratch::Scratch;
 
@@ -101,15 +102,37 @@ pub fn tracked() -> Path {
     path
 }
 
+/// The nodes themselves, on which pods have the fast path so far, or none; `None` if that does not stand on this kernel.
+pub fn beside(reach: Reach) -> Option<Path> {
+    let setting = Setting::Masquerade;
+    let overlay = Overlay::new(wired(setting), setting, reach);
+    let pods = [0, 1].map(|node| overlay.attach(node).0);
+    let stands = reach == Reach::None || overlay.is_fast();
+    let (nodes, files) = overlay.into_parts();
+    let path = between(name_of(reach), setting, nodes);
+    stands.then_some(Path { _pods: pods.into(), _files: Some(files), ..path })
+}
+
+fn name_of(reach: Reach) -> &'static str {
+    match reach {
+        Reach::None => FLATNET,
+        Reach::Own => FAST,
+        Reach::Uplink => UPLINK,
+    }
+}
+
 fn of_nodes(name: &'static str, setting: Setting) -> Path {
-    let nodes = wired(setting);
+    between(name, setting, wired(setting).into())
+}
+
+fn between(name: &'static str, setting: Setting, nodes: Vec<Netns>) -> Path {
     Path {
         name,
         setting,
         client: nodes[0].path(),
         far: Server { netns: nodes[1].path(), address: [192, 168, 50, 2].into() },
         near: None,
-        nodes: nodes.into(),
+        nodes,
         _pods: Vec::new(),
         _crowd: None,
         _files: None,
@@ -132,14 +155,14 @@ pub fn flannel(setting: Setting) -> Path {
 
 /// flatnet with so many pods more on the client's node.
 pub fn flatnet(setting: Setting, crowd: usize) -> Path {
-    let overlay = Overlay::new(wired(setting), setting, false);
+    let overlay = Overlay::new(wired(setting), setting, Reach::None);
     of_overlay(FLATNET, setting, overlay, crowd).0
 }
 
-/// The same with the fast path; none if that does not stand on this kernel.
-pub fn fast(setting: Setting, crowd: usize) -> Option<Path> {
-    let overlay = Overlay::new(wired(setting), setting, true);
-    let (path, is_fast) = of_overlay(FAST, setting, overlay, crowd);
+/// The same with the fast path, so far; none if that does not stand on this kernel.
+pub fn fast(setting: Setting, crowd: usize, reach: Reach) -> Option<Path> {
+    let overlay = Overlay::new(wired(setting), setting, reach);
+    let (path, is_fast) = of_overlay(name_of(reach), setting, overlay, crowd);
     is_fast.then_some(path)
 }
 

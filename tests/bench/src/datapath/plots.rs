@@ -1,7 +1,7 @@
 //! The plot of this part.
 
 use super::{FLANNEL, HOST, Place, Setting, case};
-use crate::measure::{FAST, FLATNET, Key};
+use crate::measure::{FAST, FLATNET, Key, UPLINK};
 use crate::report::{Bars, Report};
 
 /// Each kind of traffic between two nodes, as a multiple of what the nodes themselves have.
@@ -12,6 +12,7 @@ pub fn draw(report: &mut Report, folder: &std::path::Path) {
         (FLATNET, Setting::Plain, "flatnet"),
         (FLANNEL, Setting::Plain, "flannel's objects"),
         (FAST, Setting::Masquerade, "flatnet, fast path, masquerade"),
+        (UPLINK, Setting::Masquerade, "flatnet, from the uplink, masquerade"),
     ];
     let group = |(test, name): &(&str, &str)| {
         let of_host = |(contender, setting, _): &(&str, Setting, &str)| {

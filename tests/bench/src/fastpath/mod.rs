@@ -6,6 +6,8 @@ mod tools;
 
 use std::time::Duration;
 
+use flatnet_tests::fast_path::Reach;
+
 use crate::datapath::path::{self, NOT_FAST, Path};
 use crate::datapath::{Place, Setting, Way, case, measure};
 use crate::measure::{FAST, Findings};
@@ -33,6 +35,7 @@ pub fn run(extent: &Extent, progress: &Progress) -> Findings {
     let mut findings = Findings::default();
     with_tools(extent, progress, &mut findings);
     among_many(extent, progress, &mut findings);
+    beside(extent, progress, &mut findings);
     findings
 }
 
@@ -68,9 +71,22 @@ fn among_many(extent: &Extent, progress: &Progress, findings: &mut Findings) {
     measure(&ways, 1, window, rounds, progress, findings);
 }
 
-/// flatnet without the fast path and with it, if that stands on this kernel, with so many pods more on the client's
-/// node.
+/// What nodes pay that talk to each other, past programs that are there for their pods.
+fn beside(extent: &Extent, progress: &Progress, findings: &mut Findings) {
+    progress.stage("fastpath: the nodes themselves");
+    let reaches = [Reach::None, Reach::Own, Reach::Uplink];
+    let paths: Vec<Path> = reaches.into_iter().filter_map(path::beside).collect();
+    let case = || "the nodes themselves, 1 flow".to_owned();
+    let ways = paths.iter().map(|path| Way { path, server: &path.far, case: case() });
+    let ways: Vec<Way<'_>> = ways.collect();
+    measure(&ways, 1, extent.window, 4 * extent.rounds, progress, findings);
+}
+
+/// flatnet without the fast path and with it, at its own devices and from the uplink on, if that stands on this kernel, with
+/// so many pods more on the client's node.
 fn both(pods: usize) -> Vec<Path> {
     let setting = Setting::Masquerade;
-    [path::flatnet(setting, pods)].into_iter().chain(path::fast(setting, pods)).collect()
+    let fast = [Reach::Own, Reach::Uplink];
+    let fast = fast.into_iter().filter_map(|reach| path::fast(setting, pods, reach));
+    [path::flatnet(setting, pods)].into_iter().chain(fast).collect()
 }
