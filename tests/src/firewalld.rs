@@ -56,12 +56,15 @@ impl<'a> Firewalld<'a> {
         let log = fs::File::create(firewalld.log()).expect("a log");
         daemon.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         firewalld.daemon = Some(node.netns.run(|| daemon.spawn()).expect("start firewalld"));
-        wait_for("firewalld", || {
+        // Only then it is asked: each question is a Python that starts.
+        wait_for("the rules of firewalld", || {
             let ended = firewalld.daemon.as_mut().and_then(|it| it.try_wait().ok().flatten());
             let log = || fs::read_to_string(firewalld.log()).unwrap_or_default();
             assert!(ended.is_none(), "firewalld: {ended:?}: {}", log());
-            firewalld.attempt(&["--state"]).status.success().then_some(())
+            let rules = node.netns.attempt("nft list table inet firewalld");
+            rules.status.success().then_some(())
         });
+        wait_for("firewalld", || firewalld.attempt(&["--state"]).status.success().then_some(()));
         firewalld
     }
 
