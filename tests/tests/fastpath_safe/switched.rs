@@ -163,6 +163,8 @@ fn another_release_and_the_first_one_again_under_flows() {
     let other = other_release(&digest(nodes[0]), &folder);
     let streams = streams(&scene);
     let first = nodes.map(programs);
+    // As this release's status tells.
+    let received = counts_received(nodes[0], scene.far.v4());
     for executable in [&other, &ours("flatnet"), &other, &ours("flatnet")] {
         for node in nodes {
             let before = programs(node);
@@ -172,7 +174,6 @@ fn another_release_and_the_first_one_again_under_flows() {
             assert_eq!(after.len(), kinds(), "one of each kind, on all devices: {after:?}");
             streams.iter().for_each(Stream::goes_on);
             // The programs of the other release say what they do.
-            let received = counts_received(node, scene.far.v4());
             let fast = || {
                 let status: Value =
                     serde_json::from_str(&run(executable, node, &["status", "--json"]))
