@@ -117,8 +117,8 @@ fn programs(node: &Node) -> BTreeSet<String> {
 fn digest(node: &Node) -> String {
     let programs = programs(node);
     let name = programs.first().expect("a filter").split(' ').next().expect("a name").to_owned();
-    // Behind `flatnet` and the program's name.
-    let digest = name.split('-').nth(2).expect("a digest");
+    // Behind all else.
+    let digest = name.rsplit('-').next().expect("a digest");
     digest.chars().take_while(char::is_ascii_hexdigit).collect()
 }
 
