@@ -28,15 +28,18 @@ pub fn vtep_mac(node: &Node) -> Mac {
 /// is routed nowhere is not heard anyway.
 pub fn inner_frame(node: &Node, inner: IpAddr, payload: &[u8]) -> Vec<u8> {
     let n: u8 = if node.name == "node-a" { 2 } else { 1 };
-    // The first pod's, or one that no pod has.
-    let host = if REACH == Reach::None { 66 } else { 1 };
+    // The first pod's, from the node that has it, or one that no pod has, from anywhere.
+    let (host, mac) = match REACH {
+        Reach::None => (66, [2, 0, 0, 0, 0, 9]),
+        _ => (1, peer_mac(node, n)),
+    };
     let source: IpAddr = if inner.is_ipv4() {
         [10, 244, n, host].into()
     } else {
         [0xfd00, 0x10, 0x244, n.into(), 0, 0, 0, host.into()].into()
     };
     let packet = udp(at(source), at(inner), payload);
-    ethernet(vtep_mac(node), peer_mac(node, n), &packet)
+    ethernet(vtep_mac(node), mac, &packet)
 }
 
 /// The MAC of the VTEP of the node with this number, as a node that has it for a peer knows it.
