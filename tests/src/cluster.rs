@@ -134,6 +134,19 @@ impl Cluster {
         host
     }
 
+    /// A host on the underlay, without an address.
+    pub fn stranger(&self) -> Netns {
+        let netns = Netns::new("outsider");
+        self.underlay.exec(&format!(
+            "ip link add outsider type veth peer name {UNDERLAY} netns {}",
+            netns.name()
+        ));
+        self.underlay.exec("ip link set outsider master br0 up");
+        netns.exec(&format!("ip link set {UNDERLAY} up"));
+        kernel::wait_until_up(&self.underlay, "outsider");
+        netns
+    }
+
     /// Changes one key of the network configuration on every node; null takes it away.
     pub fn configure(&mut self, key: &str, value: Value) {
         let networks = self.nodes.iter_mut().map(|node| &mut node.network);

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::{counts_received, fast_during};
 use flatnet_tests::frame::{Mac, checksum, ethernet, mac, tagged, udp, vxlan};
 use flatnet_tests::kernel;
@@ -36,18 +36,6 @@ struct Forger<'a> {
 fn mac_of(node: &Node, device: &str) -> Mac {
     let link = kernel::link(&node.netns, device).expect("a device");
     mac(link["address"].as_str().expect("a MAC"))
-}
-
-fn outsider(cluster: &Cluster) -> Netns {
-    let netns = Netns::new("outsider");
-    cluster.underlay.exec(&format!(
-        "ip link add outsider type veth peer name {UNDERLAY} netns {}",
-        netns.name()
-    ));
-    cluster.underlay.exec("ip link set outsider master br0 up");
-    netns.exec(&format!("ip link set {UNDERLAY} up"));
-    kernel::wait_until_up(&cluster.underlay, "outsider");
-    netns
 }
 
 impl<'a> Forger<'a> {
@@ -109,7 +97,7 @@ fn changed(packet: &[u8], place: usize, by: u8) -> Vec<u8> {
 fn each_flow(v6_underlay: bool, check: impl Fn(&Scene, &Forger<'_>)) {
     stay_on_one_processor();
     let scene = Scene::of(with(2, v6_underlay, &[]));
-    let outsider = outsider(&scene.cluster);
+    let outsider = scene.cluster.stranger();
     for to in scene.far.addresses() {
         let stream = Stream::udp(&scene.near.netns, &scene.far.netns, to);
         stream.warm(&scene.nodes());

@@ -2,28 +2,13 @@
 
 use std::net::IpAddr;
 
-use flatnet_tests::cluster::{Cluster, UNDERLAY};
+use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::frame::{BROADCAST, Mac, ethernet};
-use flatnet_tests::kernel;
-use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Port, Sink};
 
 use crate::scene;
 use crate::tally::{Shot, Tally};
 use crate::vxlan::{outer, shapes};
-
-/// A host on the underlay, without an address.
-fn outsider(cluster: &Cluster) -> Netns {
-    let netns = Netns::new("outsider");
-    cluster.underlay.exec(&format!(
-        "ip link add outsider type veth peer name {UNDERLAY} netns {}",
-        netns.name()
-    ));
-    cluster.underlay.exec("ip link set outsider master br0 up");
-    netns.exec(&format!("ip link set {UNDERLAY} up"));
-    kernel::wait_until_up(&cluster.underlay, "outsider");
-    netns
-}
 
 #[test]
 fn an_outsider_cannot_inject_into_the_overlay() {
@@ -34,7 +19,7 @@ fn an_outsider_cannot_inject_into_the_overlay() {
         let pods = cluster.fill(1);
         let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
         let (node, pod, peer) = (&cluster.nodes[0], &pods[0][0], &cluster.nodes[1]);
-        let outsider = outsider(&cluster);
+        let outsider = cluster.stranger();
         let port = Port::open(&outsider, UNDERLAY);
         let mac = Port::open(&node.netns, UNDERLAY).mac;
         let multicast: Mac = [0x33, 0x33, 0, 0, 0, 1];

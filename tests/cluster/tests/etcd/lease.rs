@@ -1,7 +1,7 @@
 //! A node is cut off from etcd for longer than its lease lives, or sleeps for as long; its lease is revoked, or becomes
 //! another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flatnet_cluster::etcd::agents::Fleet;
 use flatnet_cluster::patience::until;
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::AFTER;
 
-/// Two nodes with pods of which the first is cut off, until etcd has forgotten it, and a third.
-fn forgotten() -> (Fleet, Vec<flatnet_tests::node::Pod>) {
+/// Three nodes with a pod each, whose leases live for five seconds.
+fn three() -> (Fleet, Vec<flatnet_tests::node::Pod>) {
     let mut fleet = Fleet::new(3, &[]);
     fleet.options = ["--lease-ttl", "5"].map(str::to_owned).into();
     fleet.start_all();
@@ -21,10 +21,26 @@ fn forgotten() -> (Fleet, Vec<flatnet_tests::node::Pod>) {
     }
     let pods: Vec<_> = fleet.cluster.nodes.iter().map(|node| node.add("pod")).collect();
     Fleet::until_reached(&pods[0], &pods[1]);
+    (fleet, pods)
+}
+
+/// Two nodes with pods of which the first is cut off, until etcd has forgotten it, and a third.
+fn forgotten() -> (Fleet, Vec<flatnet_tests::node::Pod>) {
+    let (fleet, pods) = three();
     Fleet::until_reached(&pods[1], &pods[2]);
     fleet.cut_off(0, true);
     fleet.until_listed(1, &["node-b", "node-c"]);
     (fleet, pods)
+}
+
+/// Waits until each node's file has these ranges.
+fn until_all_have(fleet: &Fleet, held: &BTreeMap<String, Vec<String>>) {
+    for index in 0..3 {
+        until("the file as it was", || match fleet.ranges(index) {
+            ranges if ranges == *held => Ok(()),
+            ranges => Err(format!("{ranges:?} is not {held:?}; {}", fleet.log(0))),
+        });
+    }
 }
 
 #[test]
@@ -39,12 +55,7 @@ fn a_lease_that_ran_out_is_told_and_the_ranges_are_claimed_again() {
 
     fleet.cut_off(0, false);
     fleet.until_said(0, "this node's lease in etcd has run out");
-    for index in 0..3 {
-        until("the file as it was", || match fleet.ranges(index) {
-            ranges if ranges == held => Ok(()),
-            ranges => Err(format!("{ranges:?} is not {held:?}; {}", fleet.log(0))),
-        });
-    }
+    until_all_have(&fleet, &held);
     Fleet::until_reached(&pods[1], &pods[0]);
     let tally = others.finish(AFTER);
     assert_eq!(tally.answered, tally.sent, "nobody else is hurt: {tally:?}");
@@ -101,14 +112,7 @@ fn lease_id(fleet: &Fleet) -> i64 {
 
 #[test]
 fn a_lease_that_ran_out_while_the_agent_slept_is_told_and_followed_by_another() {
-    let mut fleet = Fleet::new(3, &[]);
-    fleet.options = ["--lease-ttl", "5"].map(str::to_owned).into();
-    fleet.start_all();
-    for index in 0..3 {
-        fleet.until_listed(index, &["node-a", "node-b", "node-c"]);
-    }
-    let pods: Vec<_> = fleet.cluster.nodes.iter().map(|node| node.add("pod")).collect();
-    Fleet::until_reached(&pods[0], &pods[1]);
+    let (fleet, pods) = three();
     let (held, before) = (fleet.ranges(0), lease_id(&fleet));
     let others = Flow::start(&pods[1].netns, &pods[2].netns, pods[2].v4());
     fleet.signal(0, Signal::SIGSTOP);
@@ -119,12 +123,7 @@ fn a_lease_that_ran_out_while_the_agent_slept_is_told_and_followed_by_another() 
 
     fleet.signal(0, Signal::SIGCONT);
     fleet.until_said(0, "this node's lease in etcd has run out, or was revoked");
-    for index in 0..3 {
-        until("the file as it was", || match fleet.ranges(index) {
-            ranges if ranges == held => Ok(()),
-            ranges => Err(format!("{ranges:?} is not {held:?}; {}", fleet.log(0))),
-        });
-    }
+    until_all_have(&fleet, &held);
     Fleet::until_reached(&pods[1], &pods[0]);
     assert_ne!(lease_id(&fleet), before);
     assert_eq!(fleet.log(0).matches("this node's lease in etcd has run out").count(), 1, "once");
