@@ -45,13 +45,14 @@ impl Drop for Cgroup {
     }
 }
 
-/// The cgroups that a killed process left, whose names begin so.
-pub fn remains(prefix: &str) -> impl Iterator<Item = Cgroup> {
+/// The cgroups that a killed process left, by their names. Those of a living one must not become a [`Cgroup`] here:
+/// dropped, it would remove them as long as nothing runs in them.
+pub fn remains(is_left: impl Fn(&str) -> bool) -> impl Iterator<Item = Cgroup> {
     let roots = hierarchies();
     let entries = roots.iter().flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
     let names: BTreeSet<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(prefix))
+        .filter(|name| is_left(name))
         .collect();
     let folders = move |name: &str| roots.iter().map(|root| root.join(name)).collect();
     names.into_iter().map(move |name| Cgroup { folders: folders(&name), name })
@@ -93,4 +94,26 @@ fn innermost_first(folder: &Path) -> Vec<PathBuf> {
     let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let below = below.flat_map(|entry| innermost_first(&entry.path()));
     below.chain([folder.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use flatnet_tests::netns::PREFIX;
+    use flatnet_tests::program::require_root;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_goes_and_what_lives_stays() {
+        require_root();
+        let [living, left] = ["living", "left"]
+            .map(|label| Cgroup::new(&format!("{PREFIX}{}-{label}", std::process::id())));
+        remains(|name| name == left.name).for_each(drop);
+        let stands = |cgroup: &Cgroup| -> Vec<bool> {
+            cgroup.folders.iter().map(|folder| folder.exists()).collect()
+        };
+        assert!(!stands(&living).is_empty());
+        assert!(!stands(&living).contains(&false), "{living:?}");
+        assert!(!stands(&left).contains(&true), "{left:?}");
+    }
 }

@@ -30,7 +30,7 @@ pub fn sweep() {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
-        for cgroup in cgroup::remains(PREFIX).filter(|cgroup| is_orphan(&cgroup.path()[1..])) {
+        for cgroup in cgroup::remains(is_orphan) {
             end(&cgroup);
         }
         let temporary = std::env::temp_dir();
