@@ -100,9 +100,13 @@ pub fn settle(
     policy: &Policy,
     (found, Made { dev, changed }): (Found, Made),
 ) -> Result<Option<[u32; 2]>, KernelError> {
-    // On a device that was just made there is nothing.
-    let found = if found.index == dev.index { found } else { Found::default() };
-    let known = uplinks(kernel.observing(), &found.filters);
+    // On a device that was just made there is nothing; but filters may be at uplinks since the time of one that was lost.
+    let (found, known) = if found.index == dev.index {
+        let known = uplinks(kernel.observing(), &found.filters);
+        (found, known)
+    } else {
+        (Found::default(), network::uplinks(kernel.observing(), want, policy)?)
+    };
     let vni = want.link.vxlan.vni;
     if !is_wanted(conf) {
         entrance::settle(kernel, vni, None, &[], &known);

@@ -103,6 +103,18 @@ fn a_network_that_is_removed_takes_it_along() {
     assert!(stands(a, UNDERLAY));
 }
 
+#[test]
+fn it_goes_though_the_overlay_was_deleted_by_hand() {
+    let mut scene = Scene::new();
+    scene.cluster.configure("fastPath", json!(false));
+    for node in scene.nodes() {
+        node.netns.exec(&format!("ip link del {}", node.overlay()));
+        assert!(stands(node, UNDERLAY));
+        sync::apply(node);
+        assert!(!stands(node, UNDERLAY) && !shown(node)[0].contains("clsact"), "{:?}", shown(node));
+    }
+}
+
 /// The node's address moves to a bridge, with the uplink for a port.
 fn behind_a_bridge(node: &Node) {
     let vtep = node.vtep;

@@ -15,15 +15,6 @@ pub fn settings(
     dev: &Dev,
 ) -> Result<PathSettings, KernelError> {
     let vxlan = &want.link.vxlan;
-    let mut uplinks = Vec::new();
-    // In a VRF the way to a peer is not that of the pods' table.
-    if vxlan.vrf.is_none() {
-        for name in &policy.underlay {
-            let link = kernel.link(name)?;
-            let ethernet = link.filter(|link| link.mac.is_some() && !link.is("vrf"));
-            uplinks.extend(ethernet.map(|link| link.dev.index));
-        }
-    }
     Ok(PathSettings {
         on: true,
         overlay: dev.index,
@@ -33,6 +24,27 @@ pub fn settings(
         source_ports: SOURCE_PORTS,
         mtu: want.link.mtu,
         vtep: policy.vtep,
-        uplinks,
+        uplinks: uplinks(kernel, want, policy)?,
     })
+}
+
+/// The devices by which encapsulated packets may leave and come in.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn uplinks(
+    kernel: &mut dyn Observe,
+    want: &Overlay,
+    policy: &Policy,
+) -> Result<Vec<u32>, KernelError> {
+    let mut found = Vec::new();
+    // In a VRF the way to a peer is not that of the pods' table.
+    if want.link.vxlan.vrf.is_none() {
+        for name in &policy.underlay {
+            let link = kernel.link(name)?;
+            let ethernet = link.filter(|link| link.mac.is_some() && !link.is("vrf"));
+            found.extend(ethernet.map(|link| link.dev.index));
+        }
+    }
+    Ok(found)
 }
