@@ -49,7 +49,9 @@ struct flow_key {
 	__u32 address[2][4];
 	__u16 port[2];
 	__u8 protocol;
-	__u8 zero[3];
+	/* Bytes of the IP header, and so its version: IPv6 can bear addresses that look like those above. */
+	__u8 network;
+	__u8 zero[2];
 } __attribute__((aligned(8)));
 
 /* One end of a flow. */

@@ -169,7 +169,8 @@ INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet, __u3
 
 	packet->from = follows(source, destination, source_port, destination_port);
 	packet->key.protocol = protocol;
-	packet->key.zero[0] = packet->key.zero[1] = packet->key.zero[2] = 0;
+	packet->key.network = packet->network;
+	packet->key.zero[0] = packet->key.zero[1] = 0;
 	/* The verifier takes no index that it does not know into the stack. */
 	if (packet->from) {
 		__builtin_memcpy(packet->key.address[1], source, sizeof(source));

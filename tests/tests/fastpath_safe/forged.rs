@@ -1,6 +1,6 @@
 //! What a pod or another program can do to packets on the node's own paths: it teaches nothing.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use flatnet_tests::fast_path::counts;
 use flatnet_tests::frame::{Mac, ethernet, mac, udp};
@@ -93,5 +93,38 @@ fn a_frame_of_a_flow_to_another_mac_goes_nowhere() {
         seen.extend(sink.until(send(gateway)));
         let through: Vec<_> = forged.iter().filter(|token| seen.contains(token)).collect();
         assert!(through.is_empty(), "{} of {} to {to}", through.len(), others.len());
+    }
+}
+
+/// IPv6 that bears the addresses of a flow of IPv4 in the way in which the programs keep those: no node takes such a source.
+#[test]
+fn a_flow_of_one_family_opens_no_way_to_the_other() {
+    stay_on_one_processor();
+    let scene = Scene::new();
+    let [a, b] = scene.nodes();
+    let port = Port::open(&scene.near.netns, "eth0");
+    let link = kernel::link(&a.netns, scene.near.veth()).expect("a device");
+    let gateway = mac(link["address"].as_str().expect("a MAC"));
+    let send = |from: SocketAddr, to: SocketAddr| {
+        let token = Token::new();
+        port.send(&ethernet(gateway, port.mac, &udp(from, to, &token.payload())));
+        token
+    };
+    for (pod, nodes) in [(&scene.beside, &[a][..]), (&scene.far, &[a, b])] {
+        let stream = Stream::udp(&scene.near.netns, &pod.netns, pod.v4());
+        stream.warm(nodes);
+        let [from, to] = [(scene.near.v4(), stream.client), (pod.v4(), stream.server)]
+            .map(|(address, end)| (address, end.port()));
+        let mapped = |(address, port): (IpAddr, u16)| match address {
+            IpAddr::V4(address) => SocketAddr::from((address.to_ipv6_mapped(), port)),
+            IpAddr::V6(_) => panic!("{address}"),
+        };
+        let sink = Sink::frames(&pod.netns);
+        let forged: Vec<Token> = (0..10).map(|_| send(mapped(from), mapped(to))).collect();
+        // The honest ones take the fast path, and may overtake: so several.
+        let mut seen = sink.until(send(from.into(), to.into()));
+        seen.extend(sink.until(send(from.into(), to.into())));
+        let through = forged.iter().filter(|token| seen.contains(token)).count();
+        assert_eq!(through, 0, "to {}", stream.server);
     }
 }
