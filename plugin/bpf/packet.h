@@ -158,6 +158,10 @@ INLINE enum parsed parse_once(struct __sk_buff *skb, struct packet *packet, __u3
 	} else if (protocol == IPPROTO_UDP) {
 		if (transport + 8 > end)
 			return SHORT;
+		/* Data behind what UDP calls its end (RFC 9868) are no part of what its checksum is of, which the outer one
+		 * follows from. */
+		if (BE16(udp->length) + before + packet->network != skb->len)
+			return NOT_OURS;
 		packet->tcp_flags = 0;
 		packet->transport = 8;
 		packet->unchecked = udp->checksum == 0;

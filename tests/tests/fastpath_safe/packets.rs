@@ -1,12 +1,15 @@
 //! Packets of every size and kind within a flow that was learned: they arrive, or end, as without the fast path.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::{Reach, counts};
+use flatnet_tests::frame::{UDP, ethernet, ip, mac, udp};
+use flatnet_tests::kernel;
 use flatnet_tests::probe::Counter;
+use flatnet_tests::raw::Port;
 use flatnet_tests::stream::Stream;
 use flatnet_tests::wait::wait_for;
 use nix::sys::socket::setsockopt;
@@ -14,6 +17,9 @@ use nix::sys::socket::sockopt::{Ipv4Tos, Ipv4Ttl, Ipv6TClass, Ipv6Ttl, UdpGsoSeg
 
 use crate::REACH;
 use crate::scene::{Scene, with};
+
+/// Bytes.
+const UDP_HEADER: usize = 8;
 
 /// A payload that repeats nowhere near.
 fn payload(length: usize, n: usize) -> Vec<u8> {
@@ -51,6 +57,36 @@ fn datagrams_that_are_segmented_late_or_fragmented_arrive_whole() {
             stream.warm(&nodes);
             println!("{to}: {:?}", counts(nodes[0]));
             nodes.iter().for_each(|node| assert_eq!(counts(node)["failed"], 0));
+        }
+    }
+}
+
+/// UDP says itself where it ends: data behind that (RFC 9868) its checksum is not of.
+#[test]
+fn datagrams_with_data_behind_their_end_arrive() {
+    for v6_underlay in [false, true] {
+        let scene = Scene::of(with(2, v6_underlay, &[]));
+        let port = Port::open(&scene.near.netns, "eth0");
+        let veth = kernel::link(&scene.nodes()[0].netns, scene.near.veth()).expect("a device");
+        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        for (stream, (_, to, _)) in scene.warm_streams().iter().zip(scene.flows()) {
+            let own = scene.near.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
+            let own: SocketAddr = (own.expect("both families"), stream.client.port()).into();
+            // The first is a control: of a whole packet nothing is behind the end.
+            for behind in [&b""[..], b"behind the end"] {
+                // One of them may be the one of this second that goes the usual way.
+                let all: Vec<Vec<u8>> = (0..20).map(|n| payload(100 + behind.len(), n)).collect();
+                for what in &all {
+                    let whole = udp(own, stream.server, what);
+                    let header = whole.len() - UDP_HEADER - what.len();
+                    let datagram = [&whole[header..], behind].concat();
+                    let packet = ip(own.ip(), to, UDP, 64, &datagram);
+                    port.send(&ethernet(gateway, port.mac, &packet));
+                }
+                wait_for(&format!("{} bytes behind datagrams to {to}", behind.len()), || {
+                    all.iter().all(|what| stream.heard(what)).then_some(())
+                });
+            }
         }
     }
 }
