@@ -7,6 +7,24 @@
 /* Outer headers and the inner Ethernet header. */
 #define OVERHEAD4 (IPV4 + 8 + 8 + ETHERNET)
 #define OVERHEAD6 (IPV6 + 8 + 8 + ETHERNET)
+/* Index of the loopback, which the kernel takes for the device behind which this node itself is (`LOOPBACK_IFINDEX`). */
+#define LOOPBACK 1
+
+/* From this node's VTEP to an address of the same family. */
+INLINE void set_ends(struct bpf_fib_lookup *way, const struct network *network, const __u32 *to)
+{
+	__u32 i;
+
+	if (network->family == AF_INET) {
+		way->ipv4_src = network->vtep[0];
+		way->ipv4_dst = to[0];
+		return;
+	}
+	for (i = 0; i < 4; i++) {
+		way->ipv6_src[i] = network->vtep[i];
+		way->ipv6_dst[i] = to[i];
+	}
+}
 
 /* Finds out by which uplink encapsulated packets leave to the peer with this MAC, and how large they may be. */
 INLINE void find_way(struct __sk_buff *skb, const struct network *network, struct flow *flow, struct end *to)
@@ -15,7 +33,7 @@ INLINE void find_way(struct __sk_buff *skb, const struct network *network, struc
 		.l4_protocol = IPPROTO_UDP,
 		.sport = BE16(network->first_port),
 		.dport = BE16(network->port),
-		.ifindex = network->overlay,
+		.ifindex = LOOPBACK,
 	};
 	struct peer_key key = { { to->macs[0], to->macs[1] & 0xffff } };
 	__u32 overhead = network->family == AF_INET ? OVERHEAD4 : OVERHEAD6, i;
@@ -28,19 +46,16 @@ INLINE void find_way(struct __sk_buff *skb, const struct network *network, struc
 	peer = map_lookup(&peers_map, &key);
 	if (!peer)
 		return;
-	way.family = network->family;
-	way.tot_len = network->mtu + overhead;
-	if (network->family == AF_INET) {
-		way.ipv4_src = network->vtep[0];
-		way.ipv4_dst = peer->vtep[0];
-	} else {
-		for (i = 0; i < 4; i++) {
-			way.ipv6_src[i] = network->vtep[i];
-			way.ipv6_dst[i] = peer->vtep[i];
-		}
-	}
 	for (i = 0; i < 4; i++)
 		flow->vtep[i] = peer->vtep[i];
+	way.family = network->family;
+	set_ends(&way, network, network->vtep);
+	/* Under an address that is not this node's any more the stack sends nothing. To one that is none goes; also where
+	 * there is no route at all. */
+	if (fib_lookup(skb, &way, sizeof(way), 0) != BPF_FIB_LKUP_RET_NOT_FWDED)
+		return;
+	set_ends(&way, network, peer->vtep);
+	way.tot_len = network->mtu + overhead;
 	found = fib_lookup(skb, &way, sizeof(way), 0);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED && way.mtu_result > overhead) {
 		/* The stack tells the sender how large a packet may be. */

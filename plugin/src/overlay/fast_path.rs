@@ -7,6 +7,8 @@ mod network;
 mod obstacle;
 mod report;
 
+use std::net::IpAddr;
+
 use flatnet_conf::{FastPath as Configured, NetworkConf};
 
 use crate::firewall::Policy;
@@ -24,6 +26,12 @@ pub use report::{Report, Stands, State};
 /// What learning needs, as conntrack does not see the packets of a connection that take the fast path: with 0 and a rule of
 /// any program that drops what is invalid, connections hang.
 pub const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
+
+/// Without this setting the programs get no answer which way leads to a peer from this node itself. It opens none: nothing comes
+/// in by the loopback but what this node sends to itself.
+fn asks_for_ways(vtep: IpAddr) -> &'static str {
+    if vtep.is_ipv4() { "net/ipv4/conf/lo/forwarding" } else { "net/ipv6/conf/lo/forwarding" }
+}
 
 /// Whether a network is to have a fast path.
 pub fn is_wanted(conf: &NetworkConf) -> bool {
@@ -192,11 +200,7 @@ fn attach(
         }
     }
     kernel.set_sysctl(LIBERAL, "1").map_err(said)?;
-    if settings.vtep.is_ipv6() {
-        // Without it the programs get no answer which way leads to a peer. Whether the node forwards, another one says.
-        let key = format!("net/ipv6/conf/{}/forwarding", dev.name);
-        kernel.set_sysctl(&key, "1").map_err(said)?;
-    }
+    kernel.set_sysctl(asks_for_ways(settings.vtep), "1").map_err(said)?;
     Ok(path)
 }
 
@@ -267,8 +271,6 @@ pub fn changes(have: &Filters, want: Option<&FastPath>) -> Vec<Change> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use nix::errno::Errno;
 
     use super::*;

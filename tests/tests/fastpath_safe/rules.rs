@@ -1,10 +1,11 @@
 //! A rule that anyone adds is in force for flows on the fast path two seconds later, and what is removed soon
 //! lets them pass again.
 
+use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::node::Node;
 use flatnet_tests::stream::{IN_FORCE, Stream, now};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, with};
 
 /// Adds rules under which nothing of the streams arrives, and takes them away.
 pub fn forbid(streams: &[Stream], add: impl FnOnce(), remove: impl FnOnce()) {
@@ -190,5 +191,39 @@ fn a_rule_against_the_overlays_own_packets() {
         let rule =
             format!("nft add rule inet operator {hook} udp dport 4789 ip daddr {} drop", b.vtep);
         forbid(&streams, || all(&[b], &[TABLE, &chain, &rule]), || all(&[b], &[GONE]));
+    }
+}
+
+/// Ways of what the node itself sends, as outer packets are: by rules that what it sends on does not meet, and under an address
+/// that is its own.
+#[test]
+fn a_way_that_is_closed_to_what_the_node_itself_sends() {
+    for v6_underlay in [false, true] {
+        let scene = Scene::of(with(2, v6_underlay, &[]));
+        let [a, b] = scene.nodes();
+        let start = |to| {
+            let stream = Stream::udp(&scene.near.netns, &scene.far.netns, to);
+            stream.warm(&[a, b]);
+            stream
+        };
+        let streams: Vec<Stream> = scene.far.addresses().into_iter().map(start).collect();
+        let family = if v6_underlay { "-6" } else { "-4" };
+        let rule =
+            |verb: &str| format!("ip {family} rule {verb} pref 10 iif lo to {} prohibit", b.vtep);
+        forbid(&streams, || all(&[a], &[&rule("add")]), || all(&[a], &[&rule("del")]));
+        streams.iter().for_each(|stream| stream.warm(&[a, b]));
+
+        if v6_underlay {
+            // The stack sends under any address there.
+            continue;
+        }
+        let own = |verb: &str| format!("ip addr {verb} {}/24 dev {UNDERLAY}", a.vtep);
+        let other = format!("ip addr add 192.168.77.1/32 dev {UNDERLAY}");
+        // To its own address, too, as by a default route.
+        let way = format!("ip route add 192.168.50.0/24 dev {UNDERLAY} metric 9");
+        all(&[a], &[&other, &way]);
+        streams.iter().for_each(|stream| stream.warm(&[a, b]));
+        forbid(&streams, || all(&[a], &[&own("del")]), || all(&[a], &[&own("add")]));
+        streams.iter().for_each(|stream| stream.warm(&[a, b]));
     }
 }
