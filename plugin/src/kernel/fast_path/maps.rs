@@ -71,6 +71,17 @@ fn find(program: &Program, name: &str) -> Result<(u32, OwnedFd), KernelError> {
     Err(missing())
 }
 
+/// Reads the value of a key, as long as the map's are: another version's may be longer than ours.
+pub(super) fn value(map: &OwnedFd, key: u32) -> Result<Vec<u8>, KernelError> {
+    const VALUE_SIZE: usize = 12;
+    let mut about = [0_u8; VALUE_SIZE + 4];
+    info(map, &mut about)?;
+    let size = about.last_chunk().copied().map(u32::from_ne_bytes).unwrap_or_default();
+    let mut value = vec![0; size as usize];
+    read(map, key, &mut value)?;
+    Ok(value)
+}
+
 /// Reads the value of a key; `value` is as long as the map's.
 pub(super) fn read(map: &OwnedFd, key: u32, value: &mut [u8]) -> Result<(), KernelError> {
     let key = key.to_ne_bytes();

@@ -13,6 +13,8 @@ use crate::kernel::{FdbEntry, KernelError};
 const UPLINKS: usize = 8;
 /// `struct network`
 const NETWORK: usize = 80;
+/// Where it says whether it is on: in every version's.
+const ON: std::ops::Range<usize> = 0..4;
 /// Where its generation stands.
 const GENERATION: std::ops::Range<usize> = 4..8;
 /// Where its uplinks begin.
@@ -72,6 +74,11 @@ impl PathSettings {
     }
 }
 
+/// Writes at a place, if there is one.
+fn put(network: &mut [u8], place: std::ops::Range<usize>, value: &[u8]) {
+    network.iter_mut().skip(place.start).zip(value).for_each(|(to, from)| *to = *from);
+}
+
 /// An address in four words of a packet.
 fn address(address: IpAddr) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -99,13 +106,12 @@ pub(super) fn generation(path: &FastPath) -> Result<u32, KernelError> {
     read(path).map(|now| generation_of(&now))
 }
 
-fn read(path: &FastPath) -> Result<[u8; NETWORK], KernelError> {
-    let mut now = [0; NETWORK];
-    maps::read(&path.map("network")?, 0, &mut now)?;
-    Ok(now)
+/// What the programs were told, those of another version too, to which more or less may have been said.
+fn read(path: &FastPath) -> Result<Vec<u8>, KernelError> {
+    maps::value(&path.map("network")?, 0)
 }
 
-fn generation_of(network: &[u8; NETWORK]) -> u32 {
+fn generation_of(network: &[u8]) -> u32 {
     let bytes = network.get(GENERATION).and_then(|bytes| bytes.first_chunk()).copied();
     u32::from_ne_bytes(bytes.unwrap_or_default())
 }
@@ -133,10 +139,9 @@ impl FastPath {
         maps::remove(&map, &stale)?;
         changes.extend(of_peers(wanted.len(), stale.len()));
         let map = self.map("network")?;
-        let mut now = [0; NETWORK];
-        maps::read(&map, 0, &mut now)?;
+        let now = read(self)?;
         let generation = generation_of(&now);
-        let same = settings.bytes(generation) == now;
+        let same = settings.bytes(generation)[..] == now[..];
         if !same || renew || !changes.is_empty() {
             maps::write(&map, 0, &settings.bytes(generation.wrapping_add(1)))?;
         }
@@ -173,7 +178,7 @@ impl FastPath {
         }
         let mut now = read(self)?;
         let generation = generation_of(&now).wrapping_add(1);
-        now[GENERATION].copy_from_slice(&generation.to_ne_bytes());
+        put(&mut now, GENERATION, &generation.to_ne_bytes());
         maps::write(&self.map("network")?, 0, &now)?;
         Ok(of_peers(new.len(), removed).into_iter().collect())
     }
@@ -184,7 +189,7 @@ impl FastPath {
     /// The kernel refuses.
     pub fn uplinks(&self) -> Result<Vec<u32>, KernelError> {
         let now = read(self)?;
-        let places = now.get(PLACE_OF_UPLINKS..).unwrap_or_default().chunks_exact(4);
+        let places = now.get(PLACE_OF_UPLINKS..).unwrap_or_default().chunks_exact(4).take(UPLINKS);
         let indices =
             places.filter_map(|bytes| bytes.first_chunk().copied()).map(u32::from_ne_bytes);
         Ok(indices.filter(|index| *index != 0).collect())
@@ -195,10 +200,8 @@ impl FastPath {
     /// # Errors
     /// The kernel refuses.
     pub(in crate::kernel) fn switch_off(&self) -> Result<(), KernelError> {
-        let map = self.map("network")?;
-        let mut now = [0; NETWORK];
-        maps::read(&map, 0, &mut now)?;
-        now[..4].fill(0);
-        maps::write(&map, 0, &now)
+        let mut now = read(self)?;
+        put(&mut now, ON, &[0; 4]);
+        maps::write(&self.map("network")?, 0, &now)
     }
 }
