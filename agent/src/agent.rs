@@ -347,7 +347,7 @@ impl<S: Source> Agent<S> {
     fn is_due(&mut self) -> bool {
         let refused = self.refused.len();
         self.refused.retain(|_, (_, since)| since.elapsed() < REFUSED);
-        let again = self.deeds.is_over();
+        let again = self.deeds.is_over() | self.is_touched();
         let ripe = self.leaving.values().any(|since| since.elapsed() >= LINGER);
         let missed = self.is_missed() && !self.matters.waits.contains(&Wait::NoNode);
         let given = self.early && !self.is_early();

@@ -1,8 +1,8 @@
-//! The range file on this node: replaced as a whole, and only when it says something else.
+//! The range file on this node: replaced as a whole, and only when it is to say something else, or another has changed it.
 
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,12 @@ pub struct Publisher {
     folder: PathBuf,
     name: String,
     last: LastRead,
+    /// The file as it was last looked at.
+    seen: Option<Mark>,
 }
+
+/// Inode, size, and the time of the last change in seconds and nanoseconds: what tells a file from another.
+type Mark = (u64, u64, i64, i64);
 
 impl Publisher {
     /// Makes the folder, if there is none, and takes away what one that was killed has left half written.
@@ -43,7 +48,10 @@ impl Publisher {
             }
             _ => {}
         }
-        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), last: LastRead::default() })
+        let (folder, name, last) = (folder.to_owned(), name.to_owned(), LastRead::default());
+        let mut publisher = Self { folder, name, last, seen: None };
+        publisher.seen = publisher.mark();
+        Ok(publisher)
     }
 
     /// Where it is.
@@ -65,20 +73,32 @@ impl Publisher {
     ///
     /// # Errors
     /// It would be refused by its readers, or cannot be written.
-    pub fn publish(&self, file: RangeFile) -> Result<bool, Unwritten> {
+    pub fn publish(&mut self, file: RangeFile) -> Result<bool, Unwritten> {
         file.check(&self.path())
             .map_err(|e| Unwritten(format!("the range file would be refused: {e}")))?;
         let text: Arc<[u8]> = file.to_json().into_bytes().into();
         // Before there is anything to read.
         self.last.knows(Arc::clone(&text), Arc::new(file));
         let done = put(&self.folder, &self.name, &text, 0o600);
+        self.seen = self.mark();
         Ok(done.map_err(|e| Unwritten(e.to_string()))? != Done::Unchanged)
+    }
+
+    /// Whether another has changed the file, or taken it away, since this was asked or it was put in place.
+    pub fn is_touched(&mut self) -> bool {
+        let now = self.mark();
+        std::mem::replace(&mut self.seen, now) != now
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let found = fs::metadata(self.path()).ok()?;
+        Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::assemble::range_file;
@@ -94,7 +114,7 @@ mod tests {
     fn a_file_is_replaced_when_it_says_something_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lib/pods.json");
-        let publisher = Publisher::new(&path).unwrap();
+        let mut publisher = Publisher::new(&path).unwrap();
         assert_eq!(publisher.standing(), None);
         let one = file(&["a 192.0.2.1", "10.1.1.0/24 a"]);
         assert!(publisher.publish(one.clone()).unwrap());
@@ -118,7 +138,7 @@ mod tests {
     #[test]
     fn what_readers_would_refuse_is_not_put_in_place() {
         let folder = tempfile::tempdir().unwrap();
-        let publisher = Publisher::new(&folder.path().join("pods.json")).unwrap();
+        let mut publisher = Publisher::new(&folder.path().join("pods.json")).unwrap();
         let good = file(&["a 192.0.2.1", "10.1.1.0/24 a"]);
         publisher.publish(good.clone()).unwrap();
         let twice =
@@ -126,6 +146,29 @@ mod tests {
         let error = publisher.publish(twice).unwrap_err().to_string();
         assert!(error.starts_with("the range file would be refused: "), "{error}");
         assert_eq!(publisher.standing(), Some(good));
+    }
+
+    #[test]
+    fn what_another_does_to_the_file_is_seen_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pods.json");
+        let mut publisher = Publisher::new(&path).unwrap();
+        let one = file(&["a 192.0.2.1", "10.1.1.0/24 a"]);
+        assert!(!publisher.is_touched());
+        let touches: [fn(&Path); 3] = [
+            |path| fs::remove_file(path).unwrap(),
+            |path| fs::write(path, "{").unwrap(),
+            |path| fs::rename(path, path.with_extension("old")).unwrap(),
+        ];
+        for touch in touches {
+            publisher.publish(one.clone()).unwrap();
+            assert!(!publisher.is_touched(), "it was ourselves");
+            touch(&path);
+            assert!(publisher.is_touched());
+            assert!(!publisher.is_touched());
+            assert!(publisher.publish(one.clone()).unwrap());
+            assert_eq!(publisher.standing().as_ref(), Some(&one));
+        }
     }
 
     #[test]

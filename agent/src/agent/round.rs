@@ -117,6 +117,17 @@ impl<S: Source> Agent<S> {
         decision
     }
 
+    /// Whether the file is to be written again, because another has changed it or taken it away.
+    pub(super) fn is_touched(&mut self) -> bool {
+        // Before the source was read there is nothing else to write.
+        let touched = self.read && self.parts.publisher.is_touched();
+        if touched {
+            let path = self.parts.publisher.path();
+            log::warn!("{} is not as this agent left it: it is made so again", path.display());
+        }
+        touched
+    }
+
     /// Puts the file in place. One that would have no node is none: what stands goes on.
     fn publish(&mut self, file: Option<RangeFile>) {
         let Some(file) = file else { return };

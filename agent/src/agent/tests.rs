@@ -1,6 +1,7 @@
 mod bench;
 mod missing;
 
+use std::fs;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -67,6 +68,34 @@ async fn a_burst_is_one_file() {
             }
             let writes: u32 = bench.metric("range_file_writes_total").parse().unwrap();
             assert!((4..8).contains(&writes), "{writes}");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_another_spoils_is_written_again() {
+    Bench::new(&TWO, &["10.1.1.0/24"])
+        .run(async |bench| {
+            sleep(SECOND).await;
+            let (path, before) = (bench.range_file(), bench.nodes());
+            // Also while nothing is heard of the cluster.
+            for trouble in [None, Some("refused".to_owned())] {
+                bench.world.change(|world| world.trouble = trouble);
+                sleep(2 * SECOND).await;
+                fs::remove_file(&path).unwrap();
+                sleep(2 * SECOND).await;
+                assert_eq!(bench.nodes(), before);
+                fs::write(&path, "{").unwrap();
+                sleep(2 * SECOND).await;
+                assert_eq!(bench.nodes(), before);
+                let other = fs::read_to_string(&path).unwrap().replace("192.0.2.2", "192.0.2.22");
+                fs::write(&path, other).unwrap();
+                sleep(2 * SECOND).await;
+                assert_eq!(bench.nodes(), before);
+            }
+            assert_eq!(bench.metric("range_file_writes_total"), "7");
+            sleep(MINUTE).await;
+            assert_eq!(bench.metric("range_file_writes_total"), "7");
         })
         .await;
 }

@@ -272,7 +272,7 @@ impl Bench {
         self.folder.path().join("net.d/10-pods.conflist")
     }
 
-    fn range_file(&self) -> PathBuf {
+    pub fn range_file(&self) -> PathBuf {
         self.folder.path().join("lib/pods.json")
     }
 
