@@ -90,8 +90,8 @@ impl Error {
     /// More for the `details` of the CNI error object; empty where the message says it all.
     pub fn details(&self) -> String {
         match self {
-            Error::Read { .. } => "rangeFile of the network configuration names this file; it \
-                                   must be there on every node, the same on each"
+            Error::Read { .. } => "rangeFile of the network configuration names this file; it must be there on \
+                                   every node, the same on each, or is written by flatnet-agent there"
                 .to_owned(),
             _ => String::new(),
         }

@@ -2,10 +2,13 @@
 
 use flatnet_conf::Code;
 
+use crate::author::Author;
 use crate::kernel::KernelError;
 
 /// flatnet's own CNI error codes (from 100), beside those of the leases (100 and 101).
 pub mod code {
+    /// No address is left, as the leases say it themselves where an operator writes the range file.
+    pub const FULL: u32 = 100;
     /// The pod already has an interface of that name: another program's, or this attachment's own.
     pub const INTERFACE_EXISTS: u32 = 102;
     /// The kernel refused what was asked of it.
@@ -82,6 +85,19 @@ pub enum Error {
         /// What and what to do.
         reason: String,
     },
+    /// Something else has what this network is to have.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// Every address of the node's ranges of one family is held, and no operator gives it others.
+    #[error("no address left for a pod on node {node} in {ranges}: {mend}")]
+    Full {
+        /// The node's name.
+        node: String,
+        /// The ranges that are full.
+        ranges: String,
+        /// What to do.
+        mend: String,
+    },
     /// CHECK found differences.
     #[error("{}", .problems.join("; "))]
     NotAsMade {
@@ -109,6 +125,42 @@ pub enum Error {
     /// Several steps of a DEL failed; the others were done.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
+}
+
+/// Something else has what this network is to have: either of the two can be another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {}", self.mend())]
+pub struct Clash {
+    /// What has it.
+    what: String,
+    /// What this network could have instead: "give this network another vni".
+    instead: &'static str,
+    /// What else could be done.
+    or: String,
+    author: Author,
+}
+
+impl Clash {
+    /// One that an operator is told of.
+    pub fn new(what: String, instead: &'static str, or: impl Into<String>) -> Self {
+        Self { what, instead, or: or.into(), author: Author::Operator }
+    }
+
+    /// One that is told of where this is who writes the range file.
+    pub fn beside(self, author: Author) -> Self {
+        Self { author, ..self }
+    }
+
+    /// What has it.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do.
+    pub fn mend(&self) -> String {
+        let Self { instead, or, author, .. } = self;
+        format!("{}, or {or}", author.setting(&format!("{instead} in"), "the range file"))
+    }
 }
 
 /// For what goes on when a part of it fails: all that failed, after everything was tried.
@@ -141,7 +193,8 @@ impl Error {
             Self::Kernel(_) => code::KERNEL,
             Self::Netns { .. } => Code::InvalidNetns as u32,
             Self::InterfaceExists { .. } | Self::Attached { .. } => code::INTERFACE_EXISTS,
-            Self::Foreign { .. } => code::FOREIGN,
+            Self::Foreign { .. } | Self::Clash(_) => code::FOREIGN,
+            Self::Full { .. } => code::FULL,
             Self::Changed { .. } => Code::TryAgain as u32,
             Self::NotAsMade { .. } => code::NOT_AS_MADE,
             Self::Unavailable { pods_affected: false, .. } => Code::Unavailable as u32,

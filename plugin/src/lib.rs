@@ -4,6 +4,7 @@
 //! that no command for people has.
 
 mod attachment;
+mod author;
 mod call;
 pub mod cli;
 pub mod endpoint;

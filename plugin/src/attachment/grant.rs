@@ -11,6 +11,7 @@ use crate::attachment::delegate::{self, Delegate};
 use crate::attachment::living::lives;
 use crate::error::Error;
 use crate::kernel::{Claim, Observe};
+use crate::overlay::agent;
 use crate::overlay::own_addresses;
 use crate::overlay::stamp::Stamp;
 
@@ -47,12 +48,13 @@ impl<'a> Grant<'a> {
         let request =
             Request { attachment: holder, ranges: &ranges, requested: &conf.requested_ips };
         let node = RefCell::new(node);
-        let lease = leases.allocate(
+        let allocated = leases.allocate(
             key,
             &request,
             &mut |candidate| lives(*node.borrow_mut(), candidate),
             &mut |address| taken(*node.borrow_mut(), address, &holder.veth),
-        )?;
+        );
+        let lease = allocated.map_err(|error| agent::advised(conf, error.into()))?;
         let addresses = lease.addresses().to_vec();
         Ok(Self {
             addresses,

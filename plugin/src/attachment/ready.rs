@@ -9,6 +9,7 @@ use nix::fcntl::Flock;
 use crate::attachment::books::Books;
 use crate::error::Error;
 use crate::kernel::{Kernel, Mode};
+use crate::overlay::agent;
 use crate::overlay::lock;
 use crate::overlay::site::{self, Ensured};
 use crate::overlay::stamp::Stamp;
@@ -21,7 +22,8 @@ const ATTEMPTS: usize = 5;
 /// # Errors
 /// Those of [`site::ensure`].
 pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, own: u64) -> Result<Stamp, Error> {
-    let Ensured { stamp, is_new } = site::ensure(kernel, conf, own)?;
+    let ensured = site::ensure(kernel, conf, own).map_err(|error| agent::advised(conf, error));
+    let Ensured { stamp, is_new } = ensured?;
     if is_new {
         Books { conf, node: &stamp.node, own, mode: Mode::Apply }.keep_along(kernel.observing());
     }

@@ -59,7 +59,7 @@ pub fn apply(
     let network = Network { want, policy, rules: policy.rules(), earlier };
     let made = |dev| Made { dev, changed: true };
     match (plan_device(&want.link, &want.alias, found.as_ref()), found) {
-        (DevicePlan::Foreign(reason), _) => Err(Error::Foreign { reason }),
+        (DevicePlan::Foreign(clash), _) => Err(clash.into()),
         (DevicePlan::Create, _) | (_, None) => network.make(kernel, routes).map(made),
         (DevicePlan::Keep, Some(link)) => {
             let dev = link.dev.clone();

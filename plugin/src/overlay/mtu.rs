@@ -121,7 +121,7 @@ pub fn narrowest(
     own.ok_or_else(|| Error::Configuration {
         reason: format!(
             "the VTEP address {} of node {} is on no device of this machine, and no peer is \
-             reachable; add the address or correct the range file",
+             reachable; add the address, or correct that node's VTEP",
             node.vtep, node.name
         ),
     })

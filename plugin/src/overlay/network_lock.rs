@@ -20,6 +20,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use crate::error::Error;
+use crate::overlay::agent::author_of;
 
 /// No node has this name, so it is in no folder's way.
 const FILE: &str = ".lock";
@@ -96,13 +97,8 @@ impl NetworkLock {
         let deadline = Instant::now() + LETS_GO;
         while !lock.attempt(&Byte::Keepers(netns))? {
             if Instant::now() >= deadline {
-                return Err(Error::Configuration {
-                    reason: format!(
-                        "a running `flatnet sync --watch` keeps network {network} and would bring it \
-                         back: take away its configuration, and the watch lets go of it; or end the \
-                         watch (`systemctl stop flatnet-sync`)"
-                    ),
-                });
+                let author = author_of(state_dir, network);
+                return Err(Error::Configuration { reason: author.kept(network) });
             }
             thread::sleep(PAUSE);
         }

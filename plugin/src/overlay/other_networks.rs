@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use flatnet_conf::RangeFile;
 use ipnetwork::IpNetwork;
 
-use crate::error::Error;
+use crate::error::{Clash, Error};
 use crate::identity::overlay_name;
 use crate::kernel::Observe;
 use crate::overlay::desired;
@@ -34,14 +34,13 @@ pub fn refuse_overlap(
             continue; // Under an earlier VNI.
         }
         let alias = link.alias.unwrap_or_default();
-        return Err(Error::Foreign {
-            reason: format!(
-                "the addresses {own} of network {network:?} overlap {other} of {alias:?}, which \
-                 has {} on this node; give each network clusterCIDRs and ranges of its own in its \
-                 range file",
-                link.dev.name
-            ),
-        });
+        let what = format!(
+            "the addresses {own} of network {network:?} overlap {other} of {alias:?}, which has {} on this node",
+            link.dev.name
+        );
+        return Err(
+            Clash::new(what, "give this network other clusterCIDRs", "the other one").into()
+        );
     }
     Ok(())
 }
@@ -103,8 +102,8 @@ mod tests {
         let says = |own: &str, other: &str| {
             Some(format!(
                 "the addresses {own} of network \"pods\" overlap {other} of \"flatnet:storage/a\", \
-                 which has flat.8 on this node; give each network clusterCIDRs and ranges of its \
-                 own in its range file"
+                 which has flat.8 on this node; give this network other clusterCIDRs in the range file, or \
+                 the other one"
             ))
         };
         let four = Some("10.8.0.0/16");

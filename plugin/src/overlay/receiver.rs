@@ -3,10 +3,10 @@
 
 use nix::errno::Errno;
 
-use crate::error::Error;
+use crate::error::{Clash, Error};
 use crate::identity::{trial_name, veth_group, vtep_mac};
 use crate::kernel::{Kernel, KernelError, Link, LinkKind, Observe, Vxlan, VxlanLink};
-use crate::overlay::reconcile::{DevicePlan, plan_device};
+use crate::overlay::reconcile::{DevicePlan, OTHER_VNI, plan_device};
 
 /// Looks whether anything is in the way of the device, as far as that can be seen; changes nothing.
 /// Other programs, and VXLAN devices in other namespaces that were made in this one, show only when
@@ -17,14 +17,14 @@ use crate::overlay::reconcile::{DevicePlan, plan_device};
 pub fn survey(kernel: &mut dyn Observe, want: &VxlanLink, alias: &str) -> Result<(), Error> {
     let found = kernel.link(&want.name)?;
     match plan_device(want, alias, found.as_ref()) {
-        DevicePlan::Foreign(reason) => return Err(Error::Foreign { reason }),
+        DevicePlan::Foreign(clash) => return Err(clash.into()),
         // It has the VNI and the port.
         DevicePlan::Keep if found.is_some_and(|link| link.up) => return Ok(()),
         _ => {}
     }
     let others = kernel.vxlans()?;
     match has_vni(&others, want).or_else(|| has_port(&others, want)) {
-        Some(reason) => Err(Error::Foreign { reason }),
+        Some(clash) => Err(clash.into()),
         None => Ok(()),
     }
 }
@@ -78,11 +78,12 @@ pub fn explain(kernel: &mut dyn Observe, error: Error, want: &VxlanLink) -> Erro
                 "another program (ss -ulpn sport = :{port}) or by a VXLAN device that was made here and is in \
                  another network namespace (flatnet doctor finds it)"
             );
-            has_port(&others, want).or_else(|| Some(port_taken(port, &program, "stop it")))
+            has_port(&others, want)
+                .or_else(|| Some(port_taken(port, &program, "end that one".into())))
         }
         _ => None,
     };
-    taken.map_or(error, |reason| Error::Foreign { reason })
+    taken.map_or(error, Error::from)
 }
 
 /// The parameters of VXLAN devices other than the wanted one.
@@ -104,26 +105,24 @@ pub fn rival<'a>(links: &'a [Link], want: &VxlanLink) -> Option<&'a Link> {
     others(links, want).find(|(_, theirs)| same(theirs)).map(|(link, _)| link)
 }
 
-fn has_vni(links: &[Link], want: &VxlanLink) -> Option<String> {
+fn has_vni(links: &[Link], want: &VxlanLink) -> Option<Clash> {
     let name = &rival(links, want)?.dev.name;
     let Vxlan { vni, port, .. } = want.vxlan;
-    Some(format!(
-        "the VXLAN device {name} already has VNI {vni} (UDP port {port}); give this network another vni in \
-         the range file, or remove that device (ip link del {name})"
-    ))
+    let what = format!("the VXLAN device {name} already has VNI {vni} (UDP port {port})");
+    Some(Clash::new(what, OTHER_VNI, format!("remove that device (ip link del {name})")))
 }
 
 /// One that is not in this namespace: the kernel counts a device where it was made.
-fn hidden(refusal: &KernelError, want: &VxlanLink) -> Option<String> {
+fn hidden(refusal: &KernelError, want: &VxlanLink) -> Option<Clash> {
     // Of `vxlan_vni_in_use` in the kernel; what else may be there already has other words.
     const WORDS: &str = "A VXLAN device with the specified VNI already exists";
     let vni = want.vxlan.vni;
     refusal.to_string().contains(WORDS).then(|| {
-        format!(
+        let what = format!(
             "a VXLAN device that was made on this node and is in another network namespace now has VNI \
-             {vni}, as those of Docker's overlay networks are (docker network ls; flatnet doctor finds it); \
-             give this network another vni in the range file, or remove that device"
-        )
+             {vni}, as those of Docker's overlay networks are (docker network ls; flatnet doctor finds it)"
+        );
+        Clash::new(what, OTHER_VNI, "remove that device")
     })
 }
 
@@ -135,15 +134,15 @@ pub fn holder<'a>(links: &'a [Link], want: &VxlanLink) -> Option<&'a Link> {
     others.find(|(link, theirs)| link.up && keeps(theirs)).map(|(link, _)| link)
 }
 
-fn has_port(links: &[Link], want: &VxlanLink) -> Option<String> {
+fn has_port(links: &[Link], want: &VxlanLink) -> Option<Clash> {
     let name = &holder(links, want)?.dev.name;
     let who = format!("the VXLAN device {name}, with other options (ip -d link show {name})");
-    let mend = format!("remove it (ip link del {name})");
-    Some(port_taken(want.vxlan.port, &who, &mend))
+    Some(port_taken(want.vxlan.port, &who, format!("remove that device (ip link del {name})")))
 }
 
-fn port_taken(port: u16, holder: &str, mend: &str) -> String {
-    format!("UDP port {port} is taken by {holder}; {mend}, or set another port in the range file")
+fn port_taken(port: u16, holder: &str, or: String) -> Clash {
+    let what = format!("UDP port {port} is taken by {holder}");
+    Clash::new(what, "give this network another port", or)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use crate::error::Clash;
 use crate::identity::vtep_mac;
 use crate::kernel::{
     Change, Dev, FdbEntry, Link, LinkKind, Neighbour, ReversePath, Route, Unreachable, VxlanLink,
@@ -75,35 +76,32 @@ pub enum DevicePlan {
     Recreate(String),
     /// It can stay.
     Keep,
-    /// Another network or another program has a device of this name: the reason, for the user.
-    Foreign(String),
+    /// Another network or another program has a device of this name.
+    Foreign(Clash),
 }
+
+/// What this network can have instead of a VNI, or a device of its name, that something else has.
+pub const OTHER_VNI: &str = "give this network another vni";
 
 /// Compares the device with what it and its alias should be.
 pub fn plan_device(want: &VxlanLink, alias: &str, have: Option<&Link>) -> DevicePlan {
     let Some(have) = have else { return DevicePlan::Create };
     let name = &want.name;
     let LinkKind::Vxlan(vxlan) = &have.kind else {
-        return DevicePlan::Foreign(format!(
-            "{name} is no VXLAN device, and not flatnet's (ip -d link show {name}); rename or remove it, or \
-             give this network another vni in the range file"
-        ));
+        let what = format!("{name} is no VXLAN device, and not flatnet's (ip -d link show {name})");
+        return DevicePlan::Foreign(Clash::new(what, OTHER_VNI, "rename or remove that device"));
     };
     if let Some(other) = have.alias.as_ref().filter(|other| !same_network(other, alias)) {
-        return DevicePlan::Foreign(format!(
-            "{name} belongs to {other:?} and is wanted by {alias:?}; give each network its own vni"
-        ));
+        let what = format!("{name} belongs to {other:?} and is wanted by {alias:?}");
+        return DevicePlan::Foreign(Clash::new(what, OTHER_VNI, "the other one"));
     }
     // One of ours that never got its alias, because its maker was killed, has our MAC; one that
     // was made by hand in the place of ours has our name and our VNI.
     let ours = vxlan.vni == want.vxlan.vni
         || vxlan.local.is_some_and(|local| have.mac == Some(vtep_mac(vxlan.vni, local)));
     if have.alias.is_none() && !ours {
-        return DevicePlan::Foreign(format!(
-            "the VXLAN device {name} (VNI {}) was not made by flatnet; give this network another \
-             vni in the range file, or remove that device",
-            vxlan.vni
-        ));
+        let what = format!("the VXLAN device {name} (VNI {}) was not made by flatnet", vxlan.vni);
+        return DevicePlan::Foreign(Clash::new(what, OTHER_VNI, "remove that device"));
     }
     if *vxlan == want.vxlan {
         return DevicePlan::Keep;

@@ -17,6 +17,7 @@ use crate::attachment::living::lives;
 use crate::attachment::unleased;
 use crate::error::Error;
 use crate::kernel::{Netlink, Observe};
+use crate::overlay::agent::author_of;
 use crate::overlay::network_lock::NetworkLock;
 use crate::overlay::node_lock;
 use crate::overlay::retire::{devices, retire};
@@ -84,14 +85,14 @@ fn removable(
     }
     refuse_unleased(node, network)?;
     for stamp in stamps.iter().filter(|_| !force) {
-        refuse_listed(node, stamp)?;
+        refuse_listed(node, state_dir, stamp)?;
     }
     Ok(stamps)
 }
 
 /// A range file that is gone, or that cannot be read, lists no node.
-fn refuse_listed(node: &mut dyn Observe, stamp: &Stamp) -> Result<(), Error> {
-    let (network, path) = (&stamp.network, stamp.range_file.display());
+fn refuse_listed(node: &mut dyn Observe, state_dir: &Path, stamp: &Stamp) -> Result<(), Error> {
+    let (network, path) = (&stamp.network, stamp.range_file.display().to_string());
     let reason = match RangeFile::load(&stamp.range_file) {
         Err(Input::Read { .. }) => return Ok(()),
         Err(error) => format!(
@@ -102,9 +103,8 @@ fn refuse_listed(node: &mut dyn Observe, stamp: &Stamp) -> Result<(), Error> {
             None => return Ok(()),
             Some((name, vtep)) => format!(
                 "{path} lists this node as {name}: the other nodes send pods' packets to {vtep} and \
-                 trust what comes from there, which without rules is any program's here; take away \
-                 the configuration of network {network}, then the node's entry in the range file \
-                 on every node, then the network; or tell --force"
+                 trust what comes from there, which without rules is any program's here; {}",
+                author_of(state_dir, network).leave(network, &name, &path)
             ),
         },
     };

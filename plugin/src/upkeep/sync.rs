@@ -11,9 +11,10 @@ pub use crate::attachment::pods::InPod;
 use crate::attachment::pods::{Looked, Pods};
 use crate::error::Error;
 use crate::kernel::{Changes, Journal, Listener, Mode, Netlink};
+use crate::overlay::agent;
 use crate::overlay::desired::Overlay;
 use crate::overlay::node_lock;
-use crate::overlay::site::{Brought, Site, Standing, Ways};
+use crate::overlay::site::{Site, Standing, Ways};
 use crate::overlay::stamp::Stamp;
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
@@ -117,13 +118,17 @@ pub fn overlay(
     mode: Mode,
 ) -> Result<(Ways, Standing, Overlay), Error> {
     let _all = if mode == Mode::Apply { node_lock::wait() } else { None };
-    let mut ways = site.survey(node, conf)?;
+    let advised = |error| agent::advised(conf, error);
+    let mut ways = site.survey(node, conf).map_err(advised)?;
     let (standing, overlay) = match mode {
-        Mode::Plan => site.establish(node, conf, &mut ways, Stamp::find(conf, own).as_ref())?,
+        Mode::Plan => {
+            let before = Stamp::find(conf, own);
+            site.establish(node, conf, &mut ways, before.as_ref()).map_err(advised)?
+        }
         Mode::Apply => {
             let _lock = site.lock(conf)?;
-            let Brought { standing, overlay, .. } = site.bring_about(node, conf, own, &mut ways)?;
-            (standing, overlay)
+            let brought = site.bring_about(node, conf, own, &mut ways).map_err(advised)?;
+            (brought.standing, brought.overlay)
         }
     };
     Ok((ways, standing, overlay))

@@ -139,6 +139,6 @@ fn a_program_at_our_port() {
 fn a_device_of_our_name() {
     let scene = occupied(&["ip link add flat.4096 type bridge"]);
     let remove = "ip link del flat.4096";
-    scene.advised("flat.4096 is no VXLAN device", "rename or remove it");
+    scene.advised("flat.4096 is no VXLAN device", "rename or remove that device");
     mend(&scene, remove);
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::namespaces::astray;
 use super::scene::Scene;
+use crate::author::Author;
 use crate::cli::finding::Finding;
 use crate::error::Error;
 use crate::kernel::{Link, LinkKind, Observe as _, VxlanLink};
@@ -25,19 +26,24 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let want = desired::device(site.file(), &site.node, scene.mtu, vrf);
     let astray = astray()?;
     let port = want.vxlan.port;
-    let found = hidden(&astray, &want, &scene.sync).or_else(|| {
+    let who = (scene.author, &scene.sync[..]);
+    let found = hidden(&astray, &want, who).or_else(|| {
         // Devices that receive alike share a socket, which is in the kernel's table once.
         let here = scene.look.kernel.vxlans().unwrap_or_default();
         let shared = here.iter().chain(astray.iter().map(|(_, link)| link));
         let shared = shared.into_iter().any(|link| has_port(link, port));
-        (!shared && is_bound(port)).then(|| port_taken(port, &scene.sync))
+        (!shared && is_bound(port)).then(|| port_taken(port, who))
     });
     scene.clash = found.is_some();
     Ok(found.into_iter().collect())
 }
 
-/// One in another namespace.
-fn hidden(astray: &[(PathBuf, Link)], want: &VxlanLink, sync: &str) -> Option<Finding> {
+/// One in another namespace. It is told to who writes the range file, and with the command that brings the overlay up.
+fn hidden(
+    astray: &[(PathBuf, Link)],
+    want: &VxlanLink,
+    (author, sync): (Author, &str),
+) -> Option<Finding> {
     let links: Vec<Link> = astray.iter().map(|(_, link)| link.clone()).collect();
     let (link, vni) = match rival(&links, want) {
         Some(link) => (link, true),
@@ -51,22 +57,22 @@ fn hidden(astray: &[(PathBuf, Link)], want: &VxlanLink, sync: &str) -> Option<Fi
         true => (format!("{device} already has VNI {vni_} at UDP port {port} of this node"), "vni"),
         false => (format!("UDP port {port} is taken by {device}, with other options"), "port"),
     };
+    let change = author.setting(&format!("give this network another {key} in"), "the range file");
     let mend = format!(
-        "give this network another {key} in the range file; or, if {name} is not needed (Docker's overlay \
-         networks have such devices: `docker network ls`), `nsenter --net={path} ip link del {name}`; then \
-         `{sync}`"
+        "{change}; or, if {name} is not needed (Docker's overlay networks have such devices: `docker network \
+         ls`), `nsenter --net={path} ip link del {name}`; then `{sync}`"
     );
     Some(Finding::advise(what, WHY, mend))
 }
 
-fn port_taken(port: u16, sync: &str) -> Finding {
+fn port_taken(port: u16, (author, sync): (Author, &str)) -> Finding {
+    let change = author.setting("set another port in", "the range file");
     Finding::advise(
         format!("UDP port {port} is taken by another program"),
         WHY,
         format!(
-            "`ss -ulpn sport = :{port}` shows which: stop it, or set another port in the range file; then \
-             `{sync}`. If it shows none, a VXLAN device has it that was made here and is in a network \
-             namespace that no process or file shows"
+            "`ss -ulpn sport = :{port}` shows which: stop it, or {change}; then `{sync}`. If it shows none, a \
+             VXLAN device has it that was made here and is in a network namespace that no process or file shows"
         ),
     )
 }
@@ -109,7 +115,7 @@ mod tests {
         let vxlan = vxlan(7, 4789, vtep);
         let mac = crate::identity::vtep_mac(7, vtep);
         let want = VxlanLink { name: "flat.7".into(), mac, group: 0, mtu: 1450, vxlan };
-        let found = hidden(&astray, &want, "flatnet sync")?;
+        let found = hidden(&astray, &want, (Author::Operator, "flatnet sync"))?;
         match found.mend {
             Mend::Do(mend) => Some((found.what, mend)),
             Mend::Run(command) => panic!("{command}"),

@@ -6,6 +6,7 @@ use crate::cli::error::CommandError;
 use crate::cli::finding::Finding;
 use crate::cli::networks::Problem;
 use crate::error::Error;
+use crate::overlay::agent::author;
 use crate::runtime::folder::LEFT_OUT;
 
 /// A file of the configurations, or all of them, cannot be used.
@@ -36,38 +37,22 @@ fn clause(mend: Option<String>) -> String {
 
 /// What is wrong with one network; `None` for what is no fault of its files but could not be seen.
 pub fn broken(conf: &NetworkConf, error: &Error) -> Option<Finding> {
-    let file = conf.range_file.clone().unwrap_or_default();
-    let file = file.display();
+    let (author, file) = (author(conf), conf.range_file.clone().unwrap_or_default());
+    let file = file.display().to_string();
     let what = error.to_string();
-    let no_pod = "no pod is attached on this node, and changes of the cluster are not applied";
-    match error {
-        Error::Input(ConfError::Read { .. }) => Some(Finding::advise(
-            what,
-            no_pod,
-            format!("put the cluster's range file there, the same on every node: {file}"),
-        )),
-        Error::Input(ConfError::Node(_)) => Some(Finding::advise(
-            what,
-            no_pod,
-            format!(
-                "set node in the configuration of network {} to this node's name in {file}, or \
-                 leave it out to have it found by its VTEP",
-                conf.name
-            ),
-        )),
-        Error::Input(_) => Some(Finding::advise(
-            what,
-            no_pod,
-            format!(
-                "correct {file} on every node; `flatnet ranges check {file}` tells when it is right"
-            ),
-        )),
+    let (what, mend) = match error {
+        Error::Input(ConfError::Read { .. }) => (what, author.missing(&file)),
+        Error::Input(ConfError::Node(_)) => (what, author.unlisted(&conf.name, &file)),
+        Error::Input(_) => (what, author.damaged(&file)),
+        Error::Clash(clash) => (clash.what().to_owned(), clash.mend()),
         Error::Configuration { .. } | Error::Foreign { .. } => {
             let (what, mend) = split(&what);
-            Some(Finding::advise(what, no_pod, mend.unwrap_or_else(|| "see there".into())))
+            (what, mend.unwrap_or_else(|| "see there".into()))
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    let no_pod = "no pod is attached on this node, and changes of the cluster are not applied";
+    Some(Finding::advise(what, no_pod, mend))
 }
 
 /// Our messages say what is wrong and then, behind the last semicolon, what to do.

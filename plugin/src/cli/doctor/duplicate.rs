@@ -23,7 +23,8 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         None => None,
     };
     let Some(own) = own else {
-        return Ok(vec![nowhere(&node.name, node.vtep, &scene.range_file())]);
+        let correct = scene.author.place(&scene.range_file());
+        return Ok(vec![nowhere(&node.name, node.vtep, &correct)]);
     };
     let others: Vec<Mac> = match node.vtep {
         // Who else is on the loopback, on a VRF, or on a tunnel without link-layer addresses?
@@ -55,16 +56,15 @@ fn flags(table: &str, address: u128) -> Option<u32> {
     u32::from_str_radix(line.split_whitespace().nth(4)?, 16).ok()
 }
 
-fn nowhere(node: &str, vtep: IpAddr, file: &str) -> Finding {
+fn nowhere(node: &str, vtep: IpAddr, correct: &str) -> Finding {
     Finding::advise(
         format!(
             "this node is taken for {node}, but {vtep}, the VTEP of {node}, is on no device here"
         ),
         "what peers send to its pods arrives elsewhere or nowhere",
         format!(
-            "correct node in the network configuration or vtep in {file} (behind NAT: the address that \
-             this node has itself, and by which its peers reach it), or add {vtep} to the device toward \
-             the peers"
+            "{correct} (behind NAT: the address that this node has itself, and by which its peers reach \
+             it), or add {vtep} to the device toward the peers"
         ),
     )
 }

@@ -36,10 +36,6 @@ fn judge(subnets: &[ipnetwork::IpNetwork], node: &str, scene: &Scene<'_>) -> Fin
     Finding::advise(
         format!("no address is left in {}", names.join(", ")),
         "the next pod of this node cannot start",
-        format!(
-            "add another range to {node} in {}, put the file on every node, and run `{}` there",
-            scene.range_file(),
-            scene.sync
-        ),
+        scene.author.full(node, &scene.range_file(), &scene.sync),
     )
 }

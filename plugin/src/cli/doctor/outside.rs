@@ -16,11 +16,12 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     for outside in outside::attachments(site.file(), &site.node, &records) {
         by_owner.entry(outside.owner.map(|node| &node.name[..])).or_default().push(outside);
     }
-    let (node, file) = (&site.node.name, scene.range_file());
-    Ok(by_owner.iter().map(|(owner, found)| judge(node, *owner, found, &file)).collect())
+    let node = &site.node.name;
+    let mend = scene.author.outside(node, &scene.range_file());
+    Ok(by_owner.iter().map(|(owner, found)| judge(node, *owner, found, &mend)).collect())
 }
 
-fn judge(node: &str, owner: Option<&str>, found: &[Outside<'_>], file: &str) -> Finding {
+fn judge(node: &str, owner: Option<&str>, found: &[Outside<'_>], mend: &str) -> Finding {
     let pods: Vec<_> = found
         .iter()
         .map(|outside| format!("{} ({})", pod_name(outside.holder), outside.address))
@@ -36,14 +37,7 @@ fn judge(node: &str, owner: Option<&str>, found: &[Outside<'_>], file: &str) -> 
     };
     let place =
         owner.map_or_else(|| "no node's ranges".into(), |owner| format!("ranges of {owner}"));
-    Finding::advise(
-        format!("{addresses} of pods on {node} in {place}: {pods}"),
-        why,
-        format!(
-            "give {node} the range back in {file} on every node; or, where it is to keep its new ranges, \
-             let the runtime make these pods again"
-        ),
-    )
+    Finding::advise(format!("{addresses} of pods on {node} in {place}: {pods}"), why, mend)
 }
 
 #[cfg(test)]
@@ -61,11 +55,11 @@ mod tests {
         let holder = &Holder { container_id: "web".into(), ..Holder::default() };
         let address = "10.1.1.7".parse().unwrap();
         let shadowed = Outside { holder, address, owner: file.nodes.first() };
-        let found = judge("a", Some("b"), &[shadowed, shadowed], "/etc/pods.json");
+        let found = judge("a", Some("b"), &[shadowed, shadowed], "mend it");
         let what = "2 addresses of pods on a in ranges of b: web (10.1.1.7), web (10.1.1.7)";
         assert_eq!(found.what, what);
         assert!(found.why.starts_with("other nodes send to b what"), "{}", found.why);
-        let alone = judge("a", None, &[Outside { owner: None, ..shadowed }], "/etc/pods.json");
+        let alone = judge("a", None, &[Outside { owner: None, ..shadowed }], "mend it");
         assert_eq!(alone.what, "1 address of pods on a in no node's ranges: web (10.1.1.7)");
         assert_eq!(alone.why, "no other node sends here what is meant for them");
     }

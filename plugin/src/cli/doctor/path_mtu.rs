@@ -33,7 +33,8 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     })?;
     let names: Vec<&str> = lost.iter().map(|(name, _)| *name).collect();
     let overhead = overhead(&scene.look.site.node);
-    Ok(vec![judge(size, carried, overhead, &names, &scene.conf.name)])
+    let mend = scene.author.plugin_setting(&format!("\"mtu\": {carried}"), &scene.conf.name);
+    Ok(vec![judge(size, carried, overhead, &names, &mend)])
 }
 
 /// The largest size that passes, of those from `least`, which does, to below `most`, which does not.
@@ -50,7 +51,7 @@ fn largest<E>(
     Ok(good)
 }
 
-fn judge(size: u32, carried: u32, overhead: u32, peers: &[&str], network: &str) -> Finding {
+fn judge(size: u32, carried: u32, overhead: u32, peers: &[&str], mend: &str) -> Finding {
     let (names, outer) = (some(peers), carried + overhead);
     Finding::advise(
         format!(
@@ -62,11 +63,7 @@ fn judge(size: u32, carried: u32, overhead: u32, peers: &[&str], network: &str) 
              connections start and then hang",
             size + overhead
         ),
-        format!(
-            "set \"mtu\": {carried} in the configuration of network {network} on every node and run \
-             `flatnet sync` there; or let the network between carry {} bytes",
-            size + overhead
-        ),
+        format!("{mend}; or let the network between carry {} bytes", size + overhead),
     )
 }
 
@@ -85,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_finding_says_what_passes() {
-        let found = judge(1450, 1350, 50, &["b", "c"], "pods");
+        let found = judge(1450, 1350, 50, &["b", "c"], "set it");
         assert!(
             found.what.starts_with("wrong MTU: packets of 1450 bytes do not"),
             "{}",

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::refusal::refused;
 use super::reverse_path::{self, Silent};
 use super::scene::Scene;
+use crate::author::Author;
 use crate::cli::ask::{ask, ask_as};
 use crate::cli::asker::Asker;
 use crate::cli::echo::TRIES;
@@ -72,7 +73,8 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     if let Some(finding) = reverse_path::judge(dropped, TRIES.into(), &strict, own, &silent) {
         return Ok(vec![finding]);
     }
-    let words = Words { port, own: scene.look.site.node.vtep, file: scene.range_file() };
+    let own = scene.look.site.node.vtep;
+    let words = Words { port, own, author: scene.author, file: scene.range_file() };
     let mut causes: BTreeMap<Cause, Vec<&Seen>> = BTreeMap::new();
     for seen in &seen {
         causes.entry(cause(seen)).or_default().push(seen);
@@ -140,12 +142,14 @@ fn cause(seen: &Seen) -> Cause {
 struct Words {
     port: u16,
     own: IpAddr,
+    author: Author,
     file: String,
 }
 
 impl Words {
     fn judge(&self, cause: Cause, peers: &[&Seen]) -> Finding {
-        let Self { port, own, file } = self;
+        let Self { port, own, author, file } = self;
+        let bare: Vec<&str> = peers.iter().map(|seen| &seen.name[..]).collect();
         let names: Vec<_> =
             peers.iter().map(|seen| format!("{} ({})", seen.name, seen.vtep)).collect();
         let names = some(&names);
@@ -161,22 +165,23 @@ impl Words {
             Cause::NoRoute => Finding::advise(
                 format!("there is no route to the VTEP of {names}"),
                 WHY,
-                format!("give this node a route there, or correct vtep in {file}"),
+                format!("give this node a route there, or {}", author.vtep(file)),
             ),
             Cause::Refused => Finding::advise(
                 format!("UDP port {port} is refused by {names}"),
                 WHY,
                 format!(
-                    "run `flatnet sync` there, where no overlay stands yet; or let the firewall there \
-                     accept UDP port {port} from {own}"
+                    "{}; or let the firewall there accept UDP port {port} from {own}",
+                    author.stand_there()
                 ),
             ),
             Cause::Direct => Finding::advise(
                 format!("no answer by the direct route, but at the VTEP, from {names}"),
                 WHY,
                 format!(
-                    "run `flatnet sync` there; if the network between lets no packets with pods' \
-                     addresses through, take directRouting out of {file}"
+                    "run `flatnet sync` there; if the network between lets no packets with pods' addresses \
+                     through, {}",
+                    author.setting("take directRouting out of", file)
                 ),
             ),
             Cause::Blocked => Finding::advise(
@@ -187,14 +192,14 @@ impl Words {
                 WHY,
                 format!(
                     "let the firewalls there, here and between accept UDP port {port} (there: \
-                     `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`); if they do, put the \
-                     same {file} there (`sha256sum` shows whether it is), and run `flatnet sync` there"
+                     `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`); if they do, {}",
+                    author.same_there(file)
                 ),
             ),
             Cause::Dead => Finding::advise(
                 format!("dead or cut off: no answer at the VTEP nor over the overlay from {names}"),
                 WHY,
-                format!("bring it back, or take it out of {file} on every node"),
+                author.gone(&bare, file),
             ),
             Cause::Unexamined => Finding::advise(
                 format!("no answer over the overlay from {names}; they were not looked at closer"),
@@ -235,7 +240,8 @@ mod tests {
         for (seen, expected) in &table {
             assert_eq!(cause(seen), *expected, "{seen:?}");
         }
-        let words = Words { port: 4789, own: "192.0.2.1".parse().unwrap(), file: "/f".into() };
+        let (own, author) = ("192.0.2.1".parse().unwrap(), Author::Operator);
+        let words = Words { port: 4789, own, author, file: "/f".into() };
         let many = words.judge(Cause::Dead, &[&silent; 5]).what;
         assert!(many.ends_with("b (192.0.2.2), b (192.0.2.2) and 2 more"), "{many}");
         let half = words.judge(Cause::OneFamily, &[&silent]).what;

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use flatnet_conf::{NetworkConf, Node};
 
+use crate::author::Author;
 use crate::cli::look::Look;
 use crate::error::Error;
 use crate::kernel::{Link, Observe as _};
+use crate::overlay::agent::author;
 use crate::overlay::mtu::overlay_mtu;
 use crate::overlay::underlay::Underlay;
 
@@ -15,6 +17,8 @@ use crate::overlay::underlay::Underlay;
 pub struct Scene<'a> {
     /// Its configuration.
     pub conf: &'a NetworkConf,
+    /// Who writes its range file.
+    pub author: Author,
     /// Range file, kernel, and the difference.
     pub look: Look,
     /// The ways to the peers.
@@ -43,7 +47,8 @@ impl<'a> Scene<'a> {
         let mtu = overlay_mtu(kernel, &underlay, &site.node, conf.mtu)?;
         let overlay = kernel.link(&crate::identity::overlay_name(site.vni()))?;
         let explained = BTreeSet::new();
-        Ok(Self { conf, look, underlay, overlay, mtu, explained, clash: false, sync })
+        let author = author(conf);
+        Ok(Self { conf, author, look, underlay, overlay, mtu, explained, clash: false, sync })
     }
 
     /// The peers that nothing explains yet.

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use flatnet_conf::{Error as Input, NetworkConf};
 
+use crate::author::Author;
 use crate::cli::error::CommandError;
 use crate::cli::synced;
 use crate::error::Error as Verb;
 use crate::kernel::Mode;
+use crate::overlay::agent::author;
 
 /// What came of it.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, Com
             summary: synced::summary(conf, &report, Mode::Apply),
             problems: report.problems,
         }),
-        Err(error) => awaited(&error).map(Brought::Awaited).ok_or_else(|| {
+        Err(error) => awaited(&error, author(conf)).map(Brought::Awaited).ok_or_else(|| {
             let what = match configuration.exists() {
                 true => "stays as it is",
                 false => "was not put in place, for a runtime would call this node ready",
@@ -48,13 +50,11 @@ pub fn bring_up(conf: &NetworkConf, configuration: &Path) -> Result<Brought, Com
 }
 
 /// Whether this is merely not a node yet.
-fn awaited(error: &Verb) -> Option<String> {
+fn awaited(error: &Verb, author: Author) -> Option<String> {
     match error {
         Verb::Input(Input::Read { path, source }) if source.kind() == ErrorKind::NotFound => {
-            Some(format!(
-                "range file {} is not there: see `flatnet ranges init --help`, then do this again",
-                path.display()
-            ))
+            let path = path.display().to_string();
+            Some(format!("range file {path} is not there: {}", author.first(&path)))
         }
         Verb::Input(Input::Node(words)) => Some(format!("{words}; then do this again")),
         _ => None,
@@ -72,6 +72,7 @@ mod tests {
         let read = |kind: ErrorKind| {
             Verb::from(Input::Read { path: "/etc/pods.json".into(), source: io::Error::from(kind) })
         };
+        let awaited = |error: &Verb| awaited(error, Author::Operator);
         assert_eq!(
             awaited(&read(ErrorKind::NotFound)).unwrap(),
             "range file /etc/pods.json is not there: see `flatnet ranges init --help`, then do \

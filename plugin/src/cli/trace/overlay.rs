@@ -14,6 +14,7 @@ use crate::cli::drift::{Peers, past_other_tables};
 use crate::cli::look::Look;
 use crate::identity::{overlay_name, route_metric, vtep_mac};
 use crate::kernel::{DeadEnd, Decision, Flow, Link, Observe as _, Origin};
+use crate::overlay::agent::author;
 use crate::overlay::dead_end;
 use crate::overlay::outlets;
 use crate::overlay::underlay::Place;
@@ -52,7 +53,7 @@ pub fn no_route(walk: &mut Walk<'_>, errno: Errno) -> Stop {
     let to = walk.to();
     match owner_of(walk) {
         Owner::Own => no_pod(to).into(),
-        Owner::NoNode => of_no_node(to).into(),
+        Owner::NoNode => of_no_node(walk, to).into(),
         Owner::World => match dead_end::before(&mut walk.look().kernel, to, None) {
             Ok(Some(end)) => ended("route", &end).into(),
             Ok(None) => {
@@ -99,9 +100,9 @@ fn no_pod(to: IpAddr) -> End {
     )
 }
 
-fn of_no_node(to: IpAddr) -> End {
+fn of_no_node(walk: &Walk<'_>, to: IpAddr) -> End {
     let what = format!("{to} is in the cluster's ranges, but in no node's");
-    End::stops("route", what, "give the range to a node in the range file")
+    End::stops("route", what, author(walk.conf()).unheld("the range file"))
 }
 
 /// Follows it by a device and a next hop.
@@ -123,7 +124,7 @@ pub fn go(walk: &mut Walk<'_>, link: &Link, gateway: Option<IpAddr>) -> Result<E
     let peer = match (owner_of(walk), is_overlay) {
         (Owner::Peer(peer), _) => peer,
         (Owner::Own, _) => return Err(no_pod(to).into()),
-        (Owner::NoNode, _) => return Err(of_no_node(to).into()),
+        (Owner::NoNode, _) => return Err(of_no_node(walk, to).into()),
         (Owner::World, true) => {
             return Err(walk.drifted("route", format!("{to} is no pod's, but goes by {dev}")));
         }

@@ -137,6 +137,11 @@ fn another_network_with_the_same_vni_changes_nothing() {
     )
     .unwrap_err();
     assert_eq!(error.code(), 104);
-    assert!(error.to_string().contains("give each network its own vni"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("give this network another vni in the range file, or the other one"),
+        "{error}"
+    );
     assert_eq!(fake, before);
 }

@@ -222,8 +222,9 @@ fn what_to_do_about_the_device() {
     let mut other_network = ours.clone();
     other_network.alias = Some("flatnet:storage/a".into());
     match plan_device(&want.link, &want.alias, Some(&other_network)) {
-        DevicePlan::Foreign(reason) => {
-            assert!(reason.contains("flatnet:storage/a") && reason.contains("flatnet:pods/a"));
+        DevicePlan::Foreign(clash) => {
+            let said = clash.what();
+            assert!(said.contains("flatnet:storage/a") && said.contains("flatnet:pods/a"));
         }
         plan => panic!("{plan:?}"),
     }
