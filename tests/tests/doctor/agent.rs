@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::scene::Scene;
 
-fn file(scene: &Scene) -> PathBuf {
+pub fn file(scene: &Scene) -> PathBuf {
     scene.cluster.network.state_dir.join("pods/agent.json")
 }
 
-fn write(scene: &Scene, matters: serde_json::Value) {
+pub fn write(scene: &Scene, matters: serde_json::Value) {
     fs::write(file(scene), matters.to_string()).unwrap();
 }
 

@@ -3,6 +3,7 @@
 
 mod agent;
 mod attachments;
+mod author;
 mod chain;
 mod configuration;
 mod escapes;
