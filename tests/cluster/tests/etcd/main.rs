@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod access;
 mod administer;
+mod advice;
 mod beside;
 mod certificates;
 mod crowd;
