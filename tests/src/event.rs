@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::netns::Netns;
 use crate::program::command;
+use crate::wait::PATIENCE;
 
-/// How long a mark may take to come back; far more than it ever does.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the first mark is repeated while the monitor starts.
 const RETRY: Duration = Duration::from_millis(100);
 

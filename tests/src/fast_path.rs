@@ -13,6 +13,7 @@ use crate::cli::flatnet;
 use crate::netns::Netns;
 use crate::node::Node;
 use crate::program::said;
+use crate::wait::PATIENCE;
 
 /// A node, of whatever cluster, on which `flatnet status` can be called.
 pub trait Status {
@@ -125,7 +126,6 @@ pub fn filters(netns: &Netns, dev: &str) -> Vec<String> {
 /// Sends datagrams of a size from one pod to another, each answered before the next; fails the test unless all arrive
 /// as they were sent.
 pub fn exchange(client: &Netns, server: &Netns, address: IpAddr, count: usize, size: usize) {
-    const PATIENCE: Duration = Duration::from_secs(10);
     let answering = server.run(|| UdpSocket::bind((address, 0))).expect("bind the server");
     answering.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
     let target = answering.local_addr().expect("an address");

@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::netns::Netns;
+use crate::wait::PATIENCE;
 
 /// The route protocol number of everything flatnet puts into a routing table.
 pub const PROTOCOL: u8 = 102;
-
-/// How long the kernel may take for what it does in the background; far more than it ever does.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One route of ours on a node (`ip route show proto 102`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

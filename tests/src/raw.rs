@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -24,10 +24,8 @@ use nix::unistd::Pid;
 use crate::frame::{Mac, mac};
 use crate::kernel;
 use crate::netns::Netns;
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for};
 
-/// How long a token may take; far more than it ever does.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What every token begins with.
 const MARK: &[u8; 8] = b"flattok:";
 

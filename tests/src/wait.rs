@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes that ever comes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything takes that ever comes, in a virtual machine without acceleration on a busy one, too.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `look` finds something; fails the test if it does not come.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -4,16 +4,12 @@ use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use nix::unistd::Pid;
 
 use crate::cli;
 use crate::node::Node;
-use crate::wait::wait_for;
-
-/// How long the first look may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::wait::{PATIENCE, wait_for};
 
 /// The running command; ended when dropped.
 #[derive(Debug)]
