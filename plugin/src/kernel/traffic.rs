@@ -75,6 +75,8 @@ pub struct Filter {
 pub struct Filters {
     /// Whether there is a place for filters, whoever made it. `clsact`
     pub clsact: bool,
+    /// Whether that place was made for another filter of ours, as far as one looked: at uplinks, where networks share it.
+    pub shared: bool,
     /// The kind of a queueing discipline of another program, which shapes or polices what passes the device.
     pub shaped: Option<String>,
     /// The filters in our places, in the order of [`Hook::ALL`]; of an uplink the first is asked for alone.
@@ -227,6 +229,12 @@ pub fn all(dev: u32, hook: Hook) -> RouteNetlinkMessage {
     let mut message = message(dev);
     message.header.parent = hook.parent();
     RouteNetlinkMessage::GetTrafficFilter(message)
+}
+
+/// What a row says of a filter of ours for which the place was made.
+pub fn with_place(row: &[u8]) -> Option<Standing> {
+    any_filter(row)?;
+    standing(row).filter(Standing::has_place)
 }
 
 /// The row of a filter; none of what is only a place for some.

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use flatnet_tests::cli;
-use flatnet_tests::fast_path::{Status, counts, fast_during, state};
+use flatnet_tests::cluster::UNDERLAY;
+use flatnet_tests::fast_path::{Status, counts, fast_during, filters, state};
 use flatnet_tests::node::{Network, Node, Pod};
 use flatnet_tests::program::said;
 use flatnet_tests::stream::Stream;
+use flatnet_tests::sync;
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -40,14 +42,14 @@ impl<'a> Second<'a> {
             let folder = scene.cluster.folder().join(format!("{}.second.d", node.name));
             fs::create_dir_all(&folder).expect("a folder");
             let second = Self { node, network: network.clone(), folder };
-            second.configure(true);
+            second.configure(json!(true));
             second
         })
     }
 
-    fn configure(&self, fast_path: bool) {
+    fn configure(&self, fast_path: Value) {
         let mut plugin = self.network.configuration.clone();
-        plugin["fastPath"] = json!(fast_path);
+        plugin["fastPath"] = fast_path;
         let list =
             json!({ "cniVersion": "1.0.0", "name": "second", "plugins": [plugin] }).to_string();
         fs::write(self.folder.join("10-second.conflist"), list).expect("write a configuration");
@@ -101,14 +103,14 @@ fn two_networks_have_each_its_own() {
     let of_first = Stream::udp(&scene.near.netns, &scene.far.netns, scene.far.v4());
     of_first.warm(&[a, b]);
     for second in [second_a, second_b] {
-        second.configure(false);
+        second.configure(json!(false));
         second.sync();
         assert_eq!(state(second)["stands"], false);
     }
     of_second.goes_on();
     of_first.warm(&[a, b]);
     for second in [second_a, second_b] {
-        second.configure(true);
+        second.configure(json!(true));
         second.sync();
     }
     of_second.warm(&[second_a, second_b]);
@@ -121,4 +123,26 @@ fn two_networks_have_each_its_own() {
         assert!(removed.status.success(), "{}", said(&removed));
     }
     of_first.warm(&[a, b]);
+}
+
+#[test]
+fn the_last_network_at_an_uplink_takes_the_place_for_filters_along() {
+    let mut scene = Scene::new();
+    scene.cluster.configure("fastPath", json!("uplink"));
+    sync::apply(scene.nodes()[0]);
+    {
+        let [second, _] = &Second::on(&scene);
+        second.configure(json!("uplink"));
+        second.sync();
+        assert_eq!(filters(&second.node.netns, UNDERLAY).len(), 2);
+    }
+    scene.cluster.configure("fastPath", json!(false));
+    let node = scene.nodes()[0];
+    sync::apply(node);
+    let place = || node.netns.exec(&format!("tc qdisc show dev {UNDERLAY}")).contains("clsact");
+    assert!(place() && filters(&node.netns, UNDERLAY).len() == 1, "the other network stays");
+    let [second, _] = &Second::on(&scene);
+    second.configure(json!(false));
+    second.sync();
+    assert!(!place() && filters(&node.netns, UNDERLAY).is_empty());
 }

@@ -289,7 +289,7 @@ mod tests {
     fn programs_of_another_version_are_named() {
         let standing = ["flatnet-hit-0", "flatnet-learn-0"]
             .map(|name| Some(Standing { name: name.into(), program: 3 }));
-        let filters = Filters { clsact: true, shaped: None, standing };
+        let filters = Filters { clsact: true, standing, ..Filters::default() };
         let found = missing("flat.7", &filters, "flatnet sync");
         assert!(
             found.what.ends_with("is another version's of flatnet: flatnet-hit-0"),

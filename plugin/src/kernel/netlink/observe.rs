@@ -155,6 +155,11 @@ impl Observe for Netlink {
                 traffic::take_in_at_uplink(&mut filters, index, row);
             }
         })?;
+        if filters.clsact && filters.standing[0].is_none() {
+            let all = traffic::all(dev, Hook::Ingress);
+            let with_place = self.socket.dump("tc filter show", all, traffic::with_place)?;
+            filters.shared = !with_place.is_empty();
+        }
         Ok(filters)
     }
 

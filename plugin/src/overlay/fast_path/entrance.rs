@@ -126,7 +126,8 @@ fn changes(have: &Filters, program: Option<Program>, vni: u32) -> Vec<Change> {
         let ours = standing.filter(|standing| standing.is_ours());
         return ours.map(|_| Change::DelFilter(hook)).into_iter().collect();
     };
-    let made_place = standing.map_or(!have.clsact, Standing::has_place);
+    // Whichever network leaves last takes it along.
+    let made_place = standing.map_or(!have.clsact || have.shared, Standing::has_place);
     let name = receiver_name(made_place);
     if standing.is_some_and(|it| it.name == name && it.program == program.id) {
         return Vec::new();
@@ -208,6 +209,15 @@ mod tests {
         assert_eq!(of(&fake).1.map(|it| &it.name), Some(&receiver_name(false)));
         settle(&mut fake, VNI, Some(&path), &[], &[index]);
         assert!(of(&fake).0.clsact && of(&fake).1.is_none(), "{:?}", of(&fake));
+    }
+
+    #[test]
+    fn a_place_that_another_network_has_made_goes_with_the_last() {
+        let (mut fake, index) = node();
+        let filters = &mut fake.links.get_mut("eth0").unwrap().filters;
+        (filters.clsact, filters.shared) = (true, true);
+        settle(&mut fake, VNI, Some(&FastPath::planned(40)), &[index], &[]);
+        assert_eq!(of(&fake).1.map(|it| &it.name), Some(&receiver_name(true)));
     }
 
     #[test]
