@@ -12,8 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
-/// Nothing the tests run takes longer than this unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::wait::PATIENCE;
 
 /// The workspace's root folder.
 pub fn workspace() -> &'static Path {
@@ -101,7 +100,7 @@ impl Running {
 
     /// Waits for its end; a hang fails the test.
     pub fn end(self) -> Output {
-        self.end_within(DEADLINE)
+        self.end_within(PATIENCE)
     }
 
     /// The same for one that must end sooner.
