@@ -13,6 +13,9 @@
 #define DECAP_L3_IPV4 (1ULL << 7)
 #define DECAP_L3_IPV6 (1ULL << 8)
 
+/* Pods' packets for nodes come from ports below: `HEARD_FROM` in plugin/src/identity.rs. */
+#define HEARD_FROM 0x8100
+
 /* What is outside of the pod's packet. */
 struct outside {
 	/* The VTEP that it says it comes from. */
@@ -29,7 +32,7 @@ struct outside {
 INLINE int is_vxlan(const struct network *network, const struct vxlan *vxlan, __u16 length, struct outside *outside)
 {
 	__builtin_memcpy(outside->macs, vxlan->macs, sizeof(outside->macs));
-	return vxlan->udp.length == length && vxlan->flags == VXLAN_FLAGS && vxlan->vni == BE32(network->vni << 8);
+	return vxlan->udp.length == length && BE16(vxlan->udp.source) >= HEARD_FROM && vxlan->flags == VXLAN_FLAGS && vxlan->vni == BE32(network->vni << 8);
 }
 
 INLINE enum parsed unwrap4(struct __sk_buff *skb, const struct network *network, struct packet *packet,

@@ -1,7 +1,7 @@
 //! What leaves the pod network, as those see it who receive it: masqueraded when asked, both
 //! families, and nothing else.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use flatnet_tests::capture::Capture;
@@ -10,6 +10,7 @@ use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
+use flatnet_tests::wait::PATIENCE;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
 
@@ -148,6 +149,42 @@ fn another_node_sees_the_pod_where_that_is_asked_for() {
             kernel::set_sysctl(&b.netns, &format!("ipv4/conf/{UNDERLAY}/rp_filter"), "1");
             assert!(!probe::reaches(&pod.netns, other), "a strict filter lets it in");
         }
+    }
+}
+
+/// The source ports under which another node sees datagrams that a pod sends from ports of overlays, each answered.
+fn ports_seen(pod: &Netns, node: &Netns, to: IpAddr) -> Vec<u16> {
+    const MANY: u16 = 60;
+    let server = node.run(|| UdpSocket::bind((to, 0))).expect("bind");
+    server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let target = server.local_addr().expect("an address");
+    let any = if to.is_ipv4() { "0.0.0.0" } else { "::" };
+    let seen = (0..MANY).map(|n| {
+        let client = pod.run(|| UdpSocket::bind((any, 50_000 + n))).expect("bind");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client.send_to(b"question", target).expect("a route");
+        let mut room = [0; 16];
+        let (length, from) = server.recv_from(&mut room).expect("the question");
+        server.send_to(&room[..length], from).expect("a route back");
+        assert_eq!(client.recv(&mut room).expect("the answer"), length);
+        from.port()
+    });
+    seen.collect()
+}
+
+/// Whatever becomes of its destination port on the way, it is no packet of the overlay then.
+#[test]
+fn a_pod_reaches_another_node_from_no_port_of_overlays() {
+    const FIRST: u16 = 33_024;
+    for v6_underlay in [false, true] {
+        let (cluster, pod, [_, other]) = to_another_node(v6_underlay, Value::Null);
+        let ports = ports_seen(&pod.netns, &cluster.nodes[1].netns, other);
+        assert!(ports.iter().all(|port| *port < FIRST), "{ports:?}");
+        // Where nothing is translated they are as they were sent.
+        let (cluster, pod, [_, other]) = to_another_node(v6_underlay, json!(false));
+        let _there = cluster.nodes[1].add("there");
+        let ports = ports_seen(&pod.netns, &cluster.nodes[1].netns, other);
+        assert!(ports.iter().all(|port| *port >= FIRST), "{ports:?}");
     }
 }
 

@@ -88,10 +88,10 @@ fn masqueraded(node: &Node) -> Netns {
     container
 }
 
-/// Sends from a socket that any user may open.
+/// Sends from a socket that any user may open, at a port from which overlays are heard.
 fn post(from: &Netns, to: IpAddr, port: u16, payload: &[u8]) {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    let sent = from.run(|| UdpSocket::bind((any, 0))?.send_to(payload, (to, port)));
+    let sent = from.run(|| UdpSocket::bind((any, 50_000))?.send_to(payload, (to, port)));
     assert_eq!(sent.unwrap_or_else(|e| panic!("to {to}: {e}")), payload.len());
 }
 

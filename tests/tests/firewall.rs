@@ -42,12 +42,19 @@ fn a_pod_cannot_send_under_another_address() {
 }
 
 /// Gives a namespace a VXLAN device with a VNI, the cluster's or another one, and a route through it to
-/// the pods of `target`: what an intruder would do.
+/// the pods of `target`: what an intruder would do. Its packets leave by the source ports of overlays.
 fn intrude(from: &Netns, local: IpAddr, target: &Node, vni: u32) {
+    intrude_by(from, local, target, vni, "49152 65535");
+}
+
+fn intrude_by(from: &Netns, local: IpAddr, target: &Node, vni: u32, source_ports: &str) {
     let mac = kernel::link(&target.netns, &target.overlay()).expect("a device")["address"].clone();
     let (mac, vtep) = (mac.as_str().expect("a MAC"), target.vtep);
     for line in [
-        format!("ip link add vx0 type vxlan id {vni} local {local} remote {vtep} dstport 4789"),
+        format!(
+            "ip link add vx0 type vxlan id {vni} local {local} remote {vtep} dstport 4789 \
+             srcport {source_ports}"
+        ),
         "ip link set vx0 up".to_owned(),
         "ip addr add 10.244.2.66/32 dev vx0".to_owned(),
         format!("ip neigh add 10.244.2.67 lladdr {mac} dev vx0 nud permanent"),
@@ -72,6 +79,23 @@ fn only_known_vteps_are_heard() {
     node.netns.exec("nft delete table inet flatnet");
     knock();
     assert_eq!(arrived.packets(), 3);
+}
+
+/// What a pod sends to a node never has one of those ports, whatever becomes of its destination port on the way.
+#[test]
+fn a_known_vtep_is_heard_from_the_ports_of_overlays_only() {
+    let cluster = Cluster::new(2);
+    let pods = cluster.fill(1);
+    let ([node, peer], pod) = ([&cluster.nodes[0], &cluster.nodes[1]], &pods[0][0]);
+    peer.netns.exec("nft flush ruleset");
+    peer.netns.exec(&format!("ip link del {}", peer.overlay()));
+    for (source_ports, heard) in [("49152 65535", 3), ("1024 33024", 0), ("33024 33025", 3)] {
+        let arrived = Counter::new(&pod.netns, "input", "ip saddr 10.244.2.66");
+        intrude_by(&peer.netns, peer.vtep, node, cluster.network.vni, source_ports);
+        peer.netns.attempt(&format!("ping -n -c 3 -i 0.01 -W 1 {}", pod.v4()));
+        assert_eq!(arrived.packets(), heard, "from {source_ports}");
+        peer.netns.exec("ip link del vx0");
+    }
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! chain vxlan-4096 {
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 33024
 //!     iifname "eth0" M notrack accept                                   # for each underlay device
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 33024
 //!     fib saddr . iif oif exists M notrack accept
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   @th,96,32 V ip daddr @vteps-4096 drop
@@ -72,6 +72,12 @@
 //!     fib saddr type != local drop                                      # without ipMasq
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
+//!   oifgroup != O ip6 saddr @cluster6-4096 ip6 daddr != @cluster6-4096
+//!     ip6 daddr != ff00::/8 ip6 daddr @vteps-4096
+//!     meta l4proto != { tcp, udp, icmpv6, sctp } drop                   # with an IPv6 underlay, and so for the next
+//!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
+//!     ip daddr != 224.0.0.0/4 ip daddr @vteps-4096
+//!     masquerade to :1024-33023 fully-random                            # unless ipMasqNodes is false
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
 //!     ip daddr != 224.0.0.0/4 masquerade fully-random
 //!   oifgroup O ip saddr != @cluster4-4096 masquerade fully-random
@@ -116,7 +122,8 @@
 //! one that was seen to lead to the peers, or one that leads there now. A strict check of
 //! the way back alone would cut off an underlay on which packets come by another device than they
 //! leave by. This node's own VTEP is no source: who has that address is this node, which does not
-//! send to itself. What shows our VNI to any address of the node, or to any VTEP, and is none of these, ends here
+//! send to itself. And the source port counts: pods' packets for VTEPs get none of those, for a checksum that is
+//! put in behind all rules may make the port that they are for the overlay's. What shows our VNI to any address of the node, or to any VTEP, and is none of these, ends here
 //! while it still shows its own source.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
@@ -318,6 +325,9 @@ fn raw(name: &str, hook: InetHookNumber, rules: Vec<Rule>) -> Chain {
     base(name, ChainType::Filter, hook, PRIORITY_RAW, rules)
 }
 
+#[cfg(test)]
+#[path = "rules/nat_tests.rs"]
+mod nat_tests;
 #[cfg(test)]
 #[path = "rules/properties.rs"]
 mod properties;

@@ -8,14 +8,11 @@ use ipnetwork::IpNetwork;
 
 use crate::firewall::{Masquerade, Policy};
 use crate::identity::{
-    overlay_group, overlay_name, route_metric, unreachable_metric, veth_group, vtep_mac,
+    SOURCE_PORTS, overlay_group, overlay_name, route_metric, unreachable_metric, veth_group,
+    vtep_mac,
 };
 use crate::kernel::{FdbEntry, Link, Neighbour, Route, Unreachable, Vxlan, VxlanLink};
 use crate::overlay::gateway::GATEWAY_V4;
-
-/// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks.
-/// The kernel's default would follow `ip_local_port_range`, which differs from host to host.
-pub const SOURCE_PORTS: (u16, u16) = (49152, 65535);
 
 /// The overlay of one network on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]

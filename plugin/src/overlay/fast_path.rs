@@ -283,7 +283,7 @@ mod tests {
             judged: None,
             vni: 7,
             port: 4789,
-            source_ports: crate::overlay::desired::SOURCE_PORTS,
+            source_ports: crate::identity::SOURCE_PORTS,
             mtu: 1450,
             vtep: IpAddr::from([192, 0, 2, 1]),
             uplinks: vec![1],

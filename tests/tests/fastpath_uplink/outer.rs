@@ -64,6 +64,11 @@ impl<'a> Forger<'a> {
         udp(from, to, &vxlan(vni, frame))
     }
 
+    fn wrapped_from(&self, port: u16, frame: &[u8]) -> Vec<u8> {
+        let [from, to] = [(self.vteps[0], port), (self.vteps[1], 4789)].map(SocketAddr::from);
+        udp(from, to, &vxlan(self.vni, frame))
+    }
+
     fn wrapped(&self, frame: &[u8]) -> Vec<u8> {
         self.wrapped_by(self.vteps[0], self.vni, frame)
     }
@@ -123,6 +128,7 @@ fn what_the_kernel_would_not_unwrap_goes_nowhere() {
                 ("another VNI", forger.wrapped_by(forger.vteps[0], 9, &around(b"another VNI"))),
                 ("a stranger", forger.wrapped_by(stranger, forger.vni, &around(b"a stranger"))),
                 ("itself", forger.wrapped_by(forger.vteps[1], forger.vni, &around(b"itself"))),
+                ("another port", forger.wrapped_from(33_023, &around(b"another port"))),
                 ("no VNI flag", changed(&honest(b"no VNI flag"), vxlan_at, 8)),
                 ("a reserved bit", changed(&honest(b"a reserved bit"), vxlan_at + 3, 1)),
                 ("to another MAC", forger.wrapped(&bad_mac)),

@@ -3,6 +3,7 @@
 
 use super::Policy;
 use super::matches::{Direction, astray, device_name, for_this_node, load, of, too_large};
+use crate::identity::HEARD_FROM;
 use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
     notrack, payload, reverse_path, set_meta, verdict,
@@ -38,6 +39,7 @@ impl Policy {
         let then = [known.unwrap_or_default(), vec![notrack(), verdict(ACCEPT)]].concat();
         let of_peer = |by| {
             let from = [self.our_vni(Operator::Equal), self.to_us(), self.sent_by_peer()].concat();
+            let from = [from, from_overlays_port()].concat();
             self.rule("overlay packet", [from, by, then.clone()])
         };
         let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
@@ -128,6 +130,12 @@ impl Policy {
         });
         of_no_peer.into_iter().flatten().chain(path_mtu).collect()
     }
+}
+
+/// From a source port that nothing has which pods send to VTEPs: see `masquerade`.
+fn from_overlays_port() -> Vec<Expression> {
+    let first = HEARD_FROM.to_be_bytes();
+    vec![payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &first)]
 }
 
 /// An address in the packet is not of the pod network.

@@ -10,15 +10,15 @@ use netlink_packet_netfilter::nftables::{
 };
 
 pub(crate) use lacking::{
-    ACCEPT, DROP, Direction, Tracked, destination_type, masquerade, notrack, reverse_path,
-    source_type, tracked,
+    ACCEPT, DROP, Direction, Tracked, destination_type, masquerade, masquerade_to, notrack,
+    reverse_path, source_type, tracked,
 };
 pub(crate) use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
 
 /// One expression, as an element of a rule's list of them.
 pub(crate) type Expression = ListAttribute<ExpressionAttribute>;
 
-/// No rule of ours needs two at once.
+/// No rule of ours needs two at once, but for a range of ports.
 const REGISTER: Register = Register::Reg1;
 
 /// Where `payload` counts from (`enum nft_payload_bases`).

@@ -1,8 +1,9 @@
 //! What the programs are told of their network.
 
 use crate::firewall::{Masquerade, Policy};
+use crate::identity::SOURCE_PORTS;
 use crate::kernel::{Dev, KernelError, Observe, PathSettings};
-use crate::overlay::desired::{Overlay, SOURCE_PORTS};
+use crate::overlay::desired::Overlay;
 
 /// Puts it together.
 ///

@@ -28,7 +28,7 @@ fn overlay(mtu: u32, peers: &[(u8, u8)]) -> Overlay {
                 vni: 7,
                 local: Some(peer_ip(1)),
                 port: 4789,
-                source_ports: crate::overlay::desired::SOURCE_PORTS,
+                source_ports: crate::identity::SOURCE_PORTS,
                 learning: false,
                 special: false,
                 vrf: None,

@@ -108,6 +108,22 @@ fn statements() {
     );
 }
 
+#[test]
+fn masquerading_to_some_ports() {
+    let [first, last, masq] = masquerade_to((1024, 49151)).map(|it| encoded(&it));
+    for (load, register, port) in [(first, 1, [4, 0]), (last, 2, [0xbf, 0xff])] {
+        let data = [&b"\x18\0\x02\x80\x08\0\x01\0\0\0\0"[..], &[register]];
+        let value = [&b"\x0c\0\x02\x80\x06\0\x01\0"[..], &port, &[0, 0]];
+        let head = b"\x2c\0\x01\x80\x0e\0\x01\0immediate\0\0\0";
+        assert_eq!(load, [&head[..], &data.concat(), &value.concat()].concat());
+    }
+    assert_eq!(
+        masq,
+        b"\x2c\0\x01\x80\x09\0\x01\0masq\0\0\0\0\x1c\0\x02\x80\x08\0\x01\0\0\0\0\x12\
+          \x08\0\x02\0\0\0\0\x01\x08\0\x03\0\0\0\0\x02"
+    );
+}
+
 /// nft also sends the set's number in the transaction, which a name makes needless.
 #[test]
 fn lookups() {
