@@ -143,7 +143,8 @@ test-cluster:
 # programs that are not there, containerd and podman above all, and, as each takes without acceleration ten
 # times as long as here, what says least about a kernel. The last leaves modules that slow down the others.
 TESTS := lifecycle overlay idempotence families firewall forwarding hostile::source hostile::vxlan \
-	hostile::underlay doctor::rivals doctor::underlay doctor::fast_path::no_ethernet_device_toward_the_peers underlays
+	hostile::underlay doctor::rivals doctor::underlay doctor::fast_path::no_ethernet_device_toward_the_peers \
+	fastpath::it_is_switched_on fastpath_uplink::good_ones underlays
 test-vm:
 	@.ci/install cluster
 	$(MAKE) --no-print-directory build
