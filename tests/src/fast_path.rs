@@ -13,7 +13,7 @@ use crate::cli::flatnet;
 use crate::netns::Netns;
 use crate::node::Node;
 use crate::program::said;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, again};
 
 /// A node, of whatever cluster, on which `flatnet status` can be called.
 pub trait Status {
@@ -148,7 +148,8 @@ pub fn exchange(client: &Netns, server: &Netns, address: IpAddr, count: usize, s
             let sent: Vec<u8> = (0..size).map(|place| (place + n) as u8).collect();
             let mut room = vec![0; size + 1];
             asking.send(&sent).map_err(|error| format!("packet {n}: {error}"))?;
-            let length = asking.recv(&mut room).map_err(|error| format!("answer {n}: {error}"))?;
+            let length =
+                again(|| asking.recv(&mut room)).map_err(|error| format!("answer {n}: {error}"))?;
             if room[..length] == sent[..] { Ok(()) } else { Err(format!("answer {n} is another")) }
         });
         done.store(true, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
-use flatnet_tests::wait::PATIENCE;
+use flatnet_tests::wait::{PATIENCE, again};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
 
@@ -164,9 +164,9 @@ fn ports_seen(pod: &Netns, node: &Netns, to: IpAddr) -> Vec<u16> {
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.send_to(b"question", target).expect("a route");
         let mut room = [0; 16];
-        let (length, from) = server.recv_from(&mut room).expect("the question");
+        let (length, from) = again(|| server.recv_from(&mut room)).expect("the question");
         server.send_to(&room[..length], from).expect("a route back");
-        assert_eq!(client.recv(&mut room).expect("the answer"), length);
+        assert_eq!(again(|| client.recv(&mut room)).expect("the answer"), length);
         from.port()
     });
     seen.collect()
