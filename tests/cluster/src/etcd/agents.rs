@@ -95,7 +95,10 @@ impl Fleet {
         let plugin = json!({ "type": "flatnet", "stateDir": node.network.state_dir });
         network["conflist"] = json!({ "plugins": [plugin] });
         let file = self.cluster.folder().join(&node.name).join("network.json");
-        fs::write(&file, network.to_string()).expect("write what the network is");
+        let whole = file.with_extension("new");
+        fs::write(&whole, network.to_string()).expect("write what the network is");
+        // An agent may begin to read it.
+        fs::rename(&whole, &file).expect("put it in place");
         file
     }
 
@@ -164,6 +167,13 @@ impl Fleet {
         let (_, text) = ask(&self.node(index).netns, "/metrics").expect("metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+    }
+
+    /// That an agent has ended, or else what it has said; for messages.
+    pub fn said(&mut self, index: usize) -> String {
+        let name = &self.cluster.nodes[index].name;
+        let ended = self.agents.get_mut(name).and_then(|agent| agent.check().err());
+        ended.unwrap_or_else(|| format!("it runs, and said {}", self.log(index)))
     }
 
     /// What an agent has said.

@@ -171,7 +171,7 @@ fn an_agent_with_another_ttl_moves_its_keys_to_another_lease() {
     fleet.start(0);
     until("another lease", || match lease_of(&fleet, "node-a") {
         lease if lease["ttl"] == 60 => Ok(()),
-        lease => Err(lease.to_string()),
+        lease => Err(format!("{lease}: {}", fleet.said(0))),
     });
     until("all keys on it", || match fleet.administer(&["check"]) {
         output if output.status.success() => Ok(()),
