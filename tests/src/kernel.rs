@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::frame::{self, Mac};
 use crate::netns::Netns;
 use crate::wait::PATIENCE;
 
@@ -34,6 +35,12 @@ pub struct Route {
 /// A link by name, with details (`ip -d link show`); none if there is no such link.
 pub fn link(netns: &Netns, name: &str) -> Option<Value> {
     links(netns).into_iter().find(|link| link["ifname"] == name)
+}
+
+/// The MAC of a link, which there is.
+pub fn mac(netns: &Netns, name: &str) -> Mac {
+    let link = link(netns, name).unwrap_or_else(|| panic!("{} has no {name}", netns.name()));
+    frame::mac(&text(&link, "address"))
 }
 
 /// All links (`ip -d link`).

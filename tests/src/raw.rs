@@ -21,7 +21,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
-use crate::frame::{Mac, mac};
+use crate::frame::Mac;
 use crate::kernel;
 use crate::netns::Netns;
 use crate::wait::{PATIENCE, wait_for};
@@ -66,7 +66,7 @@ pub struct Port {
 impl Port {
     /// Opens an interface of a namespace.
     pub fn open(netns: &Netns, ifname: &str) -> Self {
-        let link = kernel::link(netns, ifname).unwrap_or_else(|| panic!("no {ifname}"));
+        let mac = kernel::mac(netns, ifname);
         let socket = netns.run(|| {
             let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None);
             let raw = raw.expect("a packet socket");
@@ -79,7 +79,7 @@ impl Port {
             bind(raw.as_raw_fd(), &address).expect("bind to the interface");
             raw
         });
-        Self { socket, mac: mac(link["address"].as_str().expect("a MAC")) }
+        Self { socket, mac }
     }
 
     /// Sends one frame, as it is.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flatnet_tests::cli::{conf_dir, run, text};
 use flatnet_tests::cluster::{Cluster, Settings};
-use flatnet_tests::frame::{ethernet, mac, udp, vxlan};
+use flatnet_tests::frame::{ethernet, udp, vxlan};
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::said;
@@ -97,8 +97,7 @@ fn post(from: &Netns, to: IpAddr, port: u16, payload: &[u8]) {
 
 /// Datagrams to a node's VXLAN port whose inner packets, one of each family, are for its pod.
 fn forged(node: &Node, pod: &Pod) -> Vec<(Token, Vec<u8>)> {
-    let device = kernel::link(&node.netns, "flat.4096").expect("an overlay");
-    let to = mac(device["address"].as_str().expect("a MAC"));
+    let to = kernel::mac(&node.netns, "flat.4096");
     let sources: [IpAddr; 2] =
         ["10.244.2.77".parse().unwrap(), "fd00:10:244:2::77".parse().unwrap()];
     let pairs = sources.into_iter().zip([pod.v4(), pod.v6()]);

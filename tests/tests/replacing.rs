@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
-use flatnet_tests::frame::{Mac, ethernet, mac, udp};
+use flatnet_tests::frame::{ethernet, udp};
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::{self, Flow};
@@ -85,8 +85,7 @@ impl Scene {
         let of = |pod: &Pod| if ipv4 { pod.v4() } else { pod.v6() };
         let (own, to) = (of(&self.forger), of(&self.neighbour));
         let port = Port::open(&self.forger.netns, "eth0");
-        let veth = kernel::link(&self.node().netns, self.forger.veth()).expect("a veth");
-        let gateway: Mac = mac(veth["address"].as_str().expect("a MAC"));
+        let gateway = kernel::mac(&self.node().netns, self.forger.veth());
         let sink = Sink::frames(&self.neighbour.netns);
         let send = |from: IpAddr| {
             let token = Token::new();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 use flatnet_tests::carrier::Carrier;
 use flatnet_tests::cli::{document, flatnet};
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
-use flatnet_tests::frame::{ethernet, mac, udp, vxlan};
+use flatnet_tests::frame::{ethernet, udp, vxlan};
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::{self, Counter};
@@ -98,8 +98,7 @@ fn free(like: IpAddr) -> IpAddr {
 
 /// Sends VXLAN from a host to a node: around a datagram, with the right VNI and inner MAC.
 fn forge(host: &Netns, node: &Node, source: IpAddr, target: IpAddr) {
-    let link = kernel::link(&node.netns, &node.overlay()).expect("an overlay device");
-    let to = mac(link["address"].as_str().expect("a MAC"));
+    let to = kernel::mac(&node.netns, &node.overlay());
     let inner = udp((source, 4444).into(), (target, 4444).into(), b"forged");
     let payload = vxlan(node.network.vni, &ethernet(to, [2, 0, 0, 0, 0, 9], &inner));
     let any: IpAddr = if node.vtep.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };

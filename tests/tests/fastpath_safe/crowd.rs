@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use flatnet_tests::fast_path::counts;
-use flatnet_tests::frame::{Mac, ethernet, mac, udp};
+use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::raw::Port;
@@ -23,8 +23,7 @@ struct Forger {
 
 impl Forger {
     fn of(node: &Node, pod: &Pod) -> Self {
-        let veth = kernel::link(&node.netns, pod.veth()).expect("a veth");
-        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        let gateway = kernel::mac(&node.netns, pod.veth());
         Self { port: Port::open(&pod.netns, "eth0"), gateway, own: pod.v4() }
     }
 

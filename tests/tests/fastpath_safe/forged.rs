@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use flatnet_tests::fast_path::counts;
-use flatnet_tests::frame::{Mac, ethernet, mac, udp};
+use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Port, Sink, Token, stay_on_one_processor};
@@ -63,16 +63,12 @@ fn a_frame_of_a_flow_to_another_mac_goes_nowhere() {
     let scene = Scene::new();
     let [a, b] = scene.nodes();
     let port = Port::open(&scene.near.netns, "eth0");
-    let of = |name: &str| -> Mac {
-        let link = kernel::link(&a.netns, name).expect("a device");
-        mac(link["address"].as_str().expect("a MAC"))
-    };
+    let of = |name: &str| -> Mac { kernel::mac(&a.netns, name) };
     let gateway = of(scene.near.veth());
-    let in_pod = kernel::link(&scene.beside.netns, "eth0").expect("a device");
     let others: [Mac; 5] = [
         of(scene.beside.veth()),
         of(&a.overlay()),
-        mac(in_pod["address"].as_str().expect("a MAC")),
+        kernel::mac(&scene.beside.netns, "eth0"),
         [0xff; 6],
         [0x33, 0x33, 0, 0, 0, 1],
     ];
@@ -103,8 +99,7 @@ fn a_flow_of_one_family_opens_no_way_to_the_other() {
     let scene = Scene::new();
     let [a, b] = scene.nodes();
     let port = Port::open(&scene.near.netns, "eth0");
-    let link = kernel::link(&a.netns, scene.near.veth()).expect("a device");
-    let gateway = mac(link["address"].as_str().expect("a MAC"));
+    let gateway = kernel::mac(&a.netns, scene.near.veth());
     let send = |from: SocketAddr, to: SocketAddr| {
         let token = Token::new();
         port.send(&ethernet(gateway, port.mac, &udp(from, to, &token.payload())));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::{Reach, counts};
-use flatnet_tests::frame::{UDP, ethernet, ip, mac, udp};
+use flatnet_tests::frame::{UDP, ethernet, ip, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::probe::Counter;
 use flatnet_tests::raw::Port;
@@ -67,8 +67,7 @@ fn datagrams_with_data_behind_their_end_arrive() {
     for v6_underlay in [false, true] {
         let scene = Scene::of(with(2, v6_underlay, &[]));
         let port = Port::open(&scene.near.netns, "eth0");
-        let veth = kernel::link(&scene.nodes()[0].netns, scene.near.veth()).expect("a device");
-        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        let gateway = kernel::mac(&scene.nodes()[0].netns, scene.near.veth());
         for (stream, (_, to, _)) in scene.warm_streams().iter().zip(scene.flows()) {
             let own = scene.near.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
             let own: SocketAddr = (own.expect("both families"), stream.client.port()).into();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::{counts_received, fast_during};
-use flatnet_tests::frame::{Mac, checksum, ethernet, mac, tagged, udp, vxlan};
+use flatnet_tests::frame::{Mac, checksum, ethernet, tagged, udp, vxlan};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::Node;
@@ -34,8 +34,7 @@ struct Forger<'a> {
 }
 
 fn mac_of(node: &Node, device: &str) -> Mac {
-    let link = kernel::link(&node.netns, device).expect("a device");
-    mac(link["address"].as_str().expect("a MAC"))
+    kernel::mac(&node.netns, device)
 }
 
 impl<'a> Forger<'a> {

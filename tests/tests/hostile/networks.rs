@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::frame::{Mac, ethernet, mac, udp};
+use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::node::{Network, Node, Pod};
 use flatnet_tests::probe;
@@ -33,8 +33,7 @@ fn attach(node: &Node, network: &Network, mut pod: Pod) -> Member {
     let input = network.configuration.to_string();
     pod.result = node.call_for("ADD", &pod).stdin(input.as_bytes()).run().result();
     let port = Port::open(&pod.netns, &pod.ifname);
-    let veth = kernel::link(&node.netns, pod.veth()).expect("a veth");
-    let gateway = mac(veth["address"].as_str().expect("a MAC"));
+    let gateway = kernel::mac(&node.netns, pod.veth());
     Member { pod, port, gateway }
 }
 
@@ -146,8 +145,7 @@ fn pods_of_before_and_after_a_new_vni_are_of_one_network() {
     }
     // And the rules of the new one watch the old pod.
     let mut tally = Tally::new("false sources of a pod of before a new VNI");
-    let veth = kernel::link(&cluster.nodes[0].netns, old.veth()).expect("a veth");
-    let gateway = mac(veth["address"].as_str().expect("a MAC"));
+    let gateway = kernel::mac(&cluster.nodes[0].netns, old.veth());
     let port = Port::open(&old.netns, "eth0");
     let sink = Sink::frames(&after[1][0].netns);
     for ((to, own), stolen) in

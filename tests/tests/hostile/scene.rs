@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use flatnet_tests::cluster::{Cluster, Settings};
 use flatnet_tests::fast_path::Reach;
-use flatnet_tests::frame::{Mac, ethernet, mac, udp};
+use flatnet_tests::frame::{Mac, ethernet, udp};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
@@ -60,8 +60,7 @@ impl Scene {
             to.addresses().into_iter().for_each(|address| probe::ping(&from.netns, address));
         }
         let port = Port::open(&attacker.netns, "eth0");
-        let veth = kernel::link(&cluster.nodes[0].netns, attacker.veth()).expect("a veth");
-        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        let gateway = kernel::mac(&cluster.nodes[0].netns, attacker.veth());
         let _warm = warm(&cluster, &[&attacker, &neighbour, &target]);
         Self { _warm, cluster, attacker, neighbour, target, port, gateway }
     }
@@ -98,8 +97,7 @@ impl Scene {
     /// What the target sends to the neighbour comes to it, and not to the attacker.
     pub fn count_eavesdropping(&self, tally: &mut Tally) {
         let from = Port::open(&self.target.netns, "eth0");
-        let veth = kernel::link(&self.cluster.nodes[1].netns, self.target.veth()).expect("a veth");
-        let gateway = mac(veth["address"].as_str().expect("a MAC"));
+        let gateway = kernel::mac(&self.cluster.nodes[1].netns, self.target.veth());
         let (attacker, neighbour) =
             (Sink::frames(&self.attacker.netns), Sink::frames(&self.neighbour.netns));
         for own in self.target.addresses() {

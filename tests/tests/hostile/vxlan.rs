@@ -20,8 +20,7 @@ pub const VXLAN: u16 = 4789;
 
 /// The MAC of a node's overlay device: everyone can compute it.
 pub fn vtep_mac(node: &Node) -> Mac {
-    let link = kernel::link(&node.netns, &node.overlay()).expect("an overlay device");
-    frame::mac(link["address"].as_str().expect("a MAC"))
+    kernel::mac(&node.netns, &node.overlay())
 }
 
 /// A frame for the overlay of `node` with a datagram to `inner` from an address of another node's range, because what
