@@ -32,7 +32,8 @@ struct outside {
 INLINE int is_vxlan(const struct network *network, const struct vxlan *vxlan, __u16 length, struct outside *outside)
 {
 	__builtin_memcpy(outside->macs, vxlan->macs, sizeof(outside->macs));
-	return vxlan->udp.length == length && BE16(vxlan->udp.source) >= HEARD_FROM && vxlan->flags == VXLAN_FLAGS && vxlan->vni == BE32(network->vni << 8);
+	return vxlan->udp.length == length && BE16(vxlan->udp.source) >= HEARD_FROM && vxlan->flags == VXLAN_FLAGS &&
+	       vxlan->vni == BE32(network->vni << 8);
 }
 
 INLINE enum parsed unwrap4(struct __sk_buff *skb, const struct network *network, struct packet *packet,

@@ -123,8 +123,8 @@
 //! the way back alone would cut off an underlay on which packets come by another device than they
 //! leave by. This node's own VTEP is no source: who has that address is this node, which does not
 //! send to itself. And the source port counts: pods' packets for VTEPs get none of those, for a checksum that is
-//! put in behind all rules may make the port that they are for the overlay's. What shows our VNI to any address of the node, or to any VTEP, and is none of these, ends here
-//! while it still shows its own source.
+//! put in behind all rules may make the port that they are for the overlay's. What shows our VNI to any address of
+//! the node, or to any VTEP, and is none of these, ends here while it still shows its own source.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no

@@ -52,10 +52,10 @@ impl Policy {
         to_node.chain(rules).collect()
     }
 
-    /// What pods send to nodes, from no source port from which an overlay is heard. A sender of raw packets says itself where in its packet a
-    /// checksum is put in, behind all rules (`PACKET_VNET_HDR` of packet(7)): two bytes, which may be the port
-    /// that it is for, but not that and the source port as well. Over IPv6, whose header has no checksum, they may be the
-    /// protocol: what has no ports to be translated is not for nodes there.
+    /// What pods send to nodes, from no source port from which an overlay is heard. A sender of raw packets says itself
+    /// where in its packet a checksum is put in, behind all rules (`PACKET_VNET_HDR` of packet(7)): two bytes, which may
+    /// be the port that it is for, but not that and the source port as well. Over IPv6, whose header has no checksum,
+    /// they may be the protocol: what has no ports to be translated is not for nodes there.
     fn leaves_for_a_node(&self, leaves: &[Expression]) -> Vec<Rule> {
         const LAST: u16 = HEARD_FROM - 1;
         let to = self.vtep(Direction::Destination, Member::In);

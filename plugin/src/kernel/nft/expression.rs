@@ -50,11 +50,16 @@ pub(crate) fn meta(key: MetaKey) -> Expression {
     Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into()
 }
 
+/// Loads what is the same for every packet.
+fn constant(register: Register, bytes: &[u8]) -> Expression {
+    let load = vec![Immediate::DestinationRegister(register), Immediate::Data(value(bytes))];
+    Expressions::Immediate(load).into()
+}
+
 /// Changes a fact about the packet that is not in it. `meta KEY set VALUE`
 pub(crate) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
-    let load = vec![Immediate::DestinationRegister(REGISTER), Immediate::Data(value(bytes))];
     let set = vec![Meta::Key(key), Meta::SourceRegister(REGISTER)];
-    [Expressions::Immediate(load).into(), Expressions::Meta(set).into()]
+    [constant(REGISTER, bytes), Expressions::Meta(set).into()]
 }
 
 /// Sets bits of a fact about the packet that is not in it. `meta KEY set meta KEY | BITS`

@@ -1,10 +1,10 @@
 //! What `netlink-packet-netfilter` has no types for: the expressions `fib`, `ct`, `notrack` and `masq`,
 //! and the verdicts that end a packet's way. Numbers are those of `linux/netfilter/nf_tables.h`.
 
-use super::{Expression, REGISTER, Verdict, value};
+use super::{Expression, REGISTER, Verdict, constant};
 use crate::kernel::attribute::number;
 use netlink_packet_core::DefaultNla;
-use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, Immediate, Register};
+use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, Register};
 
 /// Thrown away. `NF_DROP`
 pub(crate) const DROP: Verdict = Verdict::Other(0);
@@ -86,6 +86,8 @@ pub(crate) fn notrack() -> Expression {
     Expression::Element(vec![ExpressionAttribute::Name("notrack".into())])
 }
 
+const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
+
 /// Gives the packet's connection the address of the device it leaves by, and a random port: two
 /// connections made at the same instant otherwise race for one port, and one loses its packet.
 pub(crate) fn masquerade() -> Expression {
@@ -94,18 +96,13 @@ pub(crate) fn masquerade() -> Expression {
 
 /// The same with one of these ports, the last one included. `masquerade to :FIRST-LAST fully-random`
 pub(crate) fn masquerade_to((first, last): (u16, u16)) -> [Expression; 3] {
-    let load = |register, port: u16| {
-        let port = Immediate::Data(value(&port.to_be_bytes()));
-        Expressions::Immediate(vec![Immediate::DestinationRegister(register), port]).into()
-    };
-    let (low, high) = (REGISTER, Register::Reg2);
     const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
+    let (low, high) = (REGISTER, Register::Reg2);
     let masq = vec![
         number(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY | NF_NAT_RANGE_PROTO_SPECIFIED),
         number(2, low.into()),
         number(3, high.into()),
     ];
-    [load(low, first), load(high, last), expression("masq", masq)]
+    let [first, last] = [first, last].map(u16::to_be_bytes);
+    [constant(low, &first), constant(high, &last), expression("masq", masq)]
 }
-
-const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
