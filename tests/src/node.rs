@@ -232,6 +232,11 @@ impl Pod {
         self.addresses().into_iter().find(IpAddr::is_ipv6).expect("an IPv6 address")
     }
 
+    /// Its address of the same family.
+    pub fn like(&self, other: IpAddr) -> IpAddr {
+        if other.is_ipv4() { self.v4() } else { self.v6() }
+    }
+
     /// The name of the veth's end on the node.
     pub fn veth(&self) -> &str {
         self.result["interfaces"][0]["name"].as_str().expect("an attached pod")

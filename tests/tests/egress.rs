@@ -139,8 +139,7 @@ fn another_node_sees_the_pod_where_that_is_asked_for() {
         let (cluster, pod, [_, other]) = to_another_node(v6_underlay, json!(false));
         let b = &cluster.nodes[1];
         let _there = b.add("there");
-        let own = pod.addresses().into_iter().find(|own| own.is_ipv4() == other.is_ipv4());
-        let own = own.expect("both families");
+        let own = pod.like(other);
         assert_eq!(seen_source(&pod.netns, other, &b.netns, UNDERLAY), own);
         assert_eq!(tcp_source(&pod.netns, &b.netns, other), own);
         if !v6_underlay {
@@ -196,8 +195,7 @@ fn a_program_bound_to_the_vtep_reaches_pods_of_other_nodes() {
         let (cluster, _pod, [own, _]) = to_another_node(v6_underlay, Value::Null);
         let [a, b] = &cluster.nodes[..] else { unreachable!() };
         let far = b.add("far");
-        let to = far.addresses().into_iter().find(|to| to.is_ipv4() == own.is_ipv4());
-        let to = to.expect("both families");
+        let to = far.like(own);
         for filter in ["0", "1", "2"] {
             for node in [a, b] {
                 for of in ["all", UNDERLAY] {

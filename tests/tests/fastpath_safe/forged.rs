@@ -63,7 +63,7 @@ fn a_frame_of_a_flow_to_another_mac_goes_nowhere() {
     let scene = Scene::new();
     let [a, b] = scene.nodes();
     let port = Port::open(&scene.near.netns, "eth0");
-    let of = |name: &str| -> Mac { kernel::mac(&a.netns, name) };
+    let of = |name: &str| kernel::mac(&a.netns, name);
     let gateway = of(scene.near.veth());
     let others: [Mac; 5] = [
         of(scene.beside.veth()),
@@ -76,8 +76,7 @@ fn a_frame_of_a_flow_to_another_mac_goes_nowhere() {
         let stream = Stream::udp(&scene.near.netns, &pod.netns, to);
         stream.warm(&[a, b][..if to == scene.far.v4() || to == scene.far.v6() { 2 } else { 1 }]);
         let sink = Sink::frames(&pod.netns);
-        let own = scene.near.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
-        let own = (own.expect("both families"), stream.client.port()).into();
+        let own = (scene.near.like(to), stream.client.port()).into();
         let send = |to_mac: Mac| {
             let token = Token::new();
             port.send(&ethernet(to_mac, port.mac, &udp(own, stream.server, &token.payload())));

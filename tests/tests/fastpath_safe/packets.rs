@@ -69,8 +69,7 @@ fn datagrams_with_data_behind_their_end_arrive() {
         let port = Port::open(&scene.near.netns, "eth0");
         let gateway = kernel::mac(&scene.nodes()[0].netns, scene.near.veth());
         for (stream, (_, to, _)) in scene.warm_streams().iter().zip(scene.flows()) {
-            let own = scene.near.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
-            let own: SocketAddr = (own.expect("both families"), stream.client.port()).into();
+            let own = SocketAddr::from((scene.near.like(to), stream.client.port()));
             // The first is a control: of a whole packet nothing is behind the end.
             for behind in [&b""[..], b"behind the end"] {
                 // One of them may be the one of this second that goes the usual way.

@@ -179,12 +179,7 @@ fn a_rule_against_the_overlays_own_packets() {
     for hook in ["prerouting", "input"] {
         let scene = Scene::new();
         let [a, b] = scene.nodes();
-        let start = |to| {
-            let stream = Stream::udp(&scene.near.netns, &scene.far.netns, to);
-            stream.warm(&[a, b]);
-            stream
-        };
-        let streams: Vec<Stream> = scene.far.addresses().into_iter().map(start).collect();
+        let streams = scene.warm_streams_to(&scene.far, &[a, b]);
         let chain = format!(
             "nft add chain inet operator {hook} {{ type filter hook {hook} priority 0 ; }}"
         );
@@ -201,12 +196,7 @@ fn a_way_that_is_closed_to_what_the_node_itself_sends() {
     for v6_underlay in [false, true] {
         let scene = Scene::of(with(2, v6_underlay, &[]));
         let [a, b] = scene.nodes();
-        let start = |to| {
-            let stream = Stream::udp(&scene.near.netns, &scene.far.netns, to);
-            stream.warm(&[a, b]);
-            stream
-        };
-        let streams: Vec<Stream> = scene.far.addresses().into_iter().map(start).collect();
+        let streams = scene.warm_streams_to(&scene.far, &[a, b]);
         let family = if v6_underlay { "-6" } else { "-4" };
         let rule =
             |verb: &str| format!("ip {family} rule {verb} pref 10 iif lo to {} prohibit", b.vtep);

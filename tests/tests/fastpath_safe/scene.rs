@@ -60,11 +60,18 @@ impl Scene {
 
     /// One stream of each kind, all on the fast path.
     pub fn warm_streams(&self) -> Vec<Stream> {
-        let start = |(pod, to, nodes): (&Pod, IpAddr, Vec<&Node>)| {
+        let [a, b] = self.nodes();
+        let same = self.warm_streams_to(&self.beside, &[a]);
+        same.into_iter().chain(self.warm_streams_to(&self.far, &[a, b])).collect()
+    }
+
+    /// One to each address of a pod, all on the fast path of the nodes that they pass.
+    pub fn warm_streams_to(&self, pod: &Pod, nodes: &[&Node]) -> Vec<Stream> {
+        let start = |to| {
             let stream = Stream::udp(&self.near.netns, &pod.netns, to);
-            stream.warm(&nodes);
+            stream.warm(nodes);
             stream
         };
-        self.flows().into_iter().map(start).collect()
+        pod.addresses().into_iter().map(start).collect()
     }
 }

@@ -54,12 +54,7 @@ fn succeeded(on_same_node: bool, forbidden: bool) {
     let [a, b] = scene.nodes();
     let (node, pod) = if on_same_node { (a, &scene.beside) } else { (b, &scene.far) };
     let nodes = if on_same_node { vec![a] } else { vec![a, b] };
-    let start = |to: IpAddr| {
-        let stream = Stream::udp(&scene.near.netns, &pod.netns, to);
-        stream.warm(&nodes);
-        stream
-    };
-    let streams: Vec<Stream> = pod.addresses().into_iter().map(start).collect();
+    let streams = scene.warm_streams_to(pod, &nodes);
     // What engines of network policies do before a pod begins.
     node.netns.exec("nft add table inet operator");
     node.netns
@@ -127,12 +122,7 @@ fn seen_to(wire: &Capture, to: IpAddr) -> usize {
 fn a_peer_that_is_gone_gets_nothing() {
     let scene = Scene::new();
     let [a, b] = scene.nodes();
-    let start = |to| {
-        let stream = Stream::udp(&scene.near.netns, &scene.far.netns, to);
-        stream.warm(&[a, b]);
-        stream
-    };
-    let streams: Vec<Stream> = scene.far.addresses().into_iter().map(start).collect();
+    let streams = scene.warm_streams_to(&scene.far, &[a, b]);
     let wire = Capture::start(&a.netns, UNDERLAY);
     streams.iter().for_each(Stream::goes_on);
     assert!(seen_to(&wire, b.vtep) > 0);

@@ -139,8 +139,7 @@ fn the_same_ports_serve_one_connection_after_another() {
     for (pod, to, nodes) in scene.flows() {
         let listener = pod.netns.run(|| TcpListener::bind((to, 0))).expect("listen");
         let target = listener.local_addr().expect("an address");
-        let own = scene.near.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
-        let own = SocketAddr::from((own.expect("both families"), 40_000));
+        let own = SocketAddr::from((scene.near.like(to), 40_000));
         let counted = fast_during(nodes[0], || {
             for n in 0..20_u8 {
                 let mut asking = scene.near.netns.run(|| from(own, target));

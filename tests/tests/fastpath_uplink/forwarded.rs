@@ -37,8 +37,7 @@ fn a_pod_that_forwards_loses_nothing() {
                 "nft add rule inet middle prerouting meta nfproto {} udp dport {PORT} dnat {family} to {target}",
                 if to.is_ipv4() { "ipv4" } else { "ipv6" }
             ));
-            let own = middle.addresses().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
-            let own = (own.expect("both families"), PORT).into();
+            let own = (middle.like(to), PORT).into();
             let stream = Stream::between(&scene.near.netns, answering, own);
             stream.warm(&[a, b]);
             stream.goes_on();

@@ -58,18 +58,13 @@ impl<'a> Forger<'a> {
         ethernet(self.overlays[1], self.overlays[0], inner)
     }
 
-    fn wrapped_by(&self, from: IpAddr, vni: u32, frame: &[u8]) -> Vec<u8> {
-        let [from, to] = [(from, 50_000), (self.vteps[1], 4789)].map(SocketAddr::from);
+    fn wrapped_by(&self, from: (IpAddr, u16), vni: u32, frame: &[u8]) -> Vec<u8> {
+        let [from, to] = [from, (self.vteps[1], 4789)].map(SocketAddr::from);
         udp(from, to, &vxlan(vni, frame))
     }
 
-    fn wrapped_from(&self, port: u16, frame: &[u8]) -> Vec<u8> {
-        let [from, to] = [(self.vteps[0], port), (self.vteps[1], 4789)].map(SocketAddr::from);
-        udp(from, to, &vxlan(self.vni, frame))
-    }
-
     fn wrapped(&self, frame: &[u8]) -> Vec<u8> {
-        self.wrapped_by(self.vteps[0], self.vni, frame)
+        self.wrapped_by((self.vteps[0], PORT), self.vni, frame)
     }
 
     fn send(&self, outer: &[u8]) {
@@ -97,6 +92,9 @@ fn changed(packet: &[u8], place: usize, by: u8) -> Vec<u8> {
     packet
 }
 
+/// One of the source ports of overlays.
+const PORT: u16 = 50_000;
+
 /// The flows of both families between two nodes, each warm alone.
 fn each_flow(v6_underlay: bool, check: impl Fn(&Scene, &Forger<'_>)) {
     stay_on_one_processor();
@@ -123,11 +121,12 @@ fn what_the_kernel_would_not_unwrap_goes_nowhere() {
             };
             let around = |payload: &[u8]| forger.frame(&forger.inner(payload));
             let changing = honest(b"a changed byte");
+            let (vni, [own, other]) = (forger.vni, forger.vteps);
             let mut bad = vec![
-                ("another VNI", forger.wrapped_by(forger.vteps[0], 9, &around(b"another VNI"))),
-                ("a stranger", forger.wrapped_by(stranger, forger.vni, &around(b"a stranger"))),
-                ("itself", forger.wrapped_by(forger.vteps[1], forger.vni, &around(b"itself"))),
-                ("another port", forger.wrapped_from(33_023, &around(b"another port"))),
+                ("another VNI", forger.wrapped_by((own, PORT), 9, &around(b"another VNI"))),
+                ("a stranger", forger.wrapped_by((stranger, PORT), vni, &around(b"a stranger"))),
+                ("itself", forger.wrapped_by((other, PORT), vni, &around(b"itself"))),
+                ("another port", forger.wrapped_by((own, 33_023), vni, &around(b"another port"))),
                 ("no VNI flag", changed(&honest(b"no VNI flag"), vxlan_at, 8)),
                 ("a reserved bit", changed(&honest(b"a reserved bit"), vxlan_at + 3, 1)),
                 ("to another MAC", forger.wrapped(&bad_mac)),
