@@ -95,8 +95,8 @@ pub struct Agent<S> {
     first: bool,
     /// Whether its overlay stands.
     stands: bool,
-    /// Whether the configuration is in place, or is to be tried again.
-    installed: Option<bool>,
+    /// Whether the configuration is in place.
+    installed: bool,
     /// Whether the source is to be told that the network stands.
     unsaid: bool,
     /// Since when the cluster has no node of this name, as far as is known.
@@ -115,10 +115,14 @@ pub struct Agent<S> {
     done: Done,
     deeds: Patience,
     saying: Patience,
+    installing: Patience,
+    writing: Patience,
     outage: Option<Outage>,
     matters: Matters,
     /// Deeds that failed.
     failing: BTreeSet<String>,
+    /// Files that could not be written in this round.
+    unwritten: BTreeSet<String>,
     told: Tolds,
 }
 
@@ -127,6 +131,7 @@ pub struct Agent<S> {
 struct Tolds {
     matters: Told,
     deeds: Told,
+    files: Told,
     network: Told,
     books: Told,
     configuration: Told,
@@ -146,7 +151,6 @@ impl<S: Source> Agent<S> {
         let former =
             own.into_iter().flat_map(|node| node.ranges.iter().map(|range| range.subnet()));
         let former = former.collect();
-        let (deeds, saying) = (Patience::default(), Patience::default());
         Self {
             source,
             kept: false,
@@ -156,7 +160,7 @@ impl<S: Source> Agent<S> {
             listed: own.is_some(),
             first: false,
             stands: false,
-            installed: None,
+            installed: false,
             unsaid: true,
             missing: None,
             known: None,
@@ -168,11 +172,14 @@ impl<S: Source> Agent<S> {
             leaving: BTreeMap::new(),
             refused: BTreeMap::new(),
             done: Done::default(),
-            deeds,
-            saying,
+            deeds: Patience::default(),
+            saying: Patience::default(),
+            installing: Patience::default(),
+            writing: Patience::default(),
             outage: None,
             matters: Matters::default(),
             failing: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             told: Tolds::default(),
             parts,
         }
@@ -274,9 +281,6 @@ impl<S: Source> Agent<S> {
                 metrics.mended(mended);
                 self.stands = true;
                 self.counts |= whole;
-                if self.installed == Some(false) {
-                    self.installed = None;
-                }
             }
             Err(error) => {
                 self.stands = false;
@@ -300,9 +304,10 @@ impl<S: Source> Agent<S> {
             log::info!("node {} is up", self.parts.name);
             self.parts.state.set_ready();
         }
-        if self.installed.is_none() {
+        if !self.installed && self.installing.until().is_none() {
             let done = self.parts.installer.configuration(&self.parts.conflist);
-            self.installed = Some(done.is_ok());
+            self.installed = done.is_ok();
+            self.installing.came_out(self.installed);
             if done == Ok(true) {
                 log::info!("{} is in place", self.parts.conflist.file);
             }
@@ -313,18 +318,13 @@ impl<S: Source> Agent<S> {
         if self.unsaid && self.read && self.source.own().is_some() && self.saying.until().is_none()
         {
             let said = timeout(REQUEST, self.source.available()).await;
-            match said
+            let said = said
                 .map_err(|_| "no answer in time".to_owned())
-                .and_then(|said| said.map_err(|refusal| refusal.to_string()))
-            {
-                Ok(()) => {
-                    self.unsaid = false;
-                    self.saying.succeeded();
-                }
-                Err(error) => {
-                    log::debug!("that the network stands cannot be told: {error}");
-                    self.saying.failed();
-                }
+                .and_then(|said| said.map_err(|refusal| refusal.to_string()));
+            self.unsaid = said.is_err();
+            self.saying.came_out(!self.unsaid);
+            if let Err(error) = said {
+                log::debug!("that the network stands cannot be told: {error}");
             }
         }
     }
@@ -347,7 +347,7 @@ impl<S: Source> Agent<S> {
     fn is_due(&mut self) -> bool {
         let refused = self.refused.len();
         self.refused.retain(|_, (_, since)| since.elapsed() < REFUSED);
-        let again = self.deeds.is_over() | self.is_touched();
+        let again = self.deeds.is_over() | self.writing.is_over() | self.is_touched();
         let ripe = self.leaving.values().any(|since| since.elapsed() >= LINGER);
         let missed = self.is_missed() && !self.matters.waits.contains(&Wait::NoNode);
         let given = self.early && !self.is_early();

@@ -27,16 +27,14 @@ impl Patience {
         self.until.is_some_and(|until| until <= Instant::now())
     }
 
-    /// It has failed once more.
-    pub fn failed(&mut self) {
-        let wait = delay(FIRST, LONGEST, self.times, random());
-        self.times = self.times.saturating_add(1);
-        self.until = Some(Instant::now() + wait);
-    }
-
-    /// It has not.
-    pub fn succeeded(&mut self) {
-        (self.times, self.until) = (0, None);
+    /// It was tried, and came out well, or failed once more.
+    pub fn came_out(&mut self, well: bool) {
+        (self.times, self.until) = if well {
+            (0, None)
+        } else {
+            let wait = delay(FIRST, LONGEST, self.times, random());
+            (self.times.saturating_add(1), Some(Instant::now() + wait))
+        };
     }
 }
 
@@ -49,7 +47,7 @@ mod tests {
         let waits = || -> Vec<Duration> {
             let mut patience = Patience::default();
             let wait = |_| {
-                patience.failed();
+                patience.came_out(false);
                 patience.until().unwrap() - Instant::now()
             };
             (0..12).map(wait).collect()
@@ -61,12 +59,12 @@ mod tests {
             assert!(*wait >= longest / 2 && *wait <= longest, "{times}: {wait:?}");
         }
         let mut patience = Patience::default();
-        patience.failed();
+        patience.came_out(false);
         tokio::time::advance(FIRST).await;
         assert_eq!(patience.until(), None, "it is over");
         assert!(patience.is_over());
-        patience.failed();
-        patience.succeeded();
+        patience.came_out(false);
+        patience.came_out(true);
         assert_eq!(patience.until(), None);
     }
 }

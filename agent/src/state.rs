@@ -122,18 +122,18 @@ impl StateFile {
     /// Writes it, if it is to say something else.
     ///
     /// # Errors
-    /// It cannot be written; it is tried again with the next change.
+    /// It cannot be written.
     pub fn write(&mut self, matters: &Matters) -> Result<(), String> {
         if self.last.as_ref() == Some(matters) {
             return Ok(());
         }
-        self.last = Some(matters.clone());
         let folder = create_network_folder(&self.state_dir, &self.network);
         let document = matters.document(&self.node, self.engine);
         let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())? + "\n";
         put(&folder.map_err(|e| e.to_string())?, matters::FILE, text.as_bytes(), 0o600)
-            .map(drop)
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.to_string())?;
+        self.last = Some(matters.clone());
+        Ok(())
     }
 }
 

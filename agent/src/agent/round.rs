@@ -143,7 +143,9 @@ impl<S: Source> Agent<S> {
                 }
                 self.keep();
             }
-            Err(error) => log::error!("{error}"),
+            Err(error) => {
+                self.unwritten.insert(format!("{error}; it is tried again"));
+            }
         }
     }
 
@@ -192,11 +194,11 @@ impl<S: Source> Agent<S> {
             };
             self.parts.state.metrics.requested(kind, outcome);
             if outcome == "failed" {
-                self.deeds.failed();
+                self.deeds.came_out(false);
                 return false;
             }
         }
-        self.deeds.succeeded();
+        self.deeds.came_out(true);
         again
     }
 
@@ -206,8 +208,12 @@ impl<S: Source> Agent<S> {
         metrics.rejected(&self.matters.rejected);
         metrics.waiting(&self.matters.waits);
         if let Err(error) = self.parts.state_file.write(&self.matters) {
-            log::warn!("what is the matter cannot be written down: {error}");
+            self.unwritten.insert(format!(
+                "what is the matter cannot be written down: {error}; it is tried again"
+            ));
         }
+        self.writing.came_out(self.unwritten.is_empty());
+        self.told.files.update(mem::take(&mut self.unwritten));
         let rejected = self.matters.rejected.iter().map(ToString::to_string);
         let waits = self.matters.waits.iter().map(ToString::to_string);
         let new = self.told.matters.update(rejected.chain(waits).collect());

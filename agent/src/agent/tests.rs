@@ -1,5 +1,6 @@
 mod bench;
 mod missing;
+mod unwritten;
 
 use std::fs;
 use std::time::Duration;

@@ -298,10 +298,13 @@ impl Bench {
         values.next().unwrap_or_else(|| panic!("{name} is not in\n{text}")).to_owned()
     }
 
+    pub fn matters_file(&self) -> PathBuf {
+        self.folder.path().join("run/pods/agent.json")
+    }
+
     /// The file for the plugin's tools.
     pub fn matters(&self) -> serde_json::Value {
-        let path = self.folder.path().join("run/pods/agent.json");
-        serde_json::from_slice(&read_file(&path).unwrap()).unwrap()
+        serde_json::from_slice(&read_file(&self.matters_file()).unwrap()).unwrap()
     }
 }
 
