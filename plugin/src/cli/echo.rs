@@ -129,6 +129,8 @@ impl Echo {
     /// The socket fails.
     pub fn finish(mut self, deadline: Instant) -> io::Result<Vec<Option<Duration>>> {
         self.receive(None, deadline)?;
+        // What came while somebody else was waited for until the deadline is still there.
+        self.drain()?;
         Ok(self.best)
     }
 
@@ -272,6 +274,19 @@ mod tests {
         packet[20] = 0;
         assert_eq!(echo.answer(&packet), Some(tag));
         assert_eq!(echo.answer(&[]), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_there_at_the_deadline_counts() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut echo = Echo::with(socket, true, vec!["127.0.0.1".parse().unwrap()]);
+        echo.waiting.insert(tag(0, 0), (0, Instant::now()));
+        let mut reply = echo.request(tag(0, 0));
+        reply[0] = 129;
+        target.send_to(&reply, echo.socket.local_addr().unwrap()).unwrap();
+        echo.socket.peek(&mut [0; 256]).unwrap();
+        assert!(echo.finish(Instant::now()).unwrap()[0].is_some());
     }
 
     #[test]
