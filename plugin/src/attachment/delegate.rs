@@ -107,8 +107,8 @@ pub fn addresses(result: &AddResult, ranges: &[Range]) -> Result<Vec<IpAddr>, Er
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+    use std::process::Command;
 
     use flatnet_conf::IpConfig;
 
@@ -142,8 +142,11 @@ mod tests {
 
     fn script(folder: &Path, text: &str) -> PathBuf {
         let file = folder.join("ipam");
-        std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it: what is open for writing here is so in a child that another test has just begun, too,
+        // and such a file is not run.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$0" && chmod 755 "$0""#;
+        let written = Command::new("sh").args(["-c", write]).arg(&file).arg(text).status();
+        assert!(written.unwrap().success());
         file
     }
 
