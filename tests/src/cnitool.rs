@@ -2,7 +2,6 @@
 //! hands results down a chain, checks them and keeps them for DEL.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::node::{Node, Pod};
-use crate::program::{bin_dir, command, ours, reference_plugins, said};
+use crate::program::{bin_dir, command, executable, ours, reference_plugins, said};
 use crate::wait::wait_for;
 
 /// The newest version that the reference plugins of Debian 12 speak.
@@ -148,7 +147,6 @@ pub fn script(cluster: &Cluster, name: &str, text: &str) -> PathBuf {
     let folder = cluster.folder().join("bin");
     fs::create_dir_all(&folder).expect("make the folder of scripts");
     let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("write a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    executable(&path, &format!("#!/bin/sh\n{text}\n"));
     path
 }

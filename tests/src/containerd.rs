@@ -17,7 +17,7 @@ use crate::cri::Cri;
 use crate::image::IMAGE;
 use crate::leftover;
 use crate::node::Node;
-use crate::program::{command, finish, ours, reference_plugins, said, system};
+use crate::program::{command, executable, finish, ours, reference_plugins, said, system};
 use crate::wait::wait_for;
 
 /// A running containerd.
@@ -50,11 +50,9 @@ impl<'a> Containerd<'a> {
 
     /// Replaces the executable `flatnet`, as its configuration finds it, by a script.
     pub fn replace_flatnet(&self, script: &str) {
-        use std::os::unix::fs::PermissionsExt as _;
         let path = self.folder.path().join("bin/flatnet");
         fs::remove_file(&path).expect("remove the link");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write the script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it executable");
+        executable(&path, &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// A hard kill: containerd alone dies, its shims and the pods live on.

@@ -2,7 +2,9 @@
 //! time, with everything it said kept for the failure message.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -119,6 +121,15 @@ impl Drop for Running {
             let _ = kill(self.pid, Signal::SIGKILL);
         }
     }
+}
+
+/// Makes a file an executable with these words. Another process writes it: a file is not run as long as it is open for
+/// writing, and what is open here is open too in a child that another test has begun and that does not run its program yet.
+pub fn executable(path: &Path, words: &str) {
+    let mut write = command("sh", ["-c", "cat >\"$0\""]);
+    let output = finish(write.arg(path), words.as_bytes());
+    assert!(output.status.success(), "{}: {}", path.display(), said(&output));
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("make it executable");
 }
 
 /// What a command said on both streams, for a failure message.

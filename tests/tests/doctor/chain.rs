@@ -1,12 +1,12 @@
 //! Plugins of a chain that do not speak the configuration's version of CNI, or nothing at all.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flatnet_tests::cli::document;
-use flatnet_tests::program::{finish, ours, reference_plugins};
+use flatnet_tests::program::{executable, finish, ours, reference_plugins};
 use serde_json::{Value, json};
 
 use super::scene::Scene;
@@ -23,8 +23,7 @@ fn chain(scene: &Scene, version: &str) {
 fn portmap(scene: &Scene, script: &str) {
     let path = scene.bin().join("portmap");
     let _ = fs::remove_file(&path);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&path, &format!("#!/bin/sh\n{script}\n"));
 }
 
 /// What an installation of this configuration finds missing.
