@@ -72,6 +72,8 @@ impl Netns {
 
     /// Runs a prepared command inside, with `stdin`, to its end.
     pub fn finish(&self, command: &mut Command, stdin: &[u8]) -> Output {
+        // Where two call it on one machine the older iptables fails. Each namespace is a machine of its own.
+        command.env("XTABLES_LOCKFILE", "/proc/self/ns/net");
         self.run(|| finish(command, stdin))
     }
 
