@@ -79,7 +79,13 @@ fn the_nearest_who_asks_is_heard() {
 fn addresses_are_of_the_parts_that_are_asked_for() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
-    let before = node.add("before");
+    let part = [248, 249, 250, 251].map(|n| IpAddr::from([10, 244, 1, n]));
+    // None of the part itself, all of which must be free.
+    let mut before = node.add("before");
+    while part.contains(&before.v4()) {
+        node.del(&before).silent();
+        before = node.add("before");
+    }
     let mut configuration = cluster.network.configuration.clone();
     configuration["runtimeConfig"] = json!({ "ipRanges": [[{ "subnet": "10.244.1.248/30" }]] });
     let add = || {
@@ -101,7 +107,7 @@ fn addresses_are_of_the_parts_that_are_asked_for() {
     }
     let mut v4: Vec<_> = given.iter().map(|(_, result)| &result["ips"][0]["address"]).collect();
     v4.sort_by_key(|address| address.to_string());
-    let part = [248, 249, 250, 251].map(|n| json!(format!("10.244.1.{n}/32")));
+    let part = part.map(|address| json!(format!("{address}/32")));
     assert_eq!(v4, part.iter().collect::<Vec<_>>(), "{before:?}");
     let v6 = given.iter().map(|(_, result)| result["ips"][1]["address"].as_str());
     assert!(v6.flatten().all(|address| address.starts_with("fd00:10:244:1:")), "{given:?}");

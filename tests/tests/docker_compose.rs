@@ -37,6 +37,7 @@ fn services(address: &str) -> Value {
 fn a_project_is_in_a_network_that_is_there() {
     let cluster = Cluster::new(2);
     let dockers = Docker::everywhere(&cluster, &[]);
+    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
     let networks = json!({ "pods": { "external": true } });
     let files = [0, 1].map(|n| {
         let services = services(&format!("10.244.{}.50", n + 1));
@@ -70,6 +71,7 @@ fn a_project_makes_its_network() {
     let cluster = Cluster::new(2);
     let dockers = Docker::everywhere(&cluster, &[]);
     let (docker, node) = (&dockers[0], &cluster.nodes[0]);
+    node.begin_with_the_first("pods");
     let driver = &docker.driver.name;
     let ipam = json!({ "driver": driver, "config": [
         { "subnet": "10.244.0.0/16" }, { "subnet": "fd00:10:244::/56" } ] });

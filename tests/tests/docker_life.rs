@@ -56,6 +56,7 @@ fn a_container_finds_the_overlays_mtu_and_dockers_names() {
 fn a_container_without_a_network_gets_one_later() {
     let cluster = Cluster::new(1);
     let (docker, node) = (&Docker::everywhere(&cluster, &[])[0], &cluster.nodes[0]);
+    node.begin_with_the_first("pods");
     let peer = node.add("peer");
     docker.idle("web", &["--network", "none"]);
     // Docker's own rule.

@@ -123,7 +123,7 @@ fn a_pods_ends_are_put_right() {
     for (spoil, mend) in [
         ("ip route del default", "ip route add default via 169.254.1.1 dev eth0 proto 102"),
         (
-            "ip route replace default via 10.244.1.9 dev eth0 onlink",
+            "ip route replace default via 10.244.66.9 dev eth0 onlink",
             "ip route replace default via 169.254.1.1 dev eth0 proto 102",
         ),
         ("ip -6 route del default", "ip route add default via fe80::1 dev eth0 proto 102"),
