@@ -171,6 +171,10 @@ mod tests {
                 netns.exec(&line);
             }
         }
+        // Until the kernel has reported an end as up, what it sends is dropped.
+        for netns in [&left, &right] {
+            kernel::wait_until_up(netns, "v0");
+        }
         let capture = Capture::start(&left, "v0");
         let elsewhere = Capture::start(&left, "lo");
         let to: IpAddr = [0xfd00, 7, 0, 0, 0, 0, 0, 2].into();

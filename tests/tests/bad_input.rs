@@ -208,6 +208,7 @@ fn no_address_left() {
     cluster.list(&[0, 1]);
     cluster.settle();
     let living = [cluster.nodes[0].add("living"), cluster.nodes[0].add("living")];
+    living.iter().for_each(|pod| kernel::wait_until_up(&cluster.nodes[0].netns, pod.veth()));
     let scene = Scene { cluster, living: Pod::new("unused"), waiting: Pod::new("waiting") };
     scene.refuses(&scene.add(), 100, &["node-a", "10.244.1.10", "10.244.1.11"]);
     // A pod whose namespace died without a DEL gives its address back.

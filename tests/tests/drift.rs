@@ -153,8 +153,10 @@ fn what_goes_down_comes_up_whole() {
             }
             assert_ne!(sync::plan(scene.node()), Vec::<String>::new(), "{dev}");
             sync::apply(scene.node());
-            scene.talk();
+            // Until the kernel has reported an end as up, what it sends is dropped.
             kernel::wait_until_up(&scene.node().netns, scene.pod.veth());
+            kernel::wait_until_up(&scene.pod.netns, "eth0");
+            scene.talk();
             let left = snapshot::difference(&before, &scene.state());
             assert_eq!(left, Vec::<String>::new(), "{dev}, up again: {and_up}");
         }
