@@ -14,6 +14,7 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::said;
 use flatnet_tests::raw::{Sink, Token, stay_on_one_processor};
+use flatnet_tests::wait::wait_for;
 use flatnet_tests::{kernel, probe, snapshot, sync};
 use serde_json::json;
 
@@ -91,7 +92,9 @@ fn masqueraded(node: &Node) -> Netns {
 /// Sends from a socket that any user may open, at a port from which overlays are heard.
 fn post(from: &Netns, to: IpAddr, port: u16, payload: &[u8]) {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    let sent = from.run(|| UdpSocket::bind((any, 50_000))?.send_to(payload, (to, port)));
+    // A program that another test starts at this moment may still hold the last one open.
+    let socket = wait_for("the port", || from.run(|| UdpSocket::bind((any, 50_000))).ok());
+    let sent = socket.send_to(payload, (to, port));
     assert_eq!(sent.unwrap_or_else(|e| panic!("to {to}: {e}")), payload.len());
 }
 
