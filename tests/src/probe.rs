@@ -5,16 +5,22 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+
 use crate::netns::Netns;
+use crate::wait::wait_for;
 
 /// How long a probe waits for an answer before it calls it lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two packets of a `Flow`.
 const PACE: Duration = Duration::from_millis(2);
+/// Bytes of room for small packets whose receiver does not run for many seconds: what is lost is lost on the way.
+pub(crate) const ROOM: usize = 8 << 20;
 
 /// One echo request; fails the test unless it is answered.
 pub fn ping(from: &Netns, to: IpAddr) {
@@ -164,6 +170,7 @@ impl Drop for Counter<'_> {
 #[derive(Debug)]
 pub struct Flow {
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
     echo: JoinHandle<()>,
     sender: JoinHandle<Tally>,
 }
@@ -191,18 +198,34 @@ impl Flow {
         });
         echo.set_read_timeout(Some(PACE)).expect("a timeout");
         socket.set_nonblocking(true).expect("a nonblocking socket");
+        for end in [&echo, &socket] {
+            setsockopt(end, RcvBufForce, &ROOM).expect("a large buffer");
+        }
         let (echo_stop, sender_stop) = (stop.clone(), stop.clone());
+        let sent = Arc::new(AtomicU64::new(0));
+        let counted = sent.clone();
         Self {
             stop,
+            sent,
             echo: thread::spawn(move || answer(&echo, &echo_stop)),
-            sender: thread::spawn(move || count(&socket, &sender_stop)),
+            sender: thread::spawn(move || count(&socket, &sender_stop, &counted)),
         }
     }
 
-    /// Stops and tells; at least `least` packets are sent first, so that there was traffic after
+    /// Waits until so many more packets were sent.
+    fn sends(&self, more: u64) {
+        let enough = self.sent.load(Ordering::Relaxed) + more;
+        wait_for("packets of a flow", || {
+            (self.sent.load(Ordering::Relaxed) >= enough).then_some(())
+        });
+    }
+
+    /// Stops and tells; packets are sent for at least `least` first, so that there was traffic after
     /// whatever the test did last.
     pub fn finish(self, least: Duration) -> Tally {
         thread::sleep(least);
+        // One may have been under way before.
+        self.sends(2);
         self.stop.store(true, Ordering::Relaxed);
         let tally = self.sender.join().expect("the sender");
         // The echo hears of the stop only when the sender has had its last answers.
@@ -224,7 +247,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
 }
 
 /// Sends numbered packets until told to stop, then waits for the answers still under way.
-fn count(socket: &UdpSocket, stop: &AtomicBool) -> Tally {
+fn count(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU64) -> Tally {
     let mut tally = Tally { sent: 0, answered: 0 };
     let mut deadline = Instant::now();
     loop {
@@ -232,6 +255,7 @@ fn count(socket: &UdpSocket, stop: &AtomicBool) -> Tally {
             // A send that fails (no route, no buffer) is a packet lost.
             drop(socket.send(&tally.sent.to_le_bytes()));
             tally.sent += 1;
+            sent.store(tally.sent, Ordering::Relaxed);
             deadline = Instant::now() + PATIENCE / 10;
         }
         // Not a timeout of the socket: those are as coarse as the kernel's tick.
@@ -286,13 +310,14 @@ mod tests {
     fn a_flow_counts_what_is_lost() {
         let (left, right, to) = pair();
         let flow = Flow::start(&left, &right, to);
-        let tally = flow.finish(Duration::from_millis(200));
+        flow.sends(50);
+        let tally = flow.finish(Duration::ZERO);
         assert!(tally.sent > 50, "{tally:?}");
         assert_eq!(tally.sent, tally.answered);
         let flow = Flow::start(&left, &right, to);
-        thread::sleep(Duration::from_millis(100));
+        flow.sends(50);
         right.exec("ip link set v0 down");
-        let tally = flow.finish(Duration::from_millis(100));
+        let tally = flow.finish(Duration::ZERO);
         assert!(tally.answered < tally.sent, "{tally:?}");
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
+use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, recv, send,
     setsockopt, socket,
@@ -119,7 +119,7 @@ impl Sink {
     }
 
     fn of(socket: OwnedFd) -> Self {
-        setsockopt(&socket, RcvBuf, &(4 << 20)).expect("a large buffer");
+        setsockopt(&socket, RcvBufForce, &(4 << 20)).expect("a large buffer");
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(0, 100_000)).expect("a timeout");
         Self { socket }
     }

@@ -8,8 +8,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+
 use crate::fast_path::{Status, all_fast, counts, unwraps_all};
 use crate::netns::Netns;
+use crate::probe::ROOM;
 use crate::wait::wait_for;
 
 /// The pause between two packets.
@@ -80,6 +84,9 @@ impl Stream {
         let server = asking.peer_addr().expect("connected");
         asking.set_nonblocking(true).expect("a setting");
         answering.set_read_timeout(Some(PACE)).expect("a setting");
+        for end in [&asking, &answering] {
+            setsockopt(end, RcvBufForce, &ROOM).expect("a large buffer");
+        }
         let socket = Some(asking.try_clone().expect("a descriptor"));
         let known = Arc::new(Known::default());
         let (there, here) = (known.clone(), known.clone());
