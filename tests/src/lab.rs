@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::program::{finish, ours, require_root, said};
+use crate::wait::PATIENCE;
 
 /// A lab of this test process, removed when dropped.
 #[derive(Debug)]
@@ -65,9 +66,9 @@ impl Lab {
         let mut up = self.command(&["up", "--nodes", "12", "--pods", "8"]);
         let child = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start up");
         let first = format!("{}-node-1", self.name);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while !self.namespaces().contains(&first) {
-            assert!(Instant::now() < deadline, "no node after ten seconds");
+            assert!(Instant::now() < deadline, "no node within {PATIENCE:?}");
             sleep(Duration::from_millis(1));
         }
         child

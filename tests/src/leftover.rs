@@ -10,6 +10,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::wait::PATIENCE;
+
 /// The processes that were started for a folder.
 pub fn processes(folder: &Path) -> Vec<Pid> {
     let needle = folder.as_os_str().as_bytes();
@@ -36,7 +38,7 @@ pub fn mounts(folder: &Path) -> Vec<PathBuf> {
 
 /// Ends what was started for a folder, and what those had started, and unmounts what is below it.
 pub fn remove(folder: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left = processes(folder);
         let with_children = left.iter().flat_map(|pid| children(*pid)).chain(left.iter().copied());

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -15,9 +15,8 @@ use nix::unistd::Pid;
 use crate::cluster::Cluster;
 use crate::netns::Netns;
 use crate::program::{bin_dir, system, workspace};
+use crate::wait::PATIENCE;
 
-/// No block takes longer unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What the shell prints behind a block; no command does.
 const DONE: &str = "(the block is done)";
 /// What a node writes goes to a tmpfs on top of the machine's folders. /mnt is the reader's home.
@@ -111,7 +110,7 @@ impl Shell {
         // A shell that has ended is told by its silence.
         let _ = self.stdin.write_all(block.as_bytes());
         let mut said = String::new();
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) if line == DONE => return Ok(()),

@@ -151,7 +151,7 @@ fn the_firewall_rules_let_pods_through() {
         ),
         ("iptables -P FORWARD DROP".to_owned(), block("troubleshooting.md", "iptables -I FORWARD")),
     ];
-    let ping = "ip netns exec pod ping -c 1 -W 1 10.244.1.1";
+    let ping = "ip netns exec pod ping -c 1 -W 5 10.244.1.1";
     let mut scene = Scene::new();
     ok(&mut scene, None, TWO_PODS);
     ok(&mut scene, Some("node-a"), ping);
