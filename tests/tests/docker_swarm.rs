@@ -46,16 +46,20 @@ fn services_of_a_swarm_are_in_the_network() {
     // By their names on every machine, all of a service.
     let pod = cluster.nodes[1].add("pod");
     for task in &web {
-        let told = swarm.daemons[task.node].ok(&["exec", &task.id, "nslookup", "db"]);
-        for other in &db {
-            assert!(told.contains(&other.addresses[0].to_string()), "{told}");
-        }
+        // One daemon hears of another's containers some time later.
+        wait_for("all addresses of the name", || {
+            let told = swarm.daemons[task.node].run(&["exec", &task.id, "nslookup", "db"]);
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            let all = db.iter().all(|other| told.contains(&other.addresses[0].to_string()));
+            all.then_some(())
+        });
         swarm.daemons[task.node].ping(&task.id, pod.v4());
     }
     // And what is no service.
     swarm.daemons[2].idle("alone", &["--network", "pods"]);
     let first = web.iter().find(|task| task.node == 0).unwrap();
-    swarm.daemons[0].ok(&["exec", &first.id, "ping", "-c", "1", "-W", "5", "alone"]);
+    let ping = ["exec", first.id.as_str(), "ping", "-c", "1", "-W", "5", "alone"];
+    wait_for("the name", || swarm.daemons[0].run(&ping).status.success().then_some(()));
     swarm.daemons[2].ok(&["rm", "-f", "alone"]);
     swarm.daemons[0].ok(&["service", "rm", "web", "db"]);
     cluster.nodes[1].del(&pod).silent();

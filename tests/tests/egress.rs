@@ -4,13 +4,13 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use flatnet_tests::capture::Capture;
+use flatnet_tests::capture::{Capture, Packet};
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
-use flatnet_tests::wait::{PATIENCE, again};
+use flatnet_tests::wait::{PATIENCE, again, wait_for};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
 
@@ -43,13 +43,16 @@ fn uplink(n: u16) -> [IpAddr; 2] {
 fn seen_source(from: &Netns, to: IpAddr, receiver: &Netns, device: &str) -> IpAddr {
     let wire = Capture::start(receiver, device);
     from.attempt(&format!("ping -n -c 1 -W 1 {to}"));
-    let packets = wire.packets();
-    // Neighbour discovery goes to the address itself, too, when the entry is to be confirmed.
-    let requests: Vec<IpAddr> = packets
-        .iter()
-        .filter(|packet| packet.destination == to && packet.length == 84 + 20 * header(to))
-        .map(|packet| packet.source)
-        .collect();
+    let mut packets = Vec::new();
+    // It may wait for a neighbour longer than for the answer. Neighbour discovery goes to the address itself, too,
+    // when the entry is to be confirmed.
+    let requests: Vec<IpAddr> = wait_for("the request", || {
+        packets.extend(wire.packets());
+        let is_request =
+            |packet: &&Packet| packet.destination == to && packet.length == 84 + 20 * header(to);
+        let sources: Vec<_> = packets.iter().filter(is_request).map(|it| it.source).collect();
+        (!sources.is_empty()).then_some(sources)
+    });
     assert_eq!(requests.len(), 1, "one request to {to}: {packets:?}");
     requests[0]
 }

@@ -34,7 +34,8 @@ impl UsedUp {
         let limit = fs::read_to_string(LIMIT).unwrap();
         let count: usize = limit.trim().parse().unwrap();
         let mut used_up = Self { holders: Vec::new(), limit };
-        for _ in 0..count {
+        // One more, as the doctor may have one for a moment while another would take it.
+        for _ in 0..=count {
             let mut tail = as_user("tail");
             tail.args(["-f", "/proc/self/status"]).stdin(Stdio::null()).stdout(Stdio::null());
             used_up.holders.push(tail.stderr(Stdio::null()).spawn().unwrap());
