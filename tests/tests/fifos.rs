@@ -102,7 +102,7 @@ fn places(node: &Node, lease: &Path) -> Vec<Place> {
         place("overlay.json", Fails::ForFolder, &[]),
         place("overlay.json.tmp", Fails::ForFolder, &[]),
         place("../.lock", Fails::Always, &[]),
-        place("addresses/10.244.1.77", Fails::Never, &["GC"]),
+        place("addresses/10.244.1.200", Fails::Never, &["GC"]),
         Place { path: lease.to_owned(), add: Fails::Never, others: &["DEL", "CHECK", "GC"] },
     ]
 }
@@ -111,6 +111,8 @@ fn places(node: &Node, lease: &Path) -> Vec<Place> {
 fn in_the_state_folder() {
     let cluster = Cluster::new(2);
     let node = &cluster.nodes[0];
+    // One of them is taken for no pod's.
+    node.begin_with_the_first("pods");
     let mut stays = node.add("stays");
     let folder = node.state().join("leases");
     let lease = fs::read_dir(folder).expect("leases").next().expect("one").expect("it").path();
