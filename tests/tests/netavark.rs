@@ -13,8 +13,12 @@ use flatnet_tests::cnitool::entry;
 use flatnet_tests::netavark::Netavark;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::program::said;
+use flatnet_tests::wait::PATIENCE;
 use flatnet_tests::{cli, kernel, probe};
 use serde_json::{Value, json};
+
+/// How much later the plugin is killed each time, while it is young.
+const STEP: Duration = Duration::from_micros(200);
 
 fn netavarks<'a>(cluster: &'a Cluster, behind: &[Value]) -> Vec<Netavark<'a>> {
     cluster.nodes.iter().map(|node| Netavark::new(cluster, node, behind)).collect()
@@ -214,9 +218,10 @@ fn a_container_that_was_forgotten_is_set_up_anew() {
     node.assert_no_attachment();
 }
 
-/// Kills the plugin ever later, until it comes to its end before.
+/// Kills the plugin ever later, until it comes to its end before, however slow the machine is.
 fn kill_ever_later(node: &Node, netavark: &Netavark<'_>, verb: &str, pod: &Pod) -> bool {
-    for step in 0..400_u32 {
+    let (mut step, mut pause) = (0, Duration::ZERO);
+    loop {
         if verb == "teardown" {
             netavark.setup(pod, json!({}));
         }
@@ -224,7 +229,7 @@ fn kill_ever_later(node: &Node, netavark: &Netavark<'_>, verb: &str, pod: &Pod) 
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = node.netns.run(|| command.spawn()).unwrap();
         child.stdin.take().unwrap().write_all(&input).unwrap();
-        sleep(Duration::from_micros(200) * step);
+        sleep(pause);
         let ended = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -241,8 +246,10 @@ fn kill_ever_later(node: &Node, netavark: &Netavark<'_>, verb: &str, pod: &Pod) 
         if ended {
             return step > 3;
         }
+        assert!(pause < PATIENCE, "{verb} never came to its end");
+        step += 1;
+        pause += STEP.max(pause / 50);
     }
-    panic!("{verb} never came to its end");
 }
 
 #[test]
