@@ -35,6 +35,8 @@ impl Scene {
         let cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
         // One is taken for free.
         cluster.nodes[0].begin_with_the_first("pods");
+        // What a link-local address of a device that is in the way makes would come late.
+        kernel::set_sysctl(&cluster.nodes[0].netns, "ipv6/conf/default/addr_gen_mode", "1");
         let (forger, neighbour) = (cluster.nodes[0].add("forger"), cluster.nodes[0].add("pod"));
         let peer = cluster.nodes[1].add("peer");
         Self { cluster, forger, neighbour, peer }

@@ -44,7 +44,8 @@ impl Obstacle {
                 names.iter().for_each(|name| drop(node.exec(&format!("ip link del {name}"))));
             }
             Self::Program(socket) => drop(socket),
-            Self::Elsewhere(netns) => drop(netns),
+            // The kernel would take it away some time after its namespace, and the next case have it still.
+            Self::Elsewhere(netns) => drop(netns.exec("ip link del hidden0")),
             Self::Nothing => {}
         }
     }
