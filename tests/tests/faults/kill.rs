@@ -1,5 +1,6 @@
 //! SIGKILL before every system call of ADD, DEL and GC, and then each verb that can come next.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use flatnet_tests::cluster::Cluster;
@@ -94,12 +95,17 @@ fn del_killed_at_every_system_call() {
     tally.finish();
 }
 
-/// An attachment whose namespace is gone without a DEL; its container comes back in another. The
-/// veth may stand for a moment yet: the kernel takes it away in its own time.
-fn lost(node: &Node) -> Pod {
+/// An attachment whose namespace is gone without a DEL; its container comes back in another. The veth stands as long as
+/// the file is open, or is gone, as the kernel takes it away in its own time.
+fn lost(node: &Node, stands: bool) -> (Pod, Option<File>) {
     let mut pod = node.add("lost");
+    let veth = pod.veth().to_owned();
+    let open = stands.then(|| File::open(pod.netns.path()).expect("the namespace"));
     pod.netns = Arc::new(Netns::new("back"));
-    pod
+    if !stands {
+        kernel::wait_until_gone(&node.netns, &veth);
+    }
+    (pod, open)
 }
 
 #[test]
@@ -108,23 +114,20 @@ fn gc_killed_at_every_system_call() {
     let node = settled(&cluster);
     let baseline = Baseline::of(node);
     let mut tally = Tally::new("SIGKILL within GC, then ADD, DEL or GC");
-    let sample = lost(node);
-    let mut points: Vec<Point> = Verb { node, name: "GC", pod: &sample }.points();
-    // Depending on whether the kernel was faster, GC finds the veth or does not.
-    points.extend({
-        let sample = lost(node);
-        let veth = sample.veth().to_owned();
-        kernel::wait_until_gone(&node.netns, &veth);
-        let seen: Vec<(String, usize)> =
-            points.iter().map(|point| (point.syscall.clone(), point.nth)).collect();
-        let mut more = Verb { node, name: "GC", pod: &sample }.points();
-        more.retain(|point| !seen.contains(&(point.syscall.clone(), point.nth)));
-        more
-    });
-    for point in &points {
+    let points = |stands| -> Vec<Point> {
+        let (sample, _open) = lost(node, stands);
+        Verb { node, name: "GC", pod: &sample }.points()
+    };
+    let (standing, mut gone) = (points(true), points(false));
+    let same = |one: &Point, other: &Point| (&one.syscall, one.nth) == (&other.syscall, other.nth);
+    gone.retain(|point| !standing.iter().any(|other| same(point, other)));
+    let standing = standing.iter().map(|point| (point, true));
+    for (point, stands) in standing.chain(gone.iter().map(|point| (point, false))) {
         for next in NEXTS {
-            let pod = lost(node);
+            let (pod, open) = lost(node, stands);
             let killed = Verb { node, name: "GC", pod: &pod }.kill(point);
+            // From now on the kernel takes the veth away, if it is still there, while the next verb works.
+            drop(open);
             let wrong = recover(&baseline, node, pod, next);
             tally.point(&format!("{point}, {next:?}"), killed, wrong);
         }
