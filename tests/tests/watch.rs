@@ -3,10 +3,16 @@
 use std::fs;
 
 use flatnet_tests::cluster::Cluster;
+use flatnet_tests::node::Node;
 use flatnet_tests::wait::wait_for;
 use flatnet_tests::watcher::Watcher;
-use flatnet_tests::{kernel, probe};
+use flatnet_tests::{kernel, probe, sync};
 use serde_json::json;
+
+/// One thing is put right after the other, those of the second family last.
+fn is_put_right(node: &Node, what: &str) {
+    wait_for(what, || sync::plan(node).is_empty().then_some(()));
+}
 
 #[test]
 fn what_changes_is_put_right() {
@@ -33,6 +39,7 @@ fn what_changes_is_put_right() {
             (peer("10.244.2.0/24").as_ref() == Some(&before) && rules && forwards).then_some(())
         };
         wait_for(spoil, mended);
+        is_put_right(a, spoil);
         right.addresses().iter().for_each(|address| probe::ping(&left.netns, *address));
     }
 
@@ -40,6 +47,7 @@ fn what_changes_is_put_right() {
     cluster.list(&[0, 1, 2]);
     let third = c.add("third");
     wait_for("the way to the new node", || peer("10.244.3.0/24"));
+    is_put_right(a, "all of the way to the new node");
     wait_for("the way from the new node", || {
         kernel::routes(&b.netns).into_iter().find(|route| route.dst == "10.244.3.0/24")
     });

@@ -160,6 +160,14 @@ fn moved(watched: bool) {
     scene.cluster.list(&[0, 1]);
     if watched {
         wait_for("packets to the new address", || (seen_to(&wire, new) > 0).then_some(()));
+        // It tells the network stack and the fast path one after the other.
+        let node = scene.nodes()[0];
+        wait_for("all of it", || sync::plan(node).is_empty().then_some(()));
+        wait_for("no packets to the old address", || {
+            drop(wire.packets());
+            streams.iter().for_each(Stream::goes_on);
+            (seen_to(&wire, old) == 0).then_some(())
+        });
     } else {
         scene.nodes().into_iter().for_each(|node| drop(sync::apply(node)));
     }
