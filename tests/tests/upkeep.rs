@@ -227,7 +227,10 @@ fn what_cannot_be_brought_about_is_not_tried_all_the_time() {
     let makes =
         |message: &&String| message.contains("RTM_NEWLINK") && message.contains("NLM_F_CREATE");
     let tried = || messages(&trace).iter().filter(makes).count();
-    assert_eq!(tried(), 1);
+    let at_first = tried();
+    // Not more than one in a second, should this be looked at late.
+    let most = 1 + begun.elapsed().as_secs() as usize;
+    assert!((1..=most).contains(&at_first), "{at_first} in {:?}", begun.elapsed());
     wait_for("two attempts more", || (tried() >= 3).then_some(()));
     assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
     drop(holder);
