@@ -125,7 +125,7 @@ impl Inbox {
         let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
         from.run(|| UdpSocket::bind((any, 0))?.send_to(b"first", (to, self.port)))
             .unwrap_or_else(|error| panic!("{} to {to}: {error}", from.name()));
-        let received = self.socket.recv_from(&mut [0; 16]);
+        let received = crate::wait::again(|| self.socket.recv_from(&mut [0; 16]));
         let (_, source) = received
             .unwrap_or_else(|error| panic!("{}: the packet to {to} is lost: {error}", from.name()));
         source.ip().to_canonical()

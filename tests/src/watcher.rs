@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::cli;
 use crate::node::Node;
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{PATIENCE, again, wait_for};
 
 /// The running command; ended when dropped.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Watcher {
             command.env("NOTIFY_SOCKET", &socket);
         });
         let mut word = [0; 64];
-        let length = told.recv(&mut word).expect("word that it is ready");
+        let length = again(|| told.recv(&mut word)).expect("word that it is ready");
         assert!(word[..length].starts_with(b"READY=1"), "{word:?}");
         watcher
     }

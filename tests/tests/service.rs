@@ -6,12 +6,11 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use flatnet_tests::cli::{conf_dir, prepared};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::program::{command, finish, ours, said, workspace};
-use flatnet_tests::wait::wait_for;
+use flatnet_tests::wait::{PATIENCE, again, wait_for};
 use flatnet_tests::{kernel, sync};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -85,13 +84,13 @@ fn the_unit_allows_every_system_call_and_socket_of_a_sync() {
     // As the unit runs it, until it has told that it is ready.
     let socket = cluster.folder().join("notify");
     let manager = UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let told = cluster.folder().join("told");
     strace.arg(&trace).arg(ours("flatnet")).args(["sync", "--watch", "--conf-dir"]);
     strace.arg(conf_dir(node, &[])).env("NOTIFY_SOCKET", &socket);
     strace.stdin(Stdio::null()).stdout(fs::File::create(&told).unwrap()).process_group(0);
     let service = Running(node.netns.run(|| strace.spawn()).unwrap());
-    manager.recv(&mut [0; 16]).unwrap();
+    again(|| manager.recv(&mut [0; 16])).unwrap();
     wait_for("the wait", || fs::read_to_string(&trace).unwrap().contains(" poll(").then_some(()));
     drop(service);
     let words = fs::read_to_string(&told).unwrap();
@@ -134,7 +133,7 @@ fn the_service_waits_for_files_that_are_to_come() {
     node.netns.exec("ip addr flush dev under0");
     let socket = cluster.folder().join("notify");
     let manager = UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let folder = cluster.folder().join("etc/cni/net.d");
     let mut watch = prepared("sync", &["--watch", "--conf-dir", &folder.display().to_string()]);
     watch.env("NOTIFY_SOCKET", &socket);
@@ -144,7 +143,7 @@ fn the_service_waits_for_files_that_are_to_come() {
     let mut service = Running(node.netns.run(|| watch.spawn()).unwrap());
     // systemd goes on with what is ordered behind it, though there is nothing at all.
     let mut message = [0; 16];
-    let length = manager.recv(&mut message).unwrap();
+    let length = again(|| manager.recv(&mut message)).unwrap();
     assert_eq!(&message[..length], b"READY=1");
 
     // Another program's file that is damaged hides nothing; then comes ours, and at last its range file.

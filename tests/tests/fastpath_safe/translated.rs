@@ -10,6 +10,7 @@ use flatnet_tests::fast_path::counts;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::stream::Stream;
+use flatnet_tests::wait::{PATIENCE, again};
 use serde_json::json;
 
 use crate::scene::{Scene, cluster, with};
@@ -155,8 +156,8 @@ fn a_service_and_its_endpoint_at_the_same_time() {
             if !service_first {
                 ways.reverse();
             }
-            asking.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-            answering.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+            asking.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            answering.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             let begin = Instant::now();
             let mut n = 0_u64;
             while begin.elapsed() < Duration::from_secs(5) {
@@ -164,10 +165,10 @@ fn a_service_and_its_endpoint_at_the_same_time() {
                     n += 1;
                     asking.send_to(&n.to_be_bytes(), to).expect("send");
                     let mut packet = [0; 8];
-                    let (_, from) = answering.recv_from(&mut packet).expect("a question");
+                    let (_, from) = again(|| answering.recv_from(&mut packet)).expect("a question");
                     assert_eq!(packet, n.to_be_bytes());
                     answering.send_to(&packet, from).expect("send");
-                    let (_, from) = asking.recv_from(&mut packet).expect("an answer");
+                    let (_, from) = again(|| asking.recv_from(&mut packet)).expect("an answer");
                     assert_eq!((from, packet), (to, n.to_be_bytes()));
                 }
             }
