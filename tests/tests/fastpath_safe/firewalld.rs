@@ -7,6 +7,7 @@ use flatnet_tests::conntrack;
 use flatnet_tests::firewalld::Firewalld;
 use flatnet_tests::node::Pod;
 use flatnet_tests::stream::Stream;
+use flatnet_tests::wait::{PATIENCE, again};
 
 use crate::rules::forbid;
 use crate::scene::Scene;
@@ -67,15 +68,20 @@ fn what_firewalld_forbids_new_flows() {
         };
         rule("--add-rich-rule");
         streams.iter().for_each(Stream::goes_on);
-        let refused = |from: &Pod| {
-            let to = scene.far.netns.run(|| UdpSocket::bind((scene.far.v4(), 0))).expect("bind");
+        let to = scene.far.netns.run(|| UdpSocket::bind((scene.far.v4(), 0))).expect("bind");
+        let target = to.local_addr().expect("an address");
+        let say = |from: &Pod| {
             let asking = from.netns.run(|| UdpSocket::bind(("0.0.0.0", 0))).expect("bind");
-            let target = to.local_addr().expect("an address");
             asking.send_to(b"new", target).expect("send");
-            to.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
-            to.recv_from(&mut [0; 8]).is_err()
         };
-        assert!(refused(&scene.near) && !refused(&scene.beside));
+        say(&scene.near);
+        say(&scene.beside);
+        let hear = |within: Duration| {
+            to.set_read_timeout(Some(within)).expect("a timeout");
+            again(|| to.recv_from(&mut [0; 8])).ok().map(|(_, from)| from.ip())
+        };
+        assert_eq!(hear(PATIENCE), Some(scene.beside.v4()));
+        assert_eq!(hear(Duration::from_millis(500)), None);
         rule("--remove-rich-rule");
         let forget = || {
             rule("--add-rich-rule");
