@@ -1,19 +1,17 @@
 //! VXLAN from a user of the node who needs no privilege for it: an ordinary UDP socket.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use flatnet_tests::frame::vxlan;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Sink, Token};
+use flatnet_tests::wait::{PATIENCE, wait_for};
 use serde_json::json;
 
 use crate::scene::Scene;
 use crate::tally::Tally;
 use crate::translated::{scene, second, ways};
 use crate::vxlan::{VXLAN, inner_frame};
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everywhere a node could listen: by itself, and through the Services of [`scene`]; and the number
 /// of the node that it is.
@@ -129,7 +127,9 @@ fn programs_of_a_node_reach_pods_of_other_nodes() {
                 let token = Token::new();
                 send(node, (address, port).into(), &token.payload());
                 sink.until(token);
-                let listener = target.netns.run(|| TcpListener::bind((to, 5353))).expect("listen");
+                // A program that another test starts at this moment may still hold the last one open.
+                let listen = || target.netns.run(|| TcpListener::bind((to, 5353))).ok();
+                let listener = wait_for("a free TCP port", listen);
                 let connect = || TcpStream::connect_timeout(&(address, port).into(), PATIENCE);
                 let stream = node.run(connect);
                 let _stream = stream.unwrap_or_else(|e| panic!("{address}, {masquerade}: {e}"));
