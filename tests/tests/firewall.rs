@@ -133,6 +133,8 @@ fn a_container_of_others_cannot_send_vxlan_either() {
     kernel::set_sysctl(&node.netns, "ipv4/ip_forward", "1");
     container.exec("ip addr add 172.31.0.2/24 dev eth0");
     container.exec("ip link set eth0 up");
+    kernel::wait_until_up(&node.netns, "other0");
+    kernel::wait_until_up(&container, "eth0");
     container.exec("ip route add default via 172.31.0.1");
     probe::ping(&container, target.vtep);
     intrude(&container, [172, 31, 0, 2].into(), target, cluster.network.vni);

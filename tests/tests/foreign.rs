@@ -151,6 +151,9 @@ fn what_others_have_stays() {
     // Link-local addresses would come late.
     kernel::set_sysctl(&node.netns, "ipv6/conf/default/addr_gen_mode", "1");
     FOREIGN.iter().for_each(|line| drop(node.netns.exec(line)));
+    for link in ["foreign0", "vethf0123456789", "inside0", "port0"] {
+        kernel::wait_until_up(&node.netns, link);
+    }
     let (before, settings_before) = (foreign(&node.netns), settings(&node.netns));
     assert!(settings_before.len() > 500, "{}", settings_before.len());
     let same = |step: &str| {

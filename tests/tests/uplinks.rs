@@ -33,7 +33,9 @@ fn host_behind(node: &Netns, device: &str, own: [&str; 2], theirs: [&str; 2]) ->
         netns.exec(&format!("ip addr add {} dev {device} nodad", cidrs[1]));
         netns.exec(&format!("ip link set {device} addrgenmode none up"));
     }
+    // Until the kernel has reported an end as up, what it sends is dropped.
     kernel::wait_until_up(node, device);
+    kernel::wait_until_up(&host, "eth0");
     host
 }
 
@@ -218,6 +220,7 @@ fn devices_of_containers_and_virtual_machines_stay_closed() {
     container.exec("ip link set eth0 up");
     container.exec("ip route add default via 172.17.0.1");
     kernel::wait_until_up(node, "vc");
+    kernel::wait_until_up(&container, "eth0");
 
     let pod = cluster.nodes[0].add("pod");
     for (device, open) in [
@@ -257,6 +260,7 @@ fn a_container_does_not_become_the_nodes_router() {
     container.exec("ip addr add fe80::66/64 dev eth0 nodad");
     node.exec("ip addr add fe80::1:1/64 dev docker0 nodad");
     kernel::wait_until_up(node, "vc");
+    kernel::wait_until_up(&container, "eth0");
     let rogue: IpAddr = "fe80::66".parse().expect("an address");
     let announce = || {
         advertise(&container, "eth0", "fd00:66::".parse().expect("a prefix"));
