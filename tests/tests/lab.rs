@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Child;
 
 use flatnet_tests::lab::Lab;
-use flatnet_tests::netns;
+use flatnet_tests::netns::{self, Netns};
 use flatnet_tests::program::{command, finish, said};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,21 +19,17 @@ fn end(mut child: Child, signal: Signal) -> std::process::ExitStatus {
     child.wait().expect("wait for the child")
 }
 
-/// `ip -o link` of the machine, which a lab must not touch.
-fn links_of_the_machine() -> String {
-    let output = finish(&mut command("ip", ["-o", "link"]), b"");
-    String::from_utf8(output.stdout).expect("text output")
-}
-
 #[test]
 fn every_pair_is_reached_and_nothing_is_left() {
-    let before = links_of_the_machine();
+    // On a machine of its own, whose devices are no other program's to change: a lab must not touch them.
+    let machine = Netns::new("machine");
+    let before = machine.exec("ip -o link");
     let lab = Lab::new("a");
-    lab.succeed(&["up", "--nodes", "3", "--pods", "2"]);
+    machine.run(|| lab.succeed(&["up", "--nodes", "3", "--pods", "2"]));
     assert_eq!(lab.namespaces().len(), 1 + 3 + 6);
-    assert_eq!(links_of_the_machine(), before);
+    assert_eq!(machine.exec("ip -o link"), before);
 
-    let table = lab.succeed(&["matrix"]);
+    let table = machine.run(|| lab.succeed(&["matrix"]));
     // Six pods ask five others, by two addresses each.
     assert!(table.ends_with("60 of 60 pairs reached\n"), "{table}");
     for part in ["IPv4", "IPv6", "1-1", "3-2"] {
@@ -60,9 +56,9 @@ fn every_pair_is_reached_and_nothing_is_left() {
     }
     assert_eq!(asked, expected);
 
-    lab.succeed(&["down"]);
+    machine.run(|| lab.succeed(&["down"]));
     lab.assert_gone();
-    assert_eq!(links_of_the_machine(), before);
+    assert_eq!(machine.exec("ip -o link"), before);
 }
 
 #[test]
