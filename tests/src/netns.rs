@@ -126,12 +126,14 @@ pub fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Removes the namespaces of test processes that were killed and so could not do it themselves.
+/// Removes the namespaces of test processes that were killed and so could not do it themselves. This process has none yet:
+/// what bears its number is of one that had the same.
 fn remove_orphans() {
+    let own = std::process::id().to_string();
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if owner.is_some_and(|pid| pid == own || !Path::new("/proc").join(pid).exists()) {
             drop(finish(&mut command("ip", ["netns", "del", &name]), b""));
         }
     }
