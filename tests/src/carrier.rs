@@ -9,6 +9,7 @@ use crate::cluster::UNDERLAY;
 use crate::kernel;
 use crate::netns::Netns;
 use crate::program::{command, finish, said};
+use crate::wait::wait_for;
 
 /// The last parts of the addresses that a host can have whose peers must know it beforehand.
 const HOSTS: [u8; 4] = [1, 2, 3, 200];
@@ -99,6 +100,12 @@ impl Carrier {
         // it never says so.
         kernel::wait_until_up(underlay, name);
         kernel::wait_until_up(host, if self == Self::WireGuard { UNDERLAY } else { device });
+        // Even without duplicate address detection the kernel makes an IPv6 address its own in a queue, and drops what
+        // comes before that. A VRF has tables of its own.
+        if address.is_ipv6() && self != Self::Vrf {
+            let way = || host.exec(&format!("ip route get {address}"));
+            wait_for("the host's own address", || way().starts_with("local ").then_some(()));
+        }
     }
 }
 
