@@ -164,7 +164,9 @@ impl Fleet {
 
     /// A number that an agent counts.
     pub fn metric(&self, index: usize, name: &str) -> f64 {
-        let (_, text) = ask(&self.node(index).netns, "/metrics").expect("metrics");
+        let netns = &self.node(index).netns;
+        // Where the disk is busy, an agent that writes a file may answer late.
+        let (_, text) = until("metrics", || ask(netns, "/metrics"));
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
     }

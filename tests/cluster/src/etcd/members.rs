@@ -18,6 +18,13 @@ use crate::tools;
 
 /// The last part of the first member's address.
 const FIRST: u8 = 101;
+/// What is said while members choose a leader, as they may at any time on a machine that is busy: it is asked again.
+const NO_LEADER: [&str; 4] = [
+    "etcdserver: leader changed",
+    "etcdserver: no leader",
+    "etcdserver: not leader",
+    "etcdserver: request timed out",
+];
 
 /// Three members.
 #[derive(Debug)]
@@ -93,8 +100,6 @@ impl Etcd {
             ("cert-file", cert),
             ("key-file", key),
             ("trusted-ca-file", ca),
-            ("heartbeat-interval", "50".to_owned()),
-            ("election-timeout", "500".to_owned()),
         ] {
             etcd.arg(format!("--{option}={value}"));
         }
@@ -109,13 +114,17 @@ impl Etcd {
         drop(self.members[index].daemon.take().expect("a running member"));
     }
 
-    /// Which member leads.
-    pub fn leader(&self) -> usize {
+    /// What each member says of itself.
+    pub fn status(&self) -> Vec<Value> {
         let text = self.ctl(&["endpoint", "status", "--write-out=json"]);
         let all: Vec<Value> = serde_json::from_str(&text).expect("a status of each member");
-        let status = |status: &Value| status["Status"].clone();
-        let leads = |s: &Value| status(s)["leader"] == status(s)["header"]["member_id"];
-        all.iter().position(leads).expect("a leader")
+        all.into_iter().map(|member| member["Status"].clone()).collect()
+    }
+
+    /// Which member leads.
+    pub fn leader(&self) -> usize {
+        let leads = |status: &Value| status["leader"] == status["header"]["member_id"];
+        until("leader", || self.status().iter().position(leads).ok_or_else(|| "none".to_owned()))
     }
 
     /// The places of all files of a member.
@@ -167,20 +176,29 @@ impl Etcd {
     }
 
     fn called(&self, user: &str, args: &[&str], stdin: &[u8]) -> Result<String, String> {
-        let mut ctl = command("etcdctl", args);
-        ctl.envs(self.variables(user));
-        let output = self.members[0].netns.run(|| finish(&mut ctl, stdin));
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(said(&output)),
-        }
+        let call = || {
+            let mut ctl = command("etcdctl", args);
+            ctl.envs(self.variables(user));
+            let output = self.members[0].netns.run(|| finish(&mut ctl, stdin));
+            match output.status.success() {
+                true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+                false => Err(said(&output)),
+            }
+        };
+        until("leader of etcd", || match call() {
+            Err(error) if NO_LEADER.iter().any(|words| error.contains(words)) => Err(error),
+            done => Ok(done),
+        })
     }
 
     /// What `etcdctl` finds in its environment, with the certificate of a user.
-    pub fn variables(&self, user: &str) -> [(&'static str, String); 5] {
+    pub fn variables(&self, user: &str) -> [(&'static str, String); 7] {
         let file = |name: &str| self.certificates.file(name);
         [
             ("ETCDCTL_API", "3".to_owned()),
+            // By default it gives up after two seconds, and after five.
+            ("ETCDCTL_DIAL_TIMEOUT", "30s".to_owned()),
+            ("ETCDCTL_COMMAND_TIMEOUT", "60s".to_owned()),
             ("ETCDCTL_ENDPOINTS", self.endpoints()),
             ("ETCDCTL_CACERT", file("ca.crt")),
             ("ETCDCTL_CERT", file(&format!("{user}.crt"))),

@@ -10,6 +10,9 @@ use flatnet_tests::probe::Flow;
 
 use crate::AFTER;
 
+/// How much a member may have on its disk, in bytes.
+const QUOTA: u64 = 8 << 20;
+
 /// The same options, with another value for one of them.
 fn with(access: &[String], option: &str, value: String) -> Vec<String> {
     let mut access = access.to_owned();
@@ -111,7 +114,8 @@ fn an_agent_that_may_not_says_so_and_goes_on_when_it_may() {
 
 #[test]
 fn a_full_etcd_is_told_and_agents_go_on_when_it_has_room() {
-    let (mut fleet, [near, far]) = Fleet::with_two(3, &["--quota-backend-bytes=8388608"]);
+    let quota = format!("--quota-backend-bytes={QUOTA}");
+    let (mut fleet, [near, far]) = Fleet::with_two(3, &[&quota]);
     let flow = Flow::start(&near.netns, &far.netns, far.v4());
 
     let large = "x".repeat(100_000);
@@ -126,11 +130,16 @@ fn a_full_etcd_is_told_and_agents_go_on_when_it_has_room() {
     let meanwhile = fleet.node(1).add("meanwhile");
     Fleet::until_reached(&near, &meanwhile);
 
-    let status = fleet.etcd.ctl(&["endpoint", "status", "--write-out=json"]);
-    let status: serde_json::Value = serde_json::from_str(&status).expect("a status");
-    let revision = status[0]["Status"]["header"]["revision"].to_string();
+    let revision = fleet.etcd.status()[0]["header"]["revision"].to_string();
     fleet.etcd.ctl(&["compact", &revision]);
-    fleet.etcd.ctl(&["defrag", "--cluster"]);
+    // Each member drops what was compacted in its own time.
+    until("room", || {
+        fleet.etcd.ctl(&["defrag", "--cluster"]);
+        let sizes = fleet.etcd.status().into_iter().map(|status| status["dbSize"].as_u64());
+        let sizes: Vec<_> = sizes.collect();
+        let room = sizes.iter().all(|size| size.is_some_and(|size| size < QUOTA / 2));
+        if room { Ok(()) } else { Err(format!("{sizes:?}")) }
+    });
     fleet.etcd.ctl(&["alarm", "disarm"]);
     fleet.until_ready(2);
     fleet.until_listed(0, &["node-a", "node-b", "node-c"]);
