@@ -13,7 +13,7 @@ use crate::AFTER;
 #[test]
 fn nodes_are_listed_checked_and_forgotten() {
     let mut fleet = Fleet::new(2, &[]);
-    fleet.options = ["--lease-ttl", "8"].map(str::to_owned).into();
+    fleet.options = ["--lease-ttl", "80"].map(str::to_owned).into();
     fleet.start_all();
     fleet.until_listed(0, &["node-a", "node-b"]);
     let table = fleet.administers(&["list"]);
@@ -24,7 +24,7 @@ fn nodes_are_listed_checked_and_forgotten() {
     let document: Value =
         serde_json::from_str(&fleet.administers(&["list", "--json"])).expect("JSON");
     assert_eq!(document["nodes"][1]["vtep"], "192.168.50.2");
-    assert_eq!(document["nodes"][1]["lease"]["ttl"], 8);
+    assert_eq!(document["nodes"][1]["lease"]["ttl"], 80);
     assert_eq!(document["nodes"][1]["ranges"].as_array().map(Vec::len), Some(2));
     assert!(fleet.administers(&["check"]).contains("nothing wrong"));
 
@@ -137,5 +137,5 @@ fn flannels_subnets_become_blocks() {
     assert_eq!(fleet.ranges(1)["node-b"], ["10.244.9.0/24"]);
     let (near, far) = (fleet.node(0).add("near"), fleet.node(1).add("far"));
     assert!(near.v4().to_string().starts_with("10.244.7."), "{}", near.v4());
-    assert!(flatnet_tests::probe::reaches(&near.netns, far.v4()));
+    Fleet::until_reached(&near, &far);
 }
