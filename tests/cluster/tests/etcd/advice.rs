@@ -22,6 +22,14 @@ fn findings(fleet: &Fleet) -> Vec<Value> {
     found
 }
 
+/// Waits until it finds nothing: what was mended may be mended by the agent, in its own time.
+fn until_nothing_is_found(fleet: &Fleet) {
+    until("nothing to find", || match findings(fleet) {
+        found if found.is_empty() => Ok(()),
+        found => Err(format!("{found:#?}")),
+    });
+}
+
 /// The one thing that it finds, which begins so: what it advises.
 fn advice(fleet: &Fleet, what: &str) -> String {
     let found = findings(fleet);
@@ -55,7 +63,7 @@ fn a_range_file_that_is_spoiled_is_made_again_and_no_pod_notices() {
     fleet.until_said(0, "is not as this agent left it: it is made so again");
     let tally = flow.finish(AFTER);
     assert_eq!(tally.answered, tally.sent, "{tally:?}");
-    assert_eq!(findings(&fleet), Vec::<Value>::new());
+    until_nothing_is_found(&fleet);
 
     // Without its agent the file stays away, and that is what is advised.
     fleet.kill(0);
@@ -65,13 +73,13 @@ fn a_range_file_that_is_spoiled_is_made_again_and_no_pod_notices() {
     fleet.start(0);
     fleet.until_ready(0);
     until_whole();
-    assert_eq!(findings(&fleet), Vec::<Value>::new());
+    until_nothing_is_found(&fleet);
 }
 
 #[test]
 fn a_node_that_is_gone_is_taken_out_as_the_doctor_says() {
     let (mut fleet, _pods) = Fleet::with_two(2, &[]);
-    assert_eq!(findings(&fleet), Vec::<Value>::new());
+    until_nothing_is_found(&fleet);
     fleet.kill(1);
     fleet.node(1).netns.exec(&format!("ip link set {UNDERLAY} down"));
     let mend = advice(&fleet, "dead or cut off: ");
@@ -82,8 +90,5 @@ fn a_node_that_is_gone_is_taken_out_as_the_doctor_says() {
     let said = fleet.administers(&[&arguments[..], &["--force"]].concat());
     assert!(said.starts_with("node-b is forgotten"), "{said}");
     fleet.until_listed(0, &["node-a"]);
-    until("nothing to find", || match findings(&fleet) {
-        found if found.is_empty() => Ok(()),
-        found => Err(format!("{found:#?}")),
-    });
+    until_nothing_is_found(&fleet);
 }

@@ -162,8 +162,10 @@ fn nodes_of_flannel_move_one_by_one() {
     for (index, node) in fleet.cluster.nodes.iter().enumerate() {
         let ranges = fleet.ranges(0);
         assert_eq!(ranges[&node.name], [subnets[index].clone()]);
-        let routes = node.netns.exec("ip -4 route show proto 102");
-        assert_eq!(routes.matches(" via ").count(), 2, "{}: {routes}", node.name);
+        until("routes", || match node.netns.exec("ip -4 route show proto 102") {
+            routes if routes.matches(" via ").count() == 2 => Ok(()),
+            routes => Err(format!("{}: {routes}", node.name)),
+        });
     }
     all_reach_all([&a, &b, &c]);
 
@@ -189,11 +191,14 @@ fn nodes_of_flannel_move_one_by_one() {
         );
         let routes = node.netns.exec("ip route");
         assert!(!routes.contains("flannel") && !routes.contains("cni0"), "{routes}");
-        let mut sync = Command::new(ours("flatnet"));
         let net_d = fleet.cluster.folder().join(&node.name).join("net.d");
-        sync.args(["sync", "--dry-run", "--conf-dir"]).arg(net_d);
-        let output = node.netns.run(|| finish(&mut sync, b""));
-        assert!(output.status.success(), "{}: {}", node.name, said(&output));
+        until("nothing to do", || {
+            let mut sync = Command::new(ours("flatnet"));
+            sync.args(["sync", "--dry-run", "--conf-dir"]).arg(&net_d);
+            let output = node.netns.run(|| finish(&mut sync, b""));
+            let done = output.status.success();
+            if done { Ok(()) } else { Err(format!("{}: {}", node.name, said(&output))) }
+        });
     }
     assert!(fleet.administers(&["check"]).contains("nothing wrong"));
 }
