@@ -9,8 +9,6 @@ use flatnet_tests::netns::Netns;
 
 /// How long an answer may take; agnhost itself gives up after five seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long one to a datagram may.
-const UDP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks from a namespace by HTTP.
 ///
@@ -25,13 +23,26 @@ pub fn get(netns: &Netns, server: SocketAddr, path: &str) -> Result<String, Stri
 /// # Errors
 /// What the kernel said.
 pub fn datagram(netns: &Netns, server: SocketAddr, asked: &str) -> Result<String, String> {
+    datagram_within(netns, server, asked, PATIENCE)
+}
+
+/// The same, for which there may be no answer: none is waited for longer than this.
+///
+/// # Errors
+/// What the kernel said.
+pub fn datagram_within(
+    netns: &Netns,
+    server: SocketAddr,
+    asked: &str,
+    patience: Duration,
+) -> Result<String, String> {
     let exchange = || {
         let any: IpAddr = match server {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-        socket.set_read_timeout(Some(UDP_PATIENCE))?;
+        socket.set_read_timeout(Some(patience))?;
         socket.connect(server)?;
         socket.send(asked.as_bytes())?;
         let mut answer = [0; 1500];

@@ -32,7 +32,8 @@ fn it_is_the_network(cluster: &mut Cluster) {
     until("service account", || cluster.kubectl().get(&["serviceaccount", "default"]));
     cluster.kubectl().apply(&[objects::deployment("web", 3)]);
     cluster.kubectl().rolled_out("deployment/web");
-    assert_all_reach_all(cluster);
+    // Its daemons hear of each other's nodes in their own time.
+    until("way between all pods", || all_reach_all(cluster));
     for node in &cluster.nodes {
         assert_eq!(ports_of_bridge(cluster, &node.name), 1, "{}", node.name);
     }
@@ -44,8 +45,12 @@ fn flatnet_comes_beside_it(cluster: &mut Cluster) {
     let block = block.replace("kubectl apply -f packaging/kubernetes/flatnet.yaml", &manifest);
     undisturbed(cluster, "node-b", "node-c", || network::administer(cluster, &block));
     for node in &cluster.nodes {
-        let routes = node.machine().netns.exec("ip -6 route show proto 102");
-        assert_eq!(routes.matches(" via ").count(), 2, "{}: {routes}", node.name);
+        // An agent that is ready may have heard of one of the others alone.
+        let routes = until("ways to both others", || {
+            let routes = node.machine().netns.exec("ip -6 route show proto 102");
+            let both = routes.matches(" via ").count() == 2;
+            if both { Ok(routes) } else { Err(format!("{}: {routes}", node.name)) }
+        });
         assert!(!routes.contains("/128"), "{}: {routes}", node.name);
     }
     let said = doctor(cluster, "node-a");
@@ -102,8 +107,10 @@ fn nothing_of_it_is_left(cluster: &mut Cluster) {
         }
     }
     for node in &cluster.nodes {
-        let said = doctor(cluster, &node.name);
-        assert!(said.contains("no finding in"), "{said}");
+        until("nothing to find", || match doctor(cluster, &node.name) {
+            said if said.contains("no finding in") => Ok(()),
+            said => Err(format!("{}: {said}", node.name)),
+        });
     }
     assert_all_reach_all(cluster);
 }
@@ -136,20 +143,30 @@ fn undisturbed(cluster: &Cluster, from: &str, to: &str, work: impl FnOnce()) {
     let netns = &cluster.node(from).machine().netns;
     let ((), Flow { answered, lost }) = during(netns, on(from), on(to), work);
     println!("{from} to {to}: {answered} datagrams were answered, {} were not", lost.len());
-    assert!(lost.is_empty() && answered > 100, "{lost:?} of {answered}");
+    assert!(lost.is_empty() && answered > 10, "{lost:?} of {answered}");
 }
 
 fn assert_all_reach_all(cluster: &Cluster) {
-    let pods: Vec<Pod> = cluster.pods("app=web");
-    assert_eq!(pods.len(), 3, "{pods:?}");
+    assert_eq!(all_reach_all(cluster), Ok(()));
+}
+
+fn all_reach_all(cluster: &Cluster) -> Result<(), String> {
+    let pods: Vec<Pod> = cluster.pods_or_why("app=web")?;
+    if pods.len() != 3 {
+        return Err(format!("{pods:?}"));
+    }
     for from in &pods {
         for to in &pods {
             for (address, by) in to.addresses.into_iter().zip([By::Http, By::Udp]) {
-                let answer = cluster.ask(from, by, SocketAddr::new(address, by.port()), "hostname");
-                assert_eq!(answer, Ok(to.name.clone()), "from {from:?} to {to:?}");
+                let server = SocketAddr::new(address, by.port());
+                let answer = cluster.ask(from, by, server, "hostname")?;
+                if answer != to.name {
+                    return Err(format!("{answer} answered {from:?} for {to:?}"));
+                }
             }
         }
     }
+    Ok(())
 }
 
 /// What `flatnet doctor` says on a node.

@@ -44,10 +44,14 @@ fn nodes_become_ready_by_it(cluster: &mut Cluster) {
     }
     network::install(cluster);
     for node in &cluster.nodes {
-        let object = &cluster.kubectl().objects(&["node", &node.name])[0];
-        let conditions = object["status"]["conditions"].as_array().expect("conditions");
-        let ours = conditions.iter().find(|one| one["type"] == "NetworkUnavailable");
-        assert_eq!(ours.map(|one| &one["status"]), Some(&"False".into()), "{conditions:?}");
+        // An agent that is ready is about to tell it.
+        until("condition", || {
+            let object = cluster.kubectl().get(&["node", &node.name])?;
+            let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+            let ours = conditions.find(|one| one["type"] == "NetworkUnavailable");
+            let set = ours.is_some_and(|one| one["status"] == "False");
+            if set { Ok(()) } else { Err(object["status"]["conditions"].to_string()) }
+        });
     }
 }
 
@@ -58,8 +62,11 @@ fn pods_reach_each_other(cluster: &mut Cluster) {
     let (near, far) = (cluster.pod("app=near"), cluster.pod("app=far"));
     for (from, to) in [(&near, &far), (&far, &near)] {
         for address in to.addresses {
-            let answer = cluster.ask(from, By::Http, SocketAddr::new(address, HTTP), "hostname");
-            assert_eq!(answer, Ok(to.name.clone()));
+            let server = SocketAddr::new(address, HTTP);
+            until("way between pods", || {
+                let answer = cluster.ask(from, By::Http, server, "hostname")?;
+                if answer == to.name { Ok(()) } else { Err(answer) }
+            });
         }
     }
 }
@@ -76,12 +83,15 @@ fn an_operator_finds_nothing_wrong(cluster: &mut Cluster) {
     let agents = agents(cluster);
     assert_eq!(agents.len(), 2, "{agents:?}");
     for agent in agents {
-        let run = |command: &str| {
-            cluster.kubectl().must(&["exec", &agent, NAMESPACE, "--", "flatnet", command])
-        };
-        assert!(run("doctor").contains("no finding in"), "{agent}");
-        assert!(run("status").contains(": in sync"), "{agent}");
-        assert!(run("list").contains("whole"), "{agent}");
+        for (command, words) in
+            [("doctor", "no finding in"), ("status", ": in sync"), ("list", "whole")]
+        {
+            let run = ["exec", &agent, NAMESPACE, "--", "flatnet", command];
+            until(words, || match cluster.kubectl().run(&run)? {
+                said if said.contains(words) => Ok(()),
+                said => Err(format!("{agent}: {said}")),
+            });
+        }
     }
 }
 
@@ -223,14 +233,14 @@ fn pods_notice_nothing_of_an_update(cluster: &mut Cluster) {
             (asked, lost)
         });
         let update = ["rollout", "restart", "daemonset/flatnet", NAMESPACE];
-        let done_by = ["rollout", "status", "daemonset/flatnet", NAMESPACE, "--timeout=100s"];
+        let done_by = ["rollout", "status", "daemonset/flatnet", NAMESPACE, "--timeout=150s"];
         let updated = cluster.kubectl().run(&update).and(cluster.kubectl().run(&done_by));
         done.store(true, Ordering::Relaxed);
         updated.expect("an update");
         client.join().expect("a client")
     });
     assert_eq!(lost, Vec::<String>::new(), "of {asked}");
-    assert!(asked > 20, "{asked}");
+    assert!(asked > 10, "{asked}");
     until("other agents", || {
         let after = agents(cluster);
         let all_new = after.len() == 2 && after.iter().all(|name| !before.contains(name));

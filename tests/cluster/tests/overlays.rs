@@ -65,11 +65,12 @@ fn pods_by(cluster: &Cluster, overlay: &str) -> [IpAddr; 2] {
         let node = &cluster.nodes[from].machine().netns;
         let host = addresses[to];
         let path = format!("/dial?protocol=http&tries=1&host={host}&port={HTTP}&request=hostname");
-        let answer = client::get(node, SocketAddr::new(addresses[from], HTTP), &path);
-        assert!(
-            answer.as_ref().is_ok_and(|said| said.contains(names[to])),
-            "{overlay}: {answer:?}"
-        );
+        // A node hears of the other's range in its own time.
+        until("way between pods", || {
+            let answer = client::get(node, SocketAddr::new(addresses[from], HTTP), &path)?;
+            let right = answer.contains(names[to]);
+            if right { Ok(()) } else { Err(format!("{overlay}: {answer}")) }
+        });
     }
     cluster.kubectl().delete(&["pods", "--all"]);
     addresses

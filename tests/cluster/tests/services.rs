@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use flatnet_cluster::cluster::{Cluster, Settings};
 use flatnet_cluster::kube_proxy::Mode;
@@ -82,6 +83,16 @@ fn pods_and_services_come_up(cluster: &mut Cluster) {
                 let server = SocketAddr::new(address, 80);
                 until("rules of a service", || {
                     client::get(&node.machine().netns, server, "/hostname")
+                });
+            }
+        }
+        // Other Services have other EndpointSlices, which it may hear of later.
+        let local = (node.name == "node-b").then_some(LOCAL);
+        for port in [Some(CLUSTER), local].into_iter().flatten() {
+            for address in node.addresses() {
+                until("rules of a port", || {
+                    let server = SocketAddr::new(address, port);
+                    client::get(&cluster.underlay.outside, server, "/hostname")
                 });
             }
         }
@@ -208,7 +219,8 @@ fn a_local_port_shows_the_client_and_is_on_its_node_alone(cluster: &mut Cluster)
         assert_eq!(udp.and_then(|client| seen(&client)), Ok(own));
     }
     for address in cluster.node("node-a").addresses() {
-        let nothing = client::datagram(outside, SocketAddr::new(address, LOCAL + 1), "hostname");
+        let server = SocketAddr::new(address, LOCAL + 1);
+        let nothing = client::datagram_within(outside, server, "hostname", Duration::from_secs(2));
         assert!(nothing.is_err(), "{nothing:?}");
     }
 }

@@ -27,7 +27,7 @@ const LOCAL: u16 = 30092;
 /// The label of the pods behind a Service of several.
 const POOL: &str = "pool=flow";
 /// How long a datagram is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who begins a flow.
 #[derive(Copy, Clone)]
