@@ -16,10 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
+use crate::patience::PATIENCE;
 use crate::plan::{CONTROL, addresses};
-
-/// Longer than anything takes that ever comes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Installs what the agents of a cluster need there: their objects, from the types, and what an agent may.
 pub fn install(cluster: &Cluster) {

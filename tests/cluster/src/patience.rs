@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Longer than anything takes that ever comes, on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks. Most of them start a program.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,23 +37,14 @@ pub fn check_interrupted() {
 }
 
 /// Waits until `look` finds something; fails with its last reason if it never does.
-pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
-    until_within(what, PATIENCE, look)
-}
-
-/// The same, with an end of its own.
-pub fn until_within<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Result<T, String>,
-) -> T {
-    let deadline = Instant::now() + patience;
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         check_interrupted();
         match look() {
             Ok(found) => return found,
             Err(reason) => {
-                assert!(Instant::now() < deadline, "no {what} within {patience:?}: {reason}");
+                assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}: {reason}");
             }
         }
         sleep(PAUSE);
