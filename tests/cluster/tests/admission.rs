@@ -136,7 +136,9 @@ fn the_manifest_is_taken_and_applied_again_without_a_change(cluster: &mut Cluste
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } }),
             json!({ "apiVersion": "v1", "kind": "Pod",
                     "metadata": { "name": format!("agent-of-{node}"), "namespace": "kube-system" },
+                    // As the DaemonSet has it: without a kubelet, the Node is soon not ready.
                     "spec": { "nodeName": node, "serviceAccountName": AGENT, "hostNetwork": true,
+                              "tolerations": [{ "operator": "Exists" }],
                               "containers": [{ "name": "agent", "image": "none" }] } }),
         ]);
     }
