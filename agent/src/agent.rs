@@ -38,7 +38,9 @@ use outage::Outage;
 const SETTLED: Duration = Duration::from_millis(75);
 /// ... or has lasted so long.
 const BURST: Duration = Duration::from_millis(500);
-/// ... or, where an engine has forgotten objects, so long.
+/// ... or, where objects are gone, so long: an engine that has much to do takes longer until they are back ...
+const GONE: Duration = Duration::from_secs(1);
+/// ... or, where it has forgotten them, so long.
 const REMINDED: Duration = Duration::from_secs(10);
 /// How often the clock is looked at, and the books.
 const TICK: Duration = Duration::from_secs(1);
@@ -219,8 +221,8 @@ impl<S: Source> Agent<S> {
     }
 
     /// Waits until a burst of changes is over. What has gone may be back in a moment, when a Node was deleted whose
-    /// agent claims again what its pods live in: it is waited for as long as a burst may last. What is this node's own is
-    /// brought back at once, as all others wait for it.
+    /// agent claims again what its pods live in: it is waited for. What is this node's own is brought back at once, as all
+    /// others wait for it.
     async fn settle(&mut self) {
         let begun = Instant::now();
         loop {
@@ -229,7 +231,8 @@ impl<S: Source> Agent<S> {
                 self.bring_back().await;
             }
             let missing = self.lacks_objects();
-            let longest = if missing && self.source.forgets() { REMINDED } else { BURST };
+            let gone = if self.source.forgets() { REMINDED } else { GONE };
+            let longest = if missing { gone } else { BURST };
             if begun.elapsed() >= longest || (quiet && !missing) {
                 return;
             }

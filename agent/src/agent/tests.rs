@@ -162,12 +162,12 @@ async fn a_list_that_is_read_anew_is_all_there_is() {
             // Meanwhile b went, and what was said of c is another thing now.
             let after = ["a 192.0.2.1", "10.1.1.0/24 a", "c 192.0.2.9", "10.1.2.0/24 c"];
             bench.world.replace(&after);
-            sleep(SECOND).await;
+            sleep(3 * SECOND).await;
             assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.1.0/24", "c 192.0.2.9 10.1.2.0/24"]);
             // Nothing at all is no file: who would be served by it?
             bench.world.change(|world| world.refuses = true);
             bench.world.replace(&[]);
-            sleep(SECOND).await;
+            sleep(3 * SECOND).await;
             assert_eq!(bench.nodes().len(), 2);
         })
         .await;
@@ -191,7 +191,7 @@ async fn what_is_wrong_with_an_object_is_told_once() {
             assert_eq!(bench.metric("rejected_objects{reason=\"taken\"}"), "2");
             assert_eq!(bench.matters()["rejected"][0]["name"], "x");
             bench.world.replace(&TWO);
-            sleep(SECOND).await;
+            sleep(3 * SECOND).await;
             assert_eq!(bench.metric("rejected_objects{reason=\"taken\"}"), "0");
         })
         .await;
@@ -298,7 +298,7 @@ async fn a_node_that_is_given_anothers_range_waits_for_it() {
             assert_eq!(bench.matters()["waits"][0]["holder"], "b");
             assert_eq!(bench.metric("waiting{kind=\"held\"}"), "1");
             bench.world.change(|world| world.cluster.blocks.retain(|_| false));
-            sleep(SECOND).await;
+            sleep(2 * SECOND).await;
             assert_eq!(bench.world.deeds()[1..], ["claim 10.1.2.0/24"]);
             assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.2.0/24"]);
             assert_eq!(bench.metric("waiting{kind=\"held\"}"), "0");

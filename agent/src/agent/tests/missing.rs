@@ -9,13 +9,13 @@ async fn what_comes_back_at_once_was_never_gone() {
             sleep(SECOND).await;
             let without = [TWO[0], TWO[2]];
             bench.world.replace(&without);
-            sleep(Duration::from_millis(400)).await;
+            sleep(Duration::from_millis(900)).await;
             bench.world.replace(&TWO);
             sleep(SECOND).await;
             assert_eq!(bench.metric("range_file_writes_total"), "1", "no file was without it");
 
             bench.world.replace(&without);
-            sleep(Duration::from_millis(600)).await;
+            sleep(Duration::from_millis(1100)).await;
             assert_eq!(bench.nodes(), ["a 192.0.2.1 10.1.1.0/24"], "it is gone for good");
             bench.world.replace(&TWO);
             sleep(Duration::from_millis(100)).await;
@@ -29,7 +29,7 @@ async fn own_objects_that_somebody_deleted_are_back_before_anybody_misses_them()
     Bench::new(&TWO, &["10.1.1.0/24"])
         .run(async |bench| {
             sleep(SECOND).await;
-            // All others wait for half a second.
+            // All others wait for a second.
             bench.world.replace(&[TWO[1], TWO[3]]);
             sleep(Duration::from_millis(100)).await;
             assert_eq!(bench.world.deeds(), ["put 192.0.2.1", "claim 10.1.1.0/24"]);
