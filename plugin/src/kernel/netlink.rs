@@ -17,8 +17,8 @@ use super::route_socket::{Request, RouteSocket};
 use super::{Flow, KernelError, Link, Observe, decode, question, ways};
 
 /// How long an IPv6 address may take to become local: the queue waits for the network lock, which a
-/// burst of pods may hold for long.
-const LOCAL_AT_MOST: Duration = Duration::from_secs(5);
+/// burst of pods, or many namespaces that go at once, may hold for long. A runtime waits for minutes.
+const LOCAL_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A network namespace as the kernel has it.
 pub struct Netlink {
