@@ -5,6 +5,7 @@
 //! also make a mount namespace, which is not always allowed, and not what runtimes do.
 
 use std::fs::{self, File};
+use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,6 +17,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use crate::program::{command, finish, require_root, said};
+use crate::wait::wait_for;
 
 /// Where iproute2 keeps the names of namespaces.
 pub const FOLDER: &str = "/run/netns";
@@ -68,6 +70,15 @@ impl Netns {
     /// Runs `work` on a thread inside the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.path(), work)
+    }
+
+    /// Binds a socket inside, as soon as its port is free: a program that another test starts at this moment may still hold
+    /// one that was closed.
+    pub fn bound<T: Send>(&self, bind: impl Fn() -> io::Result<T> + Sync) -> T {
+        wait_for("a free port", || match self.run(&bind) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+            done => Some(done.expect("bind")),
+        })
     }
 
     /// Runs a prepared command inside, with `stdin`, to its end.

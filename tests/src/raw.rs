@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 use crate::frame::Mac;
 use crate::kernel;
 use crate::netns::Netns;
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::PATIENCE;
 
 /// What every token begins with.
 const MARK: &[u8; 8] = b"flattok:";
@@ -113,9 +113,7 @@ impl Sink {
     /// What a program of the namespace gets at a UDP port of any of its addresses of a family.
     pub fn udp(netns: &Netns, ipv4: bool, port: u16) -> Self {
         let any: IpAddr = if ipv4 { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
-        // A program that another test starts at this moment may still hold the last one open.
-        let bind = || netns.run(|| UdpSocket::bind((any, port))).ok();
-        Self::of(wait_for("a free UDP port", bind).into())
+        Self::of(netns.bound(|| UdpSocket::bind((any, port))).into())
     }
 
     fn of(socket: OwnedFd) -> Self {

@@ -92,9 +92,7 @@ fn masqueraded(node: &Node) -> Netns {
 /// Sends from a socket that any user may open, at a port from which overlays are heard.
 fn post(from: &Netns, to: IpAddr, port: u16, payload: &[u8]) {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    // A program that another test starts at this moment may still hold the last one open.
-    let socket = wait_for("the port", || from.run(|| UdpSocket::bind((any, 50_000))).ok());
-    let sent = socket.send_to(payload, (to, port));
+    let sent = from.bound(|| UdpSocket::bind((any, 50_000))).send_to(payload, (to, port));
     assert_eq!(sent.unwrap_or_else(|e| panic!("to {to}: {e}")), payload.len());
 }
 

@@ -102,8 +102,8 @@ fn forge(host: &Netns, node: &Node, source: IpAddr, target: IpAddr) {
     let inner = udp((source, 4444).into(), (target, 4444).into(), b"forged");
     let payload = vxlan(node.network.vni, &ethernet(to, [2, 0, 0, 0, 0, 9], &inner));
     let any: IpAddr = if node.vtep.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    host.run(|| UdpSocket::bind((any, 50_000))?.send_to(&payload, (node.vtep, 4789)))
-        .expect("send");
+    let socket = host.bound(|| UdpSocket::bind((any, 50_000)));
+    socket.send_to(&payload, (node.vtep, 4789)).expect("send");
 }
 
 #[test]

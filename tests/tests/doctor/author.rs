@@ -10,7 +10,6 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::Pod;
 use flatnet_tests::program::said;
 use flatnet_tests::sync;
-use flatnet_tests::wait::wait_for;
 use serde_json::json;
 
 use super::agent;
@@ -208,8 +207,7 @@ fn others_that_have_the_vni_or_the_port() {
         port.each_ref().map(String::as_str),
     );
     drop(program);
-    // A program that another test starts at this moment may still hold it open.
-    wait_for("a free UDP port", || scene.node().netns.run(|| UdpSocket::bind("0.0.0.0:4789")).ok());
+    drop(scene.node().netns.bound(|| UdpSocket::bind("0.0.0.0:4789")));
 
     scene.spoil(&["ip link add vx0 type vxlan id 4096 dstport 4789 nolearning"]);
     let elsewhere = Netns::new("elsewhere");

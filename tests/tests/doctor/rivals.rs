@@ -3,7 +3,6 @@
 use std::net::UdpSocket;
 
 use flatnet_tests::netns::Netns;
-use flatnet_tests::wait::wait_for;
 
 use super::scene::{BOTH, Scene};
 
@@ -133,8 +132,7 @@ fn a_program_at_our_port() {
         "`ss -ulpn sport = :4789` shows which",
     );
     drop(program);
-    // A program that another test starts at this moment may still hold it open.
-    wait_for("a free UDP port", || scene.node().netns.run(|| UdpSocket::bind("0.0.0.0:4789")).ok());
+    drop(scene.node().netns.bound(|| UdpSocket::bind("0.0.0.0:4789")));
     mend(&scene, "true");
 }
 

@@ -196,8 +196,8 @@ fn published_ports_are_served_the_usual_way() {
     let nodes = [a, b];
     for netns in [&outside, &*client.netns, &*beside.netns] {
         let to = SocketAddr::from((a.vtep, 18_090));
-        let answering = pod.netns.run(|| UdpSocket::bind((pod.v4(), 8080))).expect("bind");
-        let listener = pod.netns.run(|| TcpListener::bind((pod.v4(), 8080))).expect("listen");
+        let answering = pod.netns.bound(|| UdpSocket::bind((pod.v4(), 8080)));
+        let listener = pod.netns.bound(|| TcpListener::bind((pod.v4(), 8080)));
         for stream in
             [Stream::connected(netns, &listener, to), Stream::between(netns, answering, to)]
         {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use flatnet_tests::frame::vxlan;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::raw::{Sink, Token};
-use flatnet_tests::wait::{PATIENCE, wait_for};
+use flatnet_tests::wait::PATIENCE;
 use serde_json::json;
 
 use crate::scene::Scene;
@@ -127,9 +127,7 @@ fn programs_of_a_node_reach_pods_of_other_nodes() {
                 let token = Token::new();
                 send(node, (address, port).into(), &token.payload());
                 sink.until(token);
-                // A program that another test starts at this moment may still hold the last one open.
-                let listen = || target.netns.run(|| TcpListener::bind((to, 5353))).ok();
-                let listener = wait_for("a free TCP port", listen);
+                let listener = target.netns.bound(|| TcpListener::bind((to, 5353)));
                 let connect = || TcpStream::connect_timeout(&(address, port).into(), PATIENCE);
                 let stream = node.run(connect);
                 let _stream = stream.unwrap_or_else(|e| panic!("{address}, {masquerade}: {e}"));
