@@ -14,14 +14,17 @@ use super::{Dev, KernelError};
 const GRO: &str = "rx-gro";
 
 /// Whether a device puts received packets together; `None` if the kernel is too old to be asked
-/// this way. `ethtool -k DEV`
+/// this way, or the device has gone since it was looked at. `ethtool -k DEV`
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn is_on(dev: &Dev) -> Result<Option<bool>, KernelError> {
     const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
     const ACTIVE: u16 = 4;
-    let answers = ethtool(dev, "-k", ETHTOOL_MSG_FEATURES_GET, None)?;
+    let answers = match ethtool(dev, "-k", ETHTOOL_MSG_FEATURES_GET, None) {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => None,
+        answers => answers?,
+    };
     Ok(answers.map(|answers| {
         let active = answers.first().and_then(|answer| find(answer, ACTIVE));
         active.is_some_and(|features| names(features).any(|name| name == GRO))
@@ -110,5 +113,12 @@ mod tests {
         assert_eq!(names(&bytes).collect::<Vec<_>>(), ["tx-lockless", "rx-gro"]);
         assert_eq!(names(&[]).count(), 0);
         assert_eq!(names(&bytes[..bytes.len() - 1]).count(), 0, "cut short");
+    }
+
+    #[test]
+    fn a_device_that_has_gone_is_no_error() {
+        let dev = |index, name: &str| Dev { index, name: name.to_owned() };
+        assert!(is_on(&dev(1, "lo")).unwrap().is_some(), "the first of each namespace");
+        assert_eq!(is_on(&dev(i32::MAX as u32, "gone")).unwrap(), None);
     }
 }

@@ -81,7 +81,7 @@ pub trait Observe {
     /// The same, and which routes of ours there were among those that were read.
     fn ways_and_ours(&mut self, ipv4: bool) -> Result<(Ways, OurRoutes), KernelError>;
     /// Whether a device puts received packets together before it passes them on (generic receive
-    /// offload); `None` if the kernel is too old to tell. `ethtool -k DEV`
+    /// offload); `None` if the kernel is too old to tell, or the device has gone. `ethtool -k DEV`
     fn gro(&mut self, dev: &Dev) -> Result<Option<bool>, KernelError>;
     /// The path of a flow to each destination; `None` where there is no route. `ip route get`
     fn paths(&mut self, to: &[IpAddr], flow: &Flow) -> Result<Vec<Option<Path>>, KernelError>;
