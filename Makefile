@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
-.PHONY: build manual deb tarball docker-plugin image test-image manifests demo demo-kubernetes demo-etcd test test-cluster test-vm test-runtimes test-podman test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster bench-smoke fuzz schema clean
+.PHONY: build manual deb tarball docker-plugin image test-image manifests demo demo-kubernetes demo-etcd test test-cluster test-vm test-runtimes test-podman test-kubernetes conformance checks fmt lint dependencies oldest unit e2e faults doc bench bench-attach bench-scale bench-datapath bench-cluster fuzz schema clean
 
 # Where the executable ends up, whatever target it is built for.
 BIN := target/release
@@ -176,7 +176,7 @@ conformance:
 	$(MAKE) --no-print-directory build test-image
 	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- conformance $(if $(FOCUS),--focus '$(FOCUS)')
 
-checks: fmt lint dependencies oldest unit e2e bench-smoke doc
+checks: fmt lint dependencies oldest unit e2e doc
 
 fmt:
 	cargo fmt --all --check
@@ -209,12 +209,13 @@ unit:
 	cargo test $(ALL) --doc --no-fail-fast || status=1
 	exit $$status
 
-# The real executables between real network namespaces. What waits more than it computes waits side by side.
+# The real executables between real network namespaces, and that the benchmark runs. Two programs of tests at a time, for
+# they wait half of the time; what waits most of it waits side by side.
 WAITING := doctor|fastpath_safe|fastpath_uplink
 e2e: build manual test-image
 	status=0
 	tests/run --root 1 "$$((4 * $$(nproc)))" 'tests/test/@($(WAITING))' || status=1
-	tests/run --root 1 "$$(nproc)" 'tests/lib/*' 'tests/test/!(docker*|netavark|podman5|$(WAITING))' || status=1
+	tests/run --root 2 "$$(nproc)" 'tests/lib/*' 'tests/bench/*' 'tests/test/!(docker*|netavark|podman5|$(WAITING))' || status=1
 	exit $$status
 
 # Faults and attacks only, with how many of each were tried and what came of them; part of e2e.
@@ -251,10 +252,6 @@ bench-cluster:
 	$(MAKE) --no-print-directory build
 	cargo run --locked --quiet -p flatnet-cluster $(AS_ROOT) -- bench \
 		$(if $(SHORT),--short,--document docs/performance-cluster.md)
-
-# That it runs and writes what it should.
-bench-smoke: build
-	tests/run --root 1 "$$(nproc)" 'tests/bench/*'
 
 # Each fuzz target for so many seconds; says how many executions and findings, and fails on any.
 SECONDS := 60
