@@ -13,9 +13,6 @@
 #define DECAP_L3_IPV4 (1ULL << 7)
 #define DECAP_L3_IPV6 (1ULL << 8)
 
-/* Pods' packets for nodes come from ports below: `HEARD_FROM` in plugin/src/identity.rs. */
-#define HEARD_FROM 0x8100
-
 /* What is outside of the pod's packet. */
 struct outside {
 	/* The VTEP that it says it comes from. */
@@ -28,11 +25,12 @@ struct outside {
 
 /* UDP to the overlay's port around a frame of this network, nothing in front of it and nothing behind. The checksum of the outer
  * UDP is not looked at (RFC 7348, section 4.1: one MAY): nothing counts here that the inner packet's does not cover, but what
- * is compared, all of it, with what it has to be. Only IPv6 takes none without. */
+ * is compared, all of it, with what it has to be. Only IPv6 takes none without. Pods' packets for nodes have source ports below
+ * those of the network. */
 INLINE int is_vxlan(const struct network *network, const struct vxlan *vxlan, __u16 length, struct outside *outside)
 {
 	__builtin_memcpy(outside->macs, vxlan->macs, sizeof(outside->macs));
-	return vxlan->udp.length == length && BE16(vxlan->udp.source) >= HEARD_FROM && vxlan->flags == VXLAN_FLAGS &&
+	return vxlan->udp.length == length && BE16(vxlan->udp.source) >= network->first_port && vxlan->flags == VXLAN_FLAGS &&
 	       vxlan->vni == BE32(network->vni << 8);
 }
 

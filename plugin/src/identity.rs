@@ -8,12 +8,9 @@ use flatnet_ipam::{Holder, Key};
 use sha2::{Digest, Sha256};
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks. The kernel's default
-/// would follow `ip_local_port_range`, which differs from host to host.
+/// would follow `ip_local_port_range`, which differs from host to host. From none of them do pods' packets come to a node,
+/// and of no other is an outer packet heard.
 pub const SOURCE_PORTS: (u16, u16) = (49152, 65535);
-
-/// The first source port of which an outer packet is heard. Pods' packets for nodes have ports below. The kernel's default range
-/// for VXLAN is above, and below is all that an echo request of ICMPv6 (type 128, any code) can be taken for.
-pub const HEARD_FROM: u16 = 0x8100;
 
 /// Name of the overlay device of a VXLAN network: `flat.4096`.
 pub fn overlay_name(vni: u32) -> String {

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout};
 use nix::sys::socket::{
@@ -25,6 +26,21 @@ use crate::frame::Mac;
 use crate::kernel;
 use crate::netns::Netns;
 use crate::wait::PATIENCE;
+
+/// `PACKET_VNET_HDR` of linux/if_packet.h.
+const PACKET_VNET_HDR: i32 = 15;
+
+nix::setsockopt_impl!(
+    VnetHeader,
+    libc::SOL_PACKET,
+    PACKET_VNET_HDR,
+    i32,
+    nix::sys::socket::sockopt::SetStruct<i32>
+);
+
+/// A `virtio_net_hdr` in front of every frame, or none.
+#[derive(Copy, Clone, Debug)]
+struct VnetHeader;
 
 /// What every token begins with.
 const MARK: &[u8; 8] = b"flattok:";
@@ -87,6 +103,17 @@ impl Port {
         let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).expect("send a frame");
         assert_eq!(sent, frame.len());
     }
+
+    /// Sends a frame with a checksum left to whatever device it leaves by at last: that of all bytes from `start` on, put in
+    /// at `place`.
+    pub fn send_unsummed(&self, frame: &[u8], start: usize, place: usize) {
+        const NEEDS_CHECKSUM: u8 = 1;
+        let [start, offset] = [start, place - start].map(|it| (it as u16).to_ne_bytes());
+        let header = [&[NEEDS_CHECKSUM, 0, 0, 0, 0, 0][..], &start, &offset].concat();
+        setsockopt(&self.socket, VnetHeader, &1).expect("a header in front of frames");
+        self.send(&[&header, frame].concat());
+        setsockopt(&self.socket, VnetHeader, &0).expect("none");
+    }
 }
 
 /// Keeps the calling thread on one processor, so that what it sends is handled in order.
@@ -120,6 +147,22 @@ impl Sink {
         setsockopt(&socket, RcvBufForce, &(4 << 20)).expect("a large buffer");
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(0, 100_000)).expect("a timeout");
         Self { socket }
+    }
+
+    /// The first frame with this token; fails the test if it does not come.
+    pub fn frame_with(&self, token: Token) -> Vec<u8> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            assert!(Instant::now() < deadline, "the packet {token:?} did not arrive");
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) if Token::within(&buffer[..length]).any(|it| it == token) => {
+                    return buffer[..length].to_vec();
+                }
+                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(error) => panic!("cannot receive: {error}"),
+            }
+        }
     }
 
     /// The tokens that arrived up to this one; fails the test if it does not come.

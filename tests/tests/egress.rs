@@ -10,6 +10,7 @@ use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe;
+use flatnet_tests::sync;
 use flatnet_tests::wait::{PATIENCE, again, wait_for};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
@@ -154,15 +155,15 @@ fn another_node_sees_the_pod_where_that_is_asked_for() {
     }
 }
 
-/// The source ports under which another node sees datagrams that a pod sends from ports of overlays, each answered.
-fn ports_seen(pod: &Netns, node: &Netns, to: IpAddr) -> Vec<u16> {
+/// The source ports under which another node sees datagrams that a pod sends from some ports, each answered.
+fn ports_seen(pod: &Netns, node: &Netns, to: IpAddr, first: u16) -> Vec<u16> {
     const MANY: u16 = 60;
     let server = node.run(|| UdpSocket::bind((to, 0))).expect("bind");
     server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let target = server.local_addr().expect("an address");
     let any = if to.is_ipv4() { "0.0.0.0" } else { "::" };
     let seen = (0..MANY).map(|n| {
-        let client = pod.run(|| UdpSocket::bind((any, 50_000 + n))).expect("bind");
+        let client = pod.run(|| UdpSocket::bind((any, first + n))).expect("bind");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.send_to(b"question", target).expect("a route");
         let mut room = [0; 16];
@@ -177,15 +178,32 @@ fn ports_seen(pod: &Netns, node: &Netns, to: IpAddr) -> Vec<u16> {
 /// Whatever becomes of its destination port on the way, it is no packet of the overlay then.
 #[test]
 fn a_pod_reaches_another_node_from_no_port_of_overlays() {
-    const FIRST: u16 = 33_024;
+    const FIRST: u16 = 49_152;
     for v6_underlay in [false, true] {
         let (cluster, pod, [_, other]) = to_another_node(v6_underlay, Value::Null);
-        let ports = ports_seen(&pod.netns, &cluster.nodes[1].netns, other);
+        let node = &cluster.nodes[1].netns;
+        let ports = ports_seen(&pod.netns, node, other, 50_000);
+        assert!(ports.iter().all(|port| *port < FIRST), "{ports:?}");
+        // Who tells by that that root has sent it, as servers of NFS do.
+        let ports = ports_seen(&pod.netns, node, other, 700);
+        assert!(ports.iter().all(|port| *port < 1024), "{ports:?}");
+        // Another program that masquerades all that leaves keeps ports: it comes too late.
+        let a = &cluster.nodes[0];
+        for line in [
+            "delete table inet flatnet".to_owned(),
+            "add table inet other".to_owned(),
+            "add chain inet other post { type nat hook postrouting priority 100 ; }".to_owned(),
+            format!("add rule inet other post oifname {UNDERLAY} masquerade"),
+        ] {
+            a.netns.exec(&format!("nft {line}"));
+        }
+        sync::apply(a);
+        let ports = ports_seen(&pod.netns, node, other, 51_000);
         assert!(ports.iter().all(|port| *port < FIRST), "{ports:?}");
         // Where nothing is translated they are as they were sent.
         let (cluster, pod, [_, other]) = to_another_node(v6_underlay, json!(false));
         let _there = cluster.nodes[1].add("there");
-        let ports = ports_seen(&pod.netns, &cluster.nodes[1].netns, other);
+        let ports = ports_seen(&pod.netns, &cluster.nodes[1].netns, other, 50_000);
         assert!(ports.iter().all(|port| *port >= FIRST), "{ports:?}");
     }
 }

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! chain vxlan-4096 {
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 33024
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
 //!     iifname "eth0" M notrack accept                                   # for each underlay device
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 33024
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
 //!     fib saddr . iif oif exists M notrack accept
 //!   iifgroup P ip daddr @vteps-4096 drop
+//!   iifgroup P @th,96,32 V ip6 daddr != @cluster6-4096 drop             # with ipMasq and an IPv6 underlay
 //!   @th,96,32 V ip daddr @vteps-4096 drop
 //!   @th,96,32 V fib daddr type != unicast drop
 //! }
@@ -66,18 +67,22 @@
 //!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop             # with ipMasq
 //!   udp dport 4789 ip daddr @vteps-4096
 //!     ct original proto-dst != 4789 drop                                # with ipMasq
+//!   udp dport 4789 iifgroup P ip6 daddr != @cluster6-4096
+//!     ct status dnat drop                                               # with ipMasq and an IPv6 underlay
+//!   udp dport 4789 iifgroup P ip6 daddr != @cluster6-4096
+//!     ct original proto-dst != 4789 drop                                # the same
 //!   ip daddr 169.254.1.1 iifgroup P drop                                # with ipMasq
+//!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
+//!     ip daddr @vteps-4096 meta l4proto udp udp sport >= 1024
+//!     masquerade to :1024-49151 fully-random                            # with ipMasq, not without ipMasqNodes;
+//!                                                                       # over IPv6 so for TCP and SCTP, and:
+//!   oifgroup != O ip6 saddr @cluster6-4096 ip6 daddr != @cluster6-4096
+//!     ip6 daddr @vteps-4096 meta l4proto != { tcp, udp, icmpv6, sctp } drop
 //!   udp dport 4789 ip daddr @vteps-4096 iifkind != "vxlan" drop         # without ipMasq
 //!   udp dport 4789 ip daddr @vteps-4096 iifgroup >= 0
 //!     fib saddr type != local drop                                      # without ipMasq
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
-//!   oifgroup != O ip6 saddr @cluster6-4096 ip6 daddr != @cluster6-4096
-//!     ip6 daddr != ff00::/8 ip6 daddr @vteps-4096
-//!     meta l4proto != { tcp, udp, icmpv6, sctp } drop                   # with an IPv6 underlay, and so for the next
-//!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
-//!     ip daddr != 224.0.0.0/4 ip daddr @vteps-4096
-//!     masquerade to :1024-33023 fully-random                            # unless ipMasqNodes is false
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
 //!     ip daddr != 224.0.0.0/4 masquerade fully-random
 //!   oifgroup O ip saddr != @cluster4-4096 masquerade fully-random
@@ -123,7 +128,8 @@
 //! the way back alone would cut off an underlay on which packets come by another device than they
 //! leave by. This node's own VTEP is no source: who has that address is this node, which does not
 //! send to itself. And the source port counts: pods' packets for VTEPs get none of those, for a checksum that is
-//! put in behind all rules may make the port that they are for the overlay's. What shows our VNI to any address of
+//! put in behind all rules may make the port that they are for the overlay's. Over IPv6 it may as well make a VTEP
+//! of where they go; so pods send nothing with our VNI out of the pod network there. What shows our VNI to any address of
 //! the node, or to any VTEP, and is none of these, ends here while it still shows its own source.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.

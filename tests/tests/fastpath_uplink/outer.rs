@@ -126,7 +126,7 @@ fn what_the_kernel_would_not_unwrap_goes_nowhere() {
                 ("another VNI", forger.wrapped_by((own, PORT), 9, &around(b"another VNI"))),
                 ("a stranger", forger.wrapped_by((stranger, PORT), vni, &around(b"a stranger"))),
                 ("itself", forger.wrapped_by((other, PORT), vni, &around(b"itself"))),
-                ("another port", forger.wrapped_by((own, 33_023), vni, &around(b"another port"))),
+                ("another port", forger.wrapped_by((own, 49_151), vni, &around(b"another port"))),
                 ("no VNI flag", changed(&honest(b"no VNI flag"), vxlan_at, 8)),
                 ("a reserved bit", changed(&honest(b"a reserved bit"), vxlan_at + 3, 1)),
                 ("to another MAC", forger.wrapped(&bad_mac)),

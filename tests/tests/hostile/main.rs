@@ -18,6 +18,7 @@ mod source;
 mod tally;
 mod translated;
 mod underlay;
+mod unsummed;
 mod vxlan;
 mod warm;
 

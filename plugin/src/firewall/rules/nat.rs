@@ -2,9 +2,10 @@
 
 use super::Policy;
 use super::matches::{Direction, load, no_multicast, of};
-use crate::identity::HEARD_FROM;
+use crate::identity::SOURCE_PORTS;
 use crate::kernel::nft::expression::{
-    Expression, Member, MetaKey, Operator, compare, lookup, masquerade, masquerade_to, meta,
+    Expression, Header, Member, MetaKey, Operator, compare, lookup, masquerade, masquerade_to,
+    meta, payload,
 };
 use crate::kernel::nft::objects::{Family, Rule, Set};
 
@@ -19,54 +20,96 @@ pub enum Masquerade {
     SparesNodes,
 }
 
+/// Protocols that may go to nodes: these have their ports where UDP has its own, and ICMPv6 none.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+const ICMP6: u8 = 58;
+
+/// The first port that a program without privileges can have. A sender below is translated to a port below.
+const UNPRIVILEGED: u16 = 1024;
+
 impl Policy {
     /// What leaves the pod network, and what enters it by the overlay. What leaves by the overlay
     /// stays as it is if it comes from a pod, so that a connection that is made while a new range's
     /// route is there and its element of `cluster` is not yet, is not translated for the rest of its life.
-    pub(super) fn masquerade(&self, cluster: &Set) -> Vec<Rule> {
+    pub(super) fn masquerade(&self, cluster: &Set) -> [Rule; 2] {
         let family = cluster.family;
-        let overlay = self.overlay_group.to_ne_bytes();
-        let by_overlay = |is| vec![meta(MetaKey::Oifgroup), compare(is, &overlay)];
-        let source = |member| {
-            vec![of(family), vec![load(family, Direction::Source), lookup(member, &cluster.name)]]
-        };
-        let mut to =
-            vec![load(family, Direction::Destination), lookup(Member::NotIn, &cluster.name)];
+        let mut to = Vec::new();
         if self.masquerade == Masquerade::SparesNodes && family == self.underlay_family() {
             to.extend(self.vtep(Direction::Destination, Member::NotIn));
         }
         to.extend(no_multicast(family));
-        let from_pod = source(Member::In).concat();
-        let from_outside = source(Member::NotIn).concat();
-        let masquerade = || vec![masquerade()];
-        let leaves = [by_overlay(Operator::NotEqual), from_pod, to].concat();
-        let to_node = self.masquerade == Masquerade::On && family == self.underlay_family();
-        let to_node = to_node.then(|| self.leaves_for_a_node(&leaves)).into_iter().flatten();
-        let rules = [
-            self.rule("leaves the pod network", [leaves, masquerade()]),
+        let source = vec![load(family, Direction::Source), lookup(Member::NotIn, &cluster.name)];
+        let from_outside = [of(family), source].concat();
+        [
+            self.rule("leaves the pod network", [self.leaves(cluster), to, vec![masquerade()]]),
             self.rule(
                 "enters the pod network",
-                [by_overlay(Operator::Equal), from_outside, masquerade()],
+                [self.by_overlay(Operator::Equal), from_outside, vec![masquerade()]],
             ),
-        ];
-        to_node.chain(rules).collect()
+        ]
     }
 
-    /// What pods send to nodes, from no source port from which an overlay is heard. A sender of raw packets says itself
-    /// where in its packet a checksum is put in, behind all rules (`PACKET_VNET_HDR` of packet(7)): two bytes, which may
-    /// be the port that it is for, but not that and the source port as well. Over IPv6, whose header has no checksum,
-    /// they may be the protocol: what has no ports to be translated is not for nodes there.
-    fn leaves_for_a_node(&self, leaves: &[Expression]) -> Vec<Rule> {
-        const LAST: u16 = HEARD_FROM - 1;
+    /// What pods send to nodes, from no source port of overlays. A sender of raw packets says itself where in its packet a
+    /// checksum is put in, behind all rules (`PACKET_VNET_HDR` of packet(7)): two bytes, which may be the port
+    /// that it is for, but not that and the source port as well. Over IPv6, whose header has no checksum, they may be the
+    /// protocol: UDP has its source port where TCP and SCTP have theirs, where ICMPv6 has type and code, of which conntrack
+    /// lets begin what is below, and where an extension header names the next, which is below, too, in what is not dropped.
+    ///
+    /// Before any other program translates it: who asks for no port there keeps the one that it has.
+    pub(super) fn leaving_for_a_node(&self) -> Vec<Rule> {
+        let family = self.underlay_family();
+        let cluster = self.clusters().find(|cluster| cluster.family == family);
+        let (Masquerade::On, Some(cluster)) = (self.masquerade, cluster) else { return Vec::new() };
         let to = self.vtep(Direction::Destination, Member::In);
-        let masquerade = masquerade_to((1024, LAST)).to_vec();
-        let without_ports = (self.underlay_family() == Family::V6).then(|| {
-            const WITH_PORTS: [u8; 4] = [6, 17, 58, 132]; // TCP, UDP, ICMPv6 with its identifiers, SCTP
-            let others = WITH_PORTS
-                .map(|protocol| [meta(MetaKey::L4Proto), compare(Operator::NotEqual, &[protocol])]);
-            self.drop("without ports for a node", [leaves.to_vec(), to.clone(), others.concat()])
+        let leaves = [self.leaves(&cluster), to].concat();
+        let protocol = |is, number| vec![meta(MetaKey::L4Proto), compare(is, &[number])];
+        let (protocols, others): (&[u8], &[u8]) = match family {
+            Family::V4 => (&[UDP], &[]),
+            Family::V6 => (&[UDP, TCP, SCTP], &[UDP, TCP, SCTP, ICMP6]),
+        };
+        let ports = |number: &u8| {
+            let unprivileged = vec![
+                payload(Header::Transport, 0, 2),
+                compare(Operator::GreatherThanEqual, &UNPRIVILEGED.to_be_bytes()),
+            ];
+            let masquerade = masquerade_to((UNPRIVILEGED, SOURCE_PORTS.0 - 1)).to_vec();
+            let by = protocol(Operator::Equal, *number);
+            self.rule("leaves for a node", [leaves.clone(), by, unprivileged, masquerade])
+        };
+        let without_ports = (!others.is_empty()).then(|| {
+            let others = others.iter().flat_map(|number| protocol(Operator::NotEqual, *number));
+            self.drop("without ports for a node", [leaves.clone(), others.collect()])
         });
-        let masquerade = self.rule("leaves for a node", [leaves.to_vec(), to, masquerade]);
-        without_ports.into_iter().chain([masquerade]).collect()
+        protocols.iter().map(ports).chain(without_ports).collect()
+    }
+
+    /// To an address that two bytes make a VTEP's, of what takes this node's address: any that is no pod's, over IPv6. The
+    /// last of these bytes may be the first of the source port, too, so that this counts for nothing.
+    pub(super) fn may_become_a_vtep(&self) -> Option<Vec<Expression>> {
+        let mut clusters = self.clusters().filter(|_| self.masquerades());
+        let cluster =
+            clusters.find(|it| (it.family, self.underlay_family()) == (Family::V6, Family::V6))?;
+        let to =
+            vec![load(Family::V6, Direction::Destination), lookup(Member::NotIn, &cluster.name)];
+        Some([of(Family::V6), to].concat())
+    }
+
+    /// From a pod, to elsewhere than a pod, and not by the overlay.
+    fn leaves(&self, cluster: &Set) -> Vec<Expression> {
+        let family = cluster.family;
+        let address = |side, member| vec![load(family, side), lookup(member, &cluster.name)];
+        [
+            self.by_overlay(Operator::NotEqual),
+            of(family),
+            address(Direction::Source, Member::In),
+            address(Direction::Destination, Member::NotIn),
+        ]
+        .concat()
+    }
+
+    fn by_overlay(&self, is: Operator) -> Vec<Expression> {
+        vec![meta(MetaKey::Oifgroup), compare(is, &self.overlay_group.to_ne_bytes())]
     }
 }

@@ -43,23 +43,51 @@ fn masquerading_spares_pods_multicast_and_where_asked_nodes() {
     assert!(!spared(&policy(V6, DUAL), 2), "nodes are not spared by default");
 }
 
+/// The rules of that comment.
+fn rules(want: &Policy, chain_: &str, why: &str) -> Vec<Vec<Expression>> {
+    let comment = format!("pods: {why}");
+    let rules = chain(want, chain_).rules.into_iter();
+    rules.filter(|rule| rule.comment == comment).map(|rule| rule.expressions).collect()
+}
+
 #[test]
 fn what_pods_send_to_nodes_has_no_source_port_of_overlays() {
-    for (vteps, first, protocols) in [(V4, 0, 0), (V6, 2, 4)] {
-        let nat = chain(&policy(vteps, DUAL), "postrouting-7");
-        let rules: Vec<&[Expression]> =
-            nat.rules[first..].iter().map(|rule| &rule.expressions[..]).collect();
-        let at = usize::from(protocols > 0);
-        // Behind what goes for all that leaves.
-        let (leaves, _) = rules[at + 1].split_at(rules[at + 1].len() - 1);
-        let (both, to_port) = rules[at].split_at(leaves.len());
-        assert_eq!(both, leaves);
-        let to = lookup(Member::In, "vteps-7");
-        assert_eq!(to_port[1..], [&[to][..], &masquerade_to((1024, 33023))].concat());
-        if protocols > 0 {
-            let others = &rules[0][leaves.len() + 2..];
-            let asked = others.iter().filter(|it| **it == meta(MetaKey::L4Proto)).count();
-            assert_eq!((asked, others.last()), (protocols, Some(&verdict(DROP))));
-        }
+    let [tcp, udp, icmp6, sctp] = [6, 17, 58, 132];
+    for (vteps, destination, protocols, others) in
+        [(V4, 16, &[udp][..], &[][..]), (V6, 24, &[udp, tcp, sctp], &[udp, tcp, sctp, icmp6])]
+    {
+        let want = policy(vteps, DUAL);
+        let general = rules(&want, "postrouting-7", "leaves the pod network");
+        let general = &general[usize::from(vteps == V6)];
+        // From a pod to no pod, as of all that leaves.
+        let leaves = &general[..8];
+        assert_eq!(
+            leaves[7],
+            lookup(Member::NotIn, ["cluster4-7", "cluster6-7"][usize::from(vteps == V6)])
+        );
+        let length = if vteps == V6 { 16 } else { 4 };
+        let to = [payload(Header::Network, destination, length), lookup(Member::In, "vteps-7")];
+        let protocol = |is, number: u8| [meta(MetaKey::L4Proto), compare(is, &[number])];
+        let unprivileged =
+            [payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &[4, 0])];
+        let expected: Vec<Vec<Expression>> = protocols
+            .iter()
+            .map(|number| {
+                let by = protocol(Operator::Equal, *number);
+                [leaves, &to, &by, &unprivileged, &masquerade_to((1024, 49151))].concat()
+            })
+            .collect();
+        assert_eq!(rules(&want, "departing-7", "leaves for a node"), expected);
+        let dropped = rules(&want, "departing-7", "without ports for a node");
+        let expected: Vec<Vec<Expression>> = (!others.is_empty())
+            .then(|| {
+                let others = others.iter().flat_map(|it| protocol(Operator::NotEqual, *it));
+                [leaves, &to, &others.collect::<Vec<_>>(), &[verdict(DROP)]].concat()
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(dropped, expected);
+        let spared = Policy { masquerade: Masquerade::SparesNodes, ..want };
+        assert_eq!(rules(&spared, "departing-7", "leaves for a node"), [[]; 0]);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Policy;
 use super::matches::{Direction, astray, device_name, for_this_node, load, of, too_large};
-use crate::identity::HEARD_FROM;
+use crate::identity::SOURCE_PORTS;
 use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
     notrack, payload, reverse_path, set_meta, verdict,
@@ -43,9 +43,11 @@ impl Policy {
             self.rule("overlay packet", [from, by, then.clone()])
         };
         let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
+        let out = self.may_become_a_vtep().map(|to| {
+            let from = [self.sent_by_pod(), self.our_vni(Operator::Equal)].concat();
+            self.drop("overlay packet out of the pod network", [from, to])
+        });
         let others = [
-            // No VNI is looked at: a pod has no business with any VTEP.
-            self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]),
             self.drop(
                 "overlay packet from no VTEP",
                 [self.our_vni(Operator::Equal), self.to_a_vtep()],
@@ -55,7 +57,9 @@ impl Policy {
                 [self.our_vni(Operator::Equal), for_this_node()],
             ),
         ];
-        ours.into_iter().chain(others).collect()
+        // No VNI is looked at: a pod has no business with any VTEP.
+        let to_a_vtep = self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]);
+        ours.into_iter().chain([to_a_vtep]).chain(out).chain(others).collect()
     }
 
     /// That it came by one of the underlay's devices, for each.
@@ -132,9 +136,9 @@ impl Policy {
     }
 }
 
-/// From a source port that nothing has which pods send to VTEPs: see `masquerade`.
+/// From a source port that nothing has which pods send to VTEPs: see `leaving_for_a_node`.
 fn from_overlays_port() -> Vec<Expression> {
-    let first = HEARD_FROM.to_be_bytes();
+    let first = SOURCE_PORTS.0.to_be_bytes();
     vec![payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &first)]
 }
 

@@ -56,8 +56,8 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add rule \"pods: to the gateway\" to chain departing-7",
+            "add rule \"pods: leaves for a node\" to chain departing-7",
             "add chain postrouting-7",
-            "add rule \"pods: leaves for a node\" to chain postrouting-7",
             "add rule \"pods: leaves the pod network\" to chain postrouting-7",
             "add rule \"pods: enters the pod network\" to chain postrouting-7",
         ]

@@ -25,13 +25,17 @@ impl Policy {
         led_astray.into_iter().flatten().chain(to_loopback).collect()
     }
 
-    /// Sent on or sent by this node, before it takes this node's address.
+    /// Sent on or sent by this node, before it takes this node's address; and what takes it in a way of its own.
     pub(super) fn departing(&self) -> Vec<Rule> {
         if !self.masquerades() {
             return self.carried().into();
         }
         let to_gateway = self.to_gateway(&self.sent_by_pod());
-        self.led_astray(|| self.to_a_vtep()).into_iter().chain([to_gateway]).collect()
+        let astray = self.led_astray(|| self.to_a_vtep());
+        let by_pod = self.may_become_a_vtep().map(|to| [self.sent_by_pod(), to].concat());
+        let further = by_pod.map(|to| self.led_astray(|| to.clone())).into_iter().flatten();
+        let rules = astray.into_iter().chain(further).chain([to_gateway]);
+        rules.chain(self.leaving_for_a_node()).collect()
     }
 
     /// To a VTEP's port by another device than one of kind vxlan, or from another address than this node's:
