@@ -50,8 +50,8 @@ INLINE void find_way(struct __sk_buff *skb, const struct network *network, struc
 		flow->vtep[i] = peer->vtep[i];
 	way.family = network->family;
 	set_ends(&way, network, network->vtep);
-	/* Under an address that is not this node's any more the stack sends nothing. To one that is none goes; also where
-	 * there is no route at all. */
+	/* Under an address that is not this node's any more the stack sends nothing. An own address is none to forward to;
+	 * where no route leads to one of others, that looks alike, and flows go on until the overlay is applied again. */
 	if (fib_lookup(skb, &way, sizeof(way), 0) != BPF_FIB_LKUP_RET_NOT_FWDED)
 		return;
 	set_ends(&way, network, peer->vtep);
