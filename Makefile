@@ -51,7 +51,8 @@ build:
 	cargo build --locked --release --target "$$target" -p flatnet -p flatnet-ipam
 	wait $$!
 	mkdir -p $(BIN)
-	install "$${CARGO_TARGET_DIR:-target}/$$target/"{release/flatnet,release/flatnet-ipam,agent/flatnet-agent,agent/flatnet-docker} $(BIN)/
+	# What is the same stays: tests may be running it.
+	install -C "$${CARGO_TARGET_DIR:-target}/$$target/"{release/flatnet,release/flatnet-ipam,agent/flatnet-agent,agent/flatnet-docker} $(BIN)/
 
 # Man pages and shell completions.
 manual:
