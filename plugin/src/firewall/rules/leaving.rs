@@ -1,9 +1,9 @@
 //! The rules for what this node itself sends: the overlay's packets, and what its users send.
 
 use super::Policy;
-use super::matches::{Direction, load, of};
+use super::matches::{Direction, of, pod_network};
 use crate::kernel::nft::expression::{
-    Expression, Member, MetaKey, Operator, compare, lookup, meta, notrack, set_meta,
+    Expression, Member, MetaKey, Operator, compare, meta, notrack, set_meta,
 };
 use crate::kernel::nft::objects::{Rule, Set};
 
@@ -18,8 +18,7 @@ impl Policy {
     /// the pod network. In this order, for a VTEP may be in the pod network.
     pub(super) fn local(&self) -> Vec<Rule> {
         let marked = |cluster: Set| {
-            let to = vec![load(cluster.family, Direction::Destination)];
-            let to = [to, vec![lookup(Member::In, &cluster.name)]].concat();
+            let to = pod_network(&cluster, Direction::Destination, Member::In);
             let mark = set_meta(MetaKey::Priority, &self.mark()).to_vec();
             self.rule("to a pod", [by_a_socket(), of(cluster.family), to, mark])
         };

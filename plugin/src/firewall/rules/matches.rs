@@ -6,7 +6,7 @@ use crate::kernel::nft::expression::{
     payload, reverse_path,
 };
 use crate::kernel::nft::names::Names;
-use crate::kernel::nft::objects::{Family, octets};
+use crate::kernel::nft::objects::{Family, Set, octets};
 
 /// The bits of a device group but the one that tells pods from the overlay.
 pub(super) const NETWORK: u32 = 0xfeff_ffff;
@@ -143,6 +143,11 @@ pub(super) fn load(family: Family, side: Direction) -> Expression {
         Direction::Destination => family.destination(),
     };
     payload(Header::Network, offset, family.length())
+}
+
+/// Whether that address is of the pod network. `ip saddr @cluster4-VNI`
+pub(super) fn pod_network(cluster: &Set, side: Direction, member: Member) -> Vec<Expression> {
+    vec![load(cluster.family, side), lookup(member, &cluster.name)]
 }
 
 /// A device's name as the kernel compares it.

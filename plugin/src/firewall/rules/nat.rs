@@ -1,11 +1,11 @@
 //! What takes the node's address, so that answers come back the way that packets went.
 
 use super::Policy;
-use super::matches::{Direction, load, no_multicast, of};
+use super::matches::{Direction, no_multicast, of, pod_network};
 use crate::identity::SOURCE_PORTS;
 use crate::kernel::nft::expression::{
-    Expression, Header, Member, MetaKey, Operator, compare, lookup, masquerade, masquerade_to,
-    meta, payload,
+    Expression, Header, Member, MetaKey, Operator, compare, masquerade, masquerade_to, meta,
+    payload,
 };
 use crate::kernel::nft::objects::{Family, Rule, Set};
 
@@ -40,7 +40,7 @@ impl Policy {
             to.extend(self.vtep(Direction::Destination, Member::NotIn));
         }
         to.extend(no_multicast(family));
-        let source = vec![load(family, Direction::Source), lookup(Member::NotIn, &cluster.name)];
+        let source = pod_network(cluster, Direction::Source, Member::NotIn);
         let from_outside = [of(family), source].concat();
         [
             self.rule("leaves the pod network", [self.leaves(cluster), to, vec![masquerade()]]),
@@ -59,13 +59,13 @@ impl Policy {
     ///
     /// Before any other program translates it: who asks for no port there keeps the one that it has.
     pub(super) fn leaving_for_a_node(&self) -> Vec<Rule> {
-        let family = self.underlay_family();
-        let cluster = self.clusters().find(|cluster| cluster.family == family);
-        let (Masquerade::On, Some(cluster)) = (self.masquerade, cluster) else { return Vec::new() };
+        let (Masquerade::On, Some(cluster)) = (self.masquerade, self.cluster_like_vteps()) else {
+            return Vec::new();
+        };
         let to = self.vtep(Direction::Destination, Member::In);
         let leaves = [self.leaves(&cluster), to].concat();
         let protocol = |is, number| vec![meta(MetaKey::L4Proto), compare(is, &[number])];
-        let (protocols, others): (&[u8], &[u8]) = match family {
+        let (protocols, others): (&[u8], &[u8]) = match cluster.family {
             Family::V4 => (&[UDP], &[]),
             Family::V6 => (&[UDP, TCP, SCTP], &[UDP, TCP, SCTP, ICMP6]),
         };
@@ -88,23 +88,23 @@ impl Policy {
     /// To an address that two bytes make a VTEP's, of what takes this node's address: any that is no pod's, over IPv6. The
     /// last of these bytes may be the first of the source port, too, so that this counts for nothing.
     pub(super) fn may_become_a_vtep(&self) -> Option<Vec<Expression>> {
-        let mut clusters = self.clusters().filter(|_| self.masquerades());
-        let cluster =
-            clusters.find(|it| (it.family, self.underlay_family()) == (Family::V6, Family::V6))?;
-        let to =
-            vec![load(Family::V6, Direction::Destination), lookup(Member::NotIn, &cluster.name)];
-        Some([of(Family::V6), to].concat())
+        let cluster = self.cluster_like_vteps().filter(|cluster| cluster.family == Family::V6)?;
+        let to = pod_network(&cluster, Direction::Destination, Member::NotIn);
+        self.masquerades().then(|| [of(Family::V6), to].concat())
+    }
+
+    /// The pod network's addresses of the VTEPs' family.
+    fn cluster_like_vteps(&self) -> Option<Set> {
+        self.clusters().find(|cluster| cluster.family == self.underlay_family())
     }
 
     /// From a pod, to elsewhere than a pod, and not by the overlay.
     fn leaves(&self, cluster: &Set) -> Vec<Expression> {
-        let family = cluster.family;
-        let address = |side, member| vec![load(family, side), lookup(member, &cluster.name)];
         [
             self.by_overlay(Operator::NotEqual),
-            of(family),
-            address(Direction::Source, Member::In),
-            address(Direction::Destination, Member::NotIn),
+            of(cluster.family),
+            pod_network(cluster, Direction::Source, Member::In),
+            pod_network(cluster, Direction::Destination, Member::NotIn),
         ]
         .concat()
     }

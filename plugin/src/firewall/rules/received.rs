@@ -2,7 +2,9 @@
 //! everything else.
 
 use super::Policy;
-use super::matches::{Direction, astray, device_name, for_this_node, load, of, too_large};
+use super::matches::{
+    Direction, astray, device_name, for_this_node, load, of, pod_network, too_large,
+};
 use crate::identity::SOURCE_PORTS;
 use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
@@ -14,8 +16,7 @@ use crate::kernel::nft::objects::{Family, Rule, Set};
 impl Policy {
     pub(super) fn prerouting(&self, names: &Names) -> Vec<Rule> {
         let others = self.clusters().map(|cluster| {
-            let source =
-                vec![load(cluster.family, Direction::Source), lookup(Member::In, &cluster.name)];
+            let source = pod_network(&cluster, Direction::Source, Member::In);
             let judged = vec![goto(&names.source)];
             self.rule("a pod's source", [of(cluster.family), source, judged])
         });
