@@ -81,6 +81,12 @@ impl Netns {
         })
     }
 
+    /// Waits until nothing has this UDP port, not even such a program. Who bound it to see would be inherited in turn.
+    pub fn until_udp_is_free(&self, port: u16) {
+        let line = format!("ss -Huan sport = :{port}");
+        wait_for("a free port", || self.exec(&line).is_empty().then_some(()));
+    }
+
     /// Runs a prepared command inside, with `stdin`, to its end.
     pub fn finish(&self, command: &mut Command, stdin: &[u8]) -> Output {
         // Where two call it on one machine the older iptables fails. Each namespace is a machine of its own.

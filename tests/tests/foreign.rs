@@ -10,7 +10,6 @@ use flatnet_tests::cni::CniError;
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::wait::wait_for;
 use flatnet_tests::{probe, snapshot};
 use serde_json::{Value, json};
 
@@ -261,7 +260,6 @@ fn a_program_that_has_the_port_is_told() {
     assert_eq!(error.code, 104, "{error:?}");
     assert!(error.msg.contains("another program (ss -ulpn sport = :4789)"), "{error:?}");
     drop(socket);
-    // A program that another test starts at this moment may still hold it open.
-    wait_for("a free port", || node.netns.exec("ss -Huan sport = :4789").is_empty().then_some(()));
+    node.netns.until_udp_is_free(4789);
     node.add("pod");
 }

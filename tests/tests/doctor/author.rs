@@ -207,7 +207,7 @@ fn others_that_have_the_vni_or_the_port() {
         port.each_ref().map(String::as_str),
     );
     drop(program);
-    drop(scene.node().netns.bound(|| UdpSocket::bind("0.0.0.0:4789")));
+    scene.node().netns.until_udp_is_free(4789);
 
     scene.spoil(&["ip link add vx0 type vxlan id 4096 dstport 4789 nolearning"]);
     let elsewhere = Netns::new("elsewhere");

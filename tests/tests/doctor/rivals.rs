@@ -132,7 +132,7 @@ fn a_program_at_our_port() {
         "`ss -ulpn sport = :4789` shows which",
     );
     drop(program);
-    drop(scene.node().netns.bound(|| UdpSocket::bind("0.0.0.0:4789")));
+    scene.node().netns.until_udp_is_free(4789);
     mend(&scene, "true");
 }
 
