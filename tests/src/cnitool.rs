@@ -147,6 +147,6 @@ pub fn script(cluster: &Cluster, name: &str, text: &str) -> PathBuf {
     let folder = cluster.folder().join("bin");
     fs::create_dir_all(&folder).expect("make the folder of scripts");
     let path = folder.join(name);
-    executable(&path, &format!("#!/bin/sh\n{text}\n"));
+    executable(&path, format!("#!/bin/sh\n{text}\n"));
     path
 }

@@ -52,7 +52,7 @@ impl<'a> Containerd<'a> {
     pub fn replace_flatnet(&self, script: &str) {
         let path = self.folder.path().join("bin/flatnet");
         fs::remove_file(&path).expect("remove the link");
-        executable(&path, &format!("#!/bin/sh\n{script}\n"));
+        executable(&path, format!("#!/bin/sh\n{script}\n"));
     }
 
     /// A hard kill: containerd alone dies, its shims and the pods live on.

@@ -123,11 +123,11 @@ impl Drop for Running {
     }
 }
 
-/// Makes a file an executable with these words. Another process writes it: a file is not run as long as it is open for
+/// Makes a file an executable of these bytes. Another process writes it: a file is not run as long as it is open for
 /// writing, and what is open here is open too in a child that another test has begun and that does not run its program yet.
-pub fn executable(path: &Path, words: &str) {
+pub fn executable(path: &Path, bytes: impl AsRef<[u8]>) {
     let mut write = command("sh", ["-c", "cat >\"$0\""]);
-    let output = finish(write.arg(path), words.as_bytes());
+    let output = finish(write.arg(path), bytes.as_ref());
     assert!(output.status.success(), "{}: {}", path.display(), said(&output));
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("make it executable");
 }

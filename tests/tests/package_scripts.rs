@@ -1,9 +1,8 @@
 //! What the scripts of the Debian packages do with systemd's units.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
-use flatnet_tests::program::{command, succeed, workspace};
+use flatnet_tests::program::{command, executable, succeed, workspace};
 
 #[test]
 fn the_agents_scripts_enable_start_and_stop_its_service() {
@@ -48,8 +47,7 @@ fn script(
         // Nothing that manages devices runs here, and an administrator has disabled nothing.
         let answer = "case $* in *is-active*) exit 3 ;; esac";
         let text = format!("#!/bin/sh\necho \"${{0##*/}} $*\" >>{}\n{answer}\n", calls.display());
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, text);
     }
     let path = workspace().join("packaging/debian").join(script);
     let commands = format!(

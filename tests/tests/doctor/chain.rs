@@ -23,7 +23,7 @@ fn chain(scene: &Scene, version: &str) {
 fn portmap(scene: &Scene, script: &str) {
     let path = scene.bin().join("portmap");
     let _ = fs::remove_file(&path);
-    executable(&path, &format!("#!/bin/sh\n{script}\n"));
+    executable(&path, format!("#!/bin/sh\n{script}\n"));
 }
 
 /// What an installation of this configuration finds missing.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +10,7 @@ use flatnet_tests::cli::{self, conf_dir};
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::fast_path::{Reach, counts, counts_received, filters, state};
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::program::{ours, said};
+use flatnet_tests::program::{executable, ours, said};
 use flatnet_tests::stream::Stream;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
@@ -139,8 +138,7 @@ fn other_release(digest: &str, folder: &Path) -> PathBuf {
         bytes[place..place + other.len()].copy_from_slice(&other);
     }
     let path = folder.join("flatnet");
-    fs::write(&path, bytes).expect("write an executable");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    executable(&path, bytes);
     path
 }
 
