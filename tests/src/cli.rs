@@ -1,12 +1,12 @@
 //! The commands for people, as an administrator calls them on a node.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::files::replace;
 use crate::node::Node;
 use crate::program::{bin_dir, ours, said};
 
@@ -22,10 +22,7 @@ pub fn conf_dir(node: &Node, others: &[Value]) -> PathBuf {
     let list = json!({
         "cniVersion": version, "name": plugin["name"], "plugins": plugins,
     });
-    // As a whole: what keeps the network may be reading it.
-    let mut new = tempfile::NamedTempFile::new_in(&folder).expect("a file for a configuration");
-    new.write_all(list.to_string().as_bytes()).expect("write a configuration");
-    new.persist(folder.join("10-pods.conflist")).expect("put a configuration in place");
+    replace(&folder.join("10-pods.conflist"), &list.to_string());
     folder
 }
 

@@ -4,7 +4,6 @@
 //! Node `n` (from 1) is `node-a`, `node-b` ... (`node-27` after `node-z`) with the underlay address `192.168.50.n` (or
 //! `fd00:50::n`) and the ranges `10.244.n.0/24` and `fd00:10:244:n::/64`.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::thread::sleep;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::carrier::Carrier;
+use crate::files::replace;
 use crate::kernel;
 use crate::netns::Netns;
 use crate::node::{Network, Node, Pod};
@@ -96,9 +96,7 @@ impl Cluster {
 
     /// Replaces the range file.
     pub fn write_range_file(&self, content: &Value) {
-        let new = self.folder.path().join("pods.json.new");
-        fs::write(&new, content.to_string()).expect("write the range file");
-        fs::rename(&new, &self.network.range_file).expect("rename the range file");
+        replace(&self.network.range_file, &content.to_string());
     }
 
     /// Attaches `count` pods on every node; `pods[n]` are those of node `n`.

@@ -22,6 +22,7 @@ pub mod dockerd;
 pub mod document;
 pub mod event;
 pub mod fast_path;
+pub mod files;
 pub mod firewalld;
 pub mod frame;
 pub mod grpc;

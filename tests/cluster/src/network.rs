@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use flatnet_tests::files::replace;
 use flatnet_tests::image;
 use flatnet_tests::program::{finish, said, workspace};
 use serde_json::{Value, json};
@@ -144,10 +145,7 @@ fn entry(node: &Value) -> Result<Value, String> {
 
 /// Replaces a node's range file, by renaming.
 fn write_range_file(node: &Node, ranges: &Value) {
-    let file = node.file("etc/flatnet/pods.json");
-    let new = file.with_extension("new");
-    fs::write(&new, ranges.to_string()).expect("write the range file");
-    fs::rename(&new, &file).expect("rename the range file");
+    replace(&node.file("etc/flatnet/pods.json"), &ranges.to_string());
 }
 
 fn run_install(node: &Node) {

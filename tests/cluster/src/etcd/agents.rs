@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, Settings};
+use flatnet_tests::files::replace;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::reaches;
@@ -95,10 +96,7 @@ impl Fleet {
         let plugin = json!({ "type": "flatnet", "stateDir": node.network.state_dir });
         network["conflist"] = json!({ "plugins": [plugin] });
         let file = self.cluster.folder().join(&node.name).join("network.json");
-        let whole = file.with_extension("new");
-        fs::write(&whole, network.to_string()).expect("write what the network is");
-        // An agent may begin to read it.
-        fs::rename(&whole, &file).expect("put it in place");
+        replace(&file, &network.to_string());
         file
     }
 
