@@ -250,7 +250,7 @@ install() {
 called() { diff <(printf '%s\n' "$@") called; }
 flatnet ranges init --cluster-cidr 10.244.0.0/16 --node node-a=192.168.50.1 --node node-b=192.168.50.2 \
     --output pods.json
-mkdir /etc/flatnet
+mkdir -p /etc/flatnet
 mv pods.json /etc/flatnet
 UNIT=/etc/systemd/system/flatnet-sync.service
 "#;
