@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use flatnet_tests::document::{Block, Mark, all, blocks};
+use flatnet_tests::netns::Netns;
 use flatnet_tests::program::{finish, ours, said, workspace};
 use flatnet_tests::scene::Scene;
 use serde_json::{Value, json};
@@ -300,6 +301,8 @@ fn has_flatnet(plugins: &[Value]) -> bool {
 #[test]
 fn the_files_that_are_shown_are_taken() {
     let folder = tempfile::tempdir().unwrap();
+    // A machine of its own: what is installed here is another's.
+    let netns = Netns::new("shown");
     let mut checked = [0; 2];
     let shown = all().into_iter().flat_map(|path| blocks(&path));
     for block in shown.filter(|block| block.language() == "json") {
@@ -314,13 +317,13 @@ fn the_files_that_are_shown_are_taken() {
             flatnet.args(["ranges", "check"]).arg(&file);
         } else if value["plugins"].as_array().is_some_and(|plugins| has_flatnet(plugins)) {
             checked[1] += 1;
-            let target = tempfile::tempdir().unwrap();
+            let target = folder.path().join(checked[1].to_string());
             flatnet.arg("install").arg("--conf").arg(&file);
-            flatnet.arg("--conf-dir").arg(target.path()).arg("--cni-bin-dir").arg(target.path());
+            flatnet.arg("--conf-dir").arg(&target).arg("--cni-bin-dir").arg(&target);
         } else {
             continue;
         }
-        let output = finish(&mut flatnet, b"");
+        let output = netns.finish(&mut flatnet, b"");
         // The machine of the test is no node of theirs: a finding, no failure.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {}", block.place, said(&output));
     }
