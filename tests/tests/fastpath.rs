@@ -11,6 +11,8 @@ use flatnet_tests::fast_path::{
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::{self, transfer};
 use flatnet_tests::program::said;
+use flatnet_tests::wait::wait_for;
+use flatnet_tests::watcher::Watcher;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
@@ -267,6 +269,24 @@ fn beside_ipsec_policies_there_is_none() {
     node.netns.exec("ip xfrm policy flush");
     sync::apply(node);
     assert_hangs(node, &[&first, &second], true);
+}
+
+#[test]
+fn a_watch_takes_it_away_as_soon_as_an_ipsec_policy_comes() {
+    let cluster = cluster(1, false, &[]);
+    let node = &cluster.nodes[0];
+    node.add("pod");
+    let watcher = Watcher::ready(node, "watch");
+    let stands = |there: bool| {
+        let reached = || filters(&node.netns, &node.overlay()).is_empty() != there;
+        wait_for("that it comes or goes", || reached().then_some(()));
+    };
+    stands(true);
+    node.netns.exec("ip xfrm policy add src 10.9.9.8 dst 10.9.9.9 dir out action block");
+    stands(false);
+    node.netns.exec("ip xfrm policy flush");
+    stands(true);
+    drop(watcher);
 }
 
 #[test]

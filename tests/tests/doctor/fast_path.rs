@@ -90,6 +90,16 @@ fn ipsec_policies() {
 }
 
 #[test]
+fn ipsec_policies_that_came_since() {
+    let scene = scene();
+    let policy = "dir out src 10.9.0.0/16 dst 10.8.0.0/16";
+    scene.spoil(&[&format!("ip xfrm policy add {policy} action block")]);
+    scene.advised("although there are IPsec policies (ip xfrm policy)", "flatnet sync");
+    scene.spoil(&[&format!("ip xfrm policy delete {policy}")]);
+    scene.assert_healthy();
+}
+
+#[test]
 fn another_programs_queueing_discipline_on_the_overlay() {
     named_and_mended(
         "tc qdisc add dev DEV root tbf rate 1gbit burst 1mb latency 50ms",

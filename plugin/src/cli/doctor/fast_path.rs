@@ -52,7 +52,8 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
             findings.extend(strict(kernel, &scene.sync)?);
         }
     }
-    findings.extend(plan.not_whole(&scene.sync));
+    let policies = kernel.has_ipsec()?;
+    findings.extend(plan.not_whole(policies, &scene.sync));
     findings.extend(limited(scene)?);
     Ok(findings)
 }
@@ -100,7 +101,8 @@ impl Plan {
         (!left.is_empty()).then(|| Finding::run(what, why, sync))
     }
 
-    fn not_whole(&self, sync: &str) -> Vec<Finding> {
+    /// `policies` says whether there are IPsec policies.
+    fn not_whole(&self, policies: bool, sync: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
         if self.rule {
             findings.push(Finding::run(
@@ -122,12 +124,14 @@ impl Plan {
             ));
         }
         if !self.stale.is_empty() {
+            let (beside, passed) = if policies {
+                ("although there are IPsec policies (ip xfrm policy)", "these")
+            } else {
+                ("where another program shapes or filters packets", "what that program does")
+            };
             findings.push(Finding::run(
-                format!(
-                    "the fast path is on {}, where another program shapes or filters packets",
-                    some(&self.stale)
-                ),
-                "packets pass what that program does by",
+                format!("the fast path is on {}, {beside}", some(&self.stale)),
+                format!("packets pass {passed} by"),
                 sync,
             ));
         }
