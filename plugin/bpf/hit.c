@@ -84,7 +84,7 @@ SECTION("tc/hit") int hit(struct __sk_buff *skb)
 	/* Nobody but this end's own device sends for it. */
 	if (from.ifindex != skb->ifindex)
 		return slow(ASTRAY);
-	if (skb->ifindex == network->overlay && network->judged && skb->priority != network->judged)
+	if (skb->ifindex == network->overlay && skb->priority != network->judged)
 		return slow(ASTRAY);
 	if (packet.tcp_flags & SYN) {
 		map_delete(&flows_map, &packet.key);

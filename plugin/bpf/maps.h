@@ -25,8 +25,7 @@ struct network {
 	__u32 generation;
 	/* Index of the VXLAN device. */
 	__u32 overlay;
-	/* What packets from the overlay bear as their priority if their outer packet was judged, where that is how it
-	 * shows (without ipMasq); else 0. */
+	/* What packets from the overlay bear as their priority if their outer packet was judged. */
 	__u32 judged;
 	__u32 vni;
 	/* The overlay's UDP port, and where source ports begin and end. */

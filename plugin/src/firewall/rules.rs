@@ -12,11 +12,13 @@
 //!   iifgroup P @th,96,32 V ip6 daddr != @cluster6-4096 drop             # with ipMasq and an IPv6 underlay
 //!   @th,96,32 V ip daddr @vteps-4096 drop
 //!   @th,96,32 V fib daddr type != unicast drop
+//!   iifgroup != O meta priority O meta priority set 0
+//!   ip saddr @vteps-4096 goto source-4096
 //! }
 //! chain pod-4096 {
 //!   fib saddr . iif oif missing drop
-//!   ip daddr 127.0.0.0/8 drop                                           # without ipMasq
-//!   ip daddr 169.254.1.1 drop                                           # without ipMasq
+//!   ip daddr 127.0.0.0/8 drop
+//!   ip daddr 169.254.1.1 drop
 //!   icmp type destination-unreachable icmp code frag-needed goto path-mtu-4096
 //!   icmpv6 type packet-too-big goto path-mtu-4096
 //! }
@@ -26,8 +28,8 @@
 //!   fib daddr type != unicast drop
 //! }
 //! chain overlay-4096 {
-//!   meta priority != O drop                                             # without ipMasq
-//!   meta priority set 0                                                 # without ipMasq
+//!   meta priority != O drop
+//!   meta priority set 0
 //!   icmp type destination-unreachable icmp code frag-needed @th,192,32 != @cluster4-4096
 //!     fib daddr type != unicast drop
 //!   icmpv6 type packet-too-big @th,256,128 != @cluster6-4096 fib daddr type != unicast drop
@@ -58,12 +60,16 @@
 //! }
 //! chain output-4096 { type filter hook output priority raw;
 //!   udp dport 4789 @th,96,32 V notrack
+//!   udp dport 4789 S ip daddr @vteps-4096 notrack udp sport set udp sport & 0x3fff | 0x8000
 //! }
 //! chain local-4096 { type filter hook output priority 300;
 //!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V ip daddr @vteps-4096 drop
 //!   meta skuid >= 0 ip daddr @cluster4-4096 meta priority set O         # and so for ip6
 //! }
 //! chain departing-4096 { type nat hook postrouting priority srcnat - 1;
+//!   udp dport 4789 ip daddr @vteps-4096 iifkind != "vxlan" drop
+//!   udp dport 4789 ip daddr @vteps-4096 iifgroup >= 0 fib saddr type != local drop
+//!   udp dport 4789 S ip daddr @vteps-4096 drop
 //!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop             # with ipMasq
 //!   udp dport 4789 ip daddr @vteps-4096
 //!     ct original proto-dst != 4789 drop                                # with ipMasq
@@ -71,16 +77,12 @@
 //!     ct status dnat drop                                               # with ipMasq and an IPv6 underlay
 //!   udp dport 4789 iifgroup P ip6 daddr != @cluster6-4096
 //!     ct original proto-dst != 4789 drop                                # the same
-//!   ip daddr 169.254.1.1 iifgroup P drop                                # with ipMasq
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
 //!     ip daddr @vteps-4096 meta l4proto udp udp sport >= 1024
 //!     masquerade to :1024-49151 fully-random                            # with ipMasq, not without ipMasqNodes;
 //!                                                                       # over IPv6 so for TCP and SCTP, and:
 //!   oifgroup != O ip6 saddr @cluster6-4096 ip6 daddr != @cluster6-4096
 //!     ip6 daddr @vteps-4096 meta l4proto != { tcp, udp, icmpv6, sctp } drop
-//!   udp dport 4789 ip daddr @vteps-4096 iifkind != "vxlan" drop         # without ipMasq
-//!   udp dport 4789 ip daddr @vteps-4096 iifgroup >= 0
-//!     fib saddr type != local drop                                      # without ipMasq
 //! }
 //! chain postrouting-4096 { type nat hook postrouting priority srcnat;   # with ipMasq
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
@@ -93,9 +95,10 @@
 //! `VTEP` is this node's own. `@th,96,32` is the VNI: eight bytes of UDP header, four of VXLAN flags.
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
 //! are compared faster than three. `udp dport` is `@th,16,16` and then `meta l4proto udp`: most packets fail the
-//! first. `M` is `meta priority set O`, without `ipMasq`. Other users of VXLAN on the same port have another VNI,
-//! and are left alone. What is not for the node itself is `unicast` to the fib. `@th,192,32` is the destination of
-//! what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
+//! first. `M` is `meta priority set O`, `S` is
+//! `meta skuid >= 0 meta priority & 0xff000000 != 0x67000000 udp checksum != 0 udp length >= 52`. Other users of VXLAN
+//! on the same port have another VNI, and what they send is left alone. What is not for the node itself is `unicast` to
+//! the fib. `@th,192,32` is the destination of what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
 //! **The order.** Every packet between pods on two nodes passes five chains of type filter, with `ipMasq` and
 //! without: `prerouting`, `output` and `local` on the one node, `prerouting` twice on the other. With other
@@ -113,9 +116,15 @@
 //!
 //! **Without conntrack**, which `ipMasq` brings and otherwise another program may, there is no NAT, and chains of
 //! type nat are passed at once. Nor do they know then what a packet was before NAT: asking would switch conntrack
-//! on for all that pods send. So without `ipMasq` what was seen before NAT is marked there (`M`), and only
+//! on for all that pods send. So what was seen before NAT is marked there (`M`), and only
 //! such packets are unwrapped to something that passes; and nothing is sent on to a VTEP's port by a node whose
-//! conntrack is on.
+//! conntrack is on. What conntrack finds invalid passes chains of type nat, too: they guard nothing alone.
+//!
+//! **Several datagrams in one packet.** A socket with `UDP_SEGMENT` sends many by one call, and each has a VNI of its own.
+//! The rules see one packet, and in it the first VNI; it is taken apart behind them, on the wire or before it is
+//! unwrapped. What comes in so bears no mark. What is sent on ends whatever it shows. What a user of this node
+//! sends gets a source port from which peers hear no VXLAN, and no NAT that would give it another: it is not tracked. Such
+//! packets have a checksum (`udp_send_skb` demands it), which tells them from most of what other VXLAN devices send.
 //!
 //! **The overlay's own packets.** What it wraps for a pod has no socket; what it wraps for a program
 //! of the node has that program's, and a mark that it got in `local`, behind NAT, as something for a pod: a
@@ -130,7 +139,8 @@
 //! send to itself. And the source port counts: pods' packets for VTEPs get none of those, for a checksum that is
 //! put in behind all rules may make the port that they are for the overlay's. Over IPv6 it may as well make a VTEP
 //! of where they go; so pods send nothing with our VNI out of the pod network there. What shows our VNI to any address of
-//! the node, or to any VTEP, and is none of these, ends here while it still shows its own source.
+//! the node, or to any VTEP, and is none of these, ends here while it still shows its own source; and what shows
+//! another, and a VTEP's source by a device that does not lead there.
 //!
 //! **What a pod may send.** Only what the way back to the source would lead to its own veth for.
 //! That leaves out link-local sources, too: both ends know each other's MAC for good and need no
@@ -264,12 +274,13 @@ impl Policy {
     fn chains(&self, names: &Names) -> Vec<Chain> {
         let led_to = |name: &String, rules| Chain { name: name.clone(), base: None, rules };
         let (filter, nat) = (ChainType::Filter, ChainType::Nat);
+        // Each behind those to which its rules lead.
         let mut chains = vec![
+            led_to(&names.source, self.source()),
             led_to(&names.vxlan, self.vxlan()),
             led_to(&names.path_mtu, self.path_mtu()),
             led_to(&names.pod, self.pod(names)),
             led_to(&names.overlay, self.overlay()),
-            led_to(&names.source, self.source()),
             raw(&names.prerouting, InetHookNumber::PreRouting, self.prerouting(names)),
             raw(&names.output, InetHookNumber::LocalOut, self.output()),
             base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local()),

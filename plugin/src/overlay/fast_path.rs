@@ -280,7 +280,7 @@ mod tests {
         PathSettings {
             on: true,
             overlay,
-            judged: None,
+            judged: 0x6700_0007,
             vni: 7,
             port: 4789,
             source_ports: crate::identity::SOURCE_PORTS,

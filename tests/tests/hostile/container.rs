@@ -66,6 +66,11 @@ impl Container {
         Self { own, port, gateway: Port::open(&node.netns, "docker0").mac, netns }
     }
 
+    /// Its namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
     /// A frame to the node.
     pub fn frame(&self, packet: &[u8]) -> Vec<u8> {
         ethernet(self.gateway, self.port.mac, packet)

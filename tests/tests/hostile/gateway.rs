@@ -9,6 +9,9 @@ use serde_json::json;
 use crate::scene::{Scene, at};
 use crate::tally::{Shot, Tally};
 
+/// The first byte of it, behind an IPv4 header.
+const UDP_CHECKSUM: usize = 26;
+
 #[test]
 fn what_is_sent_to_the_gateway_does_not_leave_the_node() {
     let mut tally = Tally::new("datagrams to the gateway");
@@ -37,12 +40,26 @@ fn what_is_sent_to_the_gateway_does_not_leave_the_node() {
             let honest = |payload: &[u8]| to(world, payload);
             tally.volley(&scene.port, &sink, (&scene.port, honest), vec![shot]);
         }
+        // Conntrack knows no connection of it, so NAT's chains do not see it.
+        let invalid = |payload: &[u8]| {
+            let mut packet = udp(at(scene.attacker.v4()), at(gateways[0]), payload);
+            packet[UDP_CHECKSUM] ^= 0x55;
+            vec![scene.frame(&packet)]
+        };
+        let to_world = |payload: &[u8]| {
+            vec![scene.frame(&udp(at(scene.attacker.v4()), at([192, 0, 2, 1].into()), payload))]
+        };
+        let shot = Shot::new("169.254.1.1, with a wrong checksum", invalid);
+        tally.volley(&scene.port, &sink, (&scene.port, to_world), vec![shot]);
         // Without our rules IPv4 would: the node has a way to everything.
         node.exec("nft delete table inet flatnet");
-        let leaves =
-            |payload: &[u8]| scene.frame(&udp(at(scene.attacker.v4()), at(gateways[0]), payload));
-        let leaves = |payload: &[u8]| vec![leaves(payload)];
-        Tally::new("without rules").volley(&scene.port, &sink, (&scene.port, leaves), Vec::new());
+        let leaves = |payload: &[u8]| {
+            vec![scene.frame(&udp(at(scene.attacker.v4()), at(gateways[0]), payload))]
+        };
+        for leaves in [&leaves as &dyn Fn(&[u8]) -> Vec<Vec<u8>>, &invalid] {
+            let tally = &mut Tally::new("without rules");
+            tally.volley(&scene.port, &sink, (&scene.port, leaves), Vec::new());
+        }
     }
     tally.finish();
 }

@@ -15,7 +15,7 @@ use crate::vxlan::{VXLAN, inner_frame};
 
 /// Everywhere a node could listen: by itself, and through the Services of [`scene`]; and the number
 /// of the node that it is.
-fn targets(scene: &Scene, v6: bool) -> Vec<(SocketAddr, usize)> {
+pub fn targets(scene: &Scene, v6: bool) -> Vec<(SocketAddr, usize)> {
     let loopback: IpAddr = if v6 { [0, 0, 0, 0, 0, 0, 0, 1].into() } else { [127, 0, 0, 1].into() };
     let mut targets = vec![((loopback, VXLAN).into(), 0)];
     for (n, node) in scene.cluster.nodes.iter().enumerate() {

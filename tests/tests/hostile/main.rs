@@ -12,6 +12,7 @@ mod discovery;
 mod gateway;
 mod local;
 mod networks;
+mod pieces;
 mod router;
 mod scene;
 mod source;

@@ -12,6 +12,8 @@ mod gateway;
 mod local;
 #[path = "../hostile/networks.rs"]
 mod networks;
+#[path = "../hostile/pieces.rs"]
+mod pieces;
 #[path = "../hostile/router.rs"]
 mod router;
 #[path = "../hostile/scene.rs"]

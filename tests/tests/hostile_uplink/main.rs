@@ -7,6 +7,10 @@ use flatnet_tests::fast_path::Reach;
 mod container;
 #[path = "../hostile/discovery.rs"]
 mod discovery;
+#[path = "../hostile/local.rs"]
+mod local;
+#[path = "../hostile/pieces.rs"]
+mod pieces;
 #[path = "../hostile/router.rs"]
 mod router;
 #[path = "../hostile/scene.rs"]

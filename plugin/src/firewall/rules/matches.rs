@@ -75,9 +75,9 @@ impl Policy {
         group(MetaKey::Iifgroup, NETWORK, Operator::Equal, self.group)
     }
 
-    /// By the network's overlay.
-    pub(super) fn sent_by_overlay(&self) -> Vec<Expression> {
-        vec![meta(MetaKey::Iifgroup), compare(Operator::Equal, &self.overlay_group.to_ne_bytes())]
+    /// By the network's overlay, or by another device.
+    pub(super) fn sent_by_overlay(&self, is: Operator) -> Vec<Expression> {
+        vec![meta(MetaKey::Iifgroup), compare(is, &self.overlay_group.to_ne_bytes())]
     }
 
     /// To any node's VTEP.
@@ -97,7 +97,7 @@ pub(super) fn astray() -> Vec<Expression> {
     vec![reverse_path(), compare(Operator::Equal, &[0; 4])]
 }
 
-/// By the group of a device, of which only some bits count.
+/// By the group of a device, or a mark like it, of which only some bits count.
 pub(super) fn group(of: MetaKey, bits: u32, is: Operator, value: u32) -> Vec<Expression> {
     vec![meta(of), mask(&bits.to_ne_bytes()), compare(is, &value.to_ne_bytes())]
 }

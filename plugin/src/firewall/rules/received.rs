@@ -23,7 +23,10 @@ impl Policy {
         [
             self.rule("VXLAN", [self.to_port(), vec![jump(&names.vxlan)]]),
             self.rule("from a pod", [self.sent_by_pod(), vec![goto(&names.pod)]]),
-            self.rule("from the overlay", [self.sent_by_overlay(), vec![goto(&names.overlay)]]),
+            self.rule(
+                "from the overlay",
+                [self.sent_by_overlay(Operator::Equal), vec![goto(&names.overlay)]],
+            ),
         ]
         .into_iter()
         .chain(others)
@@ -31,13 +34,12 @@ impl Policy {
     }
 
     /// VXLAN of whatever sender. That of peers is not tracked: conntrack would hold an entry per flow of
-    /// pods for nothing, and fill up. What is not tracked is not translated either. Without `ipMasq` it
-    /// gets the mark that `overlay` asks for.
+    /// pods for nothing, and fill up. What is not tracked is not translated either. It gets the mark that
+    /// `overlay` asks for.
     pub(super) fn vxlan(&self) -> Vec<Rule> {
         let leads_back = vec![reverse_path(), compare(Operator::NotEqual, &[0; 4])];
-        let known =
-            (!self.masquerades()).then(|| set_meta(MetaKey::Priority, &self.mark()).to_vec());
-        let then = [known.unwrap_or_default(), vec![notrack(), verdict(ACCEPT)]].concat();
+        let known = set_meta(MetaKey::Priority, &self.mark()).to_vec();
+        let then = [known, vec![notrack(), verdict(ACCEPT)]].concat();
         let of_peer = |by| {
             let from = [self.our_vni(Operator::Equal), self.to_us(), self.sent_by_peer()].concat();
             let from = [from, from_overlays_port()].concat();
@@ -60,7 +62,17 @@ impl Policy {
         ];
         // No VNI is looked at: a pod has no business with any VTEP.
         let to_a_vtep = self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]);
-        ours.into_iter().chain([to_a_vtep]).chain(out).chain(others).collect()
+        // Nor here: what another program sends on to a peer may show it first behind this node.
+        let of_a_vtep = [of(self.underlay_family()), self.vtep(Direction::Source, Member::In)];
+        let judged = vec![goto(&Names::of(self.vni).source)];
+        let by_a_vtep = self.rule("under a VTEP's address", [of_a_vtep.concat(), judged]);
+        // A user's packet for an address of the pod network has the mark, also where that is the node's own.
+        let marked = vec![meta(MetaKey::Priority), compare(Operator::Equal, &self.mark())];
+        let unmark = set_meta(MetaKey::Priority, &[0; 4]).to_vec();
+        let not_wrapped = self.sent_by_overlay(Operator::NotEqual);
+        let unmark = self.rule("not wrapped", [not_wrapped, marked, unmark]);
+        let rest = others.into_iter().chain([unmark, by_a_vtep]);
+        ours.into_iter().chain([to_a_vtep]).chain(out).chain(rest).collect()
     }
 
     /// That it came by one of the underlay's devices, for each.
@@ -71,40 +83,34 @@ impl Policy {
         self.underlay.iter().map(by)
     }
 
-    /// What comes from neither a pod nor the overlay, with a source of the pod network.
+    /// What comes from neither a pod nor the overlay, with a source of the pod network; and VXLAN of another VNI with a
+    /// VTEP's.
     pub(super) fn source(&self) -> Vec<Rule> {
         let by_devices =
             self.by_underlay().map(|by| self.rule("by the underlay", [by, vec![verdict(ACCEPT)]]));
         by_devices.chain([self.drop("spoofed source", [astray()])]).collect()
     }
 
-    /// What pods of this node send. With `ipMasq` the loopback and the gateway are guarded by `landing` and
-    /// `departing`.
+    /// What pods of this node send.
     pub(super) fn pod(&self, names: &Names) -> Vec<Rule> {
-        let to_node = (!self.masquerades()).then(|| {
-            // Most packets fail the comparison, so the family is asked behind it.
-            let to = vec![payload(Header::Network, 16, 1), compare(Operator::Equal, &[127])];
-            [self.drop("to the loopback", [to, of(Family::V4)]), self.to_gateway(&[])]
-        });
+        // Most packets fail these comparisons, so the family is asked behind them.
+        let loopback = vec![payload(Header::Network, 16, 1), compare(Operator::Equal, &[127])];
+        let gateway = vec![
+            load(Family::V4, Direction::Destination),
+            compare(Operator::Equal, &self.gateway.octets()),
+        ];
+        // The IPv6 gateway is link-local, which the kernel never sends on, and its loopback one address.
+        let to_node = [("to the loopback", loopback), ("to the gateway", gateway)]
+            .map(|(why, to)| self.drop(why, [to, of(Family::V4)]));
         let path_mtu = self.clusters().map(|cluster| {
             let judged = vec![goto(&names.path_mtu)];
             self.rule("path MTU from a pod", [too_large(cluster.family), judged])
         });
         [self.drop("spoofed source", [astray()])]
             .into_iter()
-            .chain(to_node.into_iter().flatten())
+            .chain(to_node)
             .chain(path_mtu)
             .collect()
-    }
-
-    /// What a pod sends to its gateway. The IPv6 one is link-local, which the kernel never sends on.
-    pub(super) fn to_gateway(&self, from: &[Expression]) -> Rule {
-        // Most packets fail the comparison, so the family is asked behind it.
-        let to = vec![
-            load(Family::V4, Direction::Destination),
-            compare(Operator::Equal, &self.gateway.octets()),
-        ];
-        self.drop("to the gateway", [to, of(Family::V4), from.to_vec()])
     }
 
     /// Whom a pod tells what a path carries: other pods, and no node.
@@ -117,15 +123,14 @@ impl Policy {
         to_no_pod.chain([self.drop("path MTU to the node", [for_this_node()])]).collect()
     }
 
-    /// What pods and nodes behind the overlay send. Without `ipMasq` it is of peers only if `vxlan` has seen
-    /// what it was wrapped in: a priority stays when a packet is unwrapped, or put together of fragments. The
+    /// What pods and nodes behind the overlay send. It is of peers only if `vxlan` has seen what it was wrapped in:
+    /// a priority stays when a packet is unwrapped, put together of fragments, or taken apart. The
     /// mark ends here, for NAT may lead the packet to be unwrapped once more.
     pub(super) fn overlay(&self) -> Vec<Rule> {
-        let of_no_peer = (!self.masquerades()).then(|| {
-            let unmarked = vec![meta(MetaKey::Priority), compare(Operator::NotEqual, &self.mark())];
-            let unmark = set_meta(MetaKey::Priority, &[0; 4]).to_vec();
-            [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])]
-        });
+        let unmarked = vec![meta(MetaKey::Priority), compare(Operator::NotEqual, &self.mark())];
+        let unmark = set_meta(MetaKey::Priority, &[0; 4]).to_vec();
+        let of_no_peer =
+            [self.drop("wrapped by no peer", [unmarked]), self.rule("unwrapped", [unmark])];
         let path_mtu = self.clusters().map(|cluster| {
             // The header of what was too large stands behind eight bytes of ICMP.
             let offset = 8 + cluster.family.destination();
@@ -133,7 +138,7 @@ impl Policy {
             let parts = [too_large(cluster.family), about, for_this_node()];
             self.drop("path MTU of the underlay", parts)
         });
-        of_no_peer.into_iter().flatten().chain(path_mtu).collect()
+        of_no_peer.into_iter().chain(path_mtu).collect()
     }
 }
 

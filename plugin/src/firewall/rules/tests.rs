@@ -2,7 +2,7 @@ use super::*;
 use crate::kernel::nft::expression::{
     ACCEPT, Direction, Expression, Header, Member, MetaKey, Operator, Tracked, compare,
     destination_type, jump, lookup, mask, meta, notrack, payload, reverse_path, set_bits, set_meta,
-    source_type, tracked,
+    set_source_port, source_type, tracked,
 };
 
 pub(super) fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
@@ -38,6 +38,7 @@ fn outline(want: &Policy, in_company: bool) -> Vec<(String, Vec<String>)> {
 fn each_chain_is_there_for_a_reason() {
     let ours = "overlay packet";
     let always = [
+        ("source-7", &["by the underlay", "by the underlay", "spoofed source"][..]),
         (
             "vxlan-7",
             &[
@@ -48,7 +49,9 @@ fn each_chain_is_there_for_a_reason() {
                 "overlay packet out of the pod network",
                 "overlay packet from no VTEP",
                 "overlay packet to no VTEP",
-            ][..],
+                "not wrapped",
+                "under a VTEP's address",
+            ],
         ),
         ("path-mtu-7", &["path MTU to no pod", "path MTU to no pod", "path MTU to the node"]),
         (
@@ -70,12 +73,11 @@ fn each_chain_is_there_for_a_reason() {
                 "path MTU of the underlay",
             ],
         ),
-        ("source-7", &["by the underlay", "by the underlay", "spoofed source"]),
         (
             "prerouting-7",
             &["VXLAN", "from a pod", "from the overlay", "a pod's source", "a pod's source"],
         ),
-        ("output-7", &[ours]),
+        ("output-7", &[ours, "from no VTEP's port"]),
         ("local-7", &["not the overlay's", "to a pod", "to a pod"]),
     ];
     type Outline<'a> = (&'a str, &'a [&'a str]);
@@ -84,16 +86,14 @@ fn each_chain_is_there_for_a_reason() {
     let forward: [Outline<'_>; 1] =
         [("forward-7", &["to another network", "from another network"])];
     let plain: [Outline<'_>; 2] =
-        [("landing-7", &[loopback, loopback]), ("departing-7", &[on, on])];
+        [("landing-7", &[loopback, loopback]), ("departing-7", &[on, on, nat])];
     let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
     let landing: Outline<'_> = ("landing-7", &[nat, nat, loopback, loopback]);
     let postrouting: Outline<'_> = ("postrouting-7", &[leaves, enters, leaves, enters]);
-    let gateway = "to the gateway";
     let of_v4: [Outline<'_>; 3] =
-        [landing, ("departing-7", &[nat, nat, gateway, "leaves for a node"]), postrouting];
+        [landing, ("departing-7", &[on, on, nat, nat, nat, "leaves for a node"]), postrouting];
     let of_v6: [Outline<'_>; 3] =
-        [landing, ("departing-7", &[nat, nat, nat, nat, gateway]), postrouting];
-    let only_plain = ["to the loopback", "to the gateway", "wrapped by no peer", "unwrapped"];
+        [landing, ("departing-7", &[on, on, nat, nat, nat, nat, nat]), postrouting];
     let may_become_a_vtep = "overlay packet out of the pod network";
     for (vteps, masquerade, in_company, then) in [
         (V4, Masquerade::On, false, of_v4.to_vec()),
@@ -106,12 +106,8 @@ fn each_chain_is_there_for_a_reason() {
             .iter()
             .chain(&then)
             .map(|(chain, rules)| {
-                let plain = masquerade == Masquerade::Off || *chain == "departing-7";
                 let masked_v6 = masquerade == Masquerade::SparesNodes;
-                let here = |why: &&&str| {
-                    (plain || !only_plain.contains(*why))
-                        && (masked_v6 || **why != may_become_a_vtep)
-                };
+                let here = |why: &&&str| masked_v6 || **why != may_become_a_vtep;
                 let comment = |why: &&str| format!("pods: {why}");
                 let comments = rules.iter().filter(here).map(comment).collect::<Vec<_>>();
                 ((*chain).to_owned(), comments)
@@ -186,9 +182,8 @@ fn from_a_peer() -> [Expression; 3] {
 #[test]
 fn what_is_received_reads_as_documented() {
     let mark = 0x6700_0007_u32.to_ne_bytes();
-    for (masquerade, marked) in
-        [(Masquerade::On, vec![]), (Masquerade::Off, set_meta(MetaKey::Priority, &mark).to_vec())]
-    {
+    let marked = set_meta(MetaKey::Priority, &mark);
+    for masquerade in [Masquerade::On, Masquerade::Off] {
         let want = Policy { masquerade, ..policy(V4, DUAL) };
         let prerouting = chain(&want, "prerouting-7");
         assert_eq!(hook(&prerouting), Some((InetHookNumber::PreRouting, -300)));
@@ -263,6 +258,27 @@ fn what_users_send_reads_as_documented() {
         [&by_a_socket[..], &unmarked, &overlay_packet, &to_a_vtep].concat()
     );
     assert_eq!(output.rules[0].expressions, [&overlay_packet[..], &[notrack()]].concat());
+    let in_pieces = in_pieces();
+    let unheard = [&[notrack()][..], &set_source_port(0x8000)].concat();
+    assert_eq!(
+        output.rules[1].expressions,
+        [&to_port()[..], &in_pieces, &to_a_vtep[..to_a_vtep.len() - 1], &unheard].concat()
+    );
+}
+
+/// By a user, with a checksum.
+fn in_pieces() -> [Expression; 9] {
+    [
+        meta(MetaKey::SocketUserId),
+        compare(Operator::GreatherThanEqual, &[0; 4]),
+        meta(MetaKey::Priority),
+        mask(&0xff00_0000_u32.to_ne_bytes()),
+        compare(Operator::NotEqual, &0x6700_0000_u32.to_ne_bytes()),
+        payload(Header::Transport, 6, 2),
+        compare(Operator::NotEqual, &[0; 2]),
+        payload(Header::Transport, 4, 2),
+        compare(Operator::GreatherThanEqual, &[0, 52]),
+    ]
 }
 
 #[test]
@@ -283,16 +299,13 @@ fn what_nat_leads_astray_reads_as_documented() {
     ];
     for (n, how) in [&by_nat[..], &by_ipvs].into_iter().enumerate() {
         assert_eq!(landing.rules[n].expressions, [&to_port()[..], how, &drop].concat());
-        let departing = &departing.rules[n].expressions;
+        let departing = &departing.rules[3 + n].expressions;
         assert_eq!(*departing, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
     }
 }
 
 #[test]
-fn what_is_sent_on_without_masquerading_reads_as_documented() {
-    let want = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
-    let departing = chain(&want, "departing-7");
-    assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
+fn what_is_sent_on_reads_as_documented() {
     let by_another =
         [meta(MetaKey::Iifkind), compare(Operator::NotEqual, b"vxlan\0\0\0\0\0\0\0\0\0\0\0")];
     let of_another = [
@@ -302,9 +315,17 @@ fn what_is_sent_on_without_masquerading_reads_as_documented() {
         compare(Operator::NotEqual, &2_u32.to_ne_bytes()),
     ];
     let drop = [verdict(DROP)];
-    for (rule, how) in departing.rules.iter().zip([&by_another[..], &of_another]) {
-        assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
+    for masquerade in [Masquerade::On, Masquerade::Off] {
+        let want = Policy { masquerade, ..policy(V4, DUAL) };
+        let departing = chain(&want, "departing-7");
+        assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
+        for (rule, how) in departing.rules.iter().zip([&by_another[..], &of_another]) {
+            assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
+        }
+        let by_nat = [&to_port()[..], &in_pieces(), &to_a_vtep(), &drop].concat();
+        assert_eq!(departing.rules[2].expressions, by_nat);
     }
+    let want = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
     let asks_conntrack = |rule: &Rule| rule.expressions.contains(&tracked(Tracked::Status));
     for chain in all_chains(&want) {
         assert!(!chain.rules.iter().any(asks_conntrack), "{} would switch it on", chain.name);

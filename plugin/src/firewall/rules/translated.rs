@@ -27,19 +27,23 @@ impl Policy {
 
     /// Sent on or sent by this node, before it takes this node's address; and what takes it in a way of its own.
     pub(super) fn departing(&self) -> Vec<Rule> {
+        let carried = self.carried().into_iter().chain([self.led_by_nat()]);
         if !self.masquerades() {
-            return self.carried().into();
+            return carried.collect();
         }
-        let to_gateway = self.to_gateway(&self.sent_by_pod());
         let astray = self.led_astray(|| self.to_a_vtep());
         let by_pod = self.may_become_a_vtep().map(|to| [self.sent_by_pod(), to].concat());
         let further = by_pod.map(|to| self.led_astray(|| to.clone())).into_iter().flatten();
-        let rules = astray.into_iter().chain(further).chain([to_gateway]);
-        rules.chain(self.leaving_for_a_node()).collect()
+        carried.chain(astray).chain(further).chain(self.leaving_for_a_node()).collect()
+    }
+
+    /// Of a user of this node to a VTEP's port. What goes there by itself is not tracked: see `output`.
+    fn led_by_nat(&self) -> Rule {
+        self.drop("VXLAN by NAT", [self.to_port(), self.sent_in_pieces(), self.to_a_vtep()])
     }
 
     /// To a VTEP's port by another device than one of kind vxlan, or from another address than this node's:
-    /// not wrapped here, but sent on. What a user of this node sends has no such device: see `local`.
+    /// not wrapped here, but sent on, whatever its VNI. A user of this node has no such device.
     fn carried(&self) -> [Rule; 2] {
         const RTN_LOCAL: u32 = 2;
         let mut kind = [0; 16]; // IFNAMSIZ

@@ -29,8 +29,8 @@ pub struct PathSettings {
     pub on: bool,
     /// Index of the VXLAN device.
     pub overlay: u32,
-    /// The priority that packets bear which the overlay has unwrapped and our rules have judged, if they bear one.
-    pub judged: Option<u32>,
+    /// The priority that packets bear which the overlay has unwrapped and our rules have judged.
+    pub judged: u32,
     /// The VNI.
     pub vni: u32,
     /// UDP port of the overlay.
@@ -59,7 +59,7 @@ impl PathSettings {
         put(0, &u32::from(self.on).to_ne_bytes());
         put(GENERATION.start, &generation.to_ne_bytes());
         put(8, &self.overlay.to_ne_bytes());
-        put(12, &self.judged.unwrap_or_default().to_ne_bytes());
+        put(12, &self.judged.to_ne_bytes());
         put(16, &self.vni.to_ne_bytes());
         put(20, &self.port.to_ne_bytes());
         put(22, &self.source_ports.0.to_ne_bytes());

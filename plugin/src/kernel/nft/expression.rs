@@ -5,8 +5,8 @@
 mod lacking;
 
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
-    Lookup, Meta, Payload, Register, VerdictAttribute,
+    Bitwise, ChecksumFlags, ChecksumType, Cmp, DataAttribute, ExpressionAttribute, Expressions,
+    Immediate, ListAttribute, Lookup, Meta, Payload, Register, VerdictAttribute,
 };
 
 pub(crate) use lacking::{
@@ -64,16 +64,9 @@ pub(crate) fn set_meta(key: MetaKey, bytes: &[u8]) -> [Expression; 2] {
 
 /// Sets bits of a fact about the packet that is not in it. `meta KEY set meta KEY | BITS`
 pub(crate) fn set_bits(key: MetaKey, bits: u32) -> [Expression; 3] {
-    let word = |word: u32| value(&word.to_ne_bytes());
-    let with = Expressions::Bitwise(vec![
-        Bitwise::SourceRegister(REGISTER),
-        Bitwise::DestinationRegister(REGISTER),
-        Bitwise::Length(4),
-        Bitwise::Mask(word(!bits)),
-        Bitwise::Xor(word(bits)),
-    ]);
+    let with = change(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
     let set = vec![Meta::Key(key), Meta::SourceRegister(REGISTER)];
-    [meta(key), with.into(), Expressions::Meta(set).into()]
+    [meta(key), with, Expressions::Meta(set).into()]
 }
 
 /// Loads bytes of the packet; beyond its end the rule ends.
@@ -89,14 +82,38 @@ pub(crate) fn payload(header: Header, offset: u32, length: u32) -> Expression {
 
 /// Keeps the bits of `bits`, as many bytes as were loaded.
 pub(crate) fn mask(bits: &[u8]) -> Expression {
+    change(bits, &vec![0; bits.len()])
+}
+
+/// Keeps some bits of what is loaded, and then turns some round; both as long as that.
+fn change(kept: &[u8], turned: &[u8]) -> Expression {
     Expressions::Bitwise(vec![
         Bitwise::SourceRegister(REGISTER),
         Bitwise::DestinationRegister(REGISTER),
-        Bitwise::Length(bits.len() as u32),
-        Bitwise::Mask(value(bits)),
-        Bitwise::Xor(value(&vec![0; bits.len()])),
+        Bitwise::Length(kept.len() as u32),
+        Bitwise::Mask(value(kept)),
+        Bitwise::Xor(value(turned)),
     ])
     .into()
+}
+
+/// Puts a UDP source port of 2^14 from `first` in the place of the present one, which has 2^14 as well that become the
+/// same. The checksum is mended, so there must be one. `udp sport set udp sport & 0x3fff | FIRST`
+pub(crate) fn set_source_port(first: u16) -> [Expression; 3] {
+    const CHECKSUM: u32 = 6;
+    const KEPT: u16 = 0x3fff;
+    let place = [Payload::Base(Header::Transport as u32), Payload::Offset(0), Payload::Len(2)];
+    // In the order in which the kernel dumps them.
+    let put = [Payload::SourceRegister(REGISTER)].into_iter().chain(place).chain([
+        Payload::CsumType(ChecksumType::Inet),
+        Payload::CsumOffset(CHECKSUM),
+        Payload::CsumFlags(ChecksumFlags::empty()),
+    ]);
+    [
+        payload(Header::Transport, 0, 2),
+        change(&KEPT.to_be_bytes(), &first.to_be_bytes()),
+        Expressions::Payload(put.collect()).into(),
+    ]
 }
 
 /// Goes on if what is loaded compares so with `bytes`.

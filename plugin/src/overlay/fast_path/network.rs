@@ -1,6 +1,6 @@
 //! What the programs are told of their network.
 
-use crate::firewall::{Masquerade, Policy};
+use crate::firewall::Policy;
 use crate::identity::SOURCE_PORTS;
 use crate::kernel::{Dev, KernelError, Observe, PathSettings};
 use crate::overlay::desired::Overlay;
@@ -19,7 +19,7 @@ pub fn settings(
     Ok(PathSettings {
         on: true,
         overlay: dev.index,
-        judged: (policy.masquerade == Masquerade::Off).then_some(policy.overlay_group),
+        judged: policy.overlay_group,
         vni: vxlan.vni,
         port: vxlan.port,
         source_ports: SOURCE_PORTS,
