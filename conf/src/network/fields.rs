@@ -61,6 +61,12 @@ pub(crate) fn kind(text: Option<&str>) -> Result<(), Broken> {
 pub(crate) fn ipam(ipam: Option<&raw::Ipam>) -> Result<Option<String>, Broken> {
     match ipam.and_then(|ipam| ipam.kind.as_deref()) {
         None | Some("" | "flatnet-ipam") => Ok(None),
+        // It would call itself, and that one itself again.
+        Some("flatnet") => {
+            let problem = "\"flatnet\" is no IPAM plugin; leave ipam out to use the built-in one, \
+                           \"flatnet-ipam\"";
+            Err(Broken::new(problem).under("ipam.type"))
+        }
         Some(name) if name.contains(['/', '\0']) || name == "." || name == ".." => {
             let problem = format!(
                 "{name:?} is not the name of a plugin; write one that lies in CNI_PATH, as \

@@ -256,6 +256,12 @@ fn who_gives_the_addresses() {
     }
     let other = parse(&conf(r#"{"type": "host-local", "subnet": "10.1.0.0/16"}"#));
     assert_eq!(other.ipam.as_deref(), Some("host-local"));
+    let itself = conf(r#"{"type": "flatnet"}"#);
+    let refused = NetworkConf::parse(itself.as_bytes(), &invocation(Command::Add)).unwrap_err();
+    assert_eq!(refused.code(), 7);
+    assert!(refused.to_string().contains("ipam.type: \"flatnet\" is no IPAM plugin"), "{refused}");
+    let taken_away = NetworkConf::parse(itself.as_bytes(), &invocation(Command::Del)).unwrap();
+    assert_eq!(taken_away.ipam, None);
 }
 
 #[test]

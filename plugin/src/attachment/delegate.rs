@@ -23,9 +23,16 @@ impl<'a> Delegate<'a> {
     /// input.
     ///
     /// # Errors
-    /// Code 7 if there is none.
+    /// Code 7 if there is none, or if it is flatnet, which would call itself without end.
     pub fn find(name: &str, path: &[PathBuf], input: &'a [u8]) -> Result<Self, Error> {
         match Executable::find(name, path) {
+            Some(executable) if executable.is_this() => Err(Error::Configuration {
+                reason: format!(
+                    "ipam.type: {} is flatnet itself; name an IPAM plugin, or leave ipam out to use the \
+                     built-in one",
+                    executable.path().display()
+                ),
+            }),
             Some(executable) => Ok(Self { executable, input }),
             None => {
                 let folders: Vec<_> = path.iter().map(|p| p.display().to_string()).collect();
@@ -178,5 +185,21 @@ mod tests {
         let error = Delegate::find("ipam", &[folder.path().to_owned()], b"").unwrap_err();
         assert_eq!(error.code(), 7);
         assert!(error.to_string().starts_with("ipam.type: no executable ipam in CNI_PATH="));
+    }
+
+    #[test]
+    fn it_does_not_call_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let find = || Delegate::find("ipam", &[folder.path().to_owned()], b"");
+        let this = folder.path().join("ipam");
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &this).unwrap();
+        let error = find().unwrap_err();
+        assert_eq!(error.code(), 7);
+        assert!(error.to_string().ends_with(
+            "is flatnet itself; name an IPAM plugin, or leave ipam out to use the built-in one"
+        ));
+        std::fs::remove_file(this).unwrap();
+        script(folder.path(), "");
+        find().unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -38,6 +38,13 @@ impl Executable {
     /// The same with more in its environment.
     pub fn with(self, environment: Vec<(&'static str, OsString)>) -> Self {
         Self { environment, ..self }
+    }
+
+    /// Whether it is the one that runs now, by whatever name.
+    pub fn is_this(&self) -> bool {
+        let file = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        let this = file(Path::new("/proc/self/exe"));
+        this.is_some() && this == file(&self.path)
     }
 
     /// Where it is.
