@@ -183,6 +183,45 @@ fn pod_names_stand_in_lease_and_alias() {
     node.assert_no_attachment();
 }
 
+/// Longer than a device's alias can be, which Kubernetes allows (253 and 63 characters) and CNI does not limit.
+#[test]
+fn names_may_be_long() {
+    let mut cluster = Cluster::new(1);
+    let node = &mut cluster.nodes[0];
+    let [name, namespace, id] = [("n", 253), ("s", 63), ("c", 300)].map(|(c, n)| c.repeat(n));
+    let mut pod = Pod::new("named");
+    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+    pod.result = node.call_for("ADD", &pod).env("CNI_ARGS", &args).run().result();
+    let mut other = Pod::new("long");
+    other.container_id = id;
+    node.attach(&mut other);
+    let begins = [format!("flatnet:pods/{namespace}/nnn"), "flatnet:pods/-/ccc".to_owned()];
+    for (pod, begin) in [&pod, &other].into_iter().zip(begins) {
+        let link = kernel::link(&node.netns, pod.veth()).expect("the node's end");
+        let alias = link["ifalias"].as_str().expect("an alias");
+        assert!(alias.starts_with(&begin) && alias.ends_with("/eth0"), "{alias}");
+        assert_eq!(alias.len(), 254);
+        node.del(pod).silent();
+    }
+    node.assert_no_attachment();
+}
+
+#[test]
+fn a_network_and_its_nodes_may_have_long_names() {
+    let mut cluster = Cluster::new(2);
+    let network = "n".repeat(200);
+    cluster.configure("name", json!(network));
+    cluster.nodes[0].name = "node-".to_owned() + &"a".repeat(58);
+    cluster.list(&[0, 1]);
+    let node = &cluster.nodes[0];
+    node.call("STATUS").run().silent();
+    let alias = kernel::link(&node.netns, &node.overlay()).expect("the overlay")["ifalias"].clone();
+    assert_eq!(alias, format!("flatnet:{network}/{}", node.name)[..254]);
+    let pod = node.add("pod");
+    node.del(&pod).silent();
+    node.assert_no_attachment();
+}
+
 /// podman asks for 0.4.0 and fails on an interface without a MAC.
 #[test]
 fn podmans_version_has_what_podman_needs() {

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use crate::attachment::finished::{self, Wanted};
 use crate::attachment::guards::Guards;
 use crate::error::Error;
-use crate::identity::VethIdentity;
+use crate::identity::{LONGEST_ALIAS, VethIdentity};
 use crate::kernel::netns::Netns;
 use crate::kernel::{
     Change, Dev, FastPath, Filters, Kernel, Neighbour, ReversePath, Route, Veth, VethPair,
@@ -51,8 +51,8 @@ pub fn alias(network: &str, holder: &Holder) -> String {
     let namespace = holder.pod.namespace.as_deref().unwrap_or("-");
     let pod = holder.pod.name.as_deref().unwrap_or(&holder.container_id);
     let ifname = &holder.ifname;
-    // IFALIASZ is 256 with the final zero; the interface's name is worth more than a long ID's end.
-    let room = 255usize.saturating_sub(ifname.len() + 1);
+    // The interface's name is worth more than a long ID's end.
+    let room = LONGEST_ALIAS.saturating_sub(ifname.len() + 1);
     let mut alias: String = format!("flatnet:{network}/{namespace}/{pod}")
         .chars()
         .map(|c| if c.is_ascii_graphic() { c } else { '?' })

@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 
 use crate::firewall::{Masquerade, Policy};
 use crate::identity::{
-    SOURCE_PORTS, overlay_group, overlay_name, route_metric, unreachable_metric, veth_group,
-    vtep_mac,
+    LONGEST_ALIAS, SOURCE_PORTS, overlay_group, overlay_name, route_metric, unreachable_metric,
+    veth_group, vtep_mac,
 };
 use crate::kernel::{FdbEntry, Link, Neighbour, Route, Unreachable, Vxlan, VxlanLink};
 use crate::overlay::gateway::GATEWAY_V4;
@@ -152,9 +152,9 @@ pub fn is_of(network: &str) -> impl Fn(&Link) -> bool + use<> {
 
 /// The alias of a network's overlay device on a node.
 pub fn alias(network: &str, node: &str) -> String {
-    // IFALIASZ: 256 bytes with the final zero. Both names are ASCII.
+    // Both names are ASCII.
     let mut alias = format!("flatnet:{network}/{node}");
-    alias.truncate(255);
+    alias.truncate(LONGEST_ALIAS);
     alias
 }
 
