@@ -179,3 +179,35 @@ fn status_says_whether_an_add_would_work() {
     probe::ping(&node.netns, pod.v4());
     node.del(&pod).silent();
 }
+
+/// A pod gets an address of each family that its node has.
+#[test]
+fn status_says_of_which_family_no_range_gives_addresses() {
+    let mut cluster = Cluster::new(1);
+    let [v4, v6] = ["10.244.1.0/24", "fd00:10:244:1::/64"].map(|subnet| json!(subnet));
+    let retiring = |subnet: &Value| json!({ "subnet": subnet, "retiring": true });
+    for (ranges, refused) in [
+        (vec![v4.clone(), v6.clone()], None),
+        (vec![retiring(&v4), v6.clone()], Some("IPv4")),
+        (vec![v4.clone(), retiring(&v6)], Some("IPv6")),
+        (vec![retiring(&v4), json!("10.244.9.0/24"), v6.clone()], None),
+    ] {
+        cluster.nodes[0].ranges = ranges;
+        cluster.list(&[0]);
+        let node = &cluster.nodes[0];
+        let outcome = node.call("STATUS").run();
+        match refused {
+            None => outcome.silent(),
+            Some(family) => {
+                let error = outcome.error();
+                assert_eq!(error.code, 50, "{error:?}");
+                let reason = format!("all {family} ranges of node node-a are held for the pods");
+                assert!(error.msg.contains(&reason), "{error:?}");
+            }
+        }
+        let pod = Pod::new("pod");
+        let added = node.call_for("ADD", &pod).run();
+        assert_eq!(added.status().success(), refused.is_none(), "STATUS says what an ADD would do");
+        node.del(&pod).silent();
+    }
+}

@@ -46,9 +46,9 @@ fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
     let delegate = call.delegate()?;
     let _lock = NetworkLock::enter(&call.conf, own)?;
     let this = ready::ensure(node, &call.conf, own)?;
-    if this.ranges.iter().all(Range::is_retiring) {
+    if let Some(family) = closed(&this.ranges) {
         let reason = format!(
-            "all ranges of node {} are held for the pods that live in them, and it has got no other yet",
+            "all {family} ranges of node {} are held for the pods that live in them, and it has got no other yet",
             this.node
         );
         return Err(Error::Configuration { reason });
@@ -57,6 +57,14 @@ fn prepare(node: &mut Netlink, call: &Call) -> Result<(), Error> {
         Some(delegate) => delegate.run("STATUS"),
         None => Ok(check_leases(&call.conf.state_dir, &call.conf.name, &this.node)?),
     }
+}
+
+/// The family of which a pod gets an address, and no range gives one.
+fn closed(ranges: &[Range]) -> Option<&'static str> {
+    [(true, "IPv4"), (false, "IPv6")].into_iter().find_map(|(ipv4, family)| {
+        let mut of = ranges.iter().filter(|range| range.subnet().is_ipv4() == ipv4).peekable();
+        (of.peek().is_some() && of.all(Range::is_retiring)).then_some(family)
+    })
 }
 
 /// Whether the node has pods of the network, and no overlay that carries anything. The kernel knows also
