@@ -16,7 +16,7 @@ use crate::attachment::side::Side;
 use crate::attachment::unleased;
 use crate::error::Error;
 use crate::identity::{overlay_name, veth_name, vtep_mac};
-use crate::kernel::{Link, LinkKind, Netlink, Observe, Vxlan};
+use crate::kernel::{Change, Link, LinkKind, Netlink, Observe, ReversePath, Vxlan};
 use crate::overlay::gateway::{gateway, gateways};
 use crate::overlay::retire;
 use crate::overlay::stamp::Stamp;
@@ -160,6 +160,11 @@ impl<'a> Expected<'a> {
                 problems.push(format!("{name}: the node has no route to {host} on it"));
             }
             problems.extend(neighbour_problem(name, *address, side, self.pod_mac));
+        }
+        let forwards = Change::Forward(ReversePath::Strict);
+        if self.addresses.iter().any(IpAddr::is_ipv4) && !side.lacks(vec![forwards]).is_empty() {
+            let what = "forwarding and rp_filter of the device are not both 1";
+            problems.push(format!("{name}: {what}; `flatnet sync` sets them"));
         }
         problems
     }

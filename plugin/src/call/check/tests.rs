@@ -93,6 +93,10 @@ fn each_object_of_the_node_is_named() {
         problems(|n| n.neighbours.clear()),
         "veth1: there is no permanent neighbour entry for 10.1.1.7 on it"
     );
+    let settings =
+        "veth1: forwarding and rp_filter of the device are not both 1; `flatnet sync` sets them";
+    assert_eq!(problems(|n| n.settings.forwarding = Some(0)), settings);
+    assert_eq!(problems(|n| n.settings.rp_filter = Some(0)), settings);
     assert_eq!(expected.node_problems(None), ["veth1: there is no such device on the node"]);
 }
 
