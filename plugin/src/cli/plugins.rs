@@ -18,8 +18,12 @@ pub fn types(list: &Value) -> BTreeSet<String> {
     if !types.contains("flatnet") {
         return BTreeSet::new();
     }
-    let ipams = plugins.iter().filter_map(|plugin| plugin.get("ipam"));
-    types.extend(ipams.filter_map(kind));
+    let ipam = |plugin: &Value| {
+        let name = plugin.get("ipam").and_then(kind)?;
+        // That of flatnet is built in.
+        (kind(plugin)? != "flatnet" || name != "flatnet-ipam").then_some(name)
+    };
+    types.extend(plugins.iter().filter_map(ipam));
     types
 }
 
@@ -44,6 +48,14 @@ mod tests {
             { "type": "flatnet", "ipam": { "type": "host-local" } }, { "type": "portmap" }, {},
         ] });
         assert_eq!(types(&list), ["flatnet", "host-local", "portmap"].map(String::from).into());
+        let built_in = |kind| {
+            serde_json::json!({ "plugins": [
+            { "type": "flatnet" }, { "type": kind, "ipam": { "type": "flatnet-ipam" } },
+        ] })
+        };
+        assert_eq!(types(&built_in("flatnet")).len(), 1);
+        let named = ["bridge", "flatnet", "flatnet-ipam"].map(String::from);
+        assert_eq!(types(&built_in("bridge")), named.into());
         assert_eq!(types(&serde_json::json!({ "type": "flatnet" })).len(), 1);
         assert_eq!(types(&serde_json::json!({ "type": "bridge" })).len(), 0);
         assert_eq!(types(&Value::Null).len(), 0);
