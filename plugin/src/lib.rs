@@ -25,14 +25,8 @@ pub fn run() -> ExitCode {
     if !called || std::env::args_os().len() > 1 {
         return runtime::netavark::serve(std::env::args_os().skip(1)).unwrap_or_else(cli::run);
     }
-    let reply = call::call(|name| std::env::var_os(name), std::io::stdin());
-    match reply.write(std::io::stdout()) {
-        Ok(()) if reply.success => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
-        Err(e) => {
-            // The runtime will take this for a failure and call again or clean up.
-            eprintln!("flatnet: cannot write the result: {e}");
-            ExitCode::FAILURE
-        }
+    match call::call(|name| std::env::var_os(name), std::io::stdin(), std::io::stdout()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }

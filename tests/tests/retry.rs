@@ -1,5 +1,6 @@
 //! Runtimes that are killed, that try again without cleaning up, and that clean up more than once.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use flatnet_tests::wait::wait_for;
 use flatnet_tests::{kernel, probe};
 use serde_json::json;
 
-/// Starts a verb of the plugin for a pod and kills it after a while, if it still runs then.
-fn killed(node: &Node, verb: &str, pod: &Pod, after: Duration) {
+/// A verb of the plugin for a pod, of which nothing is heard.
+fn called(verb: &str, pod: &Pod) -> Command {
     let mut flatnet = Command::new(ours("flatnet"));
     flatnet
         .env_clear()
@@ -25,6 +26,12 @@ fn killed(node: &Node, verb: &str, pod: &Pod, after: Duration) {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    flatnet
+}
+
+/// Starts a verb and kills it after a while, if it still runs then.
+fn killed(node: &Node, verb: &str, pod: &Pod, after: Duration) {
+    let mut flatnet = called(verb, pod);
     let mut child = node.netns.run(|| flatnet.spawn()).unwrap();
     let started = Instant::now();
     let mut stdin = child.stdin.take().unwrap();
@@ -117,6 +124,25 @@ fn a_runtime_that_was_killed_tries_again_without_del() {
             node.assert_no_attachment();
         }
     }
+}
+
+/// A runtime that hears nothing takes an ADD for failed, and some try again without a DEL.
+#[test]
+fn an_add_that_cannot_tell_its_result_leaves_nothing() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let pod = Pod::new("untold");
+    let full = File::options().write(true).open("/dev/full").expect("a device that is full");
+    let mut add = called("ADD", &pod);
+    let mut child = node.netns.run(|| add.stdout(full).stderr(Stdio::piped()).spawn()).unwrap();
+    let configuration = node.network.configuration.to_string();
+    child.stdin.take().unwrap().write_all(configuration.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said, "flatnet: cannot write the result: No space left on device (os error 28)\n");
+    node.assert_no_attachment();
+    node.del(&node.add("next")).silent();
 }
 
 #[test]

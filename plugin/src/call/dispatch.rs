@@ -1,11 +1,11 @@
 //! From the environment and standard input to standard output: one call of a runtime.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use flatnet_conf::{Command, Invocation, NetworkConf, Reply, versions_json};
+use flatnet_conf::{Command, Invocation, NetworkConf, versions_json};
 use serde_json::Value;
 
 use super::request::Call;
@@ -14,19 +14,35 @@ use super::{add, check, del, gc, status};
 use crate::error::Error;
 use crate::logging;
 
-/// Serves one call.
-pub fn call(get: impl Fn(&str) -> Option<OsString>, stdin: impl Read) -> Reply {
-    flatnet_conf::call(get, stdin, serve)
+/// Serves one call. Says whether it succeeded.
+pub fn call(get: impl Fn(&str) -> Option<OsString>, stdin: impl Read, stdout: impl Write) -> bool {
+    let mut served = None;
+    let reply =
+        flatnet_conf::call(get, stdin, |invocation, input| serve(invocation, input, &mut served));
+    let Err(e) = reply.write(stdout) else { return reply.success };
+    // The runtime will take this for a failure and call again or clean up.
+    eprintln!("flatnet: cannot write the result: {e}");
+    // An attachment that it was never told of would be in the way of the next ADD.
+    let added = served.filter(|call| reply.success && call.invocation.command == Command::Add);
+    if let Some(Err(e)) = added.map(|call| del::run(&call)) {
+        eprintln!("flatnet: undoing the ADD: {e}");
+    }
+    false
 }
 
-fn serve(invocation: Invocation, input: Vec<u8>) -> Result<Option<Value>, Error> {
+/// The call is `kept` once it was understood.
+fn serve(
+    invocation: Invocation,
+    input: Vec<u8>,
+    kept: &mut Option<Call>,
+) -> Result<Option<Value>, Error> {
     let conf = NetworkConf::parse(&input, &invocation)?;
     logging::start(conf.log_level, conf.log_file.as_deref());
     let begun = Instant::now();
-    let call = Call { invocation, conf, input };
-    let served = run(&call);
+    let call = kept.insert(Call { invocation, conf, input });
+    let served = run(call);
     let addresses = served.as_ref().map_or(&[][..], |served| &served.addresses);
-    let Call { invocation, conf, .. } = &call;
+    let Call { invocation, conf, .. } = call;
     let summary = Summary { invocation, conf, addresses, took: begun.elapsed() };
     match &served {
         Ok(_) => log::info!("{summary}"),
