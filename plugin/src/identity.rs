@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 pub const SOURCE_PORTS: (u16, u16) = (49152, 65535);
 
 /// How long the alias of a device may be: `IFALIASZ` is 256 bytes with the final zero, and the kernel takes none of 255
-/// with it (`rtnl_link_get_net_ifla`'s policy).
+/// with it (`ifla_policy` in net/core/rtnetlink.c).
 pub const LONGEST_ALIAS: usize = 254;
 
 /// Name of the overlay device of a VXLAN network: `flat.4096`.
