@@ -105,6 +105,52 @@ impl Drop for Driver<'_> {
     }
 }
 
+/// An endpoint's calls, as Docker makes them.
+#[derive(Debug)]
+pub struct Calls<'a> {
+    /// Whom they are made to.
+    pub driver: Driver<'a>,
+    /// That of the container's interface.
+    pub mac: &'static str,
+    endpoint: String,
+}
+
+impl<'a> Calls<'a> {
+    /// Those of one endpoint.
+    pub fn by(driver: Driver<'a>) -> Self {
+        Self { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) }
+    }
+
+    /// Asks for an address; `None` if the driver ended before it answered.
+    pub fn address(&self) -> Option<String> {
+        let options = json!({ "com.docker.network.endpoint.macaddress": self.mac });
+        let body = json!({ "PoolID": "pods/4", "Address": "", "Options": options });
+        let answer = self.driver.call("IpamDriver.RequestAddress", &body)?;
+        let address = answer["Address"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        Some(address.to_owned())
+    }
+
+    /// A call about the endpoint, with more beside its ID.
+    pub fn endpoint(&self, method: &str, more: Value) -> Option<Value> {
+        let mut body = json!({ "NetworkID": "n", "EndpointID": self.endpoint });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("more").clone());
+        let answer = self.driver.call(&format!("NetworkDriver.{method}"), &body)?;
+        assert!(answer.get("Err").is_none(), "{method}: {answer}");
+        Some(answer)
+    }
+
+    /// Has it made with this address.
+    pub fn create(&self, address: &str) -> Option<Value> {
+        let interface = json!({ "Address": address, "AddressIPv6": "", "MacAddress": self.mac });
+        self.endpoint("CreateEndpoint", json!({ "Interface": interface, "Options": {} }))
+    }
+
+    /// Has it removed.
+    pub fn delete(&self) -> Option<Value> {
+        self.endpoint("DeleteEndpoint", json!({}))
+    }
+}
+
 /// A running daemon with its driver.
 #[derive(Debug)]
 pub struct Docker<'a> {

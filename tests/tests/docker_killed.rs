@@ -4,9 +4,9 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use flatnet_tests::cluster::Cluster;
-use flatnet_tests::docker::{Docker, Driver, assert_clean, veths};
+use flatnet_tests::docker::{Calls, Docker, Driver, assert_clean, veths};
 use flatnet_tests::probe;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn containers_outlive_daemon_and_driver() {
@@ -33,46 +33,11 @@ fn containers_outlive_daemon_and_driver() {
     assert_clean(&cluster.nodes[0]);
 }
 
-/// An endpoint's calls, as Docker makes them.
-struct Calls<'a> {
-    driver: Driver<'a>,
-    mac: &'static str,
-    endpoint: String,
-}
-
-impl Calls<'_> {
-    fn address(&self) -> Option<String> {
-        let options = json!({ "com.docker.network.endpoint.macaddress": self.mac });
-        let body = json!({ "PoolID": "pods/4", "Address": "", "Options": options });
-        let answer = self.driver.call("IpamDriver.RequestAddress", &body)?;
-        let address = answer["Address"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        Some(address.to_owned())
-    }
-
-    fn endpoint(&self, method: &str, more: Value) -> Option<Value> {
-        let mut body = json!({ "NetworkID": "n", "EndpointID": self.endpoint });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let answer = self.driver.call(&format!("NetworkDriver.{method}"), &body)?;
-        assert!(answer.get("Err").is_none(), "{method}: {answer}");
-        Some(answer)
-    }
-
-    fn create(&self, address: &str) -> Option<Value> {
-        let interface = json!({ "Address": address, "AddressIPv6": "", "MacAddress": self.mac });
-        self.endpoint("CreateEndpoint", json!({ "Interface": interface, "Options": {} }))
-    }
-
-    fn delete(&self) -> Option<Value> {
-        self.endpoint("DeleteEndpoint", json!({}))
-    }
-}
-
 #[test]
 fn a_call_that_is_killed_half_way_is_made_again() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
-    let driver = Driver::start(node, &[]);
-    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
+    let mut calls = Calls::by(Driver::start(node, &[]));
     // The overlay comes with the first.
     let address = calls.address().unwrap();
     calls.create(&address).unwrap();
@@ -119,8 +84,7 @@ fn a_call_that_is_killed_half_way_is_made_again() {
 fn what_a_daemon_left_half_made_goes_when_the_next_begins() {
     let cluster = Cluster::new(1);
     let node = &cluster.nodes[0];
-    let driver = Driver::start(node, &[]);
-    let mut calls = Calls { driver, mac: "02:42:0a:00:00:07", endpoint: "3f".repeat(32) };
+    let mut calls = Calls::by(Driver::start(node, &[]));
     let address = calls.address().unwrap();
     calls.create(&address).unwrap();
     calls.mac = "02:42:0a:00:00:08";

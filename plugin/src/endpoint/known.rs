@@ -3,7 +3,7 @@
 use flatnet_conf::{Mac, NetworkConf};
 use flatnet_ipam::{Holder, Key, Leases, Pod, Record};
 
-use super::{Endpoints, Outcome};
+use super::{Endpoints, Outcome, because};
 use crate::attachment::dockers::{DOCKER, is_dockers};
 use crate::identity;
 use crate::kernel::Netlink;
@@ -61,43 +61,66 @@ impl Found {
     pub fn key(&self) -> Key {
         identity::key(&self.conf.name, &self.record.attachment)
     }
+
+    /// Whether it is this endpoint's.
+    pub fn is_of(&self, endpoint: &str) -> bool {
+        self.record.attachment.pod.name == Some(short(endpoint))
+    }
+}
+
+/// Docker's attachments on this node, as the books tell.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Those of all networks that can be read.
+    pub found: Vec<Found>,
+    /// Why there may be more.
+    pub problems: Vec<String>,
+}
+
+impl Known {
+    fn read(&mut self, conf: &NetworkConf, own: u64) {
+        let ours =
+            |record: &Record| is_dockers(&record.attachment) && record.attachment.netns == own;
+        for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
+            let listed = leases.and_then(|leases| Ok((leases.list()?.leases, leases)));
+            match listed {
+                Ok((listed, leases)) => {
+                    let found = |record| Found {
+                        conf: conf.clone(),
+                        node: leases.node().to_owned(),
+                        record,
+                    };
+                    self.found.extend(listed.into_iter().filter(ours).map(found));
+                }
+                Err(e) => self.problems.push(e.to_string()),
+            }
+        }
+    }
 }
 
 impl Endpoints {
-    /// All of Docker's attachments on this node.
-    pub(super) fn all(&self) -> Outcome<Vec<Found>> {
+    /// All of Docker's attachments on this node. A network that cannot be read hides no other.
+    pub(super) fn all(&self) -> Outcome<Known> {
         let own =
             Netlink::open().and_then(|node| node.netns().inode()).map_err(|e| e.to_string())?;
-        let mut all = Vec::new();
-        for conf in self.networks()? {
-            for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
-                let leases = leases.map_err(|e| e.to_string())?;
-                let listed = leases.list().map_err(|e| e.to_string())?.leases;
-                let ours = |record: &Record| {
-                    is_dockers(&record.attachment) && record.attachment.netns == own
-                };
-                let node = leases.node().to_owned();
-                let found = listed.into_iter().filter(ours);
-                all.extend(found.map(|record| Found {
-                    conf: conf.clone(),
-                    node: node.clone(),
-                    record,
-                }));
-            }
-        }
-        Ok(all)
+        let (networks, problems) =
+            self.networks().unwrap_or_else(|problem| (Vec::new(), vec![problem]));
+        let mut known = Known { found: Vec::new(), problems };
+        networks.iter().for_each(|conf| known.read(conf, own));
+        Ok(known)
     }
 
     /// The attachment of an endpoint.
     pub(super) fn find(&self, endpoint: &str) -> Outcome<Option<Found>> {
-        let wanted = Some(short(endpoint));
-        Ok(self.all()?.into_iter().find(|found| found.record.attachment.pod.name == wanted))
+        Ok(self.all()?.found.into_iter().find(|found| found.is_of(endpoint)))
     }
 
     /// The same, which must be there.
     pub(super) fn get(&self, endpoint: &str) -> Outcome<Found> {
+        let Known { found, problems } = self.all()?;
         let missing = || format!("endpoint {} has no lease of flatnet's", short(endpoint));
-        self.find(endpoint)?.ok_or_else(missing)
+        let found = found.into_iter().find(|found| found.is_of(endpoint));
+        found.ok_or_else(|| because(missing(), &problems))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use flatnet_conf::{Mac, NetworkConf};
+use flatnet_ipam::Record;
 
-use super::known::{self, Found, holder, key};
-use super::reserve::lease;
-use super::{Endpoints, Moving, Outcome, Stands, Way, families, said};
+use super::known::{self, Found, Known, holder, key};
+use super::{Endpoints, Moving, Outcome, Stands, Way, because, families, said};
 use crate::attachment::ends::{self, Attachment};
 use crate::attachment::ready;
 use crate::error::Error;
@@ -34,40 +34,37 @@ impl Endpoints {
     /// # Errors
     /// They were not, they are taken by now, or the kernel refuses. Nothing is left then.
     pub fn create(&self, endpoint: &str, mac: Mac, addresses: &[IpAddr]) -> Outcome<()> {
-        for conf in self.networks()? {
-            let mut stands = Stands::ensure(&conf).map_err(said)?;
-            let Some(earlier) = lease(&conf, &stands, mac).map_err(said)? else { continue };
-            if !addresses.iter().any(|address| earlier.addresses.contains(address)) {
-                continue;
-            }
-            stands.refuse_another(&earlier, mac, Some(endpoint)).map_err(said)?;
-            let of = families(addresses);
-            let asked = addresses.to_vec();
-            let id = Some((endpoint, None));
-            let grant = stands.lease(&conf, mac, id, &of, asked).map_err(said)?;
-            return match stands.make(&conf, endpoint, mac, &grant.addresses) {
-                Ok(()) => {
+        // Of the networks of this node only the one that it is of is brought up.
+        let Known { found, problems } = self.all()?;
+        let reserved = |found: &Found| {
+            let Record { attachment, addresses: held } = &found.record;
+            attachment.veth == identity::veth_name(&key(&found.conf.name, mac))
+                && addresses.iter().any(|address| held.contains(address))
+        };
+        let Some(Found { conf, record: earlier, .. }) = found.into_iter().find(reserved) else {
+            let missing = format!(
+                "no address of a network of flatnet was asked for with MAC {mac}: Docker's network needs both \
+                 `--driver flatnet` and `--ipam-driver flatnet`"
+            );
+            return Err(because(missing, &problems));
+        };
+        let mut stands = Stands::ensure(&conf).map_err(said)?;
+        stands.refuse_another(&earlier, mac, Some(endpoint)).map_err(said)?;
+        let (of, id) = (families(addresses), Some((endpoint, None)));
+        let grant = stands.lease(&conf, mac, id, &of, addresses.to_vec()).map_err(said)?;
+        let made = stands.make(&conf, endpoint, mac, &grant.addresses);
+        match &made {
+            Ok(()) => grant.commit(),
+            Err(_) => match stands.node.delete_link(&identity::veth_name(&key(&conf.name, mac))) {
+                Ok(_) => grant.give_back(),
+                // The kernel has the addresses.
+                Err(left) => {
+                    log::warn!("rolling back: {left}");
                     grant.commit();
-                    Ok(())
                 }
-                Err(e) => {
-                    let veth = identity::veth_name(&key(&conf.name, mac));
-                    match stands.node.delete_link(&veth) {
-                        Ok(_) => grant.give_back(),
-                        // The kernel has the addresses.
-                        Err(left) => {
-                            log::warn!("rolling back: {left}");
-                            grant.commit();
-                        }
-                    }
-                    Err(said(e))
-                }
-            };
+            },
         }
-        Err(format!(
-            "no address of a network of flatnet was asked for with MAC {mac}: Docker's network needs both \
-             `--driver flatnet` and `--ipam-driver flatnet`"
-        ))
+        made.map_err(said)
     }
 
     /// Tells what Docker is to do with an endpoint's device for the container whose namespace is to be at this path.

@@ -92,7 +92,7 @@ impl Endpoints {
         if let Some(name) = named {
             return self.named(name);
         }
-        let mut networks = self.networks()?;
+        let (mut networks, _) = self.networks()?;
         if let Some(subnet) = subnet {
             networks.retain(|conf| self.has(conf, subnet));
         }
@@ -116,23 +116,25 @@ impl Endpoints {
 
     /// The network of this name.
     fn named(&self, name: &str) -> Outcome<NetworkConf> {
-        let found = self.networks()?.into_iter().find(|conf| conf.name == name);
-        found.ok_or_else(|| {
+        let (networks, problems) = self.networks()?;
+        networks.into_iter().find(|conf| conf.name == name).ok_or_else(|| {
             let folder = self.conf_dir.display();
-            format!("no configuration in {folder} has a network {name} of flatnet")
+            let missing = format!("no configuration in {folder} has a network {name} of flatnet");
+            because(missing, &problems)
         })
     }
 
-    /// All of them.
-    fn networks(&self) -> Outcome<Vec<NetworkConf>> {
-        let mut networks = Vec::new();
+    /// All of them, and what is wrong with files that may have more.
+    fn networks(&self) -> Outcome<(Vec<NetworkConf>, Vec<String>)> {
+        let (mut networks, mut problems) = (Vec::new(), Vec::new());
         for read in folder::each(&self.conf_dir).map_err(|e| e.to_string())? {
             match read {
                 Ok(file) => networks.extend(file.networks),
-                Err(problem) => log::warn!("{problem}"),
+                Err(problem) => problems.push(problem.to_string()),
             }
         }
-        Ok(networks)
+        problems.iter().for_each(|problem| log::warn!("{problem}"));
+        Ok((networks, problems))
     }
 
     /// The pod network of a network: its clusterCIDRs.
@@ -185,6 +187,11 @@ fn said(error: Error) -> String {
         details if details.is_empty() => error.to_string(),
         details => format!("{error} ({details})"),
     }
+}
+
+/// What is missing, with what may have hidden it.
+fn because(missing: String, problems: &[String]) -> String {
+    if problems.is_empty() { missing } else { format!("{missing}; {}", problems.join("; ")) }
 }
 
 /// The families of addresses: whether one is IPv4.

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::inside::Moved;
-use super::known::Found;
+use super::known::{Found, Known};
 use super::{Endpoints, Outcome, Way, routed, said};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
@@ -117,12 +117,14 @@ impl Endpoints {
     /// All that failed, after everything was tried.
     pub fn mend(&self) -> Outcome<()> {
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
-        all(self.all()?.iter().map(|found| {
+        let Known { found, problems } = self.all()?;
+        let mended = found.iter().map(|found| {
             let holder = &found.record.attachment;
             let end = node.link(&holder.veth).map_err(|e| e.to_string())?.filter(is_finished);
             let (Some(end), Some(sandbox)) = (end, &holder.sandbox) else { return Ok(()) };
             self.complete(found, &end, Path::new(sandbox)).map_err(|e| format!("{holder}: {e}"))
-        }))
+        });
+        all(mended.chain(problems.into_iter().map(Err)))
     }
 
     fn complete(&self, found: &Found, end: &Link, sandbox: &Path) -> Outcome<()> {

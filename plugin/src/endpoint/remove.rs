@@ -2,7 +2,7 @@
 
 use flatnet_ipam::Leases;
 
-use super::known::Found;
+use super::known::{Found, Known};
 use super::{Endpoints, Outcome, said};
 use crate::attachment::finished::is_finished;
 use crate::error::{Error, all};
@@ -32,7 +32,8 @@ impl Endpoints {
     /// All that failed, after everything was tried.
     pub fn sweep(&self) -> Outcome<()> {
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
-        all(self.all()?.iter().map(|found| {
+        let Known { found, problems } = self.all()?;
+        let swept = found.iter().map(|found| {
             let holder = &found.record.attachment;
             let end = node.link(&holder.veth).map_err(|e| e.to_string())?;
             // Once moved it is in another namespace, and goes with that.
@@ -41,7 +42,8 @@ impl Endpoints {
             }
             log::info!("{holder} was left half made: removed");
             self.detach(found)
-        }))
+        });
+        all(swept.chain(problems.into_iter().map(Err)))
     }
 }
 

@@ -53,7 +53,7 @@ impl Endpoints {
                 && record.attachment.pod.name.is_none()
                 && record.addresses.contains(&address)
         };
-        match self.all()?.into_iter().find(reserved) {
+        match self.all()?.found.into_iter().find(reserved) {
             Some(found) => self.detach(&found),
             None => Ok(()),
         }
@@ -61,11 +61,7 @@ impl Endpoints {
 }
 
 /// The lease of the interface with this MAC.
-pub(super) fn lease(
-    conf: &NetworkConf,
-    stands: &Stands,
-    mac: Mac,
-) -> Result<Option<Record>, Error> {
+fn lease(conf: &NetworkConf, stands: &Stands, mac: Mac) -> Result<Option<Record>, Error> {
     let leases = Leases::create(&conf.state_dir, &conf.name, &stands.this.node)?;
     Ok(leases.get(&key(&conf.name, mac))?)
 }

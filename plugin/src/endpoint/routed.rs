@@ -47,7 +47,7 @@ impl Endpoints {
             other.record.attachment.sandbox.as_deref() == Some(sandbox)
                 && other.key() != found.key()
         };
-        let others: Vec<Found> = self.all()?.into_iter().filter(beside).collect();
+        let others: Vec<Found> = self.all()?.found.into_iter().filter(beside).collect();
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
         // Of a container that is still to begin the first is asked for first.
         let begun = Netns::open(Path::new(sandbox)).map_err(|e| e.to_string())?.is_some();
