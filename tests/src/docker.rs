@@ -27,7 +27,8 @@ const PLUGINS: &str = "/run/docker/plugins";
 /// The driver on a node.
 #[derive(Debug)]
 pub struct Driver<'a> {
-    node: &'a Node,
+    /// Where it is.
+    pub node: &'a Node,
     /// What Docker calls it by.
     pub name: String,
     conf_dir: PathBuf,

@@ -1,4 +1,5 @@
-//! Docker's calls beside what else happens on a node: networks that are out of order.
+//! Docker's calls beside what else happens on a node: networks that are out of order, and drivers that are ended
+//! in between.
 
 use std::fs;
 
@@ -6,6 +7,8 @@ use flatnet_tests::cli;
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::docker::{Calls, Driver, assert_clean, veths};
 use flatnet_tests::kernel;
+use flatnet_tests::node::Pod;
+use flatnet_tests::wait::wait_for;
 use serde_json::json;
 
 #[test]
@@ -41,4 +44,36 @@ fn another_network_is_in_nobodys_way_and_is_not_brought_up() {
     assert!(!links.contains("flat.77"), "nobody uses it: {links:?}");
     calls.delete().unwrap();
     assert_clean(node);
+}
+
+/// What Docker does with the device of an endpoint that has joined.
+fn move_into(calls: &Calls<'_>, pod: &Pod, device: &str) {
+    let (node, name) = (calls.driver.node, pod.netns.name());
+    node.netns.exec(&format!("ip link set {device} netns {name} name eth0"));
+    pod.netns.exec("ip link set eth0 up");
+}
+
+#[test]
+fn a_driver_that_is_ended_before_the_move_is_followed_by_one_that_waits_for_it() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let mut calls = Calls::by(Driver::start(node, &[]));
+    for is_ended in [false, true] {
+        let pod = Pod::new("container");
+        let address = calls.address().unwrap();
+        calls.create(&address).unwrap();
+        let sandbox = json!({ "SandboxKey": pod.netns.path() });
+        let joined = calls.endpoint("Join", sandbox).unwrap();
+        if is_ended {
+            calls.driver.kill();
+            calls.driver.launch();
+        }
+        move_into(&calls, &pod, joined["InterfaceName"]["SrcName"].as_str().unwrap());
+        wait_for("the gateway's MAC", || {
+            let known = kernel::neighbours(&pod.netns, "eth0");
+            known.iter().any(|(to, _)| to.to_string() == "169.254.1.1").then_some(())
+        });
+        calls.delete().unwrap();
+        assert_clean(node);
+    }
 }

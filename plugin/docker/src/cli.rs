@@ -8,7 +8,7 @@ use flatnet::endpoint::Endpoints;
 use flatnet::logging;
 use flatnet_conf::LogLevel;
 
-use crate::{host, serve, socket};
+use crate::{host, network, serve, socket};
 
 /// flatnet as a network and IPAM driver of Docker
 ///
@@ -55,7 +55,8 @@ fn serve(cli: &Cli) -> Result<(), String> {
     // A managed plugin begins with the daemon, which does not activate it as it does others.
     let swept = if cli.host_mounts { endpoints.sweep() } else { Ok(()) };
     // An earlier driver may have been ended while Docker moved a device.
-    for problem in [swept, endpoints.mend()].into_iter().filter_map(Result::err) {
+    let mended = endpoints.mend(&mut network::follow);
+    for problem in [swept, mended].into_iter().filter_map(Result::err) {
         log::warn!("{problem}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,6 +1,6 @@
 //! The calls of Docker's network driver: networks and endpoints.
 
-use flatnet::endpoint::{Endpoints, Joined, Outcome, PublishedPort, Way};
+use flatnet::endpoint::{Endpoints, Joined, Moving, Outcome, PublishedPort, Way};
 use flatnet_conf::Mac;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -130,13 +130,17 @@ fn create_endpoint(call: &Endpoint, endpoints: &Endpoints) -> Outcome<Value> {
 fn join(call: &Endpoint, endpoints: &Endpoints) -> Outcome<Value> {
     let joined = endpoints.join(&call.id, &call.sandbox)?;
     let document = describe(&joined);
-    let moving = joined.moving;
+    follow(joined.moving);
+    Ok(document)
+}
+
+/// Does the rest when Docker has moved the device.
+pub fn follow(moving: Moving) {
     std::thread::spawn(move || {
         if let Err(problem) = moving.complete() {
             log::error!("{problem}");
         }
     });
-    Ok(document)
 }
 
 fn describe(joined: &Joined) -> Value {

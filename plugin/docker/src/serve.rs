@@ -1,7 +1,9 @@
 //! HTTP: each call is a POST with a JSON document, and so is its answer.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::os::unix::net::UnixListener;
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -12,6 +14,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
@@ -31,11 +35,30 @@ pub async fn serve(listener: UnixListener, endpoints: Endpoints) -> Result<(), S
     let listener =
         tokio::net::UnixListener::from_std(listener).map_err(|e| format!("cannot listen: {e}"))?;
     let mut ended = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    serve_until(listener, endpoints, async move {
+        ended.recv().await;
+    })
+    .await;
+    Ok(())
+}
+
+/// Answers the calls that are under way at the end: Docker makes one that is cut short again, but without its document.
+async fn serve_until(
+    listener: tokio::net::UnixListener,
+    endpoints: Endpoints,
+    ended: impl Future<Output = ()>,
+) {
+    let (lives, life) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut ended = pin!(ended);
     loop {
         tokio::select! {
-            _ = ended.recv() => return Ok(()),
+            () = &mut ended => break,
+            Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(connection(stream, endpoints.clone()))),
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, endpoints.clone(), life.clone()));
+                }
                 // Out of files, most likely: the next may find one.
                 Err(e) => {
                     log::warn!("a connection could not be taken: {e}");
@@ -44,17 +67,34 @@ pub async fn serve(listener: UnixListener, endpoints: Endpoints) -> Result<(), S
             },
         }
     }
+    drop((listener, lives));
+    let under_way = async { while connections.join_next().await.is_some() {} };
+    if timeout(PATIENCE, under_way).await.is_err() {
+        log::warn!("calls were not answered within {PATIENCE:?} of the end");
+    }
 }
 
-async fn connection(stream: tokio::net::UnixStream, endpoints: Endpoints) {
+/// Takes calls as long as the other end of `life` is there.
+async fn connection(
+    stream: tokio::net::UnixStream,
+    endpoints: Endpoints,
+    mut life: watch::Receiver<()>,
+) {
     let service = service_fn(|request| {
         let endpoints = endpoints.clone();
         async move { Ok::<_, Infallible>(reply(request, endpoints).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let served = tokio::select! {
+        served = &mut served => served,
+        _ = life.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
     if let Err(e) = served {
         log::debug!("a connection ended: {e}");
     }
@@ -92,6 +132,7 @@ mod tests {
     use std::path::Path;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -102,12 +143,45 @@ mod tests {
             "POST /NetworkDriver.Join HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\n";
         for (half, answered) in [("", ""), (&HEAD[..9], ""), (&format!("{HEAD}{{"), "408")] {
             let (mut client, server) = tokio::net::UnixStream::pair().unwrap();
-            let served = tokio::spawn(connection(server, Endpoints::new(Path::new("/none"))));
+            let (_lives, life) = watch::channel(());
+            let endpoints = Endpoints::new(Path::new("/none"));
+            let served = tokio::spawn(connection(server, endpoints, life));
             client.write_all(half.as_bytes()).await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
             assert!(answer.split(' ').nth(1).unwrap_or_default() == answered, "{half}: {answer}");
             served.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_under_way_is_answered_at_the_end() {
+        const HEAD: &str =
+            "POST /NetworkDriver.GetCapabilities HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let (end, ended) = oneshot::channel::<()>();
+        let endpoints = Endpoints::new(Path::new("/none"));
+        let ended = async { ended.await.unwrap() };
+        let served = tokio::spawn(serve_until(listener, endpoints, ended));
+        let connect = || tokio::net::UnixStream::connect(&path);
+        let (mut idle, mut busy) = (connect().await.unwrap(), connect().await.unwrap());
+        let mut status = [0; 12];
+        idle.write_all(format!("{HEAD}\r\n{{}}").as_bytes()).await.unwrap();
+        idle.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        busy.write_all(format!("{HEAD}Expect: 100-continue\r\n\r\n").as_bytes()).await.unwrap();
+        busy.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 100");
+
+        end.send(()).unwrap();
+        idle.read_to_string(&mut String::new()).await.unwrap();
+        assert!(connect().await.is_err(), "no other call is taken");
+        busy.write_all(b"{}").await.unwrap();
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("HTTP/1.1 200") && answer.contains("local"), "{answer}");
+        served.await.unwrap();
     }
 }

@@ -16,6 +16,7 @@ use super::{Endpoints, Outcome, Way, routed, said};
 use crate::attachment::finished::is_finished;
 use crate::attachment::guards::Guards;
 use crate::error::{Error, all};
+use crate::kernel::netns::Netns;
 use crate::kernel::{
     Change, Event, Heard, Kernel as _, Link, Monitor, Neighbour, Netlink, Observe as _,
 };
@@ -111,29 +112,41 @@ impl Moved {
 }
 
 impl Endpoints {
-    /// Does what is left to do in all containers: a driver that was ended meanwhile may have left something.
+    /// Does what is left to do in all containers: a driver that was ended meanwhile may have left something. `follow`
+    /// gets the devices that are still on their way.
     ///
     /// # Errors
     /// All that failed, after everything was tried.
-    pub fn mend(&self) -> Outcome<()> {
+    pub fn mend(&self, follow: &mut dyn FnMut(Moving)) -> Outcome<()> {
         let mut node = Netlink::open().map_err(|e| e.to_string())?;
         let Known { found, problems } = self.all()?;
         let mended = found.iter().map(|found| {
             let holder = &found.record.attachment;
             let end = node.link(&holder.veth).map_err(|e| e.to_string())?.filter(is_finished);
             let (Some(end), Some(sandbox)) = (end, &holder.sandbox) else { return Ok(()) };
-            self.complete(found, &end, Path::new(sandbox)).map_err(|e| format!("{holder}: {e}"))
+            let moving = self.complete(found, &end, sandbox);
+            moving.map(|moving| moving.map(&mut *follow)).map_err(|e| format!("{holder}: {e}"))?;
+            Ok(())
         });
         all(mended.chain(problems.into_iter().map(Err)))
     }
 
-    fn complete(&self, found: &Found, end: &Link, sandbox: &Path) -> Outcome<()> {
-        let Some(mut moved) = Moved::find(end, sandbox).map_err(said)? else { return Ok(()) };
+    fn complete(&self, found: &Found, end: &Link, sandbox: &str) -> Outcome<Option<Moving>> {
         let addresses = &found.record.addresses;
-        let ways = match routed::by_docker(&mut moved).map_err(said)? {
-            true => Vec::new(),
-            false => self.ways(&found.conf, &gateways(addresses))?,
-        };
-        moved.complete(addresses, &ways).map_err(said)
+        let ours = || self.ways(&found.conf, &gateways(addresses));
+        if let Some(mut moved) = Moved::find(end, Path::new(sandbox)).map_err(said)? {
+            let is_dockers = routed::by_docker(&mut moved).map_err(said)?;
+            let ways = if is_dockers { Vec::new() } else { ours()? };
+            moved.complete(addresses, &ways).map_err(said)?;
+            return Ok(None);
+        }
+        if end.peer_netns.is_some()
+            && Netns::open(Path::new(sandbox)).map_err(|e| e.to_string())?.is_none()
+        {
+            return Ok(None);
+        }
+        // Of two that are both on their way nothing tells which has Docker's routes. Ours are behind those.
+        let ways = if self.is_routed_otherwise(found, sandbox)? { ours()? } else { Vec::new() };
+        Moving::listen(found, sandbox, ways).map(Some).map_err(|e| e.to_string())
     }
 }
