@@ -31,7 +31,8 @@ pub struct Driver<'a> {
     pub node: &'a Node,
     /// What Docker calls it by.
     pub name: String,
-    conf_dir: PathBuf,
+    /// The folder of its configurations.
+    pub conf_dir: PathBuf,
     process: Option<Child>,
 }
 

@@ -1,6 +1,7 @@
 //! Docker's containers through their lives: what they find when they begin, networks that come later, and a daemon that is
 //! killed in the middle of a start.
 
+use std::fs;
 use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use flatnet_tests::docker::{Docker, assert_clean, veths};
 use flatnet_tests::image::IMAGE;
 use flatnet_tests::kernel;
 use flatnet_tests::program::said;
+use flatnet_tests::wait::wait_for;
 use serde_json::{Value, json};
 
 #[test]
@@ -72,6 +74,33 @@ fn a_container_without_a_network_gets_one_later() {
     docker.ok(&["rm", "-f", "web"]);
     node.del(&peer).silent();
     assert_clean(node);
+}
+
+#[test]
+fn a_container_goes_without_its_configuration() {
+    let cluster = Cluster::new(1);
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let (docker, node) = (&Docker::everywhere(&cluster, &[portmap])[0], &cluster.nodes[0]);
+    let file = docker.driver.conf_dir.join("10-pods.conflist");
+    let whole = fs::read(&file).unwrap();
+    let rules = || node.netns.exec("nft list ruleset");
+    for cut in [true, false] {
+        docker.idle("web", &["--network", "pods", "-p", "18095:80"]);
+        assert!(rules().contains("18095") && veths(node) == 1, "{}", rules());
+        if cut {
+            fs::write(&file, "{").unwrap()
+        } else {
+            fs::remove_file(&file).unwrap()
+        }
+        docker.ok(&["rm", "-f", "web"]);
+        wait_for("the veth to go", || (veths(node) == 0).then_some(()));
+        assert!(!rules().contains("18095"), "{}", rules());
+        // In which folder its lease is, nobody says.
+        fs::write(&file, &whole).unwrap();
+        assert_eq!(node.leases().len(), 1);
+        node.call("GC").run().silent();
+        assert_clean(node);
+    }
 }
 
 #[test]

@@ -195,6 +195,33 @@ fn a_container_goes_whatever_is_gone_already() {
     node.assert_no_attachment();
 }
 
+#[test]
+fn ports_go_without_the_configuration() {
+    let cluster = Cluster::new(1);
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let (netavark, node) = (&netavarks(&cluster, &[portmap])[0], &cluster.nodes[0]);
+    let ports = json!([{ "container_port": 80, "host_ip": "", "host_port": 18_096,
+                         "protocol": "tcp", "range": 1 }]);
+    let rules = || node.netns.exec("nft list ruleset");
+    for cut in [true, false] {
+        let pod = Pod::new("container");
+        let (file, whole) = (netavark.file(), fs::read(netavark.file()).unwrap());
+        let options = netavark.options(&pod, &[json!({})], &ports);
+        let output = netavark.call("setup", &pod, &options);
+        assert!(output.status.success() && rules().contains("18096"), "{}", said(&output));
+        if cut {
+            fs::write(&file, "{").unwrap()
+        } else {
+            fs::remove_file(&file).unwrap()
+        }
+        let output = netavark.call("teardown", &pod, &options);
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(!rules().contains("18096"), "{}", rules());
+        assert_eq!(veths(node), 0);
+        fs::write(&file, whole).unwrap();
+    }
+}
+
 /// As a podman does that was killed before it wrote down what it had set up.
 #[test]
 fn a_container_that_was_forgotten_is_set_up_anew() {

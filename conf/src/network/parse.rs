@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     ATTACHMENT, DEFAULT_STATE_DIR, NetworkConf, VALID_ATTACHMENTS, fields, invalid, open, read,
@@ -56,6 +56,15 @@ impl NetworkConf {
         let (value, cni_version) = open(stdin, invocation.command, &KEYS)?;
         let lenient = matches!(invocation.command, Command::Del | Command::Gc);
         NetworkConf::validate(value, cni_version, lenient, &invocation.args)
+    }
+
+    /// What is known of a network whose configuration is gone: its name. All else is as where it says nothing.
+    ///
+    /// # Errors
+    /// No network can have this name.
+    pub fn lost(name: &str) -> Result<NetworkConf, Error> {
+        let value = json!({ "name": name, "type": "flatnet" });
+        NetworkConf::validate(value, Version::V1_1_0, true, &CniArgs::default())
     }
 
     pub(super) fn validate(

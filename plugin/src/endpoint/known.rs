@@ -18,7 +18,8 @@ pub fn key(network: &str, mac: Mac) -> Key {
     Key::new(network, &container_id(mac), IFNAME)
 }
 
-fn container_id(mac: Mac) -> String {
+/// What an attachment with this MAC has for a container's ID.
+pub fn container_id(mac: Mac) -> String {
     format!("docker-{}", mac.to_string().replace(':', ""))
 }
 
@@ -50,9 +51,9 @@ pub fn pod_end(key: &Key) -> String {
 pub struct Found {
     /// Its network.
     pub conf: NetworkConf,
-    /// The node's name when it was made.
-    pub node: String,
-    /// Its lease.
+    /// The node's name when it was made; `None` if no lease tells.
+    pub node: Option<String>,
+    /// Its lease, or what the kernel shows instead.
     pub record: Record,
 }
 
@@ -78,7 +79,8 @@ pub struct Known {
 }
 
 impl Known {
-    fn read(&mut self, conf: &NetworkConf, own: u64) {
+    /// Reads the books of a network, made in the node's network namespace of this inode.
+    pub fn read(&mut self, conf: &NetworkConf, own: u64) {
         let ours =
             |record: &Record| is_dockers(&record.attachment) && record.attachment.netns == own;
         for leases in Leases::everywhere(&conf.state_dir, &conf.name) {
@@ -87,7 +89,7 @@ impl Known {
                 Ok((listed, leases)) => {
                     let found = |record| Found {
                         conf: conf.clone(),
-                        node: leases.node().to_owned(),
+                        node: Some(leases.node().to_owned()),
                         record,
                     };
                     self.found.extend(listed.into_iter().filter(ours).map(found));
@@ -110,12 +112,7 @@ impl Endpoints {
         Ok(known)
     }
 
-    /// The attachment of an endpoint.
-    pub(super) fn find(&self, endpoint: &str) -> Outcome<Option<Found>> {
-        Ok(self.all()?.found.into_iter().find(|found| found.is_of(endpoint)))
-    }
-
-    /// The same, which must be there.
+    /// The attachment of an endpoint, which must be there.
     pub(super) fn get(&self, endpoint: &str) -> Outcome<Found> {
         let Known { found, problems } = self.all()?;
         let missing = || format!("endpoint {} has no lease of flatnet's", short(endpoint));

@@ -8,6 +8,7 @@
 
 mod inside;
 mod known;
+mod lost;
 mod make;
 mod moved;
 mod ports;

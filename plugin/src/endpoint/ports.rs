@@ -34,13 +34,17 @@ impl Endpoints {
         chain::publish(&list, &wanted(&found, ports), &result(&found))
     }
 
-    /// Leads none there any more. Nothing happens where none can be.
+    /// Leads none there any more. Nothing happens where none can be. The network's configuration may be gone.
     ///
     /// # Errors
-    /// It fails.
+    /// It fails, or it cannot be told whether there is such an endpoint.
     pub fn withdraw(&self, endpoint: &str) -> Outcome<()> {
         let Some(found) = self.find(endpoint)? else { return Ok(()) };
-        let list = List::in_folder(&found.conf.name, &self.conf_dir)?;
+        let name = &found.conf.name;
+        let list = List::in_folder(name, &self.conf_dir).unwrap_or_else(|problem| {
+            log::warn!("{problem}; going on without");
+            List::lost(name)
+        });
         // The plugin takes them away by the container, and does nothing for one that has none.
         let any = json!({ "hostPort": 1, "containerPort": 1, "protocol": "tcp" });
         chain::withdraw(&list, &wanted(&found, vec![any]))

@@ -11,10 +11,10 @@ use crate::kernel::{Kernel as _, Netlink, Observe as _};
 use crate::overlay::network_lock::NetworkLock;
 
 impl Endpoints {
-    /// Removes the attachment of an endpoint. None there is fine.
+    /// Removes the attachment of an endpoint. None there is fine, and so is a configuration that has gone.
     ///
     /// # Errors
-    /// The books cannot be read or written, or the kernel refuses.
+    /// It cannot be told whether there is one, the books cannot be written, or the kernel refuses.
     pub fn remove(&self, endpoint: &str) -> Outcome<()> {
         match self.find(endpoint)? {
             Some(found) => self.detach(&found),
@@ -53,7 +53,8 @@ fn detach(found: &Found) -> Result<(), Error> {
     let own = node.netns().inode()?;
     let key = found.key();
     let _lock = NetworkLock::join(conf, own);
-    let leases = Leases::existing(&conf.state_dir, &conf.name, name)?;
+    let existing = |name: &String| Leases::existing(&conf.state_dir, &conf.name, name).transpose();
+    let leases = name.as_ref().and_then(existing).transpose()?;
     let held = leases.map(|leases| leases.hold(&key, Some(own))).transpose()?;
     // Addresses are given back only when no container can use them any more.
     node.delete_link(&veth_name(&key))?;

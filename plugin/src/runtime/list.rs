@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::folder::{self, CONF_DIR, Configuration};
+use crate::attachment::executable::Executable;
+
+/// The plugin that publishes ports, if the file does not say.
+const PORTMAP: &str = "portmap";
 
 /// One plugin's entry, as it stands in the file.
 pub type Plugin = Map<String, Value>;
@@ -67,13 +71,17 @@ impl List {
         Some(Self { name: name.to_owned(), version, plugins })
     }
 
-    /// What a DEL can do without the file: flatnet's own attachment is known by its names alone.
+    /// What a DEL can do without the file: flatnet's own attachment is known by its names alone, and so are ports that the
+    /// usual plugin has published. Where that is not installed it has published none.
     pub fn lost(name: &str) -> Self {
-        let plugin = json!({ "type": "flatnet" });
+        let portmap = Executable::find(PORTMAP, &folders())
+            .map(|_| json!({ "type": PORTMAP, "capabilities": { "portMappings": true } }));
+        let plugins = [json!({ "type": "flatnet" })].into_iter().chain(portmap);
         Self {
             name: name.to_owned(),
-            version: Some(json!("1.1.0")),
-            plugins: object(plugin).into_iter().collect(),
+            // All releases of both know it.
+            version: Some(json!("0.4.0")),
+            plugins: plugins.filter_map(object).collect(),
         }
     }
 }
