@@ -17,6 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -40,6 +41,7 @@ pub(crate) struct LeaseFile {
     file: Flock<File>,
     path: PathBuf,
     inode: Inode,
+    written: Option<SystemTime>,
 }
 
 /// What came of trying to lock a lease without waiting.
@@ -77,7 +79,10 @@ impl LeaseFile {
         let metadata = file.metadata().map_err(Error::io("look at the lease", path))?;
         let inode = (metadata.dev(), metadata.ino());
         match flock(file, how) {
-            Ok(file) => Ok(Attempt::Locked(LeaseFile { file, path: path.to_owned(), inode })),
+            Ok(file) => {
+                let (path, written) = (path.to_owned(), metadata.modified().ok());
+                Ok(Attempt::Locked(LeaseFile { file, path, inode, written }))
+            }
             Err(Errno::EWOULDBLOCK) => Ok(Attempt::UnderWay),
             Err(errno) => Err(Error::io("lock the lease", path)(errno.into())),
         }
@@ -91,6 +96,11 @@ impl LeaseFile {
     /// Which file it is.
     pub fn inode(&self) -> Inode {
         self.inode
+    }
+
+    /// When it was written, as far as can be told.
+    pub fn written(&self) -> Option<SystemTime> {
+        self.written
     }
 
     /// How many names the file has: one as a lease, one for each address.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::disk::{self, Locked};
 use crate::error::{Error, Result};
@@ -24,6 +25,8 @@ pub struct Candidate {
     pub record: Option<Record>,
     /// The addresses it keeps from others; fewer than the record names, or none, after a crash.
     pub addresses: Vec<IpAddr>,
+    /// When it was written; `None` if that cannot be told.
+    pub written: Option<SystemTime>,
 }
 
 impl Candidate {
@@ -136,12 +139,13 @@ fn reclaim(
     alive: &mut dyn FnMut(&Candidate) -> bool,
 ) -> Result<Option<Candidate>> {
     // Held until the end of this function: no ADD of this attachment takes it up meanwhile.
-    let _lease = match LeaseFile::attempt(&found.path)? {
+    let lease = match LeaseFile::attempt(&found.path)? {
         Attempt::Locked(lease) if lease.inode() == inode => lease,
         Attempt::Locked(_) | Attempt::UnderWay | Attempt::Gone => return Ok(None),
     };
     let record = found.record.ok();
-    let candidate = Candidate { key: found.key, record, addresses: found.addresses };
+    let Found { key, addresses, .. } = found;
+    let candidate = Candidate { key, record, addresses, written: lease.written() };
     if alive(&candidate) {
         return Ok(None);
     }

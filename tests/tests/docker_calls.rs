@@ -1,10 +1,12 @@
-//! Docker's calls beside what else happens on a node: networks that are out of order, and drivers that are ended
-//! in between.
+//! Docker's calls beside what else happens on a node: networks that are out of order, drivers that are ended
+//! in between, and a runtime's GC.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use flatnet_tests::cli;
 use flatnet_tests::cluster::Cluster;
+use flatnet_tests::cni::Call;
 use flatnet_tests::docker::{Calls, Driver, assert_clean, veths};
 use flatnet_tests::kernel;
 use flatnet_tests::node::Pod;
@@ -76,4 +78,31 @@ fn a_driver_that_is_ended_before_the_move_is_followed_by_one_that_waits_for_it()
         calls.delete().unwrap();
         assert_clean(node);
     }
+}
+
+#[test]
+fn a_gc_of_another_runtime_takes_nothing_from_a_container_that_starts() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let calls = Calls::by(Driver::start(node, &[]));
+    let mut configuration = cluster.network.configuration.clone();
+    configuration["cni.dev/valid-attachments"] = json!([]);
+    let gc = || Call::new(&node.netns, "GC", &configuration).run().silent();
+    let address = calls.address().unwrap();
+    gc();
+    calls.create(&address).unwrap();
+    gc();
+    calls.endpoint("Join", json!({ "SandboxKey": "/run/ftest-not-there-yet" })).unwrap();
+    gc();
+    assert_eq!((veths(node), node.leases().len()), (2, 1));
+    assert_eq!(node.leases()[0]["addresses"], json!([address.trim_end_matches("/32")]));
+    calls.delete().unwrap();
+    assert_clean(node);
+    // What nobody comes for goes all the same.
+    calls.address().unwrap();
+    let lease = fs::read_dir(node.state().join("leases")).unwrap().next().unwrap().unwrap().path();
+    let earlier = SystemTime::now() - Duration::from_secs(61);
+    fs::File::open(lease).unwrap().set_modified(earlier).unwrap();
+    gc();
+    node.assert_no_attachment();
 }

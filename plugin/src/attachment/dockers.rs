@@ -13,6 +13,16 @@ pub fn is_dockers(holder: &Holder) -> bool {
     holder.pod.namespace.as_deref() == Some(DOCKER)
 }
 
+/// Whether it is a reservation: addresses for an endpoint that Docker is still to make.
+pub fn is_reservation(holder: &Holder) -> bool {
+    is_dockers(holder) && holder.pod.name.is_none()
+}
+
+/// Whether Docker is still to move the pod's end, into a namespace that may not be there yet.
+pub fn is_unmoved(holder: &Holder, on_node: &Link) -> bool {
+    is_dockers(holder) && on_node.peer_netns.is_none()
+}
+
 /// The name of the pod's end, whose other end this is; `None` if it is gone. Docker numbers the interfaces of a
 /// container as it pleases.
 ///

@@ -4,7 +4,8 @@
 //! namespace. One whose veth is still there goes only if the runtime does not know the attachment
 //! any more *and* its namespace is no longer where the runtime had it. A pod that lives keeps its
 //! lease, whatever GC is told: a runtime with an empty list has lost its own state more often than
-//! all its pods.
+//! all its pods. Docker's containers are known to no runtime that calls, and what their start has come to is judged
+//! by the kernel alone.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use flatnet_ipam::{Candidate, Key, Leases};
 
 use super::request::Call;
 use crate::attachment::books::Books;
+use crate::attachment::dockers::is_unmoved;
 use crate::attachment::living::lives;
 use crate::attachment::sandboxes::Sandboxes;
 use crate::error::Error;
@@ -174,10 +176,13 @@ impl Judge<'_> {
         candidate: &Candidate,
     ) -> Result<bool, Error> {
         let Some(record) = &candidate.record else { return Ok(true) };
+        let end = node.link(&veth_name(key))?;
+        if end.as_ref().is_some_and(|end| is_unmoved(&record.attachment, end)) {
+            return Ok(true);
+        }
         match &record.attachment.sandbox {
             Some(path) if !key.is_head() => Ok(Netns::open(Path::new(path))?.is_some()),
             _ => {
-                let end = node.link(&veth_name(key))?;
                 let sandboxes = match self.sandboxes.get() {
                     Some(sandboxes) => sandboxes,
                     None => {
@@ -196,6 +201,7 @@ mod tests {
     use flatnet_ipam::{Holder, Key, Record};
 
     use super::*;
+    use crate::attachment::dockers::DOCKER;
     use crate::kernel::LinkKind;
     use crate::kernel::fake::Fake;
 
@@ -215,6 +221,7 @@ mod tests {
             key: Some(Key::new("pods", "c1", "eth0")),
             record: Some(Record { attachment, addresses: vec![address] }),
             addresses: vec![address],
+            written: None,
         }
     }
 
@@ -250,6 +257,24 @@ mod tests {
             let row = format!("veth {veth}, sandbox {sandbox}, valid {valid:?}");
             assert_eq!(judge.keeps(&mut node, &candidate(sandbox)).unwrap(), stays, "{row}");
             assert_eq!(node.links.len(), usize::from(veth && stays), "{row}");
+        }
+    }
+
+    #[test]
+    fn what_docker_is_to_move_stays() {
+        let sandboxes = OnceCell::new();
+        let known = BTreeSet::new();
+        let judge = Judge { known: Some(&known), own: 7, this_node: true, sandboxes: &sandboxes };
+        for (namespace, peer_netns, stays) in
+            [(DOCKER, None, true), (DOCKER, Some(1), false), ("default", None, false)]
+        {
+            let mut node = node(true);
+            node.links.values_mut().for_each(|one| one.link.peer_netns = peer_netns);
+            let mut candidate = candidate(GONE);
+            let pod = &mut candidate.record.as_mut().unwrap().attachment.pod;
+            (pod.namespace, pod.name) = (Some(namespace.into()), Some("web".into()));
+            let row = format!("{namespace} {peer_netns:?}");
+            assert_eq!(judge.keeps(&mut node, &candidate).unwrap(), stays, "{row}");
         }
     }
 

@@ -21,7 +21,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         let key = Key::new(&conf.name, &holder.container_id, &holder.ifname);
         let addresses = lease.addresses.clone();
         let delegated = holder.is_delegated();
-        let candidate = Candidate { key: Some(key), record: Some(lease), addresses };
+        let candidate = Candidate { key: Some(key), record: Some(lease), addresses, written: None };
         if delegated || lives(&mut scene.look.kernel, &candidate) {
             held.extend(candidate.addresses);
         }
