@@ -50,13 +50,23 @@ fn odd_calls_are_answered() {
     let cluster = Cluster::new(1);
     let driver = Driver::start(&cluster.nodes[0], &[]);
     let length = |body: &str| format!("Content-Length: {}\r\n", body.len());
-    let long = format!("{{\"EndpointID\":\"{}\"}}", "x".repeat(2 << 20));
+    let long = format!("{{\"EndpointID\":\"{}\"}}", "x".repeat(17 << 20));
+    let ports: Vec<Value> = (1..=65_535)
+        .map(|port| json!({ "Proto": 6, "Port": port, "HostPort": port, "HostPortEnd": port }))
+        .collect();
+    let ports = json!({ "EndpointID": "x", "Options": { "com.docker.network.portmap": ports } });
+    let ports = ports.to_string();
     let deep = "[".repeat(1 << 19);
     let chunked = "Transfer-Encoding: chunked\r\n";
     for (bytes, status, words) in [
         (request("NetworkDriver.Join", &length("["), "["), "200", "not what Docker sends"),
         (request("NetworkDriver.Join", &length(&deep), &deep), "200", "not what Docker sends"),
         (request("NetworkDriver.Join", &length(&long), &long), "400", "cannot read the call"),
+        (
+            request("NetworkDriver.ProgramExternalConnectivity", &length(&ports), &ports),
+            "200",
+            "endpoint x has no lease",
+        ),
         (request("NetworkDriver.Join", chunked, "zz\r\n"), "400", ""),
         (request("NetworkDriver.GetCapabilities", chunked, "2\r\n{}\r\n0\r\n\r\n"), "200", "local"),
         (request("NetworkDriver.Fly", &length("{}"), "{}"), "404", "no such call"),
