@@ -1,6 +1,7 @@
 //! GC and STATUS, the verbs of CNI 1.1.0. CHECK, older, has a file of its own.
 
 use std::fs::{self, File};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flatnet_tests::cluster::Cluster;
@@ -67,6 +68,26 @@ fn gc_removes_what_the_runtime_does_not_know() {
     }
     // The other node shares the state folder, but its pods cannot be seen from here.
     assert!(has_lease(&cluster.nodes[1], &elsewhere.container_id));
+}
+
+/// The process by which the runtime named it is gone, and the pod goes on.
+#[test]
+fn gc_keeps_a_pod_whose_namespace_is_elsewhere_by_now() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let mut pod = Pod::new("pod");
+    let mut first = pod.netns.run(|| Command::new("sleep").arg("1000").spawn()).expect("a process");
+    let path = format!("/proc/{}/ns/net", first.id());
+    pod.result = node.call_for("ADD", &pod).env("CNI_NETNS", &path).run().result();
+    first.kill().expect("its end");
+    first.wait().expect("its end");
+    let lost = forgotten(node);
+    gc(node, VALID, Some(json!([]))).silent();
+    assert!(!has_lease(node, &lost.container_id), "nothing leads there");
+    assert!(has_lease(node, &pod.container_id));
+    probe::ping(&node.netns, pod.v4());
+    node.del(&pod).silent();
+    node.assert_no_attachment();
 }
 
 #[test]

@@ -167,8 +167,8 @@ impl Judge<'_> {
         self.known.is_none_or(|known| known.contains(&veth_name(key)))
     }
 
-    /// Whether the pod's namespace is still where the runtime had it, or, where only the kernel told of
-    /// the attachment, anywhere. One of which no lease says anything cannot be shown to be dead.
+    /// Whether the pod's namespace is still where the runtime had it, or anywhere else: the process by which the
+    /// runtime named it may be gone, and others live in it. One of which no lease says anything cannot be shown to be dead.
     fn may_live(
         &self,
         node: &mut dyn Observe,
@@ -180,19 +180,19 @@ impl Judge<'_> {
         if end.as_ref().is_some_and(|end| is_unmoved(&record.attachment, end)) {
             return Ok(true);
         }
-        match &record.attachment.sandbox {
-            Some(path) if !key.is_head() => Ok(Netns::open(Path::new(path))?.is_some()),
-            _ => {
-                let sandboxes = match self.sandboxes.get() {
-                    Some(sandboxes) => sandboxes,
-                    None => {
-                        let found = Sandboxes::look()?;
-                        self.sandboxes.get_or_init(|| found)
-                    }
-                };
-                Ok(!end.is_some_and(|end| sandboxes.is_gone(&end)))
+        if let Some(path) = record.attachment.sandbox.as_ref().filter(|_| !key.is_head()) {
+            if Netns::open(Path::new(path))?.is_some() {
+                return Ok(true);
             }
         }
+        let sandboxes = match self.sandboxes.get() {
+            Some(sandboxes) => sandboxes,
+            None => {
+                let found = Sandboxes::look()?;
+                self.sandboxes.get_or_init(|| found)
+            }
+        };
+        Ok(!end.is_some_and(|end| sandboxes.is_gone(&end)))
     }
 }
 
@@ -230,6 +230,8 @@ mod tests {
         if veth {
             let name = veth_name(&Key::new("pods", "c1", "eth0"));
             node.add(&name, 1450, &[], LinkKind::Veth);
+            // No namespace has this number.
+            node.links.values_mut().for_each(|one| one.link.peer_netns = Some(u32::MAX));
         }
         node
     }
@@ -265,9 +267,11 @@ mod tests {
         let sandboxes = OnceCell::new();
         let known = BTreeSet::new();
         let judge = Judge { known: Some(&known), own: 7, this_node: true, sandboxes: &sandboxes };
-        for (namespace, peer_netns, stays) in
-            [(DOCKER, None, true), (DOCKER, Some(1), false), ("default", None, false)]
-        {
+        for (namespace, peer_netns, stays) in [
+            (DOCKER, None, true),
+            (DOCKER, Some(u32::MAX), false),
+            ("default", Some(u32::MAX), false),
+        ] {
             let mut node = node(true);
             node.links.values_mut().for_each(|one| one.link.peer_netns = peer_netns);
             let mut candidate = candidate(GONE);
