@@ -46,13 +46,21 @@ pub struct BlockEntry {
 }
 
 impl BlockEntry {
-    /// What an object of this name says.
-    pub fn new(key: String, range: &str, node: String, retiring: bool, born: Born) -> Self {
+    /// What an object of this name says; `named` is what its engine calls the block of a range.
+    pub fn new(
+        key: String,
+        range: &str,
+        node: String,
+        retiring: bool,
+        born: Born,
+        named: fn(IpNetwork) -> String,
+    ) -> Self {
         let range = parse_range(range).and_then(|range| {
             let subnet = range.subnet();
-            if key != label_name(subnet) && key != path_name(subnet) {
+            let name = named(subnet);
+            if key != name {
                 // A node that wants a range makes the object of its name: one of another name would be no claim.
-                return Err(format!("its range is {subnet}, which is not that of its name"));
+                return Err(format!("its range is {subnet}, whose block is called {name}"));
             }
             match node_name_problem(&node) {
                 Some(problem) => Err(format!("node {node:?} {problem}")),

@@ -70,7 +70,7 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
         None => {
             let key = label_name(*range);
             let (node, born) = (name.to_owned(), born(&key));
-            BlockEntry::new(key, &range.to_string(), node, retiring, born)
+            BlockEntry::new(key, &range.to_string(), node, retiring, born, label_name)
         }
     };
     blocks.put(Arc::new(block));

@@ -36,7 +36,7 @@ pub fn add(cluster: &mut Cluster, words: &str, at: i64) {
             let key = range.parse().map_or_else(|_| range.to_owned(), label_name);
             let born = Born { at, name: key.clone() };
             let (node, retiring) = (node.to_owned(), !rest.is_empty());
-            let block = BlockEntry::new(key, range, node, retiring, born);
+            let block = BlockEntry::new(key, range, node, retiring, born, label_name);
             cluster.blocks.put(Arc::new(block));
         }
         [name, vtep] => {

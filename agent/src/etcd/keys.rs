@@ -79,8 +79,8 @@ impl Keys {
         let key = word(key.strip_prefix(BLOCKS)?);
         let (range, node) = (said.text("range"), said.text("node"));
         let retiring = said.value.get("retiring").and_then(Value::as_bool).unwrap_or_default();
-        let born = born(&key);
-        let entry = BlockEntry::new(key, &range, node, retiring, born);
+        let born = Born { at: kv.create_revision, name: key.clone() };
+        let entry = BlockEntry::new(key, &range, node, retiring, born, path_name);
         Some(Entry::Block(Arc::new(entry)))
     }
 }
@@ -159,8 +159,8 @@ mod tests {
         let written: Value = serde_json::from_slice(&block.value).unwrap();
         assert_eq!(written, json!({ "range": "fd00::/120", "node": "a", "retiring": true }));
         let key = "fd00::-120".to_owned();
-        let born = born(&key);
-        let entry = BlockEntry::new(key, "fd00::/120", "a".to_owned(), true, born);
+        let born = Born { at: 5, name: key.clone() };
+        let entry = BlockEntry::new(key, "fd00::/120", "a".to_owned(), true, born, path_name);
         assert!(entry.range.is_ok());
         assert_eq!(keys().read(&block), Some(Entry::Block(Arc::new(entry))));
     }

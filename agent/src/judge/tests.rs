@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::{label_name, path_name};
 use crate::fixture::{cluster, net, network};
 
 /// What is left out, in words, of these objects.
@@ -89,12 +90,16 @@ fn nonsense_is_left_out_and_told() {
 
 #[test]
 fn a_block_has_the_name_of_its_range() {
-    let mut cluster = cluster(&["10.1.1.0/24 a", "10.1.2.0/24 b", "10.1.3.0/24 c"]);
-    for (place, key, range) in
-        [(1, "10.1.2.0-24", "10.1.2.0/24"), (2, "10-1-1-0-24", "10.1.3.0/24")]
-    {
+    let mut cluster =
+        cluster(&["10.1.1.0/24 a", "10.1.2.0/24 b", "10.1.3.0/24 c", "10.1.4.0/24 d"]);
+    let names: [fn(_) -> _; 2] = [label_name, path_name];
+    for (place, key, range, name) in [
+        (1, "10.1.2.0-24", "10.1.2.0/24", names[1]),
+        (2, "10-1-1-0-24", "10.1.3.0/24", names[0]),
+        (3, "10-1-4-0-24", "10.1.4.0/24", names[1]),
+    ] {
         let BlockEntry { node, born, .. } = BlockEntry::clone(&cluster.blocks[place]);
-        let named = BlockEntry::new(key.to_owned(), range, node, false, born);
+        let named = BlockEntry::new(key.to_owned(), range, node, false, born, name);
         cluster.blocks.put(Arc::new(named));
     }
     let network = network();
@@ -102,7 +107,10 @@ fn a_block_has_the_name_of_its_range() {
     let told: Vec<_> = judged.rejected().map(ToString::to_string).collect();
     assert_eq!(
         told,
-        ["block 10-1-1-0-24 is left out: its range is 10.1.3.0/24, which is not that of its name"]
+        [
+            "block 10-1-1-0-24 is left out: its range is 10.1.3.0/24, whose block is called 10-1-3-0-24",
+            "block 10-1-4-0-24 is left out: its range is 10.1.4.0/24, whose block is called 10.1.4.0-24",
+        ]
     );
     assert!(judged.blocks.overlapping(net("10.1.2.0/24")).is_some());
     assert!(judged.blocks.overlapping(net("10.1.3.0/24")).is_none());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::aged::Born;
 use crate::aged::Made;
-use crate::cluster::{BlockEntry, NodeEntry};
+use crate::cluster::{BlockEntry, NodeEntry, label_name};
 
 /// What is read of an object of either kind, of the event that brings it, and of a bookmark.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,7 +85,7 @@ impl Kind for BlockEntry {
     fn read(seen: &Seen) -> BlockEntry {
         let (key, node) = (seen.metadata.name.clone(), seen.text("node").to_owned());
         let retiring = seen.spec.get("retiring").and_then(Value::as_bool).unwrap_or_default();
-        BlockEntry::new(key, seen.text("range"), node, retiring, seen.born())
+        BlockEntry::new(key, seen.text("range"), node, retiring, seen.born(), label_name)
     }
 
     fn node(&self) -> &str {

@@ -16,8 +16,8 @@ pub fn view(words: &[&str]) -> View {
     let blocks = blocks.iter().map(|block| {
         let range = block.subnet().unwrap();
         let (node, born) = (block.node.clone(), block.born.clone());
-        let block =
-            BlockEntry::new(path_name(range), &range.to_string(), node, block.retiring, born);
+        let (key, retiring) = (path_name(range), block.retiring);
+        let block = BlockEntry::new(key, &range.to_string(), node, retiring, born, path_name);
         (keys.block(range), Entry::Block(Arc::new(block)))
     });
     let seen = nodes.chain(blocks).map(|(key, entry)| Seen { key, entry, lease: 0, modified: 1 });
