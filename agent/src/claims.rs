@@ -57,18 +57,21 @@ pub fn outlive(known: &Known<'_>) -> Decision {
 /// Where the node is. An address that it has said stays as long as it is one of its own: with it goes the
 /// MAC of its VTEP.
 fn place(known: &Known<'_>, decision: &mut Decision) {
-    let Known { own, judged, network, entry, .. } = known;
-    let fits = |address: &IpAddr| {
-        judged.ipv4.is_none_or(|ipv4| ipv4 == address.is_ipv4())
+    let Known { own, judged, network, entry, name, .. } = known;
+    let fits = |address: &IpAddr, ipv4: Option<bool>| {
+        ipv4.is_none_or(|ipv4| ipv4 == address.is_ipv4())
             && parse_vtep(&address.to_string()).is_ok()
             && around(network, (*address).into()).is_none()
     };
     let said = entry.and_then(|entry| entry.vtep.clone().ok());
-    let stays = said.filter(|said| own.addresses.contains(said) && fits(said));
-    let Some(vtep) = stays.or_else(|| own.addresses.iter().copied().find(fits)) else {
+    let stays = said.filter(|said| own.addresses.contains(said) && fits(said, judged.ipv4));
+    // What an entry says that is to be another decides nothing.
+    let beside = judged.ipv4_beside(network, name);
+    let new = || own.addresses.iter().copied().find(|address| fits(address, beside));
+    let Some(vtep) = stays.or_else(new) else {
         decision.waits.push(match own.addresses.is_empty() {
             true => Wait::Address,
-            false => Wait::NoVtep { ipv4: judged.ipv4 },
+            false => Wait::NoVtep { ipv4: beside },
         });
         return;
     };

@@ -73,6 +73,14 @@ impl Judged {
         self.holdings.get(node).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether the VTEPs of all nodes but one are IPv4 addresses, as the oldest of them is. What that one says itself
+    /// does not bind it.
+    pub fn ipv4_beside(&self, network: &ClusterNetwork, name: &str) -> Option<bool> {
+        let others = self.heard.0.iter().filter(|node| node.name != name);
+        let mut vteps = others.filter_map(|node| node.vtep.as_ref().ok());
+        vteps.find(|vtep| around(network, (**vtep).into()).is_none()).map(IpAddr::is_ipv4)
+    }
+
     fn add_node(&mut self, network: &ClusterNetwork, node: &NodeEntry) -> Result<(), Problem> {
         let vtep = node.vtep.clone().map_err(|problem| (Reason::Malformed, problem))?;
         if let Some(around) = around(network, vtep.into()) {

@@ -150,6 +150,23 @@ fn an_address_is_of_the_oldest_nodes_family_and_stays() {
     );
 }
 
+/// Whatever stands in a node's own entry, the others say of which family an address has to be.
+#[test]
+fn a_wrong_entry_of_its_own_keeps_no_node_from_mending_it() {
+    let others = ["b 192.0.2.2", "c 192.0.2.3"];
+    for wrong in ["a fd00:77::1", "a 192.0.2.2", "a 10.1.2.3", "a nonsense"] {
+        for words in [vec![wrong], vec![wrong, others[0]], vec![others[0], others[1], wrong]] {
+            let situation = Situation::of(&words, &["10.1.1.0/24"]);
+            assert_eq!(situation.words()[0], "put 192.0.2.1", "{words:?}");
+        }
+    }
+    let right = Situation::of(&["a 192.0.2.1", "b 192.0.2.2"], &["10.1.1.0/24"]);
+    assert_eq!(right.words(), ["claim 10.1.1.0/24"]);
+    let mut first = Situation::of(&["a 2001:db8::1", "b 192.0.2.2"], &["10.1.1.0/24"]);
+    first.own.addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    assert_eq!(first.words(), ["claim 10.1.1.0/24"], "what is its own stays, as others go by it");
+}
+
 #[test]
 fn a_range_that_another_holds_is_waited_for() {
     for (words, expected) in [
