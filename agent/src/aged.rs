@@ -7,7 +7,9 @@ use std::sync::Arc;
 /// right, on every node the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Born {
-    /// Kubernetes: `creationTimestamp` in seconds. etcd: the create revision.
+    /// Kubernetes: `creationTimestamp` in seconds. etcd: the revision that made a block's key, or that last wrote a
+    /// node's. So a node's entry is as old as the address that it says; in Kubernetes one that has said another is younger
+    /// than all.
     pub at: i64,
     /// What tells apart those of one moment: the object's name.
     pub name: String,

@@ -48,11 +48,11 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
     let born = |name: &str| Born { at: i64::MAX, name: name.to_owned() };
     let (range, retiring) = match deed {
         Deed::PutNode { vtep } => {
-            let node = match nodes.iter().find(|node| node.name == name) {
-                Some(node) if node.vtep == Ok(*vtep) => return false,
-                Some(node) => NodeEntry { vtep: Ok(*vtep), ..NodeEntry::clone(node) },
-                None => NodeEntry { name: name.to_owned(), vtep: Ok(*vtep), born: born(name) },
-            };
+            if nodes.iter().any(|node| node.name == name && node.vtep == Ok(*vtep)) {
+                return false;
+            }
+            nodes.retain(|node| node.name != name);
+            let node = NodeEntry { name: name.to_owned(), vtep: Ok(*vtep), born: born(name) };
             nodes.put(Arc::new(node));
             return true;
         }

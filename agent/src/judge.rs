@@ -1,5 +1,6 @@
 //! Which of the cluster's objects count. Of two that contradict each other the older one does, so that each
-//! node finds the same whatever it heard first, and so that nothing new can take away what stands.
+//! node finds the same whatever it heard first, and so that nothing new can take away what stands. New is a node's
+//! entry with another address, too: it is not older than that address (`Born`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ use crate::rejected::{Reason, Rejected};
 pub struct Judged {
     /// The nodes' VTEPs, by their names.
     pub nodes: BTreeMap<String, IpAddr>,
-    /// Whether VTEPs are IPv4 addresses, as that of the oldest node is.
+    /// Whether VTEPs are IPv4 addresses, as the oldest is.
     pub ipv4: Option<bool>,
     /// The blocks, whether the node that holds one is there or not: what one holds that is not there yet is
     /// no other's.
@@ -91,7 +92,7 @@ impl Judged {
         }
         if self.ipv4.is_some_and(|ipv4| ipv4 != vtep.is_ipv4()) {
             let problem = format!(
-                "its VTEP {vtep} is not of the family that the oldest node's is of; all VTEPs are of one"
+                "its VTEP {vtep} is not of the family that the oldest is of; all VTEPs are of one"
             );
             return Err((Reason::Family, problem));
         }

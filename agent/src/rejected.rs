@@ -9,7 +9,7 @@ pub enum Reason {
     Malformed,
     /// An older one has what it has.
     Taken,
-    /// Its VTEP is of the other family than that of the oldest node.
+    /// Its VTEP is of the other family than the oldest.
     Family,
     /// A range outside of the cluster's, or a VTEP inside.
     Place,

@@ -69,10 +69,9 @@ impl Keys {
     pub fn read(&self, kv: &KeyValue) -> Option<Entry> {
         let key = String::from_utf8_lossy(kv.key.strip_prefix(self.prefix.as_bytes())?);
         let said = Said::read(&kv.value);
-        let born = |name: &str| Born { at: kv.create_revision, name: name.to_owned() };
         if let Some(name) = key.strip_prefix(NODES) {
             let name = word(name);
-            let born = born(&name);
+            let born = Born { at: kv.mod_revision, name: name.clone() };
             let entry = NodeEntry::new(name, &said.text("vtep"), born);
             return Some(Entry::Node(Arc::new(entry)));
         }
@@ -149,8 +148,8 @@ mod tests {
         let node = kv(&keys().node("a"), &node_value("192.0.2.1"));
         assert_eq!(node.key, b"/flatnet/pods/nodes/a");
         assert_eq!(node.value, br#"{"vtep":"192.0.2.1"}"#);
-        let born = |name: &str| Born { at: 5, name: name.to_owned() };
-        let entry = NodeEntry::new("a".to_owned(), "192.0.2.1", born("a"));
+        let born = Born { at: 6, name: "a".to_owned() };
+        let entry = NodeEntry::new("a".to_owned(), "192.0.2.1", born);
         assert_eq!(keys().read(&node), Some(Entry::Node(Arc::new(entry))));
 
         let block =

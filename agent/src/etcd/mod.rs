@@ -2,7 +2,8 @@
 //!
 //! Below `/flatnet/NETWORK/` there are `nodes/NAME` and `blocks/RANGE`, with what the custom resources of a
 //! Kubernetes have as their spec. The node that makes a block's key has the range, as a key exists once; which of two
-//! keys is older their create revisions tell. The watch runs as a task beside the agent and keeps a few words of
+//! is older their create revisions tell, and of two nodes' keys the revisions that wrote them last: whoever writes
+//! another address over one has the youngest. The watch runs as a task beside the agent and keeps a few words of
 //! each key; the agent is told that something is new, and looks at all of it.
 //!
 //! The keys of a node hang on one lease (`lease`). When it runs out, because the node is gone for good, or was cut

@@ -158,7 +158,8 @@ impl Shared {
 mod tests {
     use super::super::keys::{block_value, node_value};
     use super::*;
-    use crate::fixture::net;
+    use crate::fixture::{net, network};
+    use crate::judge::judge;
 
     fn kv(key: Vec<u8>, value: Vec<u8>, modified: i64, lease: i64) -> KeyValue {
         KeyValue { key, value, create_revision: 2, mod_revision: modified, lease }
@@ -171,7 +172,8 @@ mod tests {
         let block = keys.block(net("10.1.1.0/24"));
         let value = |node| block_value(net("10.1.1.0/24"), node, false);
         assert!(objects.put(kv(keys.node("a"), node_value("192.0.2.1"), 3, 7)));
-        assert!(!objects.put(kv(keys.node("a"), node_value("192.0.2.1"), 4, 8)), "it was renewed");
+        assert!(!objects.put(kv(keys.node("a"), node_value("192.0.2.1"), 3, 7)), "it is known");
+        assert!(objects.put(kv(keys.node("a"), node_value("192.0.2.1"), 4, 8)), "it is younger");
         assert!(objects.put(kv(keys.node("b"), node_value("192.0.2.2"), 5, 9)));
         assert!(objects.put(kv(block.clone(), value("a"), 6, 7)));
         assert!(!objects.put(kv(b"/flatnet/pods/notes".to_vec(), b"x".to_vec(), 7, 0)));
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!(leases(&objects), [(7, 6), (8, 4)]);
         objects.hung(&block, 8, 10);
         assert!(!objects.put(kv(block.clone(), value("a"), 6, 7)), "an old one");
+        assert!(!objects.put(kv(block.clone(), value("a"), 10, 8)), "a block is as old as its key");
         assert_eq!(leases(&objects), [(8, 10), (8, 4)]);
         assert_eq!(objects.len(), 3);
 
@@ -190,6 +193,34 @@ mod tests {
         assert!(objects.own().is_empty());
         let cluster = objects.cluster();
         assert_eq!((cluster.nodes.len(), cluster.blocks[0].node.as_str()), (1, "b"));
+    }
+
+    #[test]
+    fn who_writes_over_a_nodes_key_puts_out_no_other_node() {
+        let (keys, network) = (Keys::of("pods"), network());
+        let three = [("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.3")];
+        let fleet = || {
+            let mut objects = Objects::none_of(&keys, "a");
+            for (at, (name, vtep)) in (3..).zip(three) {
+                objects.put(kv(keys.node(name), node_value(vtep), at, 7));
+            }
+            objects
+        };
+        let all = judge(&network, fleet().cluster()).nodes;
+        assert_eq!(all.len(), 3);
+        let others = ["fd00:77::1", "10.1.2.3", "nonsense"];
+        for (written, own) in three {
+            for wrong in three.map(|(_, vtep)| vtep).into_iter().chain(others) {
+                let mut objects = fleet();
+                objects.put(kv(keys.node(written), node_value(wrong), 9, 0));
+                let mut expected = all.clone();
+                if wrong != own {
+                    expected.remove(written);
+                }
+                let counts = judge(&network, objects.cluster()).nodes;
+                assert_eq!(counts, expected, "{written} at {wrong}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ fn the_older_one_is_right() {
         ),
         (
             &["a 192.0.2.1", "b fd00::2"],
-            "family: node b is left out: its VTEP fd00::2 is not of the family that the oldest node's is of; all VTEPs are of one",
+            "family: node b is left out: its VTEP fd00::2 is not of the family that the oldest is of; all VTEPs are of one",
         ),
         (
             &["10.1.1.0/24 a", "10.1.1.128/25 b"],

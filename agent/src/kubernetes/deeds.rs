@@ -12,7 +12,7 @@ use crate::source::{Deed, Refusal};
 use super::ask::{BRIEF, Failure, WHOLE, ask};
 use super::network::Network;
 use super::objects::{FlatnetBlock, FlatnetBlockSpec, FlatnetNode, FlatnetNodeSpec};
-use super::seen::{Kind, Seen};
+use super::seen::{Kind, Metadata, Seen};
 
 const EXISTS: u16 = 409;
 const ABSENT: u16 = 404;
@@ -76,21 +76,22 @@ impl Doer<'_> {
     }
 
     async fn put_node(&self, vtep: String) -> Result<(), Refusal> {
-        let spec = FlatnetNodeSpec { vtep: vtep.clone() };
-        let made = self.create::<NodeEntry>(json!(FlatnetNode::new(self.node, spec))).await;
-        let done = match made {
-            Err(failure) if failure.code() == Some(EXISTS) => self.move_node(&vtep).await,
+        let object = json!(FlatnetNode::new(self.node, FlatnetNodeSpec { vtep }));
+        let done = match self.create::<NodeEntry>(object.clone()).await {
+            Err(failure) if failure.code() == Some(EXISTS) => self.move_node(object).await,
             made => made,
         };
         done.map_err(|failure| failed("writing FlatnetNode", self.node, &failure))
     }
 
-    async fn move_node(&self, vtep: &str) -> Result<(), Failure> {
+    /// An object is as old as the address that it says, so that no other node loses its own by it: it is made again.
+    async fn move_node(&self, object: Value) -> Result<(), Failure> {
         let seen = self.get::<NodeEntry>(self.node).await?;
-        match seen.text("vtep") == vtep {
-            true => Ok(()),
-            false => self.set::<NodeEntry>(&seen, json!({"vtep": vtep})).await,
+        if object["spec"]["vtep"] == seen.text("vtep") {
+            return Ok(());
         }
+        self.delete::<NodeEntry>(seen.metadata).await?;
+        self.create::<NodeEntry>(object).await
     }
 
     async fn claim(&self, range: IpNetwork) -> Result<(), Refusal> {
@@ -149,12 +150,16 @@ impl Doer<'_> {
         if seen.text("node") != self.node || !self.network.has(&seen) {
             return Ok(());
         }
-        let (uid, version) = (seen.metadata.uid, seen.metadata.resource_version);
+        self.delete::<BlockEntry>(seen.metadata).await
+    }
+
+    /// Deletes an object, unless somebody else changed it since it was seen.
+    async fn delete<T: Kind>(&self, seen: Metadata) -> Result<(), Failure> {
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions",
-            "preconditions": {"uid": uid, "resourceVersion": version},
+            "preconditions": {"uid": seen.uid, "resourceVersion": seen.resource_version},
         });
-        let path = path::<BlockEntry>(name);
+        let path = path::<T>(&seen.name);
         ask::<Value>(self.client, Method::DELETE, &path, BRIEF, Some((JSON, &options)))
             .await
             .map(drop)

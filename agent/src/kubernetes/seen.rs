@@ -25,6 +25,8 @@ pub struct Metadata {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
+    /// How often the spec has been another, and once.
+    pub generation: i64,
     pub creation_timestamp: Option<String>,
     pub deletion_timestamp: Option<String>,
     pub owner_references: Vec<Owner>,
@@ -70,7 +72,12 @@ impl Kind for NodeEntry {
     const NAME: &'static str = "flatnetnodes.flatnet.dev";
 
     fn read(seen: &Seen) -> NodeEntry {
-        NodeEntry::new(seen.metadata.name.clone(), seen.text("vtep"), seen.born())
+        let mut born = seen.born();
+        // Nothing tells since when it says this address. Its agent makes the object again.
+        if seen.metadata.generation > 1 {
+            born.at = i64::MAX;
+        }
+        NodeEntry::new(seen.metadata.name.clone(), seen.text("vtep"), born)
     }
 
     fn node(&self) -> &str {
@@ -135,6 +142,26 @@ mod tests {
         };
         assert_eq!(BlockEntry::read(&object), block);
         assert_eq!(object.metadata.owner_references[0].uid, "o");
+    }
+
+    /// It says since when there is an object, not since when it says this.
+    #[test]
+    fn a_node_that_has_said_another_address_is_younger_than_all() {
+        for (kind, generation, at) in
+            [("node", 1, 1_767_323_045), ("node", 2, i64::MAX), ("block", 2, 1_767_323_045)]
+        {
+            let object = seen(json!({
+                "metadata": {
+                    "name": "n7", "generation": generation, "creationTimestamp": "2026-01-02T03:04:05Z",
+                },
+                "spec": {"vtep": "192.0.2.7"},
+            }));
+            let born = match kind {
+                "node" => NodeEntry::read(&object).born,
+                _ => BlockEntry::read(&object).born,
+            };
+            assert_eq!(born.at, at, "{kind} {generation}");
+        }
     }
 
     #[test]

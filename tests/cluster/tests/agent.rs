@@ -18,6 +18,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+#[path = "agent/wrong.rs"]
+mod wrong;
+
+use wrong::{
+    an_address_that_is_written_over_puts_out_no_other_node,
+    wrong_objects_are_told_and_the_rest_goes_on,
+};
+
 const NAMESPACE: &str = "--namespace=kube-system";
 const OVERLAY: &str = "flat.4096";
 
@@ -28,6 +36,7 @@ fn main() -> ExitCode {
         a_node_joins_by_the_daemon_set_alone,
         a_node_made_again_keeps_the_range_of_its_living_pods,
         wrong_objects_are_told_and_the_rest_goes_on,
+        an_address_that_is_written_over_puts_out_no_other_node,
         nothing_stops_while_the_api_server_is_away,
         a_node_that_is_gone_for_good_is_forgotten,
         its_range_serves_another_node,
@@ -167,76 +176,6 @@ fn rejected(node: &Node) -> Result<usize, String> {
         .map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok()))
         .sum::<Option<_>>()
         .ok_or(metrics)
-}
-
-fn wrong_objects_are_told_and_the_rest_goes_on(cluster: &mut Cluster) {
-    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "flatnet.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    let node = |name: &str, vtep: &str| object("FlatnetNode", name, json!({ "vtep": vtep }));
-    let block = |range: &str, node: &str| {
-        let name = range.replace(['.', ':', '/'], "-");
-        object("FlatnetBlock", &name, json!({ "range": range, "node": node }))
-    };
-    let wrong = [
-        (
-            node("twin", "192.168.50.1"),
-            "node twin is left out: its VTEP 192.168.50.1 is that of node-a, which is older",
-        ),
-        (
-            node("inside", "10.244.9.9"),
-            "node inside is left out: its VTEP 10.244.9.9 is inside the pod network 10.244.0.0/16",
-        ),
-        (node("nonsense", "1.2.3"), "node nonsense is left out: "),
-        (
-            block("10.244.0.0/16", "twin"),
-            "block 10-244-0-0-16 is left out: 10.244.0.0/16 overlaps ",
-        ),
-        (block("10.999.0.0/24", "nobody"), "block 10-999-0-0-24 is left out: "),
-    ];
-    let descriptions = wrong.clone().map(|(object, _)| object);
-    cluster.kubectl().apply(&descriptions);
-    for node in &cluster.nodes {
-        until("rejected objects", || match rejected(node)? {
-            5 => Ok(()),
-            count => Err(format!("{}: {count}", node.name)),
-        });
-        let doctor = ["exec", &agent(cluster, &node.name), NAMESPACE, "--", "flatnet", "doctor"];
-        // It has findings.
-        let said = cluster.kubectl().run(&doctor).unwrap_or_else(|said| said);
-        for (object, _) in &wrong {
-            let name = object["metadata"]["name"].as_str().expect("a name");
-            assert!(said.contains(&format!(" {name}: ")), "{}: {name}: {said}", node.name);
-        }
-    }
-    until("Events", || {
-        let events = cluster.kubectl().get(&["events", "--namespace=default"])?;
-        let of_ours = |event: &&Value| {
-            event["reason"] == "EntryRejected" && event["involvedObject"]["name"] == "node-a"
-        };
-        let events = events["items"].as_array().ok_or("no list")?.iter().filter(of_ours);
-        let told: Vec<_> = events.filter_map(|event| event["message"].as_str()).collect();
-        let is_told = |words: &str| told.iter().any(|message| message.starts_with(words));
-        let all = wrong.iter().all(|(_, words)| is_told(words));
-        if all { Ok(()) } else { Err(format!("{told:?}")) }
-    });
-    start(cluster, &[("one", "node-a"), ("two", "node-b"), ("three", "node-c")]);
-    assert_all_reach_all(cluster);
-
-    for object in descriptions {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        cluster.kubectl().delete(&[&text(&object["kind"]), &text(&object["metadata"]["name"])]);
-    }
-    for node in &cluster.nodes {
-        until("end of rejected objects", || match rejected(node)? {
-            0 => Ok(()),
-            count => Err(format!("{}: {count}", node.name)),
-        });
-        let run = ["exec", &agent(cluster, &node.name), NAMESPACE, "--", "flatnet", "doctor"];
-        until("nothing to find", || match cluster.kubectl().run(&run)? {
-            said if said.contains("no finding in") => Ok(()),
-            said => Err(format!("{}: {said}", node.name)),
-        });
-    }
-    cluster.kubectl().delete(&["pods", "one", "two", "three"]);
 }
 
 /// The processes that are agents on a node.
