@@ -5,6 +5,7 @@
 
 mod outage;
 mod round;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -20,7 +21,6 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::claims::Wait;
-use crate::cluster::Cluster;
 use crate::conflist::Conflist;
 use crate::done::Done;
 use crate::install::Installer;
@@ -34,14 +34,6 @@ use crate::told::Told;
 use crate::usage::Usage;
 use outage::Outage;
 
-/// A burst of changes is one file: it is over when nothing came for so long ...
-const SETTLED: Duration = Duration::from_millis(75);
-/// ... or has lasted so long.
-const BURST: Duration = Duration::from_millis(500);
-/// ... or, where objects are gone, so long: an engine that has much to do takes longer until they are back ...
-const GONE: Duration = Duration::from_secs(1);
-/// ... or, where it has forgotten them, so long.
-const REMINDED: Duration = Duration::from_secs(10);
 /// How often the clock is looked at, and the books.
 const TICK: Duration = Duration::from_secs(1);
 /// A request that takes longer has failed.
@@ -218,48 +210,6 @@ impl<S: Source> Agent<S> {
             self.stand_up().await;
             self.parts.state.metrics.traffic(&self.source.traffic());
         }
-    }
-
-    /// Waits until a burst of changes is over. What has gone may be back in a moment, when a Node was deleted whose
-    /// agent claims again what its pods live in: it is waited for. What is this node's own is brought back at once, as all
-    /// others wait for it.
-    async fn settle(&mut self) {
-        let begun = Instant::now();
-        loop {
-            let quiet = timeout(SETTLED, self.source.changed()).await.is_err();
-            if quiet && self.lacks_own() {
-                self.bring_back().await;
-            }
-            let missing = self.lacks_objects();
-            let gone = if self.source.forgets() { REMINDED } else { GONE };
-            let longest = if missing { gone } else { BURST };
-            if begun.elapsed() >= longest || (quiet && !missing) {
-                return;
-            }
-        }
-    }
-
-    /// Whether there are fewer objects than in the last round, and it is not this node that is to go.
-    fn lacks_objects(&self) -> bool {
-        let [nodes, blocks, _] = self.objects;
-        let fewer = |now: [usize; 3]| now[0] < nodes || now[1] < blocks;
-        self.source.own().is_some() && self.counted().is_some_and(fewer)
-    }
-
-    /// Whether there are fewer of this node's own.
-    fn lacks_own(&self) -> bool {
-        self.counted().is_some_and(|now| now[2] < self.objects[2])
-    }
-
-    fn counted(&self) -> Option<[usize; 3]> {
-        Some(self.count_objects(&self.source.cluster()?))
-    }
-
-    fn count_objects(&self, cluster: &Cluster) -> [usize; 3] {
-        let name = &self.parts.name;
-        let own = cluster.nodes.iter().filter(|node| node.name == *name).count()
-            + cluster.blocks.iter().filter(|block| block.node == *name).count();
-        [cluster.nodes.len(), cluster.blocks.len(), own]
     }
 
     /// Starts the upkeep, if there is a file that lists this node.

@@ -25,7 +25,6 @@ impl<S: Source> Agent<S> {
         self.look_at_source();
         if let Some(cluster) = self.source.cluster() {
             self.read = true;
-            self.objects = self.count_objects(&cluster);
             for _ in 0..ATTEMPTS {
                 let Decision { deeds, waits, leaving } = self.consider(&cluster);
                 self.matters.waits = waits;
@@ -33,6 +32,7 @@ impl<S: Source> Agent<S> {
                     break;
                 }
             }
+            self.objects = self.count_objects(&cluster);
             self.told.deeds.update(self.failing.clone());
         }
         self.tell_matters().await;

@@ -40,6 +40,37 @@ async fn own_objects_that_somebody_deleted_are_back_before_anybody_misses_them()
         .await;
 }
 
+/// What somebody else writes in the place of an object is as if it were gone.
+#[tokio::test(start_paused = true)]
+async fn what_is_overwritten_and_mended_at_once_was_never_wrong() {
+    for [wrong, deed] in [
+        ["a fd00:77::1", "put 192.0.2.1"],
+        ["a nonsense", "put 192.0.2.1"],
+        ["10.1.1.0/24 ?", "claim 10.1.1.0/24"],
+        ["b fd00:77::2", ""],
+        ["10.1.2.0/24 ?", ""],
+    ] {
+        let about = |words: &str| wrong.split(' ').next() == words.split(' ').next();
+        Bench::new(&TWO, &["10.1.1.0/24"])
+            .run(async |bench| {
+                sleep(SECOND).await;
+                let words: Vec<_> = TWO.into_iter().filter(|words| !about(words)).collect();
+                bench.world.replace(&[&words[..], &[wrong]].concat());
+                sleep(Duration::from_millis(100)).await;
+                assert_eq!(bench.world.deeds().join(", "), deed, "{wrong}");
+                sleep(Duration::from_millis(800)).await;
+                // What is another's, that one mends.
+                if deed.is_empty() {
+                    bench.world.replace(&TWO);
+                }
+                sleep(2 * SECOND).await;
+                assert_eq!(bench.nodes().len(), 2, "{wrong}");
+                assert_eq!(bench.metric("range_file_writes_total"), "1", "{wrong}");
+            })
+            .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_has_forgotten_all_nodes_is_told_of_them_before_they_are_missed() {
     Bench::new(&TWO, &["10.1.1.0/24"])
