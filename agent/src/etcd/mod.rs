@@ -24,6 +24,7 @@ mod keys;
 mod lease;
 mod list;
 mod outcome;
+mod overwriting;
 mod refusal;
 mod state;
 mod wire;
@@ -37,7 +38,6 @@ use flatnet_conf::matters::Engine;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
@@ -52,10 +52,8 @@ use deeds::Doer;
 use follow::Follower;
 use keys::Keys;
 use lease::Lease;
-use state::Shared;
-
-/// An own key that another has overwritten is not written again before: there may be a second node of the name.
-const OVERWRITTEN: Duration = Duration::from_secs(60);
+use overwriting::Overwriting;
+use state::{Objects, Shared};
 
 /// For so long the nodes of a store that went back tell it what it has forgotten: longer than the longest pause of an
 /// agent that asks whether etcd is there again.
@@ -82,8 +80,7 @@ pub struct Etcd {
     keys: Keys,
     node: String,
     vtep: IpAddr,
-    /// When the own address was written last.
-    put: Option<Instant>,
+    overwriting: Overwriting,
     /// They end with this.
     _tasks: JoinSet<()>,
 }
@@ -103,7 +100,25 @@ impl Etcd {
         tasks.spawn(forever(follower, Arc::<Turns>::default()));
         tasks.spawn(Arc::clone(&lease).keep());
         let (node, vtep) = (node.to_owned(), options.vtep);
-        Ok(Self { client, shared, lease, keys, node, vtep, put: None, _tasks: tasks })
+        let overwriting = Overwriting::default();
+        Ok(Self { client, shared, lease, keys, node, vtep, overwriting, _tasks: tasks })
+    }
+}
+
+impl Etcd {
+    /// Whether the own key can be written again, if another has overwritten it.
+    fn may_overwrite(&mut self) -> Result<(), Refusal> {
+        let key = self.keys.node(&self.node);
+        let is_there = |all: &Objects| all.own().contains_key(&key);
+        let is_there = self.shared.state().objects.as_ref().is_some_and(is_there);
+        if is_there && !self.overwriting.may() {
+            return Err(Refusal::Failed(format!(
+                "another has overwritten {}: is there a second node {}, or who else writes there?",
+                String::from_utf8_lossy(&key),
+                self.node
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -150,25 +165,16 @@ impl Source for Etcd {
     }
 
     async fn carry_out(&mut self, deed: &Deed) -> Result<(), Refusal> {
-        let Self { client, lease, keys, node, .. } = self;
         if let Deed::PutNode { vtep } = deed {
             own_address(*vtep).map_err(Refusal::Failed)?;
-            let key = keys.node(node);
-            let is_there = self
-                .shared
-                .state()
-                .objects
-                .as_ref()
-                .is_some_and(|all| all.own().contains_key(&key));
-            if is_there && self.put.is_some_and(|put| put.elapsed() < OVERWRITTEN) {
-                return Err(Refusal::Failed(format!(
-                    "another has overwritten {}: is there a second node {node}, or who else writes there?",
-                    String::from_utf8_lossy(&key)
-                )));
-            }
-            self.put = Some(Instant::now());
+            self.may_overwrite()?;
         }
-        Doer { client, lease, keys, node }.carry_out(deed).await
+        let Self { client, lease, keys, node, .. } = self;
+        Doer { client, lease, keys, node }.carry_out(deed).await?;
+        if matches!(deed, Deed::PutNode { .. }) {
+            self.overwriting.done();
+        }
+        Ok(())
     }
 
     /// Nothing waits for it.
