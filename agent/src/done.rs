@@ -61,7 +61,7 @@ fn put(cluster: &mut Cluster, deed: &Deed, name: &str) -> bool {
             blocks.retain(|block| block.node != name || block.subnet() != Some(*range));
             return blocks.len() < before;
         }
-        Deed::Claim(range) => (range, false),
+        Deed::Claim(range) | Deed::Reclaim(range) => (range, false),
         Deed::Retire(range) => (range, true),
     };
     let block = match blocks.iter().find(|block| block.subnet() == Some(*range)) {

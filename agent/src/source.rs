@@ -27,6 +27,8 @@ pub enum Deed {
     },
     /// A block is claimed. Of one that the node holds already, new pods may have addresses again.
     Claim(IpNetwork),
+    /// A block is claimed that the node has had: also where somebody has put in its place what names no holder.
+    Reclaim(IpNetwork),
     /// A block that the node holds is kept for those that live in it alone.
     Retire(IpNetwork),
     /// A block is given back.

@@ -45,7 +45,9 @@ impl<S: Source> Agent<S> {
         judged.renew(&self.parts.network, &cluster);
         let Decision { mut deeds, .. } = self.decide(&cluster, &judged);
         self.judged = judged;
-        deeds.retain(|deed| matches!(deed, Deed::PutNode { .. } | Deed::Claim(_)));
+        deeds.retain(|deed| {
+            matches!(deed, Deed::PutNode { .. } | Deed::Claim(_) | Deed::Reclaim(_))
+        });
         self.carry_out(deeds).await;
     }
 
@@ -261,6 +263,7 @@ fn words(deed: &Deed) -> (&'static str, String) {
     match deed {
         Deed::PutNode { vtep } => ("put_node", format!("this node is at {vtep}")),
         Deed::Claim(range) => ("claim", format!("{range} is claimed")),
+        Deed::Reclaim(range) => ("claim", format!("{range} is claimed again")),
         Deed::Retire(range) => ("retire", format!("{range} is kept for the pods that live in it")),
         Deed::Release(range) => ("release", format!("{range} is given back")),
     }

@@ -22,7 +22,10 @@ fn family(known: &Known<'_>, ipv4: bool, decision: &mut Decision) {
     let mut own: Vec<_> = known.blocks().filter(|(range, _)| of_family(range)).collect();
     let again = own.iter().filter(|(_, block)| block.retiring);
     decision.deeds.extend(again.map(|(range, _)| Deed::Claim(*range)));
-    let claims = |deed: &Deed| matches!(deed, Deed::Claim(range) if of_family(range));
+    let claims = |deed: &Deed| match deed {
+        Deed::Claim(range) | Deed::Reclaim(range) => of_family(range),
+        _ => false,
+    };
     if own.is_empty() && !decision.deeds.iter().any(claims) {
         return claim(known, ipv4, decision);
     }
@@ -70,6 +73,7 @@ fn capacity(subnet: IpNetwork) -> u64 {
 
 fn claim(known: &Known<'_>, ipv4: bool, decision: &mut Decision) {
     match choose(known, ipv4) {
+        Some(range) if known.former.contains(&range) => decision.deeds.push(Deed::Reclaim(range)),
         Some(range) => decision.deeds.push(Deed::Claim(range)),
         None => decision.waits.push(Wait::Full { ipv4 }),
     }

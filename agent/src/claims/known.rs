@@ -65,7 +65,7 @@ impl<'a> Known<'a> {
                 Some((_, block)) => decision.lost(*range, &block.node),
                 None => match self.refused.get(range) {
                     Some(holder) => decision.lost(*range, holder),
-                    None => decision.deeds.push(Deed::Claim(*range)),
+                    None => decision.deeds.push(Deed::Reclaim(*range)),
                 },
             }
         }

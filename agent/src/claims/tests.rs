@@ -85,6 +85,7 @@ impl Situation {
         let deeds = deeds.iter().map(|deed| match deed {
             Deed::PutNode { vtep } => format!("put {vtep}"),
             Deed::Claim(range) => format!("claim {range}"),
+            Deed::Reclaim(range) => format!("reclaim {range}"),
             Deed::Retire(range) => format!("retire {range}"),
             Deed::Release(range) => format!("release {range}"),
         });
@@ -224,7 +225,7 @@ fn a_range_changed_under_living_pods_is_kept_for_them() {
 fn a_range_that_was_lost_while_pods_live_in_it_is_claimed_again_or_told() {
     let given = ["10.1.5.0/24"];
     let lost = Situation::of(&["a 192.0.2.1", "10.1.5.0/24 a"], &given).pods("10.1.1.0/24", 1);
-    assert_eq!(lost.words(), ["claim 10.1.1.0/24"]);
+    assert_eq!(lost.words(), ["reclaim 10.1.1.0/24"]);
     let words = "wait: pods of this node live in 10.1.1.0/24, which b has now: nobody reaches them; restart them";
     let objects = ["a 192.0.2.1", "10.1.5.0/24 a", "10.1.1.0/24 b"];
     let gone = Situation::of(&objects, &given).pods("10.1.1.0/24", 1);
@@ -241,7 +242,7 @@ fn pods_outlive_their_nodes_objects() {
     };
     let gone = || Situation::of(&["b 192.0.2.2"], &[]);
     let vtep = "192.0.2.1".parse().unwrap();
-    let again = [Deed::PutNode { vtep }, Deed::Claim(net("10.1.1.0/24"))];
+    let again = [Deed::PutNode { vtep }, Deed::Reclaim(net("10.1.1.0/24"))];
     assert_eq!(outlive(gone().pods("10.1.1.0/24", 1)), again);
     assert_eq!(outlive(gone().pods("10.1.1.0/24", 0)), [], "a node that was emptied is gone");
     assert_eq!(outlive(gone().pods("10.1.1.0/24", 1).uncounted()), []);
@@ -342,7 +343,7 @@ fn a_node_that_comes_back_takes_the_ranges_that_it_had() {
     let mut back = Situation::of(&["a 192.0.2.1"], &[]);
     back.network.cluster_cidrs.truncate(1);
     back.former.insert(net("10.1.77.0/24"));
-    assert_eq!(back.words(), ["claim 10.1.77.0/24"]);
+    assert_eq!(back.words(), ["reclaim 10.1.77.0/24"]);
     let back = back.refused("10.1.77.0/24", "b");
     let decision = back.decide();
     assert!(matches!(decision.deeds[..], [Deed::Claim(range)] if range != net("10.1.77.0/24")));

@@ -45,7 +45,8 @@ impl Doer<'_> {
                 let put = self.put(&key, value).await;
                 put.map_err(|failure| failed("writing", &key, &failure))
             }
-            Deed::Claim(range) => self.claim(*range).await,
+            Deed::Claim(range) => self.claim(*range, false).await,
+            Deed::Reclaim(range) => self.claim(*range, true).await,
             Deed::Retire(range) => {
                 let key = self.keys.block(*range);
                 match self.get(&key).await.map_err(|failure| failed("reading", &key, &failure))? {
@@ -86,8 +87,9 @@ impl Doer<'_> {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// A claim is that the key is made: it exists once.
-    async fn claim(&self, range: IpNetwork) -> Result<(), Refusal> {
+    /// A claim is that the key is made: it exists once. One that names no holder is nobody's claim, but whose it was may
+    /// have living pods there: only who had the range (`again`) takes its place.
+    async fn claim(&self, range: IpNetwork, again: bool) -> Result<(), Refusal> {
         let (key, value) = (self.keys.block(range), block_value(range, self.node, false));
         let claimed = self
             .on_lease(async |lease| {
@@ -107,6 +109,9 @@ impl Doer<'_> {
         }
         let found = answer.responses.into_iter().filter_map(|response| response.range);
         match found.flat_map(|range| range.kvs).next() {
+            Some(kv) if again && self.block(&kv).is_none_or(|block| block.range.is_err()) => {
+                self.set(&kv, value).await
+            }
             Some(kv) => self.hold(range, &kv, false).await,
             None => Err(Refusal::Failed(format!("{range} was claimed and given back just now"))),
         }
@@ -126,9 +131,14 @@ impl Doer<'_> {
             return Err(Refusal::Taken { range, holder });
         }
         let value = block_value(range, self.node, retiring);
-        if kv.value == value {
-            return Ok(());
+        match kv.value == value {
+            true => Ok(()),
+            false => self.set(kv, value).await,
         }
+    }
+
+    /// Says something else in a key, unless somebody else did since it was seen.
+    async fn set(&self, kv: &KeyValue, value: Vec<u8>) -> Result<(), Refusal> {
         let changed = self
             .on_lease(async |lease| {
                 let put = PutRequest { key: kv.key.clone(), value: value.clone(), lease };

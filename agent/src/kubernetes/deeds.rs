@@ -49,7 +49,7 @@ impl Doer<'_> {
     pub async fn carry_out(&self, deed: &Deed) -> Result<(), Refusal> {
         match deed {
             Deed::PutNode { vtep } => self.put_node(vtep.to_string()).await,
-            Deed::Claim(range) => self.claim(*range).await,
+            Deed::Claim(range) | Deed::Reclaim(range) => self.claim(*range).await,
             Deed::Retire(range) => self.hold(*range, true).await,
             Deed::Release(range) => self.release(*range).await,
         }

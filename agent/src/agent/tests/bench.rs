@@ -155,11 +155,11 @@ impl Source for World {
                     fixture::add(&mut world.cluster, &format!("a {vtep}"), world.at);
                     format!("put {vtep}")
                 }
-                Deed::Claim(range) if world.taken > 0 => {
+                Deed::Claim(range) | Deed::Reclaim(range) if world.taken > 0 => {
                     world.taken -= 1;
                     return Err(Refusal::Taken { range: *range, holder: "b".to_owned() });
                 }
-                Deed::Claim(range) => {
+                Deed::Claim(range) | Deed::Reclaim(range) => {
                     mark(world, range, false);
                     format!("claim {range}")
                 }
