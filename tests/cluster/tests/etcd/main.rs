@@ -13,6 +13,7 @@ mod faults;
 mod flannel;
 mod fleet;
 mod lease;
+mod overwritten;
 
 /// For how long a flow goes on behind whatever was done.
 const AFTER: Duration = Duration::from_millis(500);
