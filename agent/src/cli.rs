@@ -303,7 +303,8 @@ mod tests {
         assert!(matches!(parse(&agent).unwrap().command, Command::Etcd(Etcd::Agent(..))));
         let list = ["list", "--network", "/n.json", "--endpoints", "http://a:1"];
         assert!(matches!(parse(&list).unwrap().command, Command::Etcd(Etcd::Administer(_))));
-        for wrong in [&agent[..2], &agent[2..], &["list"], &["--vtep", "192.0.2.1", "list"], &[]] {
+        for wrong in [&agent[..2], &agent[2..], &["forget"], &["--vtep", "192.0.2.1", "list"], &[]]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -67,7 +67,9 @@ impl Access {
         let urls = said.split(',').map(str::trim).filter(|url| !url.is_empty());
         let uris = urls.map(uri).collect::<Result<Vec<_>, _>>()?;
         if uris.is_empty() {
-            return Err("no member of etcd is known; name some by --endpoints".to_owned());
+            return Err("no member of etcd is known; name some by --endpoints or in ETCDCTL_ENDPOINTS, which the \
+                        service has from /etc/default/flatnet-agent"
+                .to_owned());
         }
         let file =
             |given: &Option<PathBuf>, name| given.clone().or_else(|| set(name).map(PathBuf::from));

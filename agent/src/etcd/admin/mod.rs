@@ -83,7 +83,8 @@ pub struct Place {
     #[command(flatten)]
     access: Access,
     /// What all nodes have in common: a JSON document with name and clusterCIDRs
-    #[arg(long, value_name = "FILE")]
+    // Where the packages' agent has it: commands are printed without it.
+    #[arg(long, value_name = "FILE", default_value = "/etc/flatnet/network.json")]
     network: PathBuf,
 }
 
