@@ -9,7 +9,7 @@ use flatnet_conf::ClusterNetwork;
 use super::super::client::ALARM;
 use super::super::wire::{AlarmRequest, AlarmResponse};
 use super::site::{Answer, Site};
-use super::view::{View, shown};
+use super::view::{View, is_of, shown};
 use crate::judge::judge;
 
 /// Alarms of etcd by their numbers.
@@ -51,14 +51,7 @@ fn findings(network: &ClusterNetwork, view: &View) -> Vec<Finding> {
     let judged = judge(network, &cluster);
     let mut findings = Vec::new();
     for rejected in judged.rejected() {
-        let key = view.seen.iter().find(|seen| match &seen.entry {
-            super::super::keys::Entry::Node(node) => {
-                rejected.kind == "node" && node.name == rejected.name
-            }
-            super::super::keys::Entry::Block(block) => {
-                rejected.kind == "block" && block.key == rejected.name
-            }
-        });
+        let key = view.seen.iter().find(|seen| is_of(rejected, &seen.entry));
         let mend = key.map_or_else(String::new, |seen| delete(&seen.key));
         findings.push(Finding { what: rejected.to_string(), mend });
     }

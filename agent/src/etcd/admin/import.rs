@@ -8,7 +8,7 @@ use flatnet::cli::Outcome;
 use flatnet_conf::{ClusterNetwork, Range, RangeFile};
 
 use super::super::client::{Failure, RANGE, TXN};
-use super::super::keys::{Keys, block_value, node_value};
+use super::super::keys::{Entry, Keys, block_value, node_value};
 use super::super::list::list;
 use super::super::wire::{
     Compare, KeyValue, Operation, PutRequest, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -16,7 +16,9 @@ use super::super::wire::{
 use super::flannel;
 use super::found::Found;
 use super::site::{Answer, Site};
-use crate::judge::around;
+use super::view::{cluster, is_of};
+use crate::judge::judge;
+use crate::rejected::Rejected;
 
 /// etcd takes no more operations in a transaction than 128.
 const AT_ONCE: usize = 100;
@@ -32,13 +34,13 @@ pub async fn run(site: &Site, file: Option<&Path>, flannel: Option<&str>, hosts:
         (None, Some(prefix)) => flannel::read(&site.client, prefix, hosts).await?,
         (None, None) => Vec::new(),
     };
-    let steps = steps(&site.network, &site.keys, &found)?;
+    let steps = steps(&site.keys, &found)?;
     let mut present = BTreeMap::new();
-    let listed = list(&site.client, site.keys.prefix(), |KeyValue { key, value, .. }| {
-        present.insert(key, value);
+    let listed = list(&site.client, site.keys.prefix(), |kv| {
+        present.insert(kv.key.clone(), kv);
     });
     listed.await.map_err(|failure| format!("reading {}: {failure}", site.keys.prefix()))?;
-    let steps = missing(steps, &present)?;
+    let steps = missing(&site.network, &site.keys, steps, &present)?;
     let mut written = 0;
     for some in steps.iter().flat_map(|step| step.chunks(AT_ONCE)) {
         write(site, some).await?;
@@ -71,11 +73,7 @@ fn from_file(network: &ClusterNetwork, path: &Path) -> Result<Vec<Found>, String
 }
 
 /// The keys to make, one step after the other: which of a node's ranges is older tells the order of steps.
-fn steps(
-    network: &ClusterNetwork,
-    keys: &Keys,
-    found: &[Found],
-) -> Result<Vec<Vec<Wanted>>, String> {
+fn steps(keys: &Keys, found: &[Found]) -> Result<Vec<Vec<Wanted>>, String> {
     let mut steps = vec![Vec::new()];
     let mut problems = Vec::new();
     for node in found {
@@ -89,8 +87,6 @@ fn steps(
                     "{}: of {subnet} only a part is given: that cannot be claimed",
                     node.name
                 ));
-            } else if around(network, subnet).is_none() {
-                problems.push(format!("{}: {subnet} is not inside any of clusterCIDRs", node.name));
             }
             if steps.len() <= place {
                 steps.resize(place + 1, Vec::new());
@@ -104,19 +100,44 @@ fn steps(
     told(problems).map(|()| steps)
 }
 
-/// Those that are not there yet.
+/// Those that are not there yet, if every agent will take all of them.
 fn missing(
+    network: &ClusterNetwork,
+    keys: &Keys,
     steps: Vec<Vec<Wanted>>,
-    present: &BTreeMap<Vec<u8>, Vec<u8>>,
+    present: &BTreeMap<Vec<u8>, KeyValue>,
 ) -> Result<Vec<Vec<Wanted>>, String> {
-    let wanted = steps.iter().flatten();
-    let other = wanted.filter(|(key, value)| present.get(key).is_some_and(|there| there != value));
-    let problems = other.map(|(key, _)| contradiction(key)).collect();
-    told(problems)?;
+    let other = |(key, value): &&Wanted| present.get(key).is_some_and(|kv| kv.value != *value);
+    let problems = steps.iter().flatten().filter(other).map(|(key, _)| contradiction(key));
+    told(problems.collect())?;
+    told(left_out(network, keys, &steps, present))?;
     let absent = |step: Vec<Wanted>| {
         step.into_iter().filter(|(key, _)| !present.contains_key(key)).collect()
     };
     Ok(steps.into_iter().map(absent).collect())
+}
+
+/// What agents will leave out of the wanted, which they judge beside what is there, and younger than that.
+fn left_out(
+    network: &ClusterNetwork,
+    keys: &Keys,
+    steps: &[Vec<Wanted>],
+    present: &BTreeMap<Vec<u8>, KeyValue>,
+) -> Vec<String> {
+    let newest = present.values().map(|kv| kv.create_revision).max().unwrap_or_default();
+    let all = (newest.saturating_add(1)..).zip(steps);
+    let all = all.flat_map(|(revision, step)| step.iter().map(move |wanted| (revision, wanted)));
+    let wanted = all.filter_map(|(create_revision, (key, value))| {
+        let (key, value) = (key.clone(), value.clone());
+        let new = KeyValue { key, value, create_revision, ..KeyValue::default() };
+        keys.read(present.get(&new.key).unwrap_or(&new))
+    });
+    let wanted: Vec<Entry> = wanted.collect();
+    let there = present.values().filter_map(|kv| keys.read(kv));
+    let judged = judge(network, &cluster(there.chain(wanted.iter().cloned())));
+    let own = |rejected: &&Rejected| wanted.iter().any(|entry| is_of(rejected, entry));
+    let told = judged.rejected().filter(own);
+    told.map(|rejected| format!("{}: {}", rejected.node, rejected.problem)).collect()
 }
 
 fn contradiction(key: &[u8]) -> String {
@@ -186,7 +207,7 @@ mod tests {
             found("b", "192.0.2.2", &["fd00:1::/120"]),
         ];
         nodes[0].ranges[1] = nodes[0].ranges[1].clone().retire();
-        let steps = steps(&network(), &Keys::of("pods"), &nodes).unwrap();
+        let steps = steps(&Keys::of("pods"), &nodes).unwrap();
         let expected = vec![
             vec![r#"nodes/a {"vtep":"192.0.2.1"}"#, r#"nodes/b {"vtep":"192.0.2.2"}"#],
             vec![
@@ -198,29 +219,73 @@ mod tests {
         assert_eq!(texts(&steps), expected);
     }
 
-    #[test]
-    fn what_is_there_stays_and_what_contradicts_ends_it() {
+    /// Keys that are there, each younger than the one before.
+    fn there(wanted: impl IntoIterator<Item = Wanted>) -> BTreeMap<Vec<u8>, KeyValue> {
+        let kv = |(create_revision, (key, value)): (i64, Wanted)| {
+            (key.clone(), KeyValue { key, value, create_revision, ..KeyValue::default() })
+        };
+        (1..).zip(wanted).map(kv).collect()
+    }
+
+    /// What is written of the keys of these nodes, beside what is there.
+    fn written(found: &[Found], there: &BTreeMap<Vec<u8>, KeyValue>) -> Result<Vec<usize>, String> {
         let keys = Keys::of("pods");
-        let all =
-            || steps(&network(), &keys, &[found("a", "192.0.2.1", &["10.1.9.0/24"])]).unwrap();
-        let mut present = BTreeMap::from([(keys.node("a"), node_value("192.0.2.1"))]);
-        let left = missing(all(), &present).unwrap();
-        assert_eq!(left.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1]);
-        present.insert(keys.block(net("10.1.9.0/24")), block_value(net("10.1.9.0/24"), "b", false));
-        let error = missing(all(), &present).unwrap_err();
-        assert_eq!(
-            error,
-            "nothing is written: /flatnet/pods/blocks/10.1.9.0-24 is there already, and says something else"
-        );
+        let left = missing(&network(), &keys, steps(&keys, found)?, there)?;
+        Ok(left.iter().map(Vec::len).collect())
     }
 
     #[test]
-    fn what_cannot_be_claimed_is_told() {
-        let mut part = found("a", "192.0.2.1", &["10.1.9.0/24", "10.9.0.0/24"]);
+    fn what_is_there_stays_and_what_contradicts_ends_it() {
+        let keys = Keys::of("pods");
+        let a = [found("a", "192.0.2.1", &["10.1.9.0/24"])];
+        let node = (keys.node("a"), node_value("192.0.2.1"));
+        assert_eq!(written(&a, &there([node.clone()])), Ok(vec![0, 1]));
+        let block =
+            |node| (keys.block(net("10.1.9.0/24")), block_value(net("10.1.9.0/24"), node, false));
+        assert_eq!(written(&a, &there([node.clone(), block("a")])), Ok(vec![0, 0]));
+        let error = "nothing is written: /flatnet/pods/blocks/10.1.9.0-24 is there already, and says something else";
+        assert_eq!(written(&a, &there([node, block("b")])), Err(error.to_owned()));
+    }
+
+    #[test]
+    fn what_agents_will_leave_out_is_not_written() {
+        let present = [found("a", "192.0.2.1", &[]), found("b", "192.0.2.2", &["10.1.157.0/24"])];
+        let present = there(steps(&Keys::of("pods"), &present).unwrap().concat());
+        let alone = |name, vtep, range: &str| written(&[found(name, vtep, &[range])], &present);
+        assert_eq!(alone("x", "192.0.2.3", "10.1.158.0/25"), Ok(vec![1, 1]));
+        for (vtep, range, problem) in [
+            (
+                "192.0.2.3",
+                "10.1.157.0/25",
+                "10.1.157.0/25 overlaps 10.1.157.0/24 of b, which is older",
+            ),
+            ("192.0.2.3", "10.9.0.0/24", "10.9.0.0/24 is not inside any of clusterCIDRs"),
+            ("192.0.2.1", "10.1.9.0/24", "its VTEP 192.0.2.1 is that of a, which is older"),
+            ("10.1.0.7", "10.1.9.0/24", "its VTEP 10.1.0.7 is inside the pod network"),
+            ("2001:db8::1", "10.1.9.0/24", "its VTEP 2001:db8::1 is not of the family"),
+        ] {
+            let error = alone("x", vtep, range).unwrap_err();
+            assert!(error.starts_with(&format!("nothing is written: x: {problem}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_already_is_told() {
+        let keys = Keys::of("pods");
+        let key = |name, vtep| (keys.node(name), node_value(vtep));
+        let present = there([key("a", "192.0.2.1"), key("y", "192.0.2.1")]);
+        let other = [found("b", "192.0.2.2", &["10.1.9.0/24"])];
+        assert_eq!(written(&other, &present), Ok(vec![1, 1]), "y is not imported");
+        let error = written(&[found("y", "192.0.2.1", &["10.1.9.0/24"])], &present).unwrap_err();
+        assert!(error.contains("y: its VTEP 192.0.2.1 is that of a"), "{error}");
+    }
+
+    #[test]
+    fn a_part_of_a_range_is_told() {
+        let mut part = found("a", "192.0.2.1", &["10.1.9.0/24"]);
         let start = Some("10.1.9.7".parse().unwrap());
         part.ranges[0] = Range::new(net("10.1.9.0/24"), start, None, Vec::new()).unwrap();
-        let error = steps(&network(), &Keys::of("pods"), &[part]).unwrap_err();
+        let error = steps(&Keys::of("pods"), &[part]).unwrap_err();
         assert!(error.contains("of 10.1.9.0/24 only a part"), "{error}");
-        assert!(error.contains("10.9.0.0/24 is not inside"), "{error}");
     }
 }

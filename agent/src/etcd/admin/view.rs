@@ -1,7 +1,6 @@
 //! All keys of a network, as they are now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use flatnet_conf::printable;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -13,6 +12,7 @@ use super::super::wire::KeyValue;
 use super::lease::{Life, life};
 use super::site::Site;
 use crate::cluster::Cluster;
+use crate::rejected::Rejected;
 
 /// Questions at one time.
 const AT_ONCE: usize = 32;
@@ -65,14 +65,7 @@ impl View {
 
     /// The cluster, as agents see it.
     pub fn cluster(&self) -> Cluster {
-        let mut cluster = Cluster::default();
-        for seen in &self.seen {
-            match &seen.entry {
-                Entry::Node(node) => cluster.nodes.put(Arc::clone(node)),
-                Entry::Block(block) => cluster.blocks.put(Arc::clone(block)),
-            }
-        }
-        cluster
+        cluster(self.seen.iter().map(|seen| seen.entry.clone()))
     }
 
     /// What is left of the lease that keys of a node hang on, of that which lives longest.
@@ -80,6 +73,26 @@ impl View {
         let own = self.seen.iter().filter(|seen| seen.entry.node() == node);
         let lives = own.filter_map(|seen| self.leases.get(&seen.lease).copied().flatten());
         lives.max_by_key(|life| life.left)
+    }
+}
+
+/// A cluster of these.
+pub fn cluster(entries: impl Iterator<Item = Entry>) -> Cluster {
+    let mut cluster = Cluster::default();
+    for entry in entries {
+        match entry {
+            Entry::Node(node) => cluster.nodes.put(node),
+            Entry::Block(block) => cluster.blocks.put(block),
+        }
+    }
+    cluster
+}
+
+/// Whether it is an entry that is left out.
+pub fn is_of(rejected: &Rejected, entry: &Entry) -> bool {
+    match entry {
+        Entry::Node(node) => rejected.kind == "node" && node.name == rejected.name,
+        Entry::Block(block) => rejected.kind == "block" && block.key == rejected.name,
     }
 }
 

@@ -6,6 +6,7 @@ use flatnet_cluster::etcd::agents::Fleet;
 use flatnet_cluster::patience::until;
 use flatnet_tests::probe::Flow;
 use flatnet_tests::program::said;
+use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 use crate::AFTER;
@@ -107,6 +108,30 @@ fn a_range_file_is_imported_under_living_pods() {
     fs::write(&other, text).expect("write another range file");
     let refused = fleet.administer(&["import", &other.display().to_string()]);
     assert!(said(&refused).contains("nodes/node-b is there already"), "{}", said(&refused));
+
+    // Nor does what is another key, but would be left out beside what is there.
+    let keys = || fleet.etcd.ctl(&["get", "--prefix", "--keys-only", "/flatnet/pods/"]);
+    let held = fleet.ranges(1)["node-b"][0].parse::<IpNetwork>().expect("a range");
+    let entry =
+        |vtep: &str, range: String| json!({ "name": "new", "vtep": vtep, "ranges": [range] });
+    let half = format!("{}/{}", held.network(), held.prefix() + 1);
+    for (entry, problem) in [
+        (entry("192.168.50.3", half.clone()), format!("new: {half} overlaps {held} of node-b")),
+        (
+            entry("192.168.50.1", "10.244.251.0/24".to_owned()),
+            "new: its VTEP 192.168.50.1 is that of node-a".to_owned(),
+        ),
+    ] {
+        let mut text = file.clone();
+        text["nodes"] = json!([entry]);
+        fs::write(&other, text.to_string()).expect("write a range file");
+        let before = keys();
+        let refused = fleet.administer(&["import", &other.display().to_string()]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        let told = said(&refused);
+        assert!(told.contains("nothing is written") && told.contains(&problem), "{told}");
+        assert_eq!(keys(), before);
+    }
 }
 
 #[test]
