@@ -1,6 +1,8 @@
 //! What a kubelet and a Prometheus ask: few short questions. A flood of others gets no more than its share of
 //! connections, of memory and of time.
 
+mod places;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +17,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::state::State;
+use places::Places;
 
-/// At the same time.
-const CONNECTIONS: usize = 16;
 /// From the first byte of a question to the last of the answer.
 const LONGEST: Duration = Duration::from_secs(10);
 /// The least that hyper takes.
@@ -49,18 +50,18 @@ pub async fn serve(address: SocketAddr, state: Arc<State>) {
 }
 
 async fn serve_on(listener: TcpListener, state: Arc<State>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut places = Places::default();
     loop {
-        // Before it is taken from the kernel's queue, where it costs us nothing.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let state = Arc::clone(&state);
-                tokio::spawn(async move {
+                let connection = tokio::spawn(async move {
                     // Who goes away without an answer is no matter.
                     let _ = timeout(LONGEST, answer(stream, &state)).await;
-                    drop(place);
                 });
+                places.take(peer, connection.abort_handle());
+                // A question that is there already is answered before others can take its place.
+                yield_now().await;
             }
             // Out of files, most likely: the next may find one.
             Err(error) => {
@@ -173,15 +174,51 @@ mod tests {
         assert!(!answer.contains(" 200 "), "{answer}");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_is_silent_does_not_keep_others_out_for_ever() {
+    /// Fewer than the shortest queue of the kernel, and many times as many as there are places.
+    const SILENT: usize = 100;
+
+    /// A connection on which nothing is asked.
+    fn silent(address: SocketAddr) -> std::net::TcpStream {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    }
+
+    fn is_open(mut stream: &std::net::TcpStream) -> bool {
+        let read = std::io::Read::read(&mut stream, &mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_keeps_nobody_out() {
         let (address, _) = server().await;
-        let mut silent = Vec::new();
-        for _ in 0..CONNECTIONS {
-            silent.push(TcpStream::connect(address).await.unwrap());
-        }
-        // Time goes on by itself when nothing else is left to do, as it is with the silent ones.
-        let answer = ask(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        let healthy = async || {
+            let answer = ask(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        };
+        let before: Vec<_> = (0..SILENT).map(|_| silent(address)).collect();
+        healthy().await;
+        // Their time is not over: it was not that which made room.
+        let open = before.iter().filter(|stream| is_open(stream)).count();
+        assert_eq!(open, places::CONNECTIONS - 1);
+        assert!(before[before.len() - open..].iter().all(is_open), "the newest are left");
+        // Nor those that come behind it.
+        let asked = async {
+            let behind: Vec<_> = (0..SILENT).map(|_| silent(address)).collect();
+            yield_now().await;
+            behind
+        };
+        let ((), behind) = tokio::join!(healthy(), asked);
+        assert!(is_open(&behind[SILENT - 1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_is_let_go() {
+        let (address, _) = server().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Time goes on by itself when nothing else is left to do.
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert!(!answer.contains(" 200 "), "{answer}");
     }
 }
