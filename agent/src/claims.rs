@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use flatnet_conf::parse_vtep;
 use ipnetwork::IpNetwork;
 
+pub use claimed::capacity;
 pub use decision::{Decision, Wait};
 pub use known::Known;
 

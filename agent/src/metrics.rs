@@ -58,7 +58,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("flatnet_agent");
         let mut new = Registering(&mut registry);
         let metrics = Self {
-            nodes: new.metric("nodes", "Nodes in the range file", Gauge::default()),
+            nodes: new.metric(
+                "nodes",
+                "Nodes whose VTEPs count, with a block or without",
+                Gauge::default(),
+            ),
             blocks_used: new.metric(
                 "blocks_used",
                 "Blocks that nodes hold, by family",
@@ -66,7 +70,7 @@ impl Metrics {
             ),
             blocks_free: new.metric(
                 "blocks_free",
-                "Blocks that could still be claimed, by family",
+                "Blocks that nodes could still get, by family",
                 Family::default(),
             ),
             leases: new.metric(
@@ -76,7 +80,7 @@ impl Metrics {
             ),
             addresses: new.metric(
                 "range_addresses",
-                "Addresses that there are, by range of this node",
+                "Addresses that pods have or can have, by range of this node",
                 Family::default(),
             ),
             rejected: new.metric(
@@ -145,7 +149,7 @@ impl Metrics {
         self.registry.register_collector(Box::new(fast_path::OfNetwork { conf, vni }));
     }
 
-    /// Of the range file, and of the blocks that count.
+    /// Of the nodes and the blocks that count.
     pub fn cluster(&self, nodes: usize, used: [u64; 2], free: [f64; 2]) {
         self.nodes.set(nodes as i64);
         for ((family, used), free) in ["ipv4", "ipv6"].into_iter().zip(used).zip(free) {
@@ -155,15 +159,14 @@ impl Metrics {
     }
 
     /// How many addresses are used of each of this node's ranges, beside how many there are.
-    pub fn leases(&self, counts: &BTreeMap<IpNetwork, u64>) {
+    pub fn leases(&self, counts: &BTreeMap<IpNetwork, [u64; 2]>) {
         self.leases.clear();
         self.addresses.clear();
-        for (range, count) in counts {
-            let (family, bits) = if range.is_ipv4() { ("ipv4", 32) } else { ("ipv6", 128) };
+        for (range, [used, all]) in counts {
+            let family = if range.is_ipv4() { "ipv4" } else { "ipv6" };
             let labels = [("family", family.to_owned()), ("range", range.to_string())];
-            self.leases.get_or_create(&labels).set(*count as i64);
-            let all = 2_f64.powi(bits - i32::from(range.prefix()));
-            self.addresses.get_or_create(&labels).set(all);
+            self.leases.get_or_create(&labels).set(*used as i64);
+            self.addresses.get_or_create(&labels).set(*all as f64);
         }
     }
 
@@ -263,8 +266,8 @@ mod tests {
     fn what_is_counted_is_written_down() {
         let metrics = Metrics::new();
         metrics.cluster(3, [4, 0], [252.0, 0.0]);
-        metrics.leases(&BTreeMap::from([("10.1.1.0/24".parse().unwrap(), 7)]));
-        metrics.leases(&BTreeMap::from([("10.1.2.0/24".parse().unwrap(), 1)]));
+        metrics.leases(&BTreeMap::from([("10.1.1.0/24".parse().unwrap(), [7, 254])]));
+        metrics.leases(&BTreeMap::from([("10.1.2.0/24".parse().unwrap(), [1, 254])]));
         let rejected = Rejected {
             kind: "node",
             name: "x".to_owned(),
@@ -290,7 +293,7 @@ mod tests {
             "flatnet_agent_blocks_used{family=\"ipv4\"} 4",
             "flatnet_agent_blocks_free{family=\"ipv4\"} 252.0",
             "flatnet_agent_leases{family=\"ipv4\",range=\"10.1.2.0/24\"} 1",
-            "flatnet_agent_range_addresses{family=\"ipv4\",range=\"10.1.2.0/24\"} 256.0",
+            "flatnet_agent_range_addresses{family=\"ipv4\",range=\"10.1.2.0/24\"} 254.0",
             "flatnet_agent_rejected_objects{reason=\"taken\"} 1",
             "flatnet_agent_rejected_objects{reason=\"malformed\"} 0",
             "flatnet_agent_waiting{kind=\"address\"} 1",

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Agent, LINGER, REQUEST};
 use crate::assemble::range_file;
-use crate::claims::{Decision, Known, Wait, decide, outlive};
+use crate::claims::{Decision, Known, Wait, capacity, decide, outlive};
 use crate::cluster::Cluster;
 use crate::judge::{Judged, judge};
 use crate::room::free_blocks;
@@ -251,8 +251,13 @@ impl<S: Source> Agent<S> {
         metrics.cluster(judged.nodes.len(), used, free_blocks(&self.parts.network, &judged.blocks));
         let mut counts = BTreeMap::new();
         if let Some(usage) = &self.usage {
-            let own = judged.of(&self.parts.name).iter().filter_map(|block| block.subnet());
-            counts.extend(own.map(|range| (range, usage.of(range))));
+            let own = judged.of(&self.parts.name).iter();
+            counts.extend(own.filter_map(|block| {
+                let range = block.subnet()?;
+                let used = usage.of(range);
+                // No new pod has an address of a range that is kept for those that live.
+                Some((range, [used, if block.retiring { used } else { capacity(range) }]))
+            }));
         }
         metrics.leases(&counts);
     }

@@ -65,7 +65,7 @@ struct Room {
 }
 
 /// How many pods a block has an address for: all but its first, and the IPv4 broadcast address.
-fn capacity(subnet: IpNetwork) -> u64 {
+pub fn capacity(subnet: IpNetwork) -> u64 {
     let (bits, kept) = if subnet.is_ipv4() { (32, 2) } else { (128, 1) };
     let all = 1_u64.checked_shl(bits - u32::from(subnet.prefix()));
     all.map_or(u64::MAX, |all| all.saturating_sub(kept))
