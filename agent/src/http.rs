@@ -1,6 +1,7 @@
 //! What a kubelet and a Prometheus ask: few short questions. A flood of others gets no more than its share of
 //! connections, of memory and of time.
 
+mod listen;
 mod places;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::state::State;
+use listen::listen;
 use places::Places;
 
 /// From the first byte of a question to the last of the answer.
@@ -34,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub async fn serve(address: SocketAddr, state: Arc<State>) {
     let mut told = None;
     let listener = loop {
-        match TcpListener::bind(address).await {
+        match listen(address) {
             Ok(listener) => break listener,
             Err(error) => {
                 let words = format!("cannot listen on {address}: {error}; it is tried again");
