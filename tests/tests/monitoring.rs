@@ -111,26 +111,53 @@ fn agents_are_known_by_the_labels_that_scraping_gives_them() {
     let by_job: Vec<String> = asked().into_iter().chain(conditions()).collect();
     let by_job: Vec<&String> = by_job.iter().filter(|expr| expr.contains("job=")).collect();
     assert!(by_job.len() > 1 && by_job.iter().all(|expr| expr.contains(&own)), "{by_job:?}");
-    let label = |relabel: &Value| relabel["target_label"] == "node";
-    assert!(job["relabel_configs"].as_array().unwrap().iter().any(label));
+    for label in ["node", "daemonset"] {
+        let relabels = |relabel: &Value| relabel["target_label"] == label;
+        assert!(job["relabel_configs"].as_array().unwrap().iter().any(relabels), "{label}");
+    }
+    let [selectors] = &job["kubernetes_sd_configs"][0]["selectors"].as_array().unwrap()[..] else {
+        panic!("{job}");
+    };
+    let (label, value) = selectors["label"].as_str().unwrap().split_once('=').unwrap();
 
-    // The component of the port's name, on the base.
+    // With the component, all networks; without it, none.
+    let all = ["base", "overlays/second-network"]
+        .map(|name| format!("../../packaging/kubernetes/{name}"));
+    let metrics = ["../../packaging/kubernetes/components/metrics".to_owned()];
+    for (components, listen) in [(&metrics[..], "[::]"), (&[], "127.0.0.1")] {
+        let daemon_sets = daemon_sets(&all, components);
+        assert_eq!(daemon_sets.len(), all.len());
+        for daemon_set in daemon_sets {
+            let template = &daemon_set["spec"]["template"];
+            assert_eq!(template["metadata"]["labels"][label], value, "{template}");
+            let container = &template["spec"]["containers"][0];
+            let port = &container["ports"][0];
+            let found = job["relabel_configs"][0]["regex"] == port["name"];
+            assert_eq!(found, !components.is_empty(), "{port}");
+            let port = &port["containerPort"];
+            let variable = json!({ "name": "LISTEN", "value": listen });
+            assert!(container["env"].as_array().unwrap().contains(&variable), "{container}");
+            let arguments = container["args"].as_array().unwrap().iter();
+            let listens: Vec<_> =
+                arguments.filter(|arg| arg.as_str().unwrap().starts_with("--listen")).collect();
+            assert_eq!(listens, [&json!(format!("--listen=$(LISTEN):{port}"))]);
+            for probe in ["readinessProbe", "livenessProbe"] {
+                assert_eq!(&container[probe]["httpGet"]["port"], port);
+            }
+        }
+    }
+}
+
+/// The DaemonSets that kustomize makes of these folders.
+fn daemon_sets(resources: &[String], components: &[String]) -> Vec<Value> {
     let place = tempfile::tempdir_in(workspace().join("target")).unwrap();
-    let kustomization = json!({
-        "resources": ["../../packaging/kubernetes/base"],
-        "components": ["../../packaging/kubernetes/components/metrics"] });
+    let kustomization = json!({ "resources": resources, "components": components });
     fs::write(place.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
     let output = finish(command("kustomize", ["build"]).arg(place.path()), b"");
     assert!(output.status.success(), "{}", said(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    let documents: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&text)
+    serde_yaml_ng::Deserializer::from_str(&text)
         .map(|document| serde::Deserialize::deserialize(document).unwrap())
-        .collect();
-    let daemon_set = documents.iter().find(|object| object["kind"] == "DaemonSet").unwrap();
-    let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
-    let port = &container["ports"][0];
-    assert_eq!(job["relabel_configs"][0]["regex"], port["name"]);
-    let arguments = container["args"].as_array().unwrap();
-    assert!(arguments.contains(&json!(format!("--listen=0.0.0.0:{}", port["containerPort"]))));
-    assert_eq!(container["readinessProbe"]["httpGet"]["port"], port["containerPort"]);
+        .filter(|object: &Value| object["kind"] == "DaemonSet")
+        .collect()
 }
