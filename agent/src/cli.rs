@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
 use flatnet::logging;
 use flatnet_conf::matters::Engine;
-use flatnet_conf::{LogLevel, NetworkConf, one_line};
+use flatnet_conf::{LogLevel, NetworkConf, complain};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
@@ -168,7 +168,7 @@ impl Options {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // The same as the plugin's for what could not be done.
-                eprintln!("flatnet-agent: {}", one_line(&error));
+                complain("flatnet-agent", &error);
                 ExitCode::from(2)
             }
         }

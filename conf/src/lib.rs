@@ -4,12 +4,13 @@
 //!
 //! What was said (`raw`) is turned once into what it means; the types made here cannot hold a
 //! broken rule, so nothing downstream checks again. Everything but [`read_file`],
-//! [`RangeFile::load`] and [`ClusterNetwork::load`] is a pure function of its arguments.
+//! [`RangeFile::load`], [`ClusterNetwork::load`] and [`complain`] is a pure function of its arguments.
 
 mod address;
 mod args;
 mod call;
 mod cluster_network;
+mod complaint;
 mod encoding;
 mod error;
 mod file;
@@ -36,6 +37,7 @@ mod whoami;
 pub use args::CniArgs;
 pub use call::{Failure, Reply, call};
 pub use cluster_network::ClusterNetwork;
+pub use complaint::complain;
 pub use error::{Code, Error};
 pub use file::read_file;
 pub use invocation::{Command, Invocation};

@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             // The main plugin takes this for a failure, and calls DEL.
-            eprintln!("flatnet-ipam: cannot write the result: {error}");
+            flatnet_conf::complain(
+                "flatnet-ipam",
+                &format_args!("cannot write the result: {error}"),
+            );
             ExitCode::FAILURE
         }
     }

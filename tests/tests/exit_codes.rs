@@ -2,13 +2,13 @@
 //! and with `--json` one document, whatever was found.
 
 use std::fs;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use flatnet_tests::cli::{conf_dir, run};
 use flatnet_tests::cluster::Cluster;
 use flatnet_tests::lab::Lab;
 use flatnet_tests::node::Node;
-use flatnet_tests::program::{bin_dir, command, finish, said};
+use flatnet_tests::program::{bin_dir, command, finish, ours, said};
 use serde_json::Value;
 
 /// Runs `flatnet LINE` on a node; fails the test unless it ends with that exit code. 2 has its reason
@@ -141,4 +141,24 @@ fn commands_on_labs() {
     ends("matrix --json", 1);
     ends("down", 0);
     ends("up --nodes 0", 2);
+}
+
+/// Neither an answer nor what is wrong can be written: it ends as with anything that could not be done.
+#[test]
+fn programs_whose_answer_cannot_be_written() {
+    let full = || fs::File::create("/dev/full").expect("open /dev/full");
+    for (line, verb, code) in [
+        ("flatnet info", "", 1),
+        ("flatnet", "VERSION", 1),
+        ("flatnet-ipam", "VERSION", 1),
+        ("flatnet-agent etcd list --network /nonexistent", "", 2),
+    ] {
+        let mut words = line.split(' ');
+        let mut call = Command::new(ours(words.next().expect("a program")));
+        call.args(words).env("CNI_COMMAND", verb).stdin(Stdio::null());
+        let written = call.output().expect("run it");
+        assert!(!written.stdout.is_empty() || code == 2, "{call:?}: {}", said(&written));
+        let ended = call.stdout(full()).stderr(full()).status().expect("run it");
+        assert_eq!(ended.code(), Some(code), "{call:?}: {ended}");
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use flatnet_conf::{Command, Invocation, NetworkConf, versions_json};
+use flatnet_conf::{Command, Invocation, NetworkConf, complain, versions_json};
 use serde_json::Value;
 
 use super::request::Call;
@@ -21,11 +21,11 @@ pub fn call(get: impl Fn(&str) -> Option<OsString>, stdin: impl Read, stdout: im
         flatnet_conf::call(get, stdin, |invocation, input| serve(invocation, input, &mut served));
     let Err(e) = reply.write(stdout) else { return reply.success };
     // The runtime will take this for a failure and call again or clean up.
-    eprintln!("flatnet: cannot write the result: {e}");
+    complain("flatnet", &format_args!("cannot write the result: {e}"));
     // An attachment that it was never told of would be in the way of the next ADD.
     let added = served.filter(|call| reply.success && call.invocation.command == Command::Add);
     if let Some(Err(e)) = added.map(|call| del::run(&call)) {
-        eprintln!("flatnet: undoing the ADD: {e}");
+        complain("flatnet", &format_args!("undoing the ADD: {e}"));
     }
     false
 }

@@ -45,8 +45,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use install::{Configuration, Done, EXECUTABLES, put};
 pub use list::age;
-use output::Answer;
-pub use output::{Outcome, columns};
+pub use output::{Answer, Outcome, columns};
 pub use table::{Align, Table};
 
 /// `0.1.0 (x86_64-unknown-linux-gnu, static)`: an executable that is copied to nodes must tell

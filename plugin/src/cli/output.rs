@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use flatnet_conf::one_line;
 use serde_json::Value;
 
 use super::error::CommandError;
@@ -75,7 +74,7 @@ pub fn columns() -> Option<usize> {
 
 /// Says on standard error what went wrong; where that is closed it goes unsaid.
 pub fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "flatnet: {}", one_line(&what.to_string()));
+    flatnet_conf::complain("flatnet", what);
 }
 
 /// `node-a, node-b and 8 more`: names enough to look at, however many there are.

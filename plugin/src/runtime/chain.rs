@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use flatnet_conf::{AddResult, Version};
+use flatnet_conf::{AddResult, Version, complain};
 use serde_json::{Map, Value, json};
 
 use super::list::{List, Plugin, folders};
@@ -72,7 +72,7 @@ pub fn add(list: &List, wanted: &Wanted) -> Result<AddResult, String> {
             Ok(answer) => result = Some(answer),
             Err(e) => {
                 if let Err(left) = del(list, wanted) {
-                    eprintln!("flatnet: undoing a failed ADD: {left}");
+                    complain("flatnet", &format_args!("undoing a failed ADD: {left}"));
                 }
                 return Err(e);
             }

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use flatnet::cli::Outcome;
-use flatnet_conf::{ClusterNetwork, one_line};
+use flatnet::cli::{self, Outcome};
+use flatnet_conf::{ClusterNetwork, complain};
 use tokio::runtime::Builder;
 
 use super::access::Access;
@@ -91,16 +91,13 @@ pub struct Place {
 impl Command {
     /// Does it.
     pub fn run(&self) -> ExitCode {
-        let outcome = match self.answer() {
-            Ok((text, outcome)) => {
-                print!("{text}");
-                outcome
-            }
-            Err(error) => {
-                eprintln!("flatnet-agent: {}", one_line(&error));
-                Outcome::Failed
-            }
-        };
+        let printed = self.answer().and_then(|(text, outcome)| {
+            cli::Answer { text, outcome }.print().map_err(|error| error.to_string())
+        });
+        let outcome = printed.unwrap_or_else(|error| {
+            complain("flatnet-agent", &error);
+            Outcome::Failed
+        });
         ExitCode::from(outcome as u8)
     }
 

@@ -12,7 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use flatnet_conf::one_line;
+use flatnet_conf::{complain, one_line};
 use flatnet_ipam::Key;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,7 @@ fn print(answer: Result<Option<Value>, String>) -> ExitCode {
     match written {
         Ok(()) => code,
         Err(e) => {
-            eprintln!("flatnet: cannot write the answer: {e}");
+            complain("flatnet", &format_args!("cannot write the answer: {e}"));
             ExitCode::FAILURE
         }
     }
@@ -106,7 +106,7 @@ fn detach_earlier(list: &List, wanted: &Wanted) -> Result<(), String> {
 fn teardown(netns: OsString) -> Result<(), String> {
     let exec = exec(&read()?)?;
     let list = List::named(&exec.network.name, exec.network.conf()).unwrap_or_else(|problem| {
-        eprintln!("flatnet: {problem}; going on without");
+        complain("flatnet", &format_args!("{problem}; going on without"));
         List::lost(&exec.network.name)
     });
     // What could not be asked for was not given.

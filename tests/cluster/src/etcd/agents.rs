@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use flatnet_tests::cluster::{Cluster, Settings};
@@ -249,9 +249,21 @@ impl Fleet {
 
     /// `flatnet-agent etcd COMMAND`, as an administrator calls it on a member's machine.
     pub fn administer(&self, args: &[&str]) -> Output {
+        let mut agent = self.administration(args);
+        self.cluster.nodes[0].netns.run(|| finish(&mut agent, b""))
+    }
+
+    /// The same, with another standard output.
+    pub fn administer_to(&self, args: &[&str], stdout: impl Into<Stdio>) -> Output {
+        let mut agent = self.administration(args);
+        agent.stdout(stdout);
+        self.cluster.nodes[0].netns.run(|| agent.output()).expect("run flatnet-agent")
+    }
+
+    fn administration(&self, args: &[&str]) -> Command {
         let mut agent = Command::new(ours("flatnet-agent"));
         agent.arg("etcd").args(args).args(self.access()).arg("--network").arg(self.network_file(0));
-        self.cluster.nodes[0].netns.run(|| finish(&mut agent, b""))
+        agent
     }
 
     /// The same, which succeeds; returns what it printed.

@@ -1,6 +1,8 @@
 //! What people do with the keys of a network: list, forget, check, import.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use flatnet_cluster::etcd::agents::Fleet;
 use flatnet_cluster::patience::until;
@@ -28,6 +30,15 @@ fn nodes_are_listed_checked_and_forgotten() {
     assert_eq!(document["nodes"][1]["lease"]["ttl"], 80);
     assert_eq!(document["nodes"][1]["ranges"].as_array().map(Vec::len), Some(2));
     assert!(fleet.administers(&["check"]).contains("nothing wrong"));
+
+    // A full disk is told; who reads no more, is not.
+    let full = fleet.administer_to(&["list"], File::create("/dev/full").expect("open /dev/full"));
+    assert_eq!(full.status.code(), Some(2), "{}", said(&full));
+    assert!(said(&full).contains("cannot write standard output: No space left"), "{}", said(&full));
+    let (reader, writer) = UnixStream::pair().expect("two ends");
+    drop(reader);
+    let closed = fleet.administer_to(&["list"], OwnedFd::from(writer));
+    assert!(closed.status.success() && closed.stderr.is_empty(), "{}", said(&closed));
 
     // Nonsense of all kinds: it is told, and what mends it is a command that does.
     for (key, value) in [
