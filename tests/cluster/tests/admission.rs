@@ -295,7 +295,8 @@ fn it_has_no_other_rights(cluster: &mut Cluster) {
     let one = Agent::of(cluster, "one");
     let can = |words: &[&str]| one.kubectl.run(&[&["auth", "can-i"], words].concat()).is_ok();
     for words in [
-        &["watch", "nodes"][..],
+        &["get", "nodes"][..],
+        &["watch", "nodes"],
         &["patch", "nodes", "--subresource=status"],
         &["create", "flatnetblocks.flatnet.dev"],
         &["create", "events.events.k8s.io", "--namespace=default"],
@@ -303,7 +304,8 @@ fn it_has_no_other_rights(cluster: &mut Cluster) {
         assert!(can(words), "{words:?}");
     }
     for words in [
-        &["patch", "nodes"][..],
+        &["list", "nodes"][..],
+        &["patch", "nodes"],
         &["delete", "nodes"],
         &["update", "nodes", "--subresource=status"],
         &["deletecollection", "flatnetblocks.flatnet.dev"],
