@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,7 +14,7 @@ use flatnet_cluster::node::{Node, Program};
 use flatnet_cluster::patience::until;
 use flatnet_cluster::plan::POD_CIDRS;
 use flatnet_cluster::pod::{By, HTTP};
-use flatnet_cluster::{network, objects, steps};
+use flatnet_cluster::{client, network, objects, steps};
 use flatnet_tests::kernel;
 use flatnet_tests::program::{finish, said, workspace};
 use serde_json::Value;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         a_second_network_stands_beside_it,
         their_objects_are_apart,
         an_operator_finds_nothing_wrong,
+        a_prometheus_may_ask_both_by_the_component,
         it_leaves_the_first_alone,
         a_kube_proxy_that_takes_others_for_pods_is_told,
         what_is_undone_comes_back,
@@ -185,6 +187,43 @@ fn their_objects_are_apart(cluster: &mut Cluster) {
         }
         assert!(!node.file("etc/cni/net.d/10-storage.conflist").exists(), "{}", node.name);
     }
+}
+
+/// The metrics of each network, at every address of a node.
+fn a_prometheus_may_ask_both_by_the_component(cluster: &mut Cluster) {
+    let place = tempfile::tempdir_in(workspace().join("target")).expect("a folder");
+    let resources = [PathBuf::from(network::manifest()), workspace().join(SECOND)].map(relative);
+    let kustomization = serde_json::json!({
+        "resources": resources,
+        "components": [relative("packaging/kubernetes/components/metrics")],
+    });
+    fs::write(place.path().join("kustomization.yaml"), kustomization.to_string()).expect("write");
+    let asked = |answers: bool| {
+        let [asker, node] = [0, 1].map(|index| &cluster.nodes[index]);
+        for (port, network) in [(9449, "flatnet"), (9450, "flatnet-storage")] {
+            cluster.kubectl().rolled_out_in("kube-system", &format!("daemonset/{network}"));
+            for address in node.addresses() {
+                let text = client::get(&asker.machine().netns, (address, port).into(), "/metrics");
+                let told = text.is_ok_and(|text| text.contains("flatnet_agent_ready 1"));
+                assert_eq!(told, answers, "{network} at {address}");
+            }
+        }
+    };
+    asked(false);
+    let apply = |folder: &Path| {
+        cluster.kubectl().must(&["apply", "--kustomize", &folder.display().to_string()]);
+    };
+    apply(place.path());
+    asked(true);
+    apply(Path::new(&network::manifest()));
+    apply(&workspace().join(SECOND));
+    asked(false);
+}
+
+/// From a folder of `target`, as kustomize wants it.
+fn relative(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    Path::new("../..").join(path.strip_prefix(workspace()).unwrap_or(path))
 }
 
 /// As docs/kubernetes.md has it.
