@@ -4,14 +4,14 @@
 //! by UDP to the overlay's port, and where the VTEP is in a VRF, there. A rule may send these
 //! elsewhere than what else goes to a peer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use flatnet_conf::{Node, RangeFile};
 use ipnetwork::IpNetwork;
 
 use crate::error::Error;
-use crate::kernel::{Dev, Flow, Observe, OurRoutes, Path, Way, Ways};
+use crate::kernel::{Dev, Flow, Observe, OurRoutes, Path, Ways};
 use crate::overlay::outlets;
 
 /// How many peers are asked about of those that are routed alike: among equal-cost nexthops the
@@ -109,11 +109,14 @@ impl Underlay {
             };
             devices.extend(name.filter(|name| name != "lo"));
         }
+        let peers: Vec<_> = asked.into_iter().zip(paths).collect();
         // In a VRF all come in by that.
-        let spare = toward(&ways, &vteps).filter(|_| place.vrf.is_none());
-        devices.extend(spare.filter_map(|dev| Some(outlets.get(&dev)?.dev.name.clone())));
+        if place.vrf.is_none() {
+            let beside = beside(&ways, &peers).into_iter();
+            devices.extend(beside.filter_map(|dev| Some(outlets.get(&dev)?.dev.name.clone())));
+        }
         Ok(Self {
-            peers: asked.into_iter().zip(paths).collect(),
+            peers,
             place,
             ours,
             outlets: outlets.into_values().map(|link| link.dev.name).collect(),
@@ -122,8 +125,8 @@ impl Underlay {
     }
 
     /// The names of the devices by which outer packets of peers may come in, as the packet filter sees
-    /// them: those toward the peers, by whatever route but a spare default, the one with the VTEP, and
-    /// its VRF.
+    /// them: those by which packets to the peers leave, or would by another route of the same kind, the
+    /// one with the VTEP, and its VRF.
     pub fn devices(&self) -> &BTreeSet<String> {
         &self.devices
     }
@@ -135,14 +138,40 @@ impl Underlay {
     }
 }
 
-/// The devices of all routes that lead to one of these sorted addresses. Not of a default route: where the
-/// VTEPs are on a network of their own, the device toward the Internet would be heard.
-fn toward<'a>(ways: &'a Ways, vteps: &'a [IpAddr]) -> impl Iterator<Item = u32> + 'a {
-    let leads = |way: &&Way| {
+/// The devices of the routes beside the one that packets to a peer take: to the same destination in
+/// the same table, spare ones and those of equal cost, by which the peer's packets may come in.
+///
+/// Not of a wider route: a VPN may have one to a whole company, or two that together are a default
+/// route, and who is behind it is no node. Nor of a default route itself: where the VTEPs are on a
+/// network of their own, the device toward the Internet would be heard. Nor of one that a router
+/// advertisement has brought, which anybody on that link may have sent.
+fn beside(ways: &Ways, peers: &[(IpAddr, Option<Path>)]) -> BTreeSet<u32> {
+    let vteps: Vec<IpAddr> = peers.iter().map(|(vtep, _)| *vtep).collect();
+    // By table, length and destination; few routes of a large table lead to a peer.
+    let mut tables: BTreeMap<u32, BTreeMap<u8, HashMap<IpAddr, BTreeSet<u32>>>> = BTreeMap::new();
+    for way in &ways.routes {
         let narrow = way.dst.prefix() > 0 && ways.tables.contains(&way.table);
-        narrow && !within(vteps, way.dst).is_empty()
-    };
-    ways.routes.iter().filter(leads).flat_map(|way| &way.hops).map(|(dev, _)| *dev)
+        if narrow && !within(&vteps, way.dst).is_empty() {
+            let lengths = tables.entry(way.table).or_default();
+            let routes = lengths.entry(way.dst.prefix()).or_default();
+            let devices = routes.entry(way.dst.network()).or_default();
+            devices.extend(way.hops.iter().map(|(dev, _)| *dev).filter(|_| !way.advertised));
+        }
+    }
+    let mut beside = BTreeSet::new();
+    for (vtep, path) in peers {
+        let Some(path) = path else { continue };
+        for lengths in tables.values() {
+            let narrowest = lengths.iter().rev().find_map(|(length, routes)| {
+                routes.get(&IpNetwork::new(*vtep, *length).ok()?.network())
+            });
+            // Where packets leave by another device, another table decides.
+            beside.extend(
+                narrowest.filter(|devices| devices.contains(&path.dev)).into_iter().flatten(),
+            );
+        }
+    }
+    beside
 }
 
 /// Every prefix by which rules, or routes of any table, tell destinations apart: two addresses that
@@ -186,6 +215,86 @@ fn routed_alike(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Way;
+
+    /// The devices beside, to one peer whose packets leave by device 1: of routes, each with its table and
+    /// device. Rules lead to the tables 52 and 254.
+    fn found(vtep: &str, routes: &[(&str, u32, u32)]) -> Vec<u32> {
+        let way = |(dst, table, dev): &(&str, u32, u32)| Way {
+            dst: dst.parse().unwrap(),
+            table: *table,
+            hops: vec![(*dev, true)],
+            advertised: false,
+        };
+        let routes = routes.iter().map(way).collect();
+        let ways = Ways { rules: Vec::new(), routes, tables: [52, 254].into() };
+        let path = Path { dev: 1, mtu: None, on_link: false };
+        let peers = [(vtep.parse().unwrap(), Some(path))];
+        beside(&ways, &peers).into_iter().collect()
+    }
+
+    #[test]
+    fn routes_of_the_same_kind_are_beside() {
+        for (vtep, all, wide, narrow, host, halves) in [
+            (
+                "10.1.2.3",
+                "0.0.0.0/0",
+                "10.0.0.0/8",
+                "10.1.2.0/24",
+                "10.1.2.3/32",
+                ["0.0.0.0/1", "128.0.0.0/1"],
+            ),
+            ("fd00:1::3", "::/0", "fd00::/8", "fd00:1::/64", "fd00:1::3/128", ["::/1", "8000::/1"]),
+        ] {
+            for (why, routes, expected) in [
+                ("spare", &[(narrow, 254, 1), (narrow, 254, 2)][..], &[1, 2][..]),
+                ("to one of them", &[(host, 254, 1), (host, 254, 2), (narrow, 254, 3)], &[1, 2]),
+                ("a wider one", &[(narrow, 254, 1), (wide, 254, 2)], &[1]),
+                (
+                    "a default in two parts",
+                    &[(narrow, 254, 1), (halves[0], 254, 2), (halves[1], 254, 2)],
+                    &[1],
+                ),
+                ("a spare default", &[(all, 254, 1), (all, 254, 2)], &[]),
+                ("another table's", &[(narrow, 52, 1), (narrow, 52, 2), (narrow, 254, 3)], &[1, 2]),
+                (
+                    "a table with a default for them",
+                    &[(all, 52, 1), (halves[0], 254, 2), (halves[1], 254, 2)],
+                    &[],
+                ),
+                ("a table that no rule leads to", &[(narrow, 53, 1), (narrow, 53, 2)], &[]),
+                (
+                    "not to the peer",
+                    &[(narrow, 254, 1), ("198.51.100.0/24", 254, 2), ("2001:db8::/32", 254, 2)],
+                    &[1],
+                ),
+            ] {
+                assert_eq!(found(vtep, routes), expected, "{vtep}: {why}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_router_advertisement_says_is_not_beside() {
+        let hop = |dev| vec![(dev, false)];
+        let dst: IpNetwork = "fd00:1::/64".parse().unwrap();
+        let own = Way { dst, table: 254, hops: hop(1), advertised: false };
+        let ways = |advertised| {
+            let other = Way { hops: hop(2), advertised, ..own.clone() };
+            let wider = Way {
+                dst: "fd00::/8".parse().unwrap(),
+                hops: [hop(1), hop(3)].concat(),
+                ..own.clone()
+            };
+            let routes = vec![own.clone(), other, wider];
+            Ways { rules: Vec::new(), routes, tables: [254].into() }
+        };
+        let path = Path { dev: 1, mtu: None, on_link: true };
+        let peers = [("fd00:1::3".parse().unwrap(), Some(path))];
+        assert_eq!(beside(&ways(true), &peers), [1].into());
+        assert_eq!(beside(&ways(false), &peers), [1, 2].into());
+        assert_eq!(beside(&ways(false), &[(peers[0].0, None)]), [].into(), "there is no way");
+    }
 
     fn divided(addresses: &[&str], networks: &[&str]) -> Vec<String> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
