@@ -246,37 +246,100 @@ fn devices_of_containers_and_virtual_machines_stay_closed() {
     probe::ping(&container, host);
 }
 
+/// A container of another program that plays the router: behind a bridge, or a veth with its address only.
+struct Rogue<'a> {
+    node: &'a Netns,
+    container: Netns,
+    /// The node's device that its advertisements come in by.
+    device: &'static str,
+}
+
+impl<'a> Rogue<'a> {
+    fn new(node: &'a Netns, bridge: bool) -> Self {
+        let container = Netns::new("container");
+        let inside = container.name();
+        node.exec(&format!("ip link add vc type veth peer name eth0 netns {inside}"));
+        let device = if bridge { "docker0" } else { "vc" };
+        if bridge {
+            node.exec("ip link add docker0 type bridge stp_state 0 forward_delay 0");
+            node.exec("ip link set vc master docker0");
+            node.exec("ip addr add 172.17.0.1/16 dev docker0");
+        }
+        for line in [
+            "ip link set vc up".to_owned(),
+            format!("ip link set {device} up"),
+            format!("ip addr add fe80::1:1/64 dev {device} nodad"),
+            format!("ip route add 10.88.0.7/32 dev {device}"),
+        ] {
+            node.exec(&line);
+        }
+        container.exec("ip link set eth0 addrgenmode none up");
+        container.exec("ip addr add fe80::66/64 dev eth0 nodad");
+        kernel::wait_until_up(node, "vc");
+        kernel::wait_until_up(&container, "eth0");
+        Self { node, container, device }
+    }
+
+    /// Sends an advertisement. It has been handled when what was sent after it has been answered.
+    fn advertise(&self) {
+        advertise(&self.container, "eth0", "fd00:66::".parse().expect("a prefix"));
+        self.container.exec("ping -n -c 1 -W 5 fe80::1:1%eth0");
+    }
+
+    fn wait_until_believed(&self) {
+        let [rogue] = addresses(["fe80::66"]);
+        wait_for("the router", || learned_routers(self.node).contains(&rogue).then_some(()));
+    }
+
+    fn accept_ra(&self) -> String {
+        kernel::sysctl(self.node, &format!("ipv6/conf/{}/accept_ra", self.device))
+    }
+}
+
 #[test]
 fn a_container_does_not_become_the_nodes_router() {
+    for bridge in [true, false] {
+        let cluster = masquerading();
+        let node = &cluster.nodes[0].netns;
+        let rogue = Rogue::new(node, bridge);
+        cluster.nodes[0].add("pod");
+        assert_eq!(kernel::sysctl(node, "ipv6/conf/all/forwarding"), "1");
+        assert_eq!(rogue.accept_ra(), "1", "as it was");
+        rogue.advertise();
+        assert_eq!(learned_routers(node), [].into());
+        // What would let it.
+        kernel::set_sysctl(node, &format!("ipv6/conf/{}/accept_ra", rogue.device), "2");
+        rogue.advertise();
+        rogue.wait_until_believed();
+    }
+}
+
+/// A machine that does not forward believes it, and that ends when it begins to, as without flatnet.
+#[test]
+fn a_container_does_not_stay_the_nodes_router() {
+    for bridge in [true, false] {
+        let cluster = masquerading();
+        let node = &cluster.nodes[0].netns;
+        let rogue = Rogue::new(node, bridge);
+        rogue.advertise();
+        rogue.wait_until_believed();
+        cluster.nodes[0].add("pod");
+        assert_eq!(learned_routers(node), [].into());
+        assert_eq!(rogue.accept_ra(), "1", "as it was");
+        rogue.advertise();
+        assert_eq!(learned_routers(node), [].into());
+    }
+    // By a bridge with a card in it a router may come, and stays.
     let cluster = masquerading();
     let node = &cluster.nodes[0].netns;
-    let container = Netns::new("container");
-    let inside = container.name();
-    node.exec("ip link add docker0 type bridge stp_state 0 forward_delay 0");
-    node.exec(&format!("ip link add vc type veth peer name eth0 netns {inside}"));
-    node.exec("ip link set vc master docker0 up");
-    node.exec("ip link set docker0 up");
-    container.exec("ip link set eth0 addrgenmode none up");
-    container.exec("ip addr add fe80::66/64 dev eth0 nodad");
-    node.exec("ip addr add fe80::1:1/64 dev docker0 nodad");
-    kernel::wait_until_up(node, "vc");
-    kernel::wait_until_up(&container, "eth0");
-    let rogue: IpAddr = "fe80::66".parse().expect("an address");
-    let announce = || {
-        advertise(&container, "eth0", "fd00:66::".parse().expect("a prefix"));
-        // It has been handled when what was sent after it has been answered.
-        container.exec("ping -n -c 1 -W 5 fe80::1:1%eth0");
-    };
-
+    let router = Rogue::new(node, true);
+    node.exec("ip link add card type ifb");
+    node.exec("ip link set card master docker0 up");
+    router.advertise();
+    router.wait_until_believed();
     cluster.nodes[0].add("pod");
-    assert_eq!(kernel::sysctl(node, "ipv6/conf/all/forwarding"), "1");
-    assert_eq!(kernel::sysctl(node, "ipv6/conf/docker0/accept_ra"), "1", "as it was");
-    announce();
-    assert_eq!(learned_routers(node), [].into());
-    // What would let it.
-    kernel::set_sysctl(node, "ipv6/conf/docker0/accept_ra", "2");
-    announce();
-    wait_for("the router", || learned_routers(node).contains(&rogue).then_some(()));
+    assert_eq!(learned_routers(node), addresses(["fe80::66"]).into());
+    assert_eq!(router.accept_ra(), "2");
 }
 
 /// Those that the plugin opens itself are closed before.

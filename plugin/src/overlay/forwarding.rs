@@ -38,7 +38,7 @@ pub fn enable(kernel: &mut dyn Kernel, underlay: &Underlay, node: &Node) -> Resu
         }
     }
     if has(&node.ranges, true) && kernel.sysctl(ALL_V6)?.is_some_and(|now| now != "1") {
-        keep_router_advertisements(kernel)?;
+        keep_router_advertisements(kernel, underlay)?;
         // IPv6 forwards for all devices or none (net/ipv6/ip6_output.c, ip6_forward).
         kernel.set_sysctl(ALL_V6, "1")?;
     }
@@ -79,14 +79,20 @@ fn uplinks(
 }
 
 /// A host takes router advertisements, a router does not: a node that has its default route from
-/// one would lose it as soon as it forwards. `accept_ra=2` means "even when forwarding"; it is set
-/// on the devices that have brought a route so far. By any other a container or whatever else is
-/// behind it could make itself the node's router.
-fn keep_router_advertisements(kernel: &mut dyn Kernel) -> Result<(), Error> {
-    let routes = kernel.ways(false)?.routes.into_iter().filter(|way| way.advertised);
-    let devices: BTreeSet<u32> = routes.flat_map(|way| way.hops).map(|(dev, _)| dev).collect();
+/// one would lose it as soon as it forwards. `accept_ra=2` means "even when forwarding"; it is set on
+/// the devices that have brought a route so far, if they lead out of the machine. By any other a
+/// container could make itself the node's router, or stay it: the kernel drops its route now.
+fn keep_router_advertisements(kernel: &mut dyn Kernel, underlay: &Underlay) -> Result<(), Error> {
+    let ways = [kernel.ways(true)?, kernel.ways(false)?];
+    let routes = ways.iter().flat_map(|ways| &ways.routes).filter(|way| way.advertised);
+    let devices: BTreeSet<u32> = routes.flat_map(|way| &way.hops).map(|(dev, _)| *dev).collect();
     for index in devices {
         let Some(link) = kernel.link_by_index(index)? else { continue };
+        // A veth that has all it has by advertisements may be a node's uplink, or a container's end.
+        let of_underlay = underlay.devices().contains(&link.dev.name) && !link.is("bridge");
+        if !of_underlay && !outlets::is_one(kernel.observing(), &ways, &link)? {
+            continue;
+        }
         let key = format!("net/ipv6/conf/{}/accept_ra", link.dev.name);
         if kernel.sysctl(&key)?.as_deref() == Some("1") {
             kernel.set_sysctl(&key, "2")?;
@@ -128,6 +134,8 @@ mod tests {
                 "docker0" => {
                     fake.ways.push(way("172.17.0.0/16", index, false));
                     fake.ways.push(way("fd00:17::/64", index, false));
+                    // A container there has made itself the router.
+                    fake.ways.push(way("::/0", index, true));
                 }
                 _ => {}
             }

@@ -12,9 +12,12 @@
 //!
 //! A tunnel without link-layer addresses (tun, WireGuard) has no container behind it, and a VPN may
 //! have a route to each of its hosts. A router behind a device settles it for any kind: that route
-//! says that packets are to leave there.
+//! says that packets are to leave there. What a router advertisement says does not, for a container may
+//! have sent it; nor does a link-local network, which is on every device.
 
 use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
 
 use crate::error::Error;
 use crate::kernel::{Link, LinkKind, Observe, Ways};
@@ -61,15 +64,25 @@ pub fn vrf_of(kernel: &mut dyn Observe, link: &Link) -> Result<Option<Link>, Err
     })
 }
 
+/// Whether a device leads out of the machine, by the routes of all families.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn is_one(kernel: &mut dyn Observe, ways: &[Ways], link: &Link) -> Result<bool, Error> {
+    let reaches = ways.iter().filter_map(|ways| reaches(ways).remove(&link.dev.index));
+    leads_out(kernel, link, reaches.max().unwrap_or(Reach::Hosts))
+}
+
 fn reaches(ways: &Ways) -> BTreeMap<u32, Reach> {
     let mut reaches = BTreeMap::new();
     for way in ways.routes.iter().filter(|way| ways.tables.contains(&way.table)) {
         let host = way.dst.prefix() == if way.dst.is_ipv4() { 32 } else { 128 };
+        let link_local = matches!(way.dst, IpNetwork::V6(dst) if dst.ip().is_unicast_link_local());
         for (dev, gateway) in &way.hops {
-            let reach = match (gateway, host) {
-                (true, _) => Reach::Router,
-                (false, true) => Reach::Hosts,
-                (false, false) => Reach::Network,
+            let reach = match (gateway, host || link_local || way.advertised) {
+                (true, _) if !way.advertised => Reach::Router,
+                (_, true) => Reach::Hosts,
+                (_, false) => Reach::Network,
             };
             let most = reaches.entry(*dev).or_insert(reach);
             *most = reach.max(*most);
@@ -144,6 +157,36 @@ mod tests {
             kernel.links.get_mut("dev").unwrap().link.mac = mac;
             let found = names(&mut kernel, vec![way(dst, 254, &[(index, gateway)])]);
             assert_eq!(found.len(), usize::from(out), "{kind:?} {mac:?} {dst} {gateway}");
+        }
+    }
+
+    /// A router that an administrator has set is one; a container may advertise itself, and a network.
+    #[test]
+    fn what_is_advertised_does_not_make_an_uplink() {
+        for (kind, dst, gateway, advertised, out) in [
+            (other("bridge"), "::/0", true, false, true),
+            (other("bridge"), "::/0", true, true, false),
+            (LinkKind::Veth, "::/0", true, true, false),
+            (LinkKind::Veth, "fd00:9::/64", false, true, false),
+            (LinkKind::Veth, "fd00:9::/64", false, false, true),
+            (LinkKind::Veth, "fe80::/64", false, false, false),
+            (other(""), "::/0", true, true, true),
+        ] {
+            let mut kernel = Fake::default();
+            let index = kernel.add("dev", 1500, &[], kind.clone());
+            let advertised = Way { advertised, ..way(dst, 254, &[(index, gateway)]) };
+            let found = names(&mut kernel, vec![advertised.clone()]);
+            assert_eq!(found.len(), usize::from(out), "{kind:?} {advertised:?}");
+            // What else leads by the device decides.
+            let network = way("10.9.0.0/24", 254, &[(index, false)]);
+            let ways = [vec![network], vec![advertised]].map(|routes| Ways {
+                rules: Vec::new(),
+                routes,
+                tables: [254].into(),
+            });
+            let link = kernel.links["dev"].link.clone();
+            let bridge = link.is("bridge");
+            assert_eq!(is_one(&mut kernel, &ways, &link).unwrap(), out || !bridge, "{kind:?}");
         }
     }
 
