@@ -13,6 +13,8 @@ use crate::source::Deed;
 
 /// If it has not been told of until then, it came otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same for the own address: another may write over it before it is told of, and to write it twice harms nobody.
+const BRIEF: Duration = Duration::from_secs(5);
 
 /// Deeds, and when they were done.
 #[derive(Debug, Default)]
@@ -36,8 +38,23 @@ impl Done {
             return None;
         }
         let mut shown = cluster.clone();
-        self.0.retain(|(deed, since)| since.elapsed() < PATIENCE && put(&mut shown, deed, name));
+        self.is_overdue();
+        self.0.retain(|(deed, _)| put(&mut shown, deed, name));
         Some(shown)
+    }
+
+    /// Forgets what should have been told of by now. Says whether there was something.
+    pub fn is_overdue(&mut self) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(deed, since)| since.elapsed() < patience(deed));
+        self.0.len() < before
+    }
+}
+
+fn patience(deed: &Deed) -> Duration {
+    match deed {
+        Deed::PutNode { .. } => BRIEF,
+        _ => PATIENCE,
     }
 }
 
@@ -109,6 +126,17 @@ mod tests {
         tokio::time::advance(PATIENCE).await;
         assert_eq!(done.shown(&before, "a"), Some(before.clone()), "it never came");
         assert_eq!(done.shown(&before, "a"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_own_address_that_is_not_told_of_is_looked_at_again_soon() {
+        let mut done = Done::default();
+        done.add(Deed::PutNode { vtep: "192.0.2.9".parse().unwrap() });
+        done.add(Deed::Claim(net("10.1.3.0/24")));
+        for (seconds, overdue) in [(4, false), (1, true), (24, false), (1, true), (60, false)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(done.is_overdue(), overdue, "{seconds}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -124,12 +124,11 @@ fn left_out(
     steps: &[Vec<Wanted>],
     present: &BTreeMap<Vec<u8>, KeyValue>,
 ) -> Vec<String> {
-    let newest = present.values().map(|kv| kv.create_revision).max().unwrap_or_default();
+    let newest = present.values().map(|kv| kv.mod_revision).max().unwrap_or_default();
     let all = (newest.saturating_add(1)..).zip(steps);
     let all = all.flat_map(|(revision, step)| step.iter().map(move |wanted| (revision, wanted)));
-    let wanted = all.filter_map(|(create_revision, (key, value))| {
-        let (key, value) = (key.clone(), value.clone());
-        let new = KeyValue { key, value, create_revision, ..KeyValue::default() };
+    let wanted = all.filter_map(|(revision, (key, value))| {
+        let new = made(key.clone(), value.clone(), revision);
         keys.read(present.get(&new.key).unwrap_or(&new))
     });
     let wanted: Vec<Entry> = wanted.collect();
@@ -138,6 +137,11 @@ fn left_out(
     let own = |rejected: &&Rejected| wanted.iter().any(|entry| is_of(rejected, entry));
     let told = judged.rejected().filter(own);
     told.map(|rejected| format!("{}: {}", rejected.node, rejected.problem)).collect()
+}
+
+/// A key as it is when this revision has made it.
+fn made(key: Vec<u8>, value: Vec<u8>, revision: i64) -> KeyValue {
+    KeyValue { key, value, create_revision: revision, mod_revision: revision, lease: 0 }
 }
 
 fn contradiction(key: &[u8]) -> String {
@@ -221,9 +225,8 @@ mod tests {
 
     /// Keys that are there, each younger than the one before.
     fn there(wanted: impl IntoIterator<Item = Wanted>) -> BTreeMap<Vec<u8>, KeyValue> {
-        let kv = |(create_revision, (key, value)): (i64, Wanted)| {
-            (key.clone(), KeyValue { key, value, create_revision, ..KeyValue::default() })
-        };
+        let kv =
+            |(revision, (key, value)): (i64, Wanted)| (key.clone(), made(key, value, revision));
         (1..).zip(wanted).map(kv).collect()
     }
 
