@@ -82,10 +82,7 @@ impl Container {
 fn a_container_cannot_inject_under_any_address() {
     let mut tally = Tally::new("VXLAN from a container of another program");
     for v6_underlay in [false, true] {
-        let cluster = scene::cluster(3, v6_underlay);
-        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
-        let pods = cluster.fill(1);
-        let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
+        let (cluster, pods, _warm) = scene::filled(3, v6_underlay);
         let container = Container::new(&cluster.nodes[0], v6_underlay);
         for node in &cluster.nodes[1..] {
             probe::ping(&container.netns, node.vtep);

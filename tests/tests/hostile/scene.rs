@@ -131,6 +131,15 @@ pub fn cluster(nodes: u8, v6_underlay: bool) -> Cluster {
     cluster
 }
 
+/// The same with a pod on each node, each the first of its node, and their flows.
+pub fn filled(nodes: u8, v6_underlay: bool) -> (Cluster, Vec<Vec<Pod>>, Option<Warm>) {
+    let cluster = cluster(nodes, v6_underlay);
+    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    let pods = cluster.fill(1);
+    let warm = warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
+    (cluster, pods, warm)
+}
+
 /// The flows of these pods on the fast path, where there is one.
 pub fn warm(cluster: &Cluster, pods: &[&Pod]) -> Option<Warm> {
     (REACH != Reach::None).then(|| Warm::all(pods, &cluster.nodes))

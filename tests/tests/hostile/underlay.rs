@@ -18,10 +18,7 @@ use crate::vxlan::{outer, shapes};
 fn an_outsider_cannot_inject_into_the_overlay() {
     let mut tally = Tally::new("VXLAN from an outsider");
     for v6_underlay in [false, true] {
-        let cluster = scene::cluster(2, v6_underlay);
-        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
-        let pods = cluster.fill(1);
-        let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
+        let (cluster, pods, _warm) = scene::filled(2, v6_underlay);
         let (node, pod, peer) = (&cluster.nodes[0], &pods[0][0], &cluster.nodes[1]);
         let outsider = cluster.stranger();
         let port = Port::open(&outsider, UNDERLAY);
@@ -101,10 +98,7 @@ fn route_by_vpn(node: &Node, routes: &[&str]) {
 fn nobody_behind_a_vpn_is_taken_for_a_node() {
     let mut tally = Tally::new("packets from behind a VPN");
     for v6_underlay in [false, true] {
-        let cluster = scene::cluster(2, v6_underlay);
-        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
-        let pods = cluster.fill(1);
-        let _warm = scene::warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
+        let (cluster, pods, _warm) = scene::filled(2, v6_underlay);
         let (node, pod, peer) = (&cluster.nodes[0], &pods[0][0], &cluster.nodes[1]);
         let server = vpn_server(&node.netns);
         let (far, near) = (Port::open(&server, "eth0"), Port::open(&peer.netns, UNDERLAY));
