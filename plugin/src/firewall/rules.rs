@@ -277,7 +277,7 @@ impl Policy {
         // Each behind those to which its rules lead.
         let mut chains = vec![
             led_to(&names.source, self.source()),
-            led_to(&names.vxlan, self.vxlan()),
+            led_to(&names.vxlan, self.vxlan(names)),
             led_to(&names.path_mtu, self.path_mtu()),
             led_to(&names.pod, self.pod(names)),
             led_to(&names.overlay, self.overlay()),

@@ -36,7 +36,7 @@ impl Policy {
     /// VXLAN of whatever sender. That of peers is not tracked: conntrack would hold an entry per flow of
     /// pods for nothing, and fill up. What is not tracked is not translated either. It gets the mark that
     /// `overlay` asks for.
-    pub(super) fn vxlan(&self) -> Vec<Rule> {
+    pub(super) fn vxlan(&self, names: &Names) -> Vec<Rule> {
         let leads_back = vec![reverse_path(), compare(Operator::NotEqual, &[0; 4])];
         let known = set_meta(MetaKey::Priority, &self.mark()).to_vec();
         let then = [known, vec![notrack(), verdict(ACCEPT)]].concat();
@@ -64,7 +64,7 @@ impl Policy {
         let to_a_vtep = self.drop("VXLAN from a pod", [self.sent_by_pod(), self.to_a_vtep()]);
         // Nor here: what another program sends on to a peer may show it first behind this node.
         let of_a_vtep = [of(self.underlay_family()), self.vtep(Direction::Source, Member::In)];
-        let judged = vec![goto(&Names::of(self.vni).source)];
+        let judged = vec![goto(&names.source)];
         let by_a_vtep = self.rule("under a VTEP's address", [of_a_vtep.concat(), judged]);
         // A user's packet for an address of the pod network has the mark, also where that is the node's own.
         let marked = vec![meta(MetaKey::Priority), compare(Operator::Equal, &self.mark())];
