@@ -301,7 +301,7 @@ impl<S: Source> Agent<S> {
         let refused = self.refused.len();
         self.refused.retain(|_, (_, since)| since.elapsed() < REFUSED);
         let again = self.deeds.is_over() | self.writing.is_over() | self.is_touched();
-        let again = again | self.done.is_overdue();
+        let again = again | self.done.lapse();
         let ripe = self.leaving.values().any(|since| since.elapsed() >= LINGER);
         let missed = self.is_missed() && !self.matters.waits.contains(&Wait::NoNode);
         let given = self.early && !self.is_early();

@@ -38,13 +38,13 @@ impl Done {
             return None;
         }
         let mut shown = cluster.clone();
-        self.is_overdue();
+        self.lapse();
         self.0.retain(|(deed, _)| put(&mut shown, deed, name));
         Some(shown)
     }
 
     /// Forgets what should have been told of by now. Says whether there was something.
-    pub fn is_overdue(&mut self) -> bool {
+    pub fn lapse(&mut self) -> bool {
         let before = self.0.len();
         self.0.retain(|(deed, since)| since.elapsed() < patience(deed));
         self.0.len() < before
@@ -135,7 +135,7 @@ mod tests {
         done.add(Deed::Claim(net("10.1.3.0/24")));
         for (seconds, overdue) in [(4, false), (1, true), (24, false), (1, true), (60, false)] {
             tokio::time::advance(Duration::from_secs(seconds)).await;
-            assert_eq!(done.is_overdue(), overdue, "{seconds}");
+            assert_eq!(done.lapse(), overdue, "{seconds}");
         }
     }
 
