@@ -49,9 +49,8 @@ mod tests {
         ] });
         assert_eq!(types(&list), ["flatnet", "host-local", "portmap"].map(String::from).into());
         let built_in = |kind| {
-            serde_json::json!({ "plugins": [
-            { "type": "flatnet" }, { "type": kind, "ipam": { "type": "flatnet-ipam" } },
-        ] })
+            let other = serde_json::json!({ "type": kind, "ipam": { "type": "flatnet-ipam" } });
+            serde_json::json!({ "plugins": [{ "type": "flatnet" }, other] })
         };
         assert_eq!(types(&built_in("flatnet")).len(), 1);
         let named = ["bridge", "flatnet", "flatnet-ipam"].map(String::from);
