@@ -43,7 +43,7 @@ pub struct Verb<'a> {
 impl Verb<'_> {
     fn run(self, flags: &[&str]) -> Output {
         let mut strace = match self.name {
-            "GC" => alone(),
+            "GC" => alone(self.pod),
             _ => command("strace", Vec::<&str>::new()),
         };
         strace.args(["-f", "-q"]).args(flags).arg(ours("flatnet"));
@@ -124,12 +124,21 @@ impl Verb<'_> {
     }
 }
 
-/// strace, seeing no processes but its own: GC looks at each that it sees, and how many there are depends on the machine. A
-/// shell is the first of them, which no signal of its own would end, and says by its code what ended strace.
-fn alone() -> Command {
+/// strace where GC sees no processes but its own and no namespaces but one pod's: it looks at all of both, and how many there
+/// are depends on the machine. A shell is the first process, which no signal of its own would end, and says by its code what
+/// ended strace.
+fn alone(pod: &Pod) -> Command {
+    const SCRIPT: &str = r#"
+        exec 3<"$0" || exit
+        # Not all are still there: whose name is removed meanwhile is gone here, too.
+        umount --all --lazy --types nsfs 2>/dev/null
+        mount --no-canonicalize --bind /proc/self/fd/3 "$0" && exec 3<&- || exit
+        "$@"; exit $?
+    "#;
+    let netns = pod.netns.path().display().to_string();
     let strace = system("strace").display().to_string();
-    let shell = ["sh", "-c", "\"$0\" \"$@\"; exit $?", &strace];
-    command("unshare", ["--pid", "--fork", "--mount-proc"].into_iter().chain(shell))
+    let unshare = ["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, &netns, &strace];
+    command("unshare", unshare)
 }
 
 /// The system calls of an ADD that waits for nothing: while it waits for an address it asks again and
