@@ -10,6 +10,8 @@
 //!     fib saddr . iif oif exists M notrack accept
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   iifgroup P @th,96,32 V ip6 daddr != @cluster6-4096 drop             # with ipMasq and an IPv6 underlay
+//!   @th,96,32 V ip daddr != VTEP ip daddr @vteps-4096 ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
+//!     iifname "eth0" notrack accept                                     # for each underlay device
 //!   @th,96,32 V ip daddr @vteps-4096 drop
 //!   @th,96,32 V fib daddr type != unicast drop
 //!   iifgroup != O meta priority O meta priority set 0

@@ -52,10 +52,10 @@ impl Policy {
         [of(family), to.to_vec()].concat()
     }
 
-    /// From a VTEP that is not this node's; of the underlay's family, which was asked before.
-    pub(super) fn sent_by_peer(&self) -> Vec<Expression> {
+    /// From a VTEP that is not this node's, or to one; of the underlay's family, which was asked before.
+    pub(super) fn peer(&self, side: Direction) -> Vec<Expression> {
         vec![
-            load(self.underlay_family(), Direction::Source),
+            load(self.underlay_family(), side),
             compare(Operator::NotEqual, &octets(self.vtep)),
             lookup(Member::In, &Names::of(self.vni).vteps),
         ]

@@ -39,13 +39,22 @@ impl Policy {
     pub(super) fn vxlan(&self, names: &Names) -> Vec<Rule> {
         let leads_back = vec![reverse_path(), compare(Operator::NotEqual, &[0; 4])];
         let known = set_meta(MetaKey::Priority, &self.mark()).to_vec();
-        let then = [known, vec![notrack(), verdict(ACCEPT)]].concat();
+        let untracked = vec![notrack(), verdict(ACCEPT)];
         let of_peer = |by| {
-            let from = [self.our_vni(Operator::Equal), self.to_us(), self.sent_by_peer()].concat();
-            let from = [from, from_overlays_port()].concat();
-            self.rule("overlay packet", [from, by, then.clone()])
+            let to = [self.our_vni(Operator::Equal), self.to_us()].concat();
+            let from = [self.peer(Direction::Source), from_overlays_port(), by].concat();
+            self.rule("overlay packet", [to, from, known.clone(), untracked.clone()])
+        };
+        // A virtual machine behind a bridge of this node may be a node, too. Bridges ask these rules as well
+        // (`bridge-nf-call-iptables`).
+        let between_peers = |by| {
+            let to = [of(self.underlay_family()), self.peer(Direction::Destination)].concat();
+            let from = [self.peer(Direction::Source), from_overlays_port(), by].concat();
+            let vni = self.our_vni(Operator::Equal);
+            self.rule("overlay packet between peers", [vni, to, from, untracked.clone()])
         };
         let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
+        let passing = self.by_underlay().map(between_peers);
         let out = self.may_become_a_vtep().map(|to| {
             let from = [self.sent_by_pod(), self.our_vni(Operator::Equal)].concat();
             self.drop("overlay packet out of the pod network", [from, to])
@@ -72,7 +81,7 @@ impl Policy {
         let not_wrapped = self.sent_by_overlay(Operator::NotEqual);
         let unmark = self.rule("not wrapped", [not_wrapped, marked, unmark]);
         let rest = others.into_iter().chain([unmark, by_a_vtep]);
-        ours.into_iter().chain([to_a_vtep]).chain(out).chain(rest).collect()
+        ours.into_iter().chain([to_a_vtep]).chain(out).chain(passing).chain(rest).collect()
     }
 
     /// That it came by one of the underlay's devices, for each.

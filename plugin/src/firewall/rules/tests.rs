@@ -47,6 +47,8 @@ fn each_chain_is_there_for_a_reason() {
                 ours,
                 "VXLAN from a pod",
                 "overlay packet out of the pod network",
+                "overlay packet between peers",
+                "overlay packet between peers",
                 "overlay packet from no VTEP",
                 "overlay packet to no VTEP",
                 "not wrapped",
@@ -179,6 +181,10 @@ fn from_a_peer() -> [Expression; 3] {
     ]
 }
 
+fn from_overlays_port() -> [Expression; 2] {
+    [payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &[0xc0, 0])]
+}
+
 #[test]
 fn what_is_received_reads_as_documented() {
     let mark = 0x6700_0007_u32.to_ne_bytes();
@@ -198,18 +204,26 @@ fn what_is_received_reads_as_documented() {
         };
         let leads_back = [reverse_path(), compare(Operator::NotEqual, &[0; 4])];
         for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
-            let port = [
-                payload(Header::Transport, 0, 2),
-                compare(Operator::GreatherThanEqual, &[0xc0, 0]),
-            ];
-            let from =
-                [&our_vni(Operator::Equal)[..], &to_us(), &from_a_peer(), &port, &by].concat();
+            let vni = our_vni(Operator::Equal);
+            let from = [&vni[..], &to_us(), &from_a_peer(), &from_overlays_port(), &by].concat();
             let untracked = [notrack(), verdict(ACCEPT)];
             assert_eq!(vxlan.rules[n].expressions, [&from[..], &marked, &untracked].concat());
         }
         let for_this_node = [destination_type(), compare(Operator::NotEqual, &1_u32.to_ne_bytes())];
         let drop = [verdict(DROP)];
-        let to_no_vtep = &vxlan.rules[5].expressions;
+        let between = &vxlan.rules[4].expressions;
+        let to_a_peer = [
+            meta(MetaKey::Nfproto),
+            compare(Operator::Equal, &[2]),
+            payload(Header::Network, 16, 4),
+            compare(Operator::NotEqual, &[192, 168, 50, 1]),
+            lookup(Member::In, "vteps-7"),
+        ];
+        let from = [&from_a_peer()[..], &from_overlays_port(), &named(b"eth0")].concat();
+        let untracked = [notrack(), verdict(ACCEPT)];
+        let vni = our_vni(Operator::Equal);
+        assert_eq!(*between, [&vni[..], &to_a_peer, &from, &untracked].concat());
+        let to_no_vtep = &vxlan.rules[7].expressions;
         assert_eq!(*to_no_vtep, [&our_vni(Operator::Equal)[..], &for_this_node, &drop].concat());
     }
     let plain = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };

@@ -27,6 +27,7 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: overlay packet\" to chain vxlan-7",
             "add rule \"pods: overlay packet\" to chain vxlan-7",
             "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
+            "add rule \"pods: overlay packet between peers\" to chain vxlan-7",
             "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
             "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
             "add rule \"pods: not wrapped\" to chain vxlan-7",
