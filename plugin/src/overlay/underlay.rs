@@ -99,8 +99,10 @@ impl Underlay {
         let paths = kernel.paths(&asked, &place.flow)?;
         let outlets = outlets::look(kernel, &ways)?;
 
-        let used = paths.iter().flatten().map(|path| path.dev).chain(place.own);
-        let used: BTreeSet<u32> = used.chain(place.flow.vrf).collect();
+        // Whoever may say where a peer is names no bridge of containers so.
+        let leads_out = |dev: &u32| place.vrf.is_some() || outlets.contains_key(dev);
+        let used = paths.iter().flatten().map(|path| path.dev).filter(leads_out);
+        let used: BTreeSet<u32> = used.chain(place.own).chain(place.flow.vrf).collect();
         let mut devices = BTreeSet::new();
         for index in &used {
             let name = match outlets.get(index) {
@@ -124,9 +126,10 @@ impl Underlay {
         })
     }
 
-    /// The names of the devices by which outer packets of peers may come in, as the packet filter sees
-    /// them: those by which packets to the peers leave, or would by another route of the same kind, the
-    /// one with the VTEP, and its VRF.
+    /// The names of the devices by which outer packets of any peer may come in, as the packet filter sees
+    /// them: those by which packets to the peers leave the machine, or would by another route of the same
+    /// kind, the one with the VTEP, and its VRF. By a device toward containers or virtual machines of this
+    /// machine, one of which is a node, it may be that one only.
     pub fn devices(&self) -> &BTreeSet<String> {
         &self.devices
     }

@@ -9,7 +9,9 @@ use flatnet_tests::netns::Netns;
 use flatnet_tests::node::Node;
 use flatnet_tests::raw::{Port, Sink};
 use flatnet_tests::{kernel, sync};
+use serde_json::json;
 
+use crate::container::Container;
 use crate::scene::{self, at};
 use crate::tally::{Shot, Tally};
 use crate::vxlan::{outer, shapes};
@@ -144,6 +146,59 @@ fn nobody_behind_a_vpn_is_taken_for_a_node() {
             let mut good = Tally::new("without rules");
             good.volley(&far, &sink, (&far, |p: &[u8]| by_vpn(wrapped(inner, p))), Vec::new());
             good.volley(&far, &sink, (&far, |p: &[u8]| bare(inner, p)), Vec::new());
+        }
+    }
+    tally.finish();
+}
+
+/// Who may say where a node is, an agent with a token, may say that one is among the containers of another machine: that one is
+/// heard from there, and nobody else.
+#[test]
+fn a_node_among_containers_is_heard_from_there_alone() {
+    let mut tally = Tally::new("packets of containers beside a node");
+    for v6_underlay in [false, true] {
+        let (cluster, pods, _warm) = scene::filled(2, v6_underlay);
+        let (node, peer, pod) = (&cluster.nodes[0], &cluster.nodes[1], &pods[0][0]);
+        let container = Container::new(node, v6_underlay);
+        let forwarding = "ipv4/conf/docker0/forwarding";
+        kernel::set_sysctl(&node.netns, forwarding, "0");
+        for device in ["all", "docker0"] {
+            kernel::set_sysctl(&node.netns, &format!("ipv4/conf/{device}/rp_filter"), "0");
+        }
+        let beside: IpAddr =
+            if v6_underlay { "fd00:17::99" } else { "172.17.0.99" }.parse().expect("an address");
+        let entry = json!({ "name": "beside", "vtep": beside, "ranges": ["10.244.9.0/24"] });
+        cluster.write_range_file(&json!({
+            "version": 1,
+            "vni": node.network.vni,
+            "clusterCIDRs": ["10.244.0.0/16", "fd00:10:244::/56"],
+            "nodes": [node.entry(), peer.entry(), entry],
+        }));
+        sync::apply(node);
+        assert_eq!(kernel::sysctl(&node.netns, forwarding), "0", "no router for containers");
+
+        let sink = Sink::frames(&pod.netns);
+        let wrapped = |from, inner, payload: &[u8]| {
+            vec![container.frame(&outer(from, node.vtep, node, inner, payload))]
+        };
+        for inner in pod.addresses() {
+            let source = pods[1][0].like(inner);
+            let shots = vec![
+                Shot::new(format!("VXLAN to {inner}"), |payload| {
+                    wrapped(peer.vtep, inner, payload)
+                }),
+                Shot::new(format!("bare to {inner}"), |payload| {
+                    vec![container.frame(&udp(at(source), at(inner), payload))]
+                }),
+            ];
+            let honest = |payload: &[u8]| wrapped(beside, inner, payload);
+            tally.volley(&container.port, &sink, (&container.port, honest), shots);
+        }
+        node.netns.exec("nft delete table inet flatnet");
+        for inner in pod.addresses() {
+            let good = |payload: &[u8]| wrapped(peer.vtep, inner, payload);
+            let tally = &mut Tally::new("without rules");
+            tally.volley(&container.port, &sink, (&container.port, good), Vec::new());
         }
     }
     tally.finish();
