@@ -47,6 +47,8 @@ INLINE enum parsed unwrap4(struct __sk_buff *skb, const struct network *network,
 	if (outer->vxlan.udp.destination != BE16(network->port) || outer->ip.protocol != IPPROTO_UDP ||
 	    outer->ip.destination != network->vtep[0])
 		return NOT_OURS;
+	if (outer->ip.ttl <= HOPS_OF_USERS)
+		return NOT_OURS;
 	/* No options, no fragments, nothing behind the end. */
 	if (outer->ip.version_length != 0x45 || outer->ip.fragment & BE16(0x3fff) ||
 	    BE16(outer->ip.length) + ETHERNET != skb->len)
@@ -74,6 +76,8 @@ INLINE enum parsed unwrap6(struct __sk_buff *skb, const struct network *network,
 	if (outer->vxlan.udp.destination != BE16(network->port) || outer->ip.next != IPPROTO_UDP ||
 	    outer->ip.destination[0] != network->vtep[0] || outer->ip.destination[1] != network->vtep[1] ||
 	    outer->ip.destination[2] != network->vtep[2] || outer->ip.destination[3] != network->vtep[3])
+		return NOT_OURS;
+	if (outer->ip.hops <= HOPS_OF_USERS)
 		return NOT_OURS;
 	if ((outer->ip.class_label & 0xf0) != 0x60 || BE16(outer->ip.payload) + IPV6 + ETHERNET != skb->len)
 		return NOT_OURS;

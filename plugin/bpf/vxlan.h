@@ -9,6 +9,10 @@
 /* "The VNI is valid." */
 #define VXLAN_FLAGS BE32(0x08000000)
 
+/* What users send to a VTEP's port, perhaps several datagrams in one packet, has no more hops left; what a device wrapped has.
+ * As in plugin/src/identity.rs. */
+#define HOPS_OF_USERS 16
+
 struct vxlan {
 	struct udp udp;
 	__u32 flags;

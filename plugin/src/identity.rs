@@ -12,6 +12,10 @@ use sha2::{Digest, Sha256};
 /// and of no other is an outer packet heard.
 pub const SOURCE_PORTS: (u16, u16) = (49152, 65535);
 
+/// How many hops what a user sends to a VTEP's port, perhaps several datagrams in one packet, has at most. Outer packets begin
+/// with four times as many (`ip_default_ttl`), and none is heard that has no more left than this.
+pub const HOPS_OF_USERS: u8 = 16;
+
 /// How long the alias of a device may be: `IFALIASZ` is 256 bytes with the final zero, and the kernel takes none of 255
 /// with it (`ifla_policy` in net/core/rtnetlink.c).
 pub const LONGEST_ALIAS: usize = 254;

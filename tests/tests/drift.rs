@@ -72,8 +72,8 @@ fn packet_filter_rules_and_settings_are_put_right() {
         &["nft flush chain inet flatnet output-4096"],
         &[
             "nft (table inet flatnet) flush chain output-4096",
+            "nft (table inet flatnet) add rule \"pods: by a program\" to chain output-4096",
             "nft (table inet flatnet) add rule \"pods: overlay packet\" to chain output-4096",
-            "nft (table inet flatnet) add rule \"pods: from no VTEP's port\" to chain output-4096",
         ],
     );
     let off = |setting: &str| format!("sysctl -qw {setting}=0");

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
-use flatnet_tests::cluster::Cluster;
+use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
 use flatnet_tests::cni::CniError;
 use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
+use flatnet_tests::wait::PATIENCE;
 use flatnet_tests::{probe, snapshot};
 use serde_json::{Value, json};
 
@@ -205,6 +207,45 @@ fn what_others_have_stays() {
     same("the last DEL");
     let changed = snapshot::difference(&settings_with_pods, &settings(&node.netns));
     assert!(changed.is_empty(), "{changed:#?}");
+}
+
+/// Sends as many datagrams as there are flows over another VXLAN device of a node, and waits for each.
+fn all_flows_arrive(from: &Netns, to: &Netns, address: IpAddr) {
+    const FLOWS: usize = 32;
+    let inbox = to.run(|| UdpSocket::bind((address, 0))).expect("a socket");
+    inbox.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let to = inbox.local_addr().expect("its address");
+    let send = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(&[7; 100], to);
+    let sent = from.run(|| (0..FLOWS).try_for_each(|_| send().map(drop)));
+    sent.expect("a datagram of each flow");
+    for n in 0..FLOWS {
+        inbox.recv_from(&mut [0; 128]).unwrap_or_else(|error| panic!("{n} of {FLOWS}: {error}"));
+    }
+}
+
+/// Of another VNI, on the same port, with a checksum outside that the card is to compute inside: iproute2's default.
+#[test]
+fn a_node_s_own_flows_over_another_vxlan_device_stay_whole() {
+    for v6_underlay in [false, true] {
+        let cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
+        let [a, b] = &cluster.nodes[..] else { unreachable!() };
+        for (n, (node, peer)) in (1..).zip([(a, b), (b, a)]) {
+            let (own, other) = (node.vtep, peer.vtep);
+            for line in [
+                format!("ip link add vx0 type vxlan id 42 local {own} remote {other} dstport 4789"),
+                "ip link set vx0 addrgenmode none up".to_owned(),
+                format!("ip addr add 10.99.0.{n}/24 dev vx0"),
+                format!("ethtool -K {UNDERLAY} tx off"),
+            ] {
+                node.netns.exec(&line);
+            }
+        }
+        let there = [10, 99, 0, 2].into();
+        all_flows_arrive(&a.netns, &b.netns, there);
+        let (left, right) = (a.add("left"), b.add("right"));
+        probe::ping(&left.netns, right.v4());
+        all_flows_arrive(&a.netns, &b.netns, there);
+    }
 }
 
 /// What ADD says where something is in its way; nothing of ours is left, and nothing of theirs gone.

@@ -4,14 +4,16 @@
 //!
 //! ```text
 //! chain vxlan-4096 {
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 W
 //!     iifname "eth0" M notrack accept                                   # for each underlay device
-//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
+//!   @th,96,32 V ip daddr VTEP ip saddr != VTEP ip saddr @vteps-4096 W
 //!     fib saddr . iif oif exists M notrack accept
 //!   iifgroup P ip daddr @vteps-4096 drop
 //!   iifgroup P @th,96,32 V ip6 daddr != @cluster6-4096 drop             # with ipMasq and an IPv6 underlay
-//!   @th,96,32 V ip daddr != VTEP ip daddr @vteps-4096 ip saddr != VTEP ip saddr @vteps-4096 udp sport >= 49152
+//!   @th,96,32 V ip daddr != VTEP ip daddr @vteps-4096 ip saddr != VTEP ip saddr @vteps-4096 W
 //!     iifname "eth0" notrack accept                                     # for each underlay device
+//!   @th,96,32 V ip daddr != VTEP ip daddr @vteps-4096 ip saddr != VTEP ip saddr @vteps-4096 W
+//!     fib saddr . iif oif exists notrack accept
 //!   @th,96,32 V ip daddr @vteps-4096 drop
 //!   @th,96,32 V fib daddr type != unicast drop
 //!   iifgroup != O meta priority O meta priority set 0
@@ -60,18 +62,25 @@
 //!   iifgroup & 0xfeffffff == P oifgroup & 0xfeffffff == P ct state established
 //!     ct status & 0x2070 == 0 meta priority set meta priority | 0x80000000
 //! }
+//! chain user-4096 {
+//!   udp dport 4789 @th,96,32 V meta priority != O ip daddr @vteps-4096 drop
+//!   udp dport 4789 S ip daddr @vteps-4096 ip ttl set 16
+//! }
+//! chain program-4096 {
+//!   jump user-4096
+//!   ip daddr @cluster4-4096 meta priority set O                         # and so for ip6
+//! }
 //! chain output-4096 { type filter hook output priority raw;
+//!   meta skuid >= 0 jump user-4096
 //!   udp dport 4789 @th,96,32 V notrack
-//!   udp dport 4789 S ip daddr @vteps-4096 notrack udp sport set udp sport & 0x3fff | 0x8000
 //! }
 //! chain local-4096 { type filter hook output priority 300;
-//!   meta skuid >= 0 meta priority != O udp dport 4789 @th,96,32 V ip daddr @vteps-4096 drop
-//!   meta skuid >= 0 ip daddr @cluster4-4096 meta priority set O         # and so for ip6
+//!   meta skuid >= 0 goto program-4096
 //! }
 //! chain departing-4096 { type nat hook postrouting priority srcnat - 1;
+//!   udp sport 4789 ip saddr @vteps-4096 drop
 //!   udp dport 4789 ip daddr @vteps-4096 iifkind != "vxlan" drop
 //!   udp dport 4789 ip daddr @vteps-4096 iifgroup >= 0 fib saddr type != local drop
-//!   udp dport 4789 S ip daddr @vteps-4096 drop
 //!   udp dport 4789 ip daddr @vteps-4096 ct status dnat drop             # with ipMasq
 //!   udp dport 4789 ip daddr @vteps-4096
 //!     ct original proto-dst != 4789 drop                                # with ipMasq
@@ -81,7 +90,7 @@
 //!     ct original proto-dst != 4789 drop                                # the same
 //!   oifgroup != O ip saddr @cluster4-4096 ip daddr != @cluster4-4096
 //!     ip daddr @vteps-4096 meta l4proto udp udp sport >= 1024
-//!     masquerade to :1024-49151 fully-random                            # with ipMasq, not without ipMasqNodes;
+//!     masquerade to :4790-49151 fully-random                            # with ipMasq, not without ipMasqNodes;
 //!                                                                       # over IPv6 so for TCP and SCTP, and:
 //!   oifgroup != O ip6 saddr @cluster6-4096 ip6 daddr != @cluster6-4096
 //!     ip6 daddr @vteps-4096 meta l4proto != { tcp, udp, icmpv6, sctp } drop
@@ -98,7 +107,8 @@
 //! `V` is 0x00100000: the byte behind the VNI is 0, or VXLAN drops the packet (`vxlan_rcv`); four bytes
 //! are compared faster than three. `udp dport` is `@th,16,16` and then `meta l4proto udp`: most packets fail the
 //! first. `M` is `meta priority set O`, `S` is
-//! `meta skuid >= 0 meta priority & 0xff000000 != 0x67000000 udp checksum != 0 udp length >= 52`. Other users of VXLAN
+//! `meta priority & 0xff000000 != 0x67000000 udp checksum != 0 udp length >= 52`, `W` is
+//! `udp sport >= 49152 ip ttl > 16`. Other users of VXLAN
 //! on the same port have another VNI, and what they send is left alone. What is not for the node itself is `unicast` to
 //! the fib. `@th,192,32` is the destination of what an ICMP error is about: 8 bytes of ICMP and 16 of IP further on.
 //!
@@ -114,7 +124,9 @@
 //! the loopback: that is judged behind, and before a translated source would make it look like one of this node.
 //! Chains of type nat do it, `landing` and `departing`, which see the first packet of a connection. The VNI is not
 //! looked at there: the first packet need not show what later ones carry. A pod's answers to what the node sent
-//! from its loopback to a published port are for the loopback, too, but are no first packets.
+//! from its loopback to a published port are for the loopback, too, but are no first packets. Nor are answers: what
+//! NAT leads to a pod or container is answered under this node's address, to the port that asked. So a VTEP's port asks
+//! nobody.
 //!
 //! **Without conntrack**, which `ipMasq` brings and otherwise another program may, there is no NAT, and chains of
 //! type nat are passed at once. Nor do they know then what a packet was before NAT: asking would switch conntrack
@@ -125,13 +137,14 @@
 //! **Several datagrams in one packet.** A socket with `UDP_SEGMENT` sends many by one call, and each has a VNI of its own.
 //! The rules see one packet, and in it the first VNI; it is taken apart behind them, on the wire or before it is
 //! unwrapped. What comes in so bears no mark. What is sent on ends whatever it shows. What a user of this node
-//! sends gets a source port from which peers hear no VXLAN, and no NAT that would give it another: it is not tracked. Such
-//! packets have a checksum (`udp_send_skb` demands it), which tells them from most of what other VXLAN devices send.
+//! sends is left so few hops that no peer hears it as VXLAN. Such packets have a checksum (`udp_send_skb` demands it), and so may
+//! what another VXLAN device wraps for a program of the node: that arrives all the same.
 //!
 //! **The overlay's own packets.** What it wraps for a pod has no socket; what it wraps for a program
 //! of the node has that program's, and a mark that it got in `local`, behind NAT, as something for a pod: a
 //! priority (`skb->priority`, the number `O`), which no user without privileges can set. What a user sends to
-//! the overlay's port has a socket and no such mark.
+//! the overlay's port has a socket and no such mark. It is asked before other programs' chains, which may keep it in a
+//! queue (NFQUEUE) until its socket is closed, and behind NAT again.
 //!
 //! **Where an outer packet may come from.** A VTEP's address alone proves nothing: a container of
 //! another program, behind a device of its own, can write it into a packet. So the device counts, too:
@@ -284,8 +297,10 @@ impl Policy {
             led_to(&names.pod, self.pod(names)),
             led_to(&names.overlay, self.overlay()),
             raw(&names.prerouting, InetHookNumber::PreRouting, self.prerouting(names)),
-            raw(&names.output, InetHookNumber::LocalOut, self.output()),
-            base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local()),
+            led_to(&names.user, self.user()),
+            led_to(&names.program, self.program(names)),
+            raw(&names.output, InetHookNumber::LocalOut, self.output(names)),
+            base(&names.local, filter, InetHookNumber::LocalOut, PRIORITY_LAST, self.local(names)),
         ];
         if self.fast_path {
             let (hook, rules) = (InetHookNumber::Forward, vec![self.passed()]);
@@ -339,7 +354,7 @@ fn base(
     Chain { name: name.to_owned(), base: Some(Base { kind, hook, priority }), rules }
 }
 
-/// One that sees packets before conntrack does.
+/// One that sees packets before conntrack and the chains of other programs do.
 fn raw(name: &str, hook: InetHookNumber, rules: Vec<Rule>) -> Chain {
     base(name, ChainType::Filter, hook, PRIORITY_RAW, rules)
 }
@@ -356,3 +371,6 @@ mod tests;
 #[cfg(test)]
 #[path = "rules/transaction_tests.rs"]
 mod transaction_tests;
+#[cfg(test)]
+#[path = "rules/translated_tests.rs"]
+mod translated_tests;

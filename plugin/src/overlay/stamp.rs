@@ -23,7 +23,7 @@ use crate::overlay::fast_path;
 
 const FILE: &str = "overlay.json";
 /// A release that changes what is applied changes this, and so applies it once.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 /// File times are as coarse as the kernel's tick: a file changed this recently may change again
 /// without a trace, so it is not taken for known yet.
 pub const SETTLED: Duration = Duration::from_millis(100);

@@ -7,12 +7,14 @@
 
 use flatnet_tests::fast_path::Reach;
 
+mod answers;
 mod container;
 mod discovery;
 mod gateway;
 mod local;
 mod networks;
 mod pieces;
+mod queue;
 mod router;
 mod scene;
 mod source;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use flatnet_tests::cluster::UNDERLAY;
 use flatnet_tests::frame::{udp, vxlan};
 use flatnet_tests::netns::Netns;
+use flatnet_tests::node::Node;
 use flatnet_tests::raw::{Sink, Token};
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
@@ -20,13 +21,17 @@ use crate::vxlan::{VXLAN, inner_frame};
 /// Another network's.
 const OTHER_VNI: u32 = 99;
 
-/// Sends two from a source port of overlays: of another network, and one for the overlay of that node. A refusal is one way
-/// to keep it out.
+/// Two datagrams: of another network, and behind it one for the overlay of that node.
+pub fn behind_another(node: &Node, frame: &[u8]) -> Vec<u8> {
+    [OTHER_VNI, node.network.vni].map(|vni| vxlan(vni, frame)).concat()
+}
+
+/// Sends two such from a source port of overlays. A refusal is one way to keep it out.
 fn send(from: &Netns, to: SocketAddr, scene: &Scene, n: usize, inner: IpAddr, token: Token) {
     static PORT: AtomicU16 = AtomicU16::new(50_000);
     let node = &scene.cluster.nodes[n];
     let frame = inner_frame(node, inner, &token.payload());
-    let pieces = [OTHER_VNI, node.network.vni].map(|vni| vxlan(vni, &frame)).concat();
+    let pieces = behind_another(node, &frame);
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     from.run(|| {
         let socket =

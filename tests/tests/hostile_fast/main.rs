@@ -2,6 +2,8 @@
 
 use flatnet_tests::fast_path::Reach;
 
+#[path = "../hostile/answers.rs"]
+mod answers;
 #[path = "../hostile/container.rs"]
 mod container;
 #[path = "../hostile/discovery.rs"]

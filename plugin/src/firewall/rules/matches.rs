@@ -3,7 +3,7 @@
 use super::Policy;
 use crate::kernel::nft::expression::{
     Expression, Header, Member, MetaKey, Operator, compare, destination_type, lookup, mask, meta,
-    payload, reverse_path,
+    payload, reverse_path, set_word,
 };
 use crate::kernel::nft::names::Names;
 use crate::kernel::nft::objects::{Family, Set, octets};
@@ -28,11 +28,17 @@ impl Policy {
         [self.to_port(), self.our_vni(Operator::Equal)].concat()
     }
 
-    /// The port first, whatever the protocol: every packet is asked, and most fail here.
+    /// To the overlay's port.
     pub(super) fn to_port(&self) -> Vec<Expression> {
+        self.udp_port(2)
+    }
+
+    /// The overlay's port stands at this place of the UDP header. The port first, whatever the protocol: every packet is
+    /// asked, and most fail here.
+    pub(super) fn udp_port(&self, offset: u32) -> Vec<Expression> {
         const IPPROTO_UDP: u8 = 17;
         vec![
-            payload(Header::Transport, 2, 2),
+            payload(Header::Transport, offset, 2),
             compare(Operator::Equal, &self.port.to_be_bytes()),
             meta(MetaKey::L4Proto),
             compare(Operator::Equal, &[IPPROTO_UDP]),
@@ -84,6 +90,26 @@ impl Policy {
     pub(super) fn to_a_vtep(&self) -> Vec<Expression> {
         [of(self.underlay_family()), self.vtep(Direction::Destination, Member::In)].concat()
     }
+}
+
+/// Has more hops left than these.
+pub(super) fn hops_beyond(family: Family, hops: u8) -> Vec<Expression> {
+    let at = match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
+    };
+    vec![payload(Header::Network, at, 1), compare(Operator::GreaterThan, &[hops])]
+}
+
+/// Leaves a packet so many hops. A checksum is of words: in IPv4 the protocol is in the same one, in IPv6 the next header.
+/// `ip ttl set HOPS`, `ip6 hoplimit set HOPS`
+pub(super) fn set_hops(family: Family, hops: u8) -> Vec<Expression> {
+    let hops = u16::from(hops);
+    match family {
+        Family::V4 => set_word(8, 0x00ff, hops << 8, Some(10)),
+        Family::V6 => set_word(6, 0xff00, hops, None),
+    }
+    .to_vec()
 }
 
 /// For what the node itself would receive: its own addresses, broadcasts, multicasts.
@@ -150,7 +176,7 @@ pub(super) fn pod_network(cluster: &Set, side: Direction, member: Member) -> Vec
     vec![load(cluster.family, side), lookup(member, &cluster.name)]
 }
 
-/// A device's name as the kernel compares it.
+/// A device's name, or kind, as the kernel compares it.
 pub(super) fn device_name(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16]; // IFNAMSIZ
     bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);

@@ -74,7 +74,7 @@ impl Policy {
                 payload(Header::Transport, 0, 2),
                 compare(Operator::GreatherThanEqual, &UNPRIVILEGED.to_be_bytes()),
             ];
-            let masquerade = masquerade_to((UNPRIVILEGED, SOURCE_PORTS.0 - 1)).to_vec();
+            let masquerade = masquerade_to(self.ports_of_no_overlay()).to_vec();
             let by = protocol(Operator::Equal, *number);
             self.rule("leaves for a node", [leaves.clone(), by, unprivileged, masquerade])
         };
@@ -83,6 +83,16 @@ impl Policy {
             self.drop("without ports for a node", [leaves.clone(), others.collect()])
         });
         protocols.iter().map(ports).chain(without_ports).collect()
+    }
+
+    /// Without the overlay's own port, from which no node takes a question.
+    fn ports_of_no_overlay(&self) -> (u16, u16) {
+        let (first, last) = (UNPRIVILEGED, SOURCE_PORTS.0 - 1);
+        match self.port {
+            port if !(first..=last).contains(&port) => (first, last),
+            port if port - first > last - port => (first, port - 1),
+            port => (port + 1, last),
+        }
     }
 
     /// To an address that two bytes make a VTEP's, of what takes this node's address: any that is no pod's, over IPv6. The

@@ -74,7 +74,7 @@ fn what_pods_send_to_nodes_has_no_source_port_of_overlays() {
             .iter()
             .map(|number| {
                 let by = protocol(Operator::Equal, *number);
-                [leaves, &to, &by, &unprivileged, &masquerade_to((1024, 49151))].concat()
+                [leaves, &to, &by, &unprivileged, &masquerade_to((4790, 49151))].concat()
             })
             .collect();
         assert_eq!(rules(&want, "departing-7", "leaves for a node"), expected);
@@ -89,5 +89,21 @@ fn what_pods_send_to_nodes_has_no_source_port_of_overlays() {
         assert_eq!(dropped, expected);
         let spared = Policy { masquerade: Masquerade::SparesNodes, ..want };
         assert_eq!(rules(&spared, "departing-7", "leaves for a node"), [[]; 0]);
+    }
+}
+
+#[test]
+fn they_have_not_the_overlays_own_port_either() {
+    for (port, ports) in [
+        (4789, (4790, 49151)),
+        (1024, (1025, 49151)),
+        (49151, (1024, 49150)),
+        (40_000, (1024, 39_999)),
+        (53, (1024, 49151)),
+        (50_000, (1024, 49151)),
+    ] {
+        let leaves =
+            rules(&Policy { port, ..policy(V4, DUAL) }, "departing-7", "leaves for a node");
+        assert!(leaves[0].ends_with(&masquerade_to(ports)), "{port}");
     }
 }

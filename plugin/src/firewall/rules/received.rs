@@ -3,9 +3,9 @@
 
 use super::Policy;
 use super::matches::{
-    Direction, astray, device_name, for_this_node, load, of, pod_network, too_large,
+    Direction, astray, device_name, for_this_node, hops_beyond, load, of, pod_network, too_large,
 };
-use crate::identity::SOURCE_PORTS;
+use crate::identity::{HOPS_OF_USERS, SOURCE_PORTS};
 use crate::kernel::nft::expression::{
     ACCEPT, Expression, Header, Member, MetaKey, Operator, compare, goto, jump, lookup, meta,
     notrack, payload, reverse_path, set_meta, verdict,
@@ -42,19 +42,20 @@ impl Policy {
         let untracked = vec![notrack(), verdict(ACCEPT)];
         let of_peer = |by| {
             let to = [self.our_vni(Operator::Equal), self.to_us()].concat();
-            let from = [self.peer(Direction::Source), from_overlays_port(), by].concat();
+            let from = [self.peer(Direction::Source), self.wrapped_by_a_device(), by].concat();
             self.rule("overlay packet", [to, from, known.clone(), untracked.clone()])
         };
         // A virtual machine behind a bridge of this node may be a node, too. Bridges ask these rules as well
         // (`bridge-nf-call-iptables`).
         let between_peers = |by| {
             let to = [of(self.underlay_family()), self.peer(Direction::Destination)].concat();
-            let from = [self.peer(Direction::Source), from_overlays_port(), by].concat();
+            let from = [self.peer(Direction::Source), self.wrapped_by_a_device(), by].concat();
             let vni = self.our_vni(Operator::Equal);
             self.rule("overlay packet between peers", [vni, to, from, untracked.clone()])
         };
-        let ours: Vec<Rule> = self.by_underlay().chain([leads_back]).map(of_peer).collect();
-        let passing = self.by_underlay().map(between_peers);
+        let ways: Vec<_> = self.by_underlay().chain([leads_back]).collect();
+        let ours: Vec<Rule> = ways.iter().cloned().map(of_peer).collect();
+        let passing: Vec<Rule> = ways.into_iter().map(between_peers).collect();
         let out = self.may_become_a_vtep().map(|to| {
             let from = [self.sent_by_pod(), self.our_vni(Operator::Equal)].concat();
             self.drop("overlay packet out of the pod network", [from, to])
@@ -82,6 +83,14 @@ impl Policy {
         let unmark = self.rule("not wrapped", [not_wrapped, marked, unmark]);
         let rest = others.into_iter().chain([unmark, by_a_vtep]);
         ours.into_iter().chain([to_a_vtep]).chain(out).chain(passing).chain(rest).collect()
+    }
+
+    /// From a source port that nothing has which pods send to VTEPs (see `leaving_for_a_node`), and with more hops left than
+    /// what users send there.
+    fn wrapped_by_a_device(&self) -> Vec<Expression> {
+        let first = SOURCE_PORTS.0.to_be_bytes();
+        let port = [payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &first)];
+        [&port[..], &hops_beyond(self.underlay_family(), HOPS_OF_USERS)].concat()
     }
 
     /// That it came by one of the underlay's devices, for each.
@@ -149,12 +158,6 @@ impl Policy {
         });
         of_no_peer.into_iter().chain(path_mtu).collect()
     }
-}
-
-/// From a source port that nothing has which pods send to VTEPs: see `leaving_for_a_node`.
-fn from_overlays_port() -> Vec<Expression> {
-    let first = SOURCE_PORTS.0.to_be_bytes();
-    vec![payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &first)]
 }
 
 /// An address in the packet is not of the pod network.

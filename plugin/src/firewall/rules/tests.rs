@@ -1,8 +1,8 @@
 use super::*;
 use crate::kernel::nft::expression::{
-    ACCEPT, Direction, Expression, Header, Member, MetaKey, Operator, Tracked, compare,
-    destination_type, jump, lookup, mask, meta, notrack, payload, reverse_path, set_bits, set_meta,
-    set_source_port, source_type, tracked,
+    ACCEPT, Expression, Header, Member, MetaKey, Operator, Tracked, compare, destination_type,
+    goto, jump, lookup, mask, meta, notrack, payload, reverse_path, set_bits, set_meta, set_word,
+    tracked,
 };
 
 pub(super) fn policy(vteps: &[&str], cidrs: &[&str]) -> Policy {
@@ -49,6 +49,7 @@ fn each_chain_is_there_for_a_reason() {
                 "overlay packet out of the pod network",
                 "overlay packet between peers",
                 "overlay packet between peers",
+                "overlay packet between peers",
                 "overlay packet from no VTEP",
                 "overlay packet to no VTEP",
                 "not wrapped",
@@ -79,23 +80,25 @@ fn each_chain_is_there_for_a_reason() {
             "prerouting-7",
             &["VXLAN", "from a pod", "from the overlay", "a pod's source", "a pod's source"],
         ),
-        ("output-7", &[ours, "from no VTEP's port"]),
-        ("local-7", &["not the overlay's", "to a pod", "to a pod"]),
+        ("user-7", &["not the overlay's", "perhaps in pieces"]),
+        ("program-7", &["to where they should not", "to a pod", "to a pod"]),
+        ("output-7", &["by a program", ours]),
+        ("local-7", &["by a program"]),
     ];
     type Outline<'a> = (&'a str, &'a [&'a str]);
-    let (nat, on) = ("VXLAN by NAT", "VXLAN sent on");
+    let (nat, on, by) = ("VXLAN by NAT", "VXLAN sent on", "from a VTEP's port");
     let loopback = "to the loopback by NAT";
     let forward: [Outline<'_>; 1] =
         [("forward-7", &["to another network", "from another network"])];
     let plain: [Outline<'_>; 2] =
-        [("landing-7", &[loopback, loopback]), ("departing-7", &[on, on, nat])];
+        [("landing-7", &[loopback, loopback]), ("departing-7", &[by, on, on])];
     let [leaves, enters] = ["leaves the pod network", "enters the pod network"];
     let landing: Outline<'_> = ("landing-7", &[nat, nat, loopback, loopback]);
     let postrouting: Outline<'_> = ("postrouting-7", &[leaves, enters, leaves, enters]);
     let of_v4: [Outline<'_>; 3] =
-        [landing, ("departing-7", &[on, on, nat, nat, nat, "leaves for a node"]), postrouting];
+        [landing, ("departing-7", &[by, on, on, nat, nat, "leaves for a node"]), postrouting];
     let of_v6: [Outline<'_>; 3] =
-        [landing, ("departing-7", &[on, on, nat, nat, nat, nat, nat]), postrouting];
+        [landing, ("departing-7", &[by, on, on, nat, nat, nat, nat]), postrouting];
     let may_become_a_vtep = "overlay packet out of the pod network";
     for (vteps, masquerade, in_company, then) in [
         (V4, Masquerade::On, false, of_v4.to_vec()),
@@ -142,16 +145,16 @@ pub(super) fn chain(want: &Policy, name: &str) -> Chain {
     all_chains(want).find(|chain| chain.name == name).unwrap()
 }
 
-fn all_chains(want: &Policy) -> impl Iterator<Item = Chain> + use<> {
+pub(super) fn all_chains(want: &Policy) -> impl Iterator<Item = Chain> + use<> {
     let RuleSet { chains, apart, .. } = want.rules();
     chains.into_iter().chain([apart])
 }
 
-fn hook(chain: &Chain) -> Option<(InetHookNumber, i32)> {
+pub(super) fn hook(chain: &Chain) -> Option<(InetHookNumber, i32)> {
     chain.base.map(|base| (base.hook, base.priority))
 }
 
-fn to_port() -> [Expression; 4] {
+pub(super) fn to_port() -> [Expression; 4] {
     [
         payload(Header::Transport, 2, 2),
         compare(Operator::Equal, &[0x12, 0xb5]),
@@ -181,8 +184,13 @@ fn from_a_peer() -> [Expression; 3] {
     ]
 }
 
-fn from_overlays_port() -> [Expression; 2] {
-    [payload(Header::Transport, 0, 2), compare(Operator::GreatherThanEqual, &[0xc0, 0])]
+fn wrapped_by_a_device() -> [Expression; 4] {
+    [
+        payload(Header::Transport, 0, 2),
+        compare(Operator::GreatherThanEqual, &[0xc0, 0]),
+        payload(Header::Network, 8, 1),
+        compare(Operator::GreaterThan, &[16]),
+    ]
 }
 
 #[test]
@@ -205,7 +213,7 @@ fn what_is_received_reads_as_documented() {
         let leads_back = [reverse_path(), compare(Operator::NotEqual, &[0; 4])];
         for (n, by) in [named(b"eth0"), named(b"eth1"), leads_back].into_iter().enumerate() {
             let vni = our_vni(Operator::Equal);
-            let from = [&vni[..], &to_us(), &from_a_peer(), &from_overlays_port(), &by].concat();
+            let from = [&vni[..], &to_us(), &from_a_peer(), &wrapped_by_a_device(), &by].concat();
             let untracked = [notrack(), verdict(ACCEPT)];
             assert_eq!(vxlan.rules[n].expressions, [&from[..], &marked, &untracked].concat());
         }
@@ -219,11 +227,11 @@ fn what_is_received_reads_as_documented() {
             compare(Operator::NotEqual, &[192, 168, 50, 1]),
             lookup(Member::In, "vteps-7"),
         ];
-        let from = [&from_a_peer()[..], &from_overlays_port(), &named(b"eth0")].concat();
+        let from = [&from_a_peer()[..], &wrapped_by_a_device(), &named(b"eth0")].concat();
         let untracked = [notrack(), verdict(ACCEPT)];
         let vni = our_vni(Operator::Equal);
         assert_eq!(*between, [&vni[..], &to_a_peer, &from, &untracked].concat());
-        let to_no_vtep = &vxlan.rules[7].expressions;
+        let to_no_vtep = &vxlan.rules[8].expressions;
         assert_eq!(*to_no_vtep, [&our_vni(Operator::Equal)[..], &for_this_node, &drop].concat());
     }
     let plain = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
@@ -236,7 +244,7 @@ fn what_is_received_reads_as_documented() {
     assert_eq!(chain(&plain, "pod-7").rules[0].expressions, astray);
 }
 
-fn to_a_vtep() -> [Expression; 4] {
+pub(super) fn to_a_vtep() -> [Expression; 4] {
     [
         meta(MetaKey::Nfproto),
         compare(Operator::Equal, &[2]),
@@ -252,39 +260,36 @@ fn what_users_send_reads_as_documented() {
     let by_a_socket = [meta(MetaKey::SocketUserId), compare(Operator::GreatherThanEqual, &[0; 4])];
     let local = chain(&want, "local-7");
     assert_eq!(hook(&local), Some((InetHookNumber::LocalOut, 300)), "behind destination NAT");
+    let to_program = [&by_a_socket[..], &[goto("program-7")]].concat();
+    assert_eq!(local.rules[0].expressions, to_program);
     let to_a_pod = [
         meta(MetaKey::Nfproto),
         compare(Operator::Equal, &[2]),
         payload(Header::Network, 16, 4),
         lookup(Member::In, "cluster4-7"),
     ];
-    assert_eq!(
-        local.rules[1].expressions,
-        [&by_a_socket[..], &to_a_pod, &set_meta(MetaKey::Priority, &group)].concat()
-    );
-    let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &group)];
+    let program = chain(&want, "program-7");
+    assert_eq!(program.rules[0].expressions, [jump("user-7")]);
+    let marked = [&to_a_pod[..], &set_meta(MetaKey::Priority, &group)].concat();
+    assert_eq!(program.rules[1].expressions, marked);
     let output = chain(&want, "output-7");
     assert_eq!(hook(&output), Some((InetHookNumber::LocalOut, -300)), "before conntrack");
+    let to_user = [&by_a_socket[..], &[jump("user-7")]].concat();
+    assert_eq!(output.rules[0].expressions, to_user);
     let overlay_packet = [&to_port()[..], &our_vni(Operator::Equal)].concat();
-    let to_a_vtep = [&to_a_vtep()[..], &[verdict(DROP)]].concat();
-    assert_eq!(
-        local.rules[0].expressions,
-        [&by_a_socket[..], &unmarked, &overlay_packet, &to_a_vtep].concat()
-    );
-    assert_eq!(output.rules[0].expressions, [&overlay_packet[..], &[notrack()]].concat());
-    let in_pieces = in_pieces();
-    let unheard = [&[notrack()][..], &set_source_port(0x8000)].concat();
-    assert_eq!(
-        output.rules[1].expressions,
-        [&to_port()[..], &in_pieces, &to_a_vtep[..to_a_vtep.len() - 1], &unheard].concat()
-    );
+    assert_eq!(output.rules[1].expressions, [&overlay_packet[..], &[notrack()]].concat());
+    let user = chain(&want, "user-7");
+    let unmarked = [meta(MetaKey::Priority), compare(Operator::NotEqual, &group)];
+    let whole = [&overlay_packet[..], &unmarked, &to_a_vtep(), &[verdict(DROP)]].concat();
+    assert_eq!(user.rules[0].expressions, whole);
+    let few_hops = set_word(8, 0x00ff, 0x1000, Some(10));
+    let pieces = [&to_port()[..], &in_pieces(), &to_a_vtep(), &few_hops].concat();
+    assert_eq!(user.rules[1].expressions, pieces);
 }
 
-/// By a user, with a checksum.
-fn in_pieces() -> [Expression; 9] {
+/// With a checksum, long, and not as something for a pod.
+fn in_pieces() -> [Expression; 7] {
     [
-        meta(MetaKey::SocketUserId),
-        compare(Operator::GreatherThanEqual, &[0; 4]),
         meta(MetaKey::Priority),
         mask(&0xff00_0000_u32.to_ne_bytes()),
         compare(Operator::NotEqual, &0x6700_0000_u32.to_ne_bytes()),
@@ -293,57 +298,6 @@ fn in_pieces() -> [Expression; 9] {
         payload(Header::Transport, 4, 2),
         compare(Operator::GreatherThanEqual, &[0, 52]),
     ]
-}
-
-#[test]
-fn what_nat_leads_astray_reads_as_documented() {
-    let want = policy(V4, DUAL);
-    let (landing, departing) = (chain(&want, "landing-7"), chain(&want, "departing-7"));
-    assert_eq!(hook(&landing), Some((InetHookNumber::LocalIn, 100)));
-    assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
-    let drop = [verdict(DROP)];
-    let by_nat = [
-        tracked(Tracked::Status),
-        mask(&32_u32.to_ne_bytes()),
-        compare(Operator::NotEqual, &[0; 4]),
-    ];
-    let by_ipvs = [
-        tracked(Tracked::DestinationPort(Direction::Original)),
-        compare(Operator::NotEqual, &[0x12, 0xb5]),
-    ];
-    for (n, how) in [&by_nat[..], &by_ipvs].into_iter().enumerate() {
-        assert_eq!(landing.rules[n].expressions, [&to_port()[..], how, &drop].concat());
-        let departing = &departing.rules[3 + n].expressions;
-        assert_eq!(*departing, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
-    }
-}
-
-#[test]
-fn what_is_sent_on_reads_as_documented() {
-    let by_another =
-        [meta(MetaKey::Iifkind), compare(Operator::NotEqual, b"vxlan\0\0\0\0\0\0\0\0\0\0\0")];
-    let of_another = [
-        meta(MetaKey::Iifgroup),
-        compare(Operator::GreatherThanEqual, &[0; 4]),
-        source_type(),
-        compare(Operator::NotEqual, &2_u32.to_ne_bytes()),
-    ];
-    let drop = [verdict(DROP)];
-    for masquerade in [Masquerade::On, Masquerade::Off] {
-        let want = Policy { masquerade, ..policy(V4, DUAL) };
-        let departing = chain(&want, "departing-7");
-        assert_eq!(hook(&departing), Some((InetHookNumber::PostRouting, 99)), "before source NAT");
-        for (rule, how) in departing.rules.iter().zip([&by_another[..], &of_another]) {
-            assert_eq!(rule.expressions, [&to_port()[..], &to_a_vtep(), how, &drop].concat());
-        }
-        let by_nat = [&to_port()[..], &in_pieces(), &to_a_vtep(), &drop].concat();
-        assert_eq!(departing.rules[2].expressions, by_nat);
-    }
-    let want = Policy { masquerade: Masquerade::Off, ..policy(V4, DUAL) };
-    let asks_conntrack = |rule: &Rule| rule.expressions.contains(&tracked(Tracked::Status));
-    for chain in all_chains(&want) {
-        assert!(!chain.rules.iter().any(asks_conntrack), "{} would switch it on", chain.name);
-    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: overlay packet\" to chain vxlan-7",
             "add rule \"pods: VXLAN from a pod\" to chain vxlan-7",
             "add rule \"pods: overlay packet between peers\" to chain vxlan-7",
+            "add rule \"pods: overlay packet between peers\" to chain vxlan-7",
             "add rule \"pods: overlay packet from no VTEP\" to chain vxlan-7",
             "add rule \"pods: overlay packet to no VTEP\" to chain vxlan-7",
             "add rule \"pods: not wrapped\" to chain vxlan-7",
@@ -49,21 +50,26 @@ fn builds_all_in_an_empty_namespace() {
             "add rule \"pods: from a pod\" to chain prerouting-7",
             "add rule \"pods: from the overlay\" to chain prerouting-7",
             "add rule \"pods: a pod's source\" to chain prerouting-7",
+            "add chain user-7",
+            "add rule \"pods: not the overlay's\" to chain user-7",
+            "add rule \"pods: perhaps in pieces\" to chain user-7",
+            "add chain program-7",
+            "add rule \"pods: to where they should not\" to chain program-7",
+            "add rule \"pods: to a pod\" to chain program-7",
             "add chain output-7",
+            "add rule \"pods: by a program\" to chain output-7",
             "add rule \"pods: overlay packet\" to chain output-7",
-            "add rule \"pods: from no VTEP's port\" to chain output-7",
             "add chain local-7",
-            "add rule \"pods: not the overlay's\" to chain local-7",
-            "add rule \"pods: to a pod\" to chain local-7",
+            "add rule \"pods: by a program\" to chain local-7",
             "add chain landing-7",
             "add rule \"pods: VXLAN by NAT\" to chain landing-7",
             "add rule \"pods: VXLAN by NAT\" to chain landing-7",
             "add rule \"pods: to the loopback by NAT\" to chain landing-7",
             "add rule \"pods: to the loopback by NAT\" to chain landing-7",
             "add chain departing-7",
+            "add rule \"pods: from a VTEP's port\" to chain departing-7",
             "add rule \"pods: VXLAN sent on\" to chain departing-7",
             "add rule \"pods: VXLAN sent on\" to chain departing-7",
-            "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add rule \"pods: VXLAN by NAT\" to chain departing-7",
             "add rule \"pods: leaves for a node\" to chain departing-7",
@@ -85,6 +91,8 @@ fn what_the_rules_lead_to_goes_behind_them() {
         "delete chain local-7",
         "delete chain departing-7",
         "delete chain postrouting-7",
+        "delete chain program-7",
+        "delete chain user-7",
         "delete chain vxlan-7",
         "delete chain pod-7",
         "delete chain path-mtu-7",
@@ -95,8 +103,8 @@ fn what_the_rules_lead_to_goes_behind_them() {
     ];
     let wider = Policy { cluster_cidrs: vec!["10.0.0.0/8".parse().unwrap()], ..one_family() };
     let actions = kernel.replace(&wider.rules());
-    assert_eq!(actions[..13], gone);
-    assert_eq!(actions[13..], Model::default().replace(&wider.rules())[1..]);
+    assert_eq!(actions[..15], gone);
+    assert_eq!(actions[15..], Model::default().replace(&wider.rules())[1..]);
 
     // Not the table, which another network needs.
     kernel.replace(&Policy { vni: 8, ..one_family() }.rules());

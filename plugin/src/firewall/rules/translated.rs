@@ -4,10 +4,10 @@
 //! asking for what that knows does; so this is asked with `ipMasq` only, which has it anyway.
 
 use super::Policy;
-use super::matches::of;
+use super::matches::{Direction as Side, device_name, of};
 use crate::kernel::nft::expression::{
-    Direction, Expression, Header, MetaKey, Operator, Tracked, compare, mask, meta, payload,
-    source_type, tracked,
+    Direction, Expression, Header, Member, MetaKey, Operator, Tracked, compare, mask, meta,
+    payload, source_type, tracked,
 };
 use crate::kernel::nft::objects::{Family, Rule};
 use std::net::Ipv6Addr;
@@ -27,7 +27,7 @@ impl Policy {
 
     /// Sent on or sent by this node, before it takes this node's address; and what takes it in a way of its own.
     pub(super) fn departing(&self) -> Vec<Rule> {
-        let carried = self.carried().into_iter().chain([self.led_by_nat()]);
+        let carried = [self.asked_by_a_vteps_port()].into_iter().chain(self.carried());
         if !self.masquerades() {
             return carried.collect();
         }
@@ -37,18 +37,19 @@ impl Policy {
         carried.chain(astray).chain(further).chain(self.leaving_for_a_node()).collect()
     }
 
-    /// Of a user of this node to a VTEP's port. What goes there by itself is not tracked: see `output`.
-    fn led_by_nat(&self) -> Rule {
-        self.drop("VXLAN by NAT", [self.to_port(), self.sent_in_pieces(), self.to_a_vtep()])
+    /// From a VTEP's port. Whom that reaches by NAT would answer to it, under this node's address, and answers pass no
+    /// chain of type nat. VXLAN has source ports of its own, and what nodes send otherwise has that one by chance at most.
+    fn asked_by_a_vteps_port(&self) -> Rule {
+        let by_vtep = [of(self.underlay_family()), self.vtep(Side::Source, Member::In)].concat();
+        self.drop("from a VTEP's port", [self.udp_port(0), by_vtep])
     }
 
     /// To a VTEP's port by another device than one of kind vxlan, or from another address than this node's:
     /// not wrapped here, but sent on, whatever its VNI. A user of this node has no such device.
     fn carried(&self) -> [Rule; 2] {
         const RTN_LOCAL: u32 = 2;
-        let mut kind = [0; 16]; // IFNAMSIZ
-        kind[..5].copy_from_slice(b"vxlan");
-        let by_another = vec![meta(MetaKey::Iifkind), compare(Operator::NotEqual, &kind)];
+        let kind = compare(Operator::NotEqual, &device_name("vxlan"));
+        let by_another = vec![meta(MetaKey::Iifkind), kind];
         let came_in = vec![meta(MetaKey::Iifgroup), compare(Operator::GreatherThanEqual, &[0; 4])];
         let of_another = vec![source_type(), compare(Operator::NotEqual, &RTN_LOCAL.to_ne_bytes())];
         [by_another, [came_in, of_another].concat()]

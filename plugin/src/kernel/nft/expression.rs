@@ -97,23 +97,19 @@ fn change(kept: &[u8], turned: &[u8]) -> Expression {
     .into()
 }
 
-/// Puts a UDP source port of 2^14 from `first` in the place of the present one, which has 2^14 as well that become the
-/// same. The checksum is mended, so there must be one. `udp sport set udp sport & 0x3fff | FIRST`
-pub(crate) fn set_source_port(first: u16) -> [Expression; 3] {
-    const CHECKSUM: u32 = 6;
-    const KEPT: u16 = 0x3fff;
-    let place = [Payload::Base(Header::Transport as u32), Payload::Offset(0), Payload::Len(2)];
+/// Puts another word of the IP header in the place of the one at `at`: of that the bits `kept`, and others. The checksum, if
+/// the header has one, stands at `checksum` and is mended.
+pub(crate) fn set_word(at: u32, kept: u16, turned: u16, checksum: Option<u32>) -> [Expression; 3] {
+    let place = [Payload::Base(Header::Network as u32), Payload::Offset(at), Payload::Len(2)];
+    let kind = if checksum.is_some() { ChecksumType::Inet } else { ChecksumType::None };
     // In the order in which the kernel dumps them.
     let put = [Payload::SourceRegister(REGISTER)].into_iter().chain(place).chain([
-        Payload::CsumType(ChecksumType::Inet),
-        Payload::CsumOffset(CHECKSUM),
+        Payload::CsumType(kind),
+        Payload::CsumOffset(checksum.unwrap_or_default()),
         Payload::CsumFlags(ChecksumFlags::empty()),
     ]);
-    [
-        payload(Header::Transport, 0, 2),
-        change(&KEPT.to_be_bytes(), &first.to_be_bytes()),
-        Expressions::Payload(put.collect()).into(),
-    ]
+    let changed = change(&kept.to_be_bytes(), &turned.to_be_bytes());
+    [payload(Header::Network, at, 2), changed, Expressions::Payload(put.collect()).into()]
 }
 
 /// Goes on if what is loaded compares so with `bytes`.

@@ -13,6 +13,8 @@ pub(crate) struct Names {
     pub(crate) overlay: String,
     pub(crate) path_mtu: String,
     pub(crate) local: String,
+    pub(crate) user: String,
+    pub(crate) program: String,
     pub(crate) landing: String,
     pub(crate) departing: String,
     pub(crate) source: String,
@@ -35,6 +37,8 @@ impl Names {
             overlay: format!("overlay-{vni}"),
             path_mtu: format!("path-mtu-{vni}"),
             local: format!("local-{vni}"),
+            user: format!("user-{vni}"),
+            program: format!("program-{vni}"),
             landing: format!("landing-{vni}"),
             departing: format!("departing-{vni}"),
             source: format!("source-{vni}"),
@@ -57,7 +61,7 @@ impl Names {
     }
 
     /// In the order in which they can be removed: each before those to which its rules lead.
-    pub(crate) fn chains(&self) -> [&str; 14] {
+    pub(crate) fn chains(&self) -> [&str; 16] {
         [
             &self.prerouting,
             &self.input,
@@ -68,6 +72,8 @@ impl Names {
             &self.local,
             &self.departing,
             &self.postrouting,
+            &self.program,
+            &self.user,
             &self.vxlan,
             &self.pod,
             &self.path_mtu,
