@@ -22,25 +22,27 @@ const WAIT: Duration = Duration::from_millis(150);
 /// Ethernet and ARP for IPv4.
 const LENGTH: usize = 42;
 
-/// The MACs of those that answer for an address on the link of a device with this MAC, which is in
-/// the calling thread's namespace.
+/// Who answers for these addresses on the link of a device with this MAC, which is in the calling
+/// thread's namespace: an address may have several answers, or none.
 ///
 /// # Errors
 /// No packet can be sent there.
-pub fn who_has(dev: &str, address: Ipv4Addr, own: Mac) -> Result<Vec<Mac>, Error> {
+pub fn who_has(dev: &str, addresses: &[Ipv4Addr], own: Mac) -> Result<Vec<(Ipv4Addr, Mac)>, Error> {
     let failed = |source: io::Error| Error::File {
         action: "send ARP requests by",
         path: dev.to_owned(),
         source,
     };
     let socket = open(dev).map_err(failed)?;
-    let question = request(address, own);
     let mut found = Vec::new();
     for _ in 0..TIMES {
-        send(socket.as_raw_fd(), &question, MsgFlags::empty()).map_err(|e| failed(e.into()))?;
+        for address in addresses {
+            let question = request(*address, own);
+            send(socket.as_raw_fd(), &question, MsgFlags::empty()).map_err(|e| failed(e.into()))?;
+        }
         let deadline = Instant::now() + WAIT;
         while let Some(frame) = receive(&socket, deadline).map_err(failed)? {
-            found.extend(answer(&frame, address));
+            found.extend(answer(&frame).filter(|(address, _)| addresses.contains(address)));
         }
     }
     Ok(found)
@@ -95,11 +97,12 @@ fn request(address: Ipv4Addr, own: Mac) -> Vec<u8> {
     frame
 }
 
-/// Who says that it has the address.
-fn answer(frame: &[u8; LENGTH], address: Ipv4Addr) -> Option<Mac> {
+/// Which address somebody says that it has.
+fn answer(frame: &[u8; LENGTH]) -> Option<(Ipv4Addr, Mac)> {
     let is_reply = frame[12..14] == [0x08, 0x06] && frame[20..22] == [0, 2];
     let sender: [u8; 6] = frame[22..28].try_into().ok()?;
-    (is_reply && frame[28..32] == address.octets()).then_some(Mac(sender))
+    let address: [u8; 4] = frame[28..32].try_into().ok()?;
+    is_reply.then(|| (address.into(), Mac(sender)))
 }
 
 #[cfg(test)]
@@ -107,15 +110,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_answer_for_the_address_counts() {
+    fn only_an_answer_counts() {
         let (address, own) = (Ipv4Addr::new(192, 0, 2, 1), Mac([2, 0, 0, 0, 0, 1]));
         let question = request(address, own);
         let mut frame: [u8; LENGTH] = question.try_into().unwrap();
-        assert_eq!(answer(&frame, address), None, "a question");
+        assert_eq!(answer(&frame), None, "a question");
         frame[21] = 2;
-        assert_eq!(answer(&frame, address), None, "for no address");
         frame[28..32].copy_from_slice(&address.octets());
-        assert_eq!(answer(&frame, address), Some(own));
-        assert_eq!(answer(&frame, Ipv4Addr::new(192, 0, 2, 2)), None);
+        assert_eq!(answer(&frame), Some((address, own)));
+        frame[13] = 0;
+        assert_eq!(answer(&frame), None, "another protocol");
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::asker::Asker;
-use super::echo::Echo;
+use super::echo::{Echo, Heard};
 use crate::error::Error;
 
 /// How long the last answers may take.
@@ -49,13 +49,21 @@ impl Question {
     /// # Errors
     /// The socket fails.
     pub fn answers(self, deadline: Instant) -> Result<HashMap<IpAddr, Duration>, Error> {
-        let mut answers = HashMap::new();
+        let heard = self.heard(deadline)?.into_iter();
+        Ok(heard.filter_map(|(to, heard)| Some((to, heard.trip()?))).collect())
+    }
+
+    /// What came back by the deadline from each address, or about it, if anything did.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn heard(self, deadline: Instant) -> Result<HashMap<IpAddr, Heard>, Error> {
+        let mut all = HashMap::new();
         for (family, echo) in self.0 {
-            let trips = echo.finish(deadline).map_err(failed)?;
-            answers
-                .extend(family.into_iter().zip(trips).filter_map(|(to, trip)| Some((to, trip?))));
+            let heard = echo.finish(deadline).map_err(failed)?;
+            all.extend(family.into_iter().zip(heard).filter_map(|(to, heard)| Some((to, heard?))));
         }
-        Ok(answers)
+        Ok(all)
     }
 }
 
@@ -67,12 +75,12 @@ pub fn ask(targets: &[IpAddr], size: Option<u32>) -> Result<HashMap<IpAddr, Dura
     Question::put(targets, size)?.answers(Instant::now() + TIMEOUT)
 }
 
-/// Asks as the asker would, and waits.
+/// Asks as the asker would, and waits for whatever comes back.
 ///
 /// # Errors
 /// As [`Question::put`]; or what says who asks is there no more.
-pub fn ask_as(targets: &[IpAddr], asker: &Asker) -> Result<HashMap<IpAddr, Duration>, Error> {
-    Question::put_as(targets, None, asker)?.answers(Instant::now() + TIMEOUT)
+pub fn hear(targets: &[IpAddr], asker: &Asker) -> Result<HashMap<IpAddr, Heard>, Error> {
+    Question::put_as(targets, None, asker)?.heard(Instant::now() + TIMEOUT)
 }
 
 fn failed(source: io::Error) -> Error {

@@ -26,10 +26,37 @@ const PACE: Duration = Duration::from_millis(5);
 const PATIENCE: usize = 100;
 /// Echo request and reply of ICMP, then of ICMPv6.
 const TYPES: [(u8, u8); 2] = [(8, 0), (128, 129)];
+/// Destination unreachable of ICMP and of ICMPv6, with the codes that say that the way ends before the target: no route, no
+/// such host. The others are a firewall's, or the target's own.
+const UNREACHABLE: [(u8, [u8; 2]); 2] = [(3, [0, 1]), (1, [0, 3])];
 /// Header and payload of our messages: 8 bytes each; what follows is filled with zeros.
 const LENGTH: usize = 16;
 /// Bytes of the IP header before them.
 const IP_HEADERS: [usize; 2] = [20, 40];
+
+/// What came back from a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Echo replies; the best round trip.
+    Reply(Duration),
+    /// No reply, but that the target is unreachable.
+    Unreachable {
+        /// Who says so: a router, this node, or the target, which then lives.
+        by: IpAddr,
+        /// Whether the way ends there; else the packet is not let through, or not taken.
+        ends: bool,
+    },
+}
+
+impl Heard {
+    /// The round trip, if there was a reply.
+    pub fn trip(self) -> Option<Duration> {
+        match self {
+            Self::Reply(trip) => Some(trip),
+            Self::Unreachable { .. } => None,
+        }
+    }
+}
 
 /// Questions to targets of one family, from the network namespace in which it was made.
 pub struct Echo {
@@ -42,7 +69,7 @@ pub struct Echo {
     targets: Vec<IpAddr>,
     /// The questions under way, by their tag: which target, and when.
     waiting: HashMap<u32, (usize, Instant)>,
-    best: Vec<Option<Duration>>,
+    heard: Vec<Option<Heard>>,
 }
 
 impl Echo {
@@ -90,8 +117,8 @@ impl Echo {
         // Another process has another number in the header, which is the upper half.
         let count = QUESTIONERS.fetch_add(1, Ordering::Relaxed);
         let identity = (process::id() << 16).wrapping_add(count);
-        let best = vec![None; targets.len()];
-        Self { socket, v6, identity, length: LENGTH, targets, waiting: HashMap::new(), best }
+        let heard = vec![None; targets.len()];
+        Self { socket, v6, identity, length: LENGTH, targets, waiting: HashMap::new(), heard }
     }
 
     /// Asks each target a few times and takes the answers that come at once.
@@ -111,7 +138,7 @@ impl Echo {
                 }
                 self.waiting.insert(tag, (index, sent));
                 // Who did not answer the first question at once is not waited for again here.
-                if silent < PATIENCE && (round == 0 || self.best[index].is_some()) {
+                if silent < PATIENCE && (round == 0 || self.heard[index].is_some()) {
                     self.receive(Some(tag), sent + PACE)?;
                     silent += usize::from(self.waiting.contains_key(&tag));
                 } else {
@@ -122,16 +149,15 @@ impl Echo {
         Ok(())
     }
 
-    /// Takes the answers that come until the deadline; the best round trip of each target, `None`
-    /// where no answer came.
+    /// Takes the answers that come until the deadline; what came from each target, `None` where nothing did.
     ///
     /// # Errors
     /// The socket fails.
-    pub fn finish(mut self, deadline: Instant) -> io::Result<Vec<Option<Duration>>> {
+    pub fn finish(mut self, deadline: Instant) -> io::Result<Vec<Option<Heard>>> {
         self.receive(None, deadline)?;
         // What came while somebody else was waited for until the deadline is still there.
         self.drain()?;
-        Ok(self.best)
+        Ok(self.heard)
     }
 
     /// Receives until the awaited answer, or all, are in, or the deadline has come.
@@ -139,7 +165,7 @@ impl Echo {
         loop {
             let open = match awaited {
                 Some(tag) => self.waiting.contains_key(&tag),
-                None => self.best.contains(&None) && !self.waiting.is_empty(),
+                None => self.is_open() && !self.waiting.is_empty(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if !open || left.is_zero() {
@@ -148,6 +174,11 @@ impl Echo {
             self.socket.set_read_timeout(Some(left))?;
             self.take()?;
         }
+    }
+
+    /// Whether a reply of some target is still to come.
+    fn is_open(&self) -> bool {
+        self.heard.iter().any(|heard| heard.and_then(Heard::trip).is_none())
     }
 
     /// Receives what has come in.
@@ -167,8 +198,11 @@ impl Echo {
             received => received?,
         };
         let arrived = Instant::now();
-        if let Some(tag) = self.answer(buffer.get(..length).unwrap_or_default()) {
+        let packet = buffer.get(..length).unwrap_or_default();
+        if let Some(tag) = self.answer(packet) {
             self.note(tag, from.ip(), arrived);
+        } else if let Some((tag, ends)) = self.error(packet) {
+            self.give_up(tag, from.ip(), ends);
         }
         Ok(true)
     }
@@ -179,8 +213,20 @@ impl Echo {
         if self.targets[index] == from {
             self.waiting.remove(&tag);
             let trip = arrived - sent;
-            let best = &mut self.best[index];
-            *best = Some(best.map_or(trip, |best| best.min(trip)));
+            let best = self.heard[index].and_then(Heard::trip);
+            self.heard[index] = Some(Heard::Reply(best.map_or(trip, |best| best.min(trip))));
+        }
+    }
+
+    /// Counts an error about a question under way. That the target itself speaks, or has, says more.
+    fn give_up(&mut self, tag: u32, by: IpAddr, ends: bool) {
+        let Some((index, _)) = self.waiting.remove(&tag) else { return };
+        if self.heard[index].is_none() || self.targets[index] == by {
+            let error = Heard::Unreachable { by, ends };
+            let heard = self.heard[index].get_or_insert(error);
+            if heard.trip().is_none() {
+                *heard = error;
+            }
         }
     }
 
@@ -198,15 +244,39 @@ impl Echo {
         message
     }
 
-    /// The tag of a message, if it is an answer to us.
+    /// The tag of a packet, if it is an answer to us.
     fn answer(&self, packet: &[u8]) -> Option<u32> {
-        // A raw IPv4 socket receives the IP header too, a raw IPv6 socket does not.
-        let header = if self.v6 { 0 } else { usize::from(packet.first()? & 0x0f) * 4 };
-        let message = packet.get(header..header + LENGTH)?;
-        let reply = TYPES[usize::from(self.v6)].1;
-        let ours = message[0] == reply && message[8..12] == self.identity.to_be_bytes();
+        self.tag_of(self.message(packet)?, TYPES[usize::from(self.v6)].1)
+    }
+
+    /// The tag of one of our questions that a packet says did not arrive, and whether its way ended.
+    fn error(&self, packet: &[u8]) -> Option<(u32, bool)> {
+        let message = self.message(packet)?;
+        let (unreachable, ends) = UNREACHABLE[usize::from(self.v6)];
+        // It quotes the question, here with the IP header of both families.
+        let quoted = message.get(8..).filter(|_| message[0] == unreachable)?;
+        let header = if self.v6 { IP_HEADERS[1] } else { header_v4(quoted)? };
+        let tag = self.tag_of(quoted.get(header..)?, TYPES[usize::from(self.v6)].0)?;
+        Some((tag, ends.contains(&message[1])))
+    }
+
+    /// What a raw socket received, from the ICMP header on: that of IPv4 receives the IP header too.
+    fn message<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
+        let header = if self.v6 { 0 } else { header_v4(packet)? };
+        packet.get(header..).filter(|message| message.len() >= 8)
+    }
+
+    /// The tag of a message, if it is of this type and ours.
+    fn tag_of(&self, message: &[u8], kind: u8) -> Option<u32> {
+        let message = message.get(..LENGTH)?;
+        let ours = message[0] == kind && message[8..12] == self.identity.to_be_bytes();
         ours.then(|| u32::from_be_bytes([message[12], message[13], message[14], message[15]]))
     }
+}
+
+/// Bytes of the IPv4 header that a packet begins with.
+fn header_v4(packet: &[u8]) -> Option<usize> {
+    Some(usize::from(packet.first()? & 0x0f) * 4)
 }
 
 // The kernel's own estimate of a path's MTU neither splits a packet nor keeps one back.
@@ -238,74 +308,4 @@ fn checksum(message: &[u8]) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_of_a_message_with_it_is_zero() {
-        // The example of RFC 1071, section 3.
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
-        assert_eq!(checksum(&[0xff]), 0x00ff);
-    }
-
-    #[test]
-    fn only_an_answer_to_us_counts() {
-        // A raw socket needs root: messages are made by hand, and none is sent.
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut echo = Echo::with(socket, true, Vec::new());
-        let tag = tag(70_000, 2);
-        let request = echo.request(tag);
-        assert_eq!(echo.answer(&request), None);
-        let mut reply = request.clone();
-        reply[0] = 129;
-        assert_eq!(echo.answer(&reply), Some(tag));
-        assert_eq!(echo.answer(&reply[..15]), None);
-        reply[8] ^= 1;
-        assert_eq!(echo.answer(&reply), None);
-        let again = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let other = Echo::with(again, true, Vec::new());
-        assert_ne!(other.request(tag), request, "an answer is to one question only");
-
-        echo.v6 = false;
-        let mut packet = vec![0x45; 20];
-        packet.extend(echo.request(tag));
-        assert_eq!(checksum(&packet[20..]), 0);
-        assert_eq!(echo.answer(&packet), None);
-        packet[20] = 0;
-        assert_eq!(echo.answer(&packet), Some(tag));
-        assert_eq!(echo.answer(&[]), None);
-    }
-
-    #[test]
-    fn an_answer_that_is_there_at_the_deadline_counts() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let target = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut echo = Echo::with(socket, true, vec!["127.0.0.1".parse().unwrap()]);
-        echo.waiting.insert(tag(0, 0), (0, Instant::now()));
-        let mut reply = echo.request(tag(0, 0));
-        reply[0] = 129;
-        target.send_to(&reply, echo.socket.local_addr().unwrap()).unwrap();
-        echo.socket.peek(&mut [0; 256]).unwrap();
-        assert!(echo.finish(Instant::now()).unwrap()[0].is_some());
-    }
-
-    #[test]
-    fn the_best_answer_of_the_one_asked_counts() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let targets: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let mut echo = Echo::with(socket, false, targets.clone());
-        let start = Instant::now();
-        let after = |micros| start + Duration::from_micros(micros);
-        for round in 0..3 {
-            echo.waiting.insert(tag(0, round), (0, start));
-        }
-        echo.note(tag(0, 0), targets[1], after(1));
-        assert_eq!(echo.best, [None, None]);
-        echo.note(tag(0, 0), targets[0], after(50));
-        echo.note(tag(0, 0), targets[0], after(10));
-        echo.note(tag(0, 1), targets[0], after(30));
-        echo.note(tag(0, 2), targets[0], after(40));
-        echo.note(tag(1, 0), targets[1], after(5));
-        assert_eq!(echo.best, [Some(Duration::from_micros(30)), None]);
-    }
-}
+mod tests;

@@ -28,6 +28,7 @@ mod probe;
 mod progress;
 mod ranges;
 mod remove;
+mod solicitation;
 mod status;
 mod sync;
 mod synced;

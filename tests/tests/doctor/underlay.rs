@@ -1,8 +1,12 @@
 //! What is wrong between the nodes, and with who else is there.
 
+use std::process::Command;
+
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
+use flatnet_tests::netns::Netns;
 use flatnet_tests::nic::Nic;
 use flatnet_tests::node::Node;
+use flatnet_tests::program::said;
 use flatnet_tests::{kernel, sync};
 use serde_json::{Value, json};
 
@@ -58,6 +62,43 @@ fn an_ipv6_underlay_has_the_same_faults() {
     peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
     peer.exec("nft add rule inet wall input udp dport 4789 reject");
     scene.advised("UDP port 4789 is refused by node-b (fd00:50::2)", "run `flatnet sync` there");
+    peer.exec("nft delete table inet wall");
+    assert_icmp_is_not_missed(&scene);
+    peer.exec(&format!("ip link set {UNDERLAY} down"));
+    scene.advised("dead or cut off: no answer at the VTEP", "bring it back, or take it out of ");
+}
+
+#[test]
+fn a_firewall_that_drops_echo_requests() {
+    let scene = Scene::new();
+    scene.assert_healthy();
+    assert_icmp_is_not_missed(&scene);
+}
+
+/// Without answers to echo requests pods reach each other, and so nothing is found; where this node hears nothing at all,
+/// nothing is said of a peer that is there.
+fn assert_icmp_is_not_missed(scene: &Scene) {
+    let wall = |netns: &Netns, accept: &str| {
+        let rules = format!(
+            "table inet wall {{ chain input {{ type filter hook input priority 0; policy drop; \
+             iifname lo accept; {accept}; udp dport 4789 accept; \
+             icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept\n}}\n}}\n"
+        );
+        let output = netns.finish(Command::new("nft").args(["-f", "-"]), rules.as_bytes());
+        assert!(output.status.success(), "{rules}: {}", said(&output));
+    };
+    let (node, peer) = (&scene.node().netns, scene.peer());
+    wall(peer, "ct state established,related accept");
+    scene.assert_healthy();
+    scene.assert_together();
+    wall(node, "tcp dport 22 accept");
+    let vtep = scene.cluster.nodes[1].vtep;
+    let mend = scene.finding(&[&format!("no answer to echo requests from node-b ({vtep})")]);
+    assert!(mend.starts_with("let a pod here ask one there"), "{mend}");
+    scene.assert_together();
+    node.exec("nft delete table inet wall");
+    peer.exec("nft delete table inet wall");
+    scene.assert_healthy();
 }
 
 #[test]
@@ -74,7 +115,10 @@ fn direct_routes_have_faults_of_their_own() {
     peer.exec("nft add table inet wall");
     peer.exec("nft add chain inet wall input { type filter hook input priority 0 ; }");
     peer.exec("nft add rule inet wall input ip daddr 10.244.2.0 drop");
+    scene.assert_healthy();
     peer.exec("nft add rule inet wall input udp dport 4789 drop");
+    peer.exec("nft add chain inet wall between { type filter hook prerouting priority -300 ; }");
+    peer.exec("nft add rule inet wall between ip daddr 10.244.2.0/24 drop");
     scene.advised("no answer by the direct route, but at the VTEP, from node-b", "directRouting");
 }
 

@@ -31,9 +31,10 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         IpAddr::V4(vtep)
             if own.up && own.dev.name != "lo" && !own.is("vrf") && own.mac.is_some() =>
         {
-            let macs = arp::who_has(&own.dev.name, vtep, own.mac.unwrap_or(Mac([0; 6])))?;
+            let answers = arp::who_has(&own.dev.name, &[vtep], own.mac.unwrap_or(Mac([0; 6])))?;
             let links = kernel.links()?;
-            macs.into_iter().filter(|mac| !is_ours(&links, *mac)).collect()
+            let macs = answers.into_iter().map(|(_, mac)| mac);
+            macs.filter(|mac| !is_ours(&links, *mac)).collect()
         }
         IpAddr::V4(_) => Vec::new(),
         IpAddr::V6(vtep) => {

@@ -13,6 +13,7 @@ mod drift;
 mod duplicate;
 mod fast_path;
 mod full;
+mod host;
 mod inotify;
 mod kernel;
 mod keys;
@@ -49,7 +50,7 @@ use scene::Scene;
 /// Look for what keeps pods from talking: each finding with its reason and what mends it
 ///
 /// Peers are asked by echo requests and by datagrams that they refuse, and the underlay by ARP whether
-/// another host has this node's VTEP; nothing is changed.
+/// another host has this node's VTEP, and silent peers theirs; nothing is changed.
 #[derive(Args)]
 pub struct Command {
     #[command(flatten)]

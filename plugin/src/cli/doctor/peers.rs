@@ -1,15 +1,18 @@
 //! Peers that do not answer, and as far as that shows from here, why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use flatnet_conf::{Node, Range};
+
+use super::host::{self, Host};
 use super::refusal::refused;
 use super::reverse_path::{self, Silent};
 use super::scene::Scene;
 use crate::author::Author;
-use crate::cli::ask::{ask, ask_as};
+use crate::cli::ask::{ask, hear};
 use crate::cli::asker::Asker;
-use crate::cli::echo::TRIES;
+use crate::cli::echo::{Heard, TRIES};
 use crate::cli::finding::{Finding, some};
 use crate::error::Error;
 use crate::kernel::{Observe as _, Path};
@@ -34,8 +37,8 @@ struct Seen {
     examined: bool,
     /// Whether its pods are routed to without the overlay.
     direct: bool,
-    /// Whether its VTEP answered.
-    underlay: bool,
+    /// What is known of it at its VTEP.
+    host: Host,
     /// Whether the overlay's UDP port was refused (ICMP port unreachable).
     refused: bool,
 }
@@ -48,6 +51,7 @@ enum Cause {
     Refused,
     Direct,
     Blocked,
+    Quiet,
     Dead,
     Unexamined,
 }
@@ -82,8 +86,9 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     Ok(causes.iter().map(|(cause, peers)| words.judge(*cause, peers)).collect())
 }
 
-/// The peers of which an address on the overlay does not answer.
-fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
+/// The peers of which an address on the overlay does not answer, nor anything else comes from there. Those that only
+/// answer no echo requests count as explained.
+fn silent_over_overlay(scene: &mut Scene<'_>) -> Result<Vec<Seen>, Error> {
     let all = scene.unexplained().map(|peer| Seen {
         name: peer.name.clone(),
         vtep: peer.vtep,
@@ -92,19 +97,51 @@ fn silent_over_overlay(scene: &Scene<'_>) -> Result<Vec<Seen>, Error> {
         path: None,
         examined: false,
         direct: false,
-        underlay: false,
+        host: Host::Quiet,
         refused: false,
     });
     let mut seen: Vec<Seen> = all.collect();
     let asked: Vec<IpAddr> = seen.iter().flat_map(|seen| seen.silent.clone()).collect();
     let answers = ask(&asked, None)?;
+    let silent = asked.into_iter().filter(|address| !answers.contains_key(address)).collect();
+    let carried = carried(scene, &silent)?;
     for seen in &mut seen {
+        if seen.silent.iter().any(|address| carried.contains(address)) {
+            scene.explained.insert(seen.name.clone());
+        }
         let before = seen.silent.len();
-        seen.silent.retain(|address| !answers.contains_key(address));
+        seen.silent.retain(|address| silent.contains(address) && !carried.contains(address));
         seen.some = seen.silent.len() < before;
     }
     seen.retain(|seen| !seen.silent.is_empty());
     Ok(seen)
+}
+
+/// Those of the silent addresses whose node says over the overlay that it has no pod where none can be: its firewall may
+/// drop echo requests, but what is for pods arrives, and what they send comes back.
+fn carried(scene: &Scene<'_>, silent: &BTreeSet<IpAddr>) -> Result<BTreeSet<IpAddr>, Error> {
+    let nobodys: BTreeMap<IpAddr, IpAddr> = scene
+        .unexplained()
+        .flat_map(nobodys)
+        .filter(|(_, address)| silent.contains(address))
+        .collect();
+    let asked: Vec<IpAddr> = nobodys.keys().copied().collect();
+    let heard = hear(&asked, &Asker::default())?;
+    let there = |(to, address): &(IpAddr, IpAddr)| match heard.get(to) {
+        Some(Heard::Reply(_)) => true,
+        Some(Heard::Unreachable { by, .. }) => by == address,
+        None => false,
+    };
+    Ok(nobodys.into_iter().filter(there).map(|(_, address)| address).collect())
+}
+
+/// The last address of each range of a peer that begins with one of its own, and that one. No pod has the last of IPv4,
+/// and hardly ever one that of IPv6.
+fn nobodys(peer: &Node) -> Vec<(IpAddr, IpAddr)> {
+    let own = peer.vtep_addresses();
+    let subnets = peer.ranges.iter().map(Range::subnet);
+    let ends = subnets.map(|subnet| (subnet.broadcast(), subnet.network()));
+    ends.filter(|(_, first)| own.contains(first)).collect()
 }
 
 /// Asks them in other ways.
@@ -113,15 +150,21 @@ fn examine(scene: &mut Scene<'_>, seen: &mut [Seen], port: u16) -> Result<(), Er
     let vteps: Vec<IpAddr> = seen.iter().map(|seen| seen.vtep).collect();
     let place = &scene.underlay.place;
     let paths = scene.look.kernel.paths(&vteps, &place.flow)?;
-    let answers = ask_as(&vteps, &Asker::at(place))?;
-    let awake: Vec<IpAddr> = answers.keys().copied().collect();
-    let refused = refused(&awake, port, &Asker::at(place));
-    for (seen, path) in seen.iter_mut().zip(paths) {
+    let heard = hear(&vteps, &Asker::at(place))?;
+    let asked: Vec<_> = vteps.into_iter().zip(paths).collect();
+    let hosts = host::look(&mut scene.look.kernel, &asked, &heard)?;
+    let of = |kind| {
+        let found = asked.iter().zip(&hosts).filter(move |(_, host)| **host == kind);
+        found.map(|((vtep, _), _)| *vtep)
+    };
+    let alive: Vec<IpAddr> = of(Host::Answers).chain(of(Host::Quiet)).collect();
+    let refused = refused(&alive, port, &Asker::at(place));
+    for ((seen, (vtep, path)), host) in seen.iter_mut().zip(asked).zip(hosts) {
         seen.examined = true;
         seen.path = path;
         seen.direct = direct && path.is_some_and(|path| path.on_link);
-        seen.underlay = answers.contains_key(&seen.vtep);
-        seen.refused = refused.contains(&seen.vtep);
+        seen.host = host;
+        seen.refused = refused.contains(&vtep);
     }
     Ok(())
 }
@@ -131,7 +174,8 @@ fn cause(seen: &Seen) -> Cause {
         Seen { examined: false, .. } => Cause::Unexamined,
         Seen { some: true, .. } => Cause::OneFamily,
         Seen { path: None, .. } => Cause::NoRoute,
-        Seen { underlay: false, .. } => Cause::Dead,
+        Seen { host: Host::Gone, .. } => Cause::Dead,
+        Seen { host: Host::Quiet, refused: false, .. } => Cause::Quiet,
         Seen { direct: true, .. } => Cause::Direct,
         Seen { refused: true, .. } => Cause::Refused,
         _ => Cause::Blocked,
@@ -189,11 +233,23 @@ impl Words {
                     "UDP port {port} is blocked, or the range files differ: no answer over the \
                      overlay, but at the VTEP, from {names}"
                 ),
-                WHY,
+                "no pod of this node reaches the pods there, unless a firewall drops ICMP on the overlay only",
                 format!(
                     "let the firewalls there, here and between accept UDP port {port} (there: \
                      `iptables -I INPUT -p udp --dport {port} -s {own} -j ACCEPT`); if they do, {}",
                     author.same_there(file)
+                ),
+            ),
+            Cause::Quiet => Finding::advise(
+                format!(
+                    "no answer to echo requests from {names} (a host firewall, here or there, may drop them; pods \
+                     may reach each other all the same)"
+                ),
+                "whether pods of this node reach the pods there cannot be told from here",
+                format!(
+                    "let a pod here ask one there; if none answers, see whether that node runs, and let the \
+                     firewalls there, here and between accept UDP port {port}; let them accept ICMP, too, and \
+                     this check can tell"
                 ),
             ),
             Cause::Dead => Finding::advise(
@@ -225,13 +281,16 @@ mod tests {
             path: Some(path),
             examined: true,
             direct: false,
-            underlay: true,
+            host: Host::Answers,
             refused: false,
         };
         let table = [
             (silent.clone(), Cause::Blocked),
-            (Seen { underlay: false, ..silent.clone() }, Cause::Dead),
-            (Seen { path: None, underlay: false, ..silent.clone() }, Cause::NoRoute),
+            (Seen { host: Host::Gone, ..silent.clone() }, Cause::Dead),
+            (Seen { host: Host::Quiet, ..silent.clone() }, Cause::Quiet),
+            (Seen { host: Host::Quiet, direct: true, ..silent.clone() }, Cause::Quiet),
+            (Seen { host: Host::Quiet, refused: true, ..silent.clone() }, Cause::Refused),
+            (Seen { path: None, host: Host::Gone, ..silent.clone() }, Cause::NoRoute),
             (Seen { refused: true, ..silent.clone() }, Cause::Refused),
             (Seen { direct: true, ..silent.clone() }, Cause::Direct),
             (Seen { some: true, ..silent.clone() }, Cause::OneFamily),
@@ -244,7 +303,23 @@ mod tests {
         let words = Words { port: 4789, own, author, file: "/f".into() };
         let many = words.judge(Cause::Dead, &[&silent; 5]).what;
         assert!(many.ends_with("b (192.0.2.2), b (192.0.2.2) and 2 more"), "{many}");
+        let quiet = words.judge(Cause::Quiet, &[&silent]);
+        assert!(
+            quiet.what.starts_with("no answer to echo requests from b (192.0.2.2)"),
+            "{quiet:?}"
+        );
+        assert!(!quiet.words().contains("/f"), "nothing is to be taken out: {quiet:?}");
         let half = words.judge(Cause::OneFamily, &[&silent]).what;
         assert!(half.ends_with("not 10.1.2.0 of b (192.0.2.2)"), "{half}");
+    }
+
+    #[test]
+    fn where_no_pod_can_be() {
+        let text = r#"{"version":1,"nodes":[{"name":"b","vtep":"192.0.2.2",
+            "ranges":["10.1.2.0/24","fd00:1::/64","10.1.3.0/24"]}]}"#;
+        let file = flatnet_conf::RangeFile::parse("f".as_ref(), text.as_bytes()).unwrap();
+        let pairs = [("10.1.2.255", "10.1.2.0"), ("fd00:1::ffff:ffff:ffff:ffff", "fd00:1::")];
+        let pairs = pairs.map(|(last, first)| (last.parse().unwrap(), first.parse().unwrap()));
+        assert_eq!(nobodys(&file.nodes[0]), pairs);
     }
 }

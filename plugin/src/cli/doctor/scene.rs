@@ -27,7 +27,8 @@ pub struct Scene<'a> {
     pub overlay: Option<Link>,
     /// The MTU that it should have, in bytes.
     pub mtu: u32,
-    /// The peers that a finding explains already why they are silent, if they are.
+    /// The peers that a finding explains already why they are silent, if they are, and those that answer no echo requests
+    /// only.
     pub explained: BTreeSet<String>,
     /// Whether another program has what the overlay device needs, so that none can be made.
     pub clash: bool,

@@ -10,7 +10,7 @@ use super::folder::Folder;
 use super::name::Name;
 use super::namespace;
 use super::report::{LabReport, Pair, Pod};
-use crate::cli::echo::Echo;
+use crate::cli::echo::{Echo, Heard};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Answer, Outcome};
 use crate::cli::progress::Progress;
@@ -101,9 +101,14 @@ fn probe(
     let deadline = Instant::now() + TIMEOUT;
     let mut pairs = Vec::new();
     for (targets, echo) in asked {
-        let trips = echo.finish(deadline).map_err(failed())?;
-        let made = targets.into_iter().zip(trips);
-        pairs.extend(made.map(|((to, address), trip)| Pair { from, to, address, trip }));
+        let heard = echo.finish(deadline).map_err(failed())?;
+        let made = targets.into_iter().zip(heard);
+        pairs.extend(made.map(|((to, address), heard)| Pair {
+            from,
+            to,
+            address,
+            trip: heard.and_then(Heard::trip),
+        }));
     }
     Ok(pairs)
 }
