@@ -1,7 +1,11 @@
 //! Pods that are not as their ADD left them, on either end of their veth pair; and what the books and the
 //! range file say of them.
 
+use std::process::Command;
+
+use flatnet_tests::cli::document;
 use flatnet_tests::cluster::Cluster;
+use flatnet_tests::program::{ours, system};
 use flatnet_tests::{kernel, sync};
 use serde_json::json;
 
@@ -176,4 +180,28 @@ fn a_pod_in_what_is_now_another_nodes_range() {
     scene.cluster.nodes.iter().for_each(|node| drop(sync::apply(node)));
     scene.assert_healthy();
     scene.assert_together();
+}
+
+#[test]
+fn a_state_folder_on_a_full_disk() {
+    let scene = Scene::new();
+    let state = &scene.node().network.state_dir;
+    let doctor = |filled: &str, code| {
+        let script = format!(
+            r#"{{ cp -a "$1" "$1.kept" && mount -t tmpfs -o size=256k,mode=700 disk "$1" &&
+            cp -a "$1.kept/." "$1" && rm -r "$1.kept" && {filled}; }} >&2 && shift && exec "$@""#
+        );
+        let mut command = Command::new(system("unshare"));
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(state).arg(ours("flatnet"));
+        command.args(["doctor", "--json", "--conf-dir"]).arg(scene.net_d());
+        command.arg("--cni-bin-dir").arg(scene.bin());
+        document(&scene.node().netns.finish(&mut command, b""), code)["findings"].clone()
+    };
+    assert_eq!(doctor("true", 0), json!([]));
+    let findings = doctor(r#"! dd if=/dev/zero of="$1/other" bs=4k"#, 1);
+    assert_eq!(findings.as_array().map(Vec::len), Some(1), "{findings:#}");
+    let leases = scene.node().state().join("leases").display().to_string();
+    let what = findings[0]["what"].as_str().expect("what is wrong");
+    let expected = format!("cannot write a lease into {leases}: No space left on device");
+    assert!(what.starts_with(&expected), "{what}");
 }

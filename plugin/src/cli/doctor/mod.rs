@@ -31,6 +31,7 @@ mod reverse_path;
 mod scene;
 mod shadow;
 mod source;
+mod state;
 mod unleased;
 
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ pub struct Command {
 /// What a check of a network is called, and how it looks.
 type Check = (&'static str, fn(&mut Scene<'_>) -> Result<Vec<Finding>, PluginError>);
 
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     ("kernel", kernel::check),
     ("clashes", clash::check),
     ("drift", drift::check),
@@ -82,6 +83,7 @@ const CHECKS: [Check; 16] = [
     ("ranges", full::check),
     ("pods", outside::check),
     ("leases", unleased::check),
+    ("state folder", state::check),
     ("kube-proxy", kube_proxy::check),
 ];
 
