@@ -68,9 +68,9 @@ pub(crate) struct Node<'a> {
     #[cfg_attr(feature = "schema", schemars(example = "192.168.50.1"))]
     pub(crate) vtep: Cow<'a, str>,
     /// The addresses of the node's pods, of either family or both: subnets in CIDR notation, or
-    /// objects that give out a part of one. A further range of a family is used when those before
-    /// it are full. The first address of the first range of each family is the node's own on the
-    /// overlay; it and an IPv4 range's broadcast address are given to no pod.
+    /// objects that give out a part of one. Pods get the addresses of a family's ranges in turn, each
+    /// range after the one before it. The first address of the first range of each family is the
+    /// node's own on the overlay; it and an IPv4 range's broadcast address are given to no pod.
     #[serde(borrow)]
     #[cfg_attr(
         feature = "schema",
