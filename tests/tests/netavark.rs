@@ -245,6 +245,31 @@ fn a_container_that_was_forgotten_is_set_up_anew() {
     node.assert_no_attachment();
 }
 
+/// netavark asks for no teardown where a setup failed.
+#[test]
+fn what_nobody_is_told_of_does_not_stay() {
+    let cluster = Cluster::new(1);
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let (netavark, node) = (&netavarks(&cluster, &[portmap])[0], &cluster.nodes[0]);
+    let pod = Pod::new("container");
+    let (mut command, input) = netavark.plugin("setup", &pod);
+    let mut input: Value = serde_json::from_slice(&input).unwrap();
+    input["port_mappings"] = json!([{ "container_port": 80, "host_ip": "", "host_port": 18_097,
+                                      "protocol": "tcp", "range": 1 }]);
+    let full = fs::File::create("/dev/full").unwrap();
+    command.stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped());
+    let mut child = node.netns.run(|| command.spawn()).unwrap();
+    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", said(&ended));
+    assert!(said(&ended).contains("cannot write the answer"), "{}", said(&ended));
+    node.assert_no_attachment();
+    let rules = node.netns.exec("nft list ruleset");
+    assert!(!rules.contains("18097"), "{rules}");
+    netavark.setup(&pod, json!({}));
+    netavark.teardown(&pod);
+}
+
 /// Kills the plugin ever later, until it comes to its end before, however slow the machine is.
 fn kill_ever_later(node: &Node, netavark: &Netavark<'_>, verb: &str, pod: &Pod) -> bool {
     let (mut step, mut pause) = (0, Duration::ZERO);

@@ -30,29 +30,37 @@ const LONGEST_INPUT: u64 = 16 << 20;
 /// Serves a call of netavark's, if the arguments are one.
 pub fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let verb = arguments.next()?;
+    let mut made = None;
     let answer = match (verb.to_str()?, arguments.next(), arguments.next()) {
         ("create", None, None) => create(),
-        ("setup", Some(netns), None) => setup(netns),
+        ("setup", Some(netns), None) => setup(netns, &mut made),
         ("teardown", Some(netns), None) => teardown(netns).map(|()| None),
         ("info", None, None) => Ok(Some(info())),
         _ => return None,
     };
-    Some(print(answer))
+    let Err(e) = print(&answer) else {
+        return Some(if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    };
+    // netavark takes this for a failure, and asks for no teardown of what it was never told of.
+    complain("flatnet", &format_args!("cannot write the answer: {e}"));
+    if let Some(Err(e)) = made.map(|Made { list, wanted }| chain::del(&list, &wanted)) {
+        complain("flatnet", &format_args!("undoing the setup: {e}"));
+    }
+    Some(ExitCode::FAILURE)
 }
 
-fn print(answer: Result<Option<Value>, String>) -> ExitCode {
-    let (document, code) = match answer {
-        Ok(document) => (document, ExitCode::SUCCESS),
-        Err(problem) => (Some(json!({ "error": one_line(&problem) })), ExitCode::FAILURE),
-    };
-    let written = document.map_or(Ok(()), |document| writeln!(io::stdout(), "{document}"));
-    match written {
-        Ok(()) => code,
-        Err(e) => {
-            complain("flatnet", &format_args!("cannot write the answer: {e}"));
-            ExitCode::FAILURE
-        }
+fn print(answer: &Result<Option<Value>, String>) -> io::Result<()> {
+    match answer {
+        Ok(None) => Ok(()),
+        Ok(Some(document)) => writeln!(io::stdout(), "{document}"),
+        Err(problem) => writeln!(io::stdout(), "{}", json!({ "error": one_line(problem) })),
     }
+}
+
+/// What stands since a setup.
+struct Made {
+    list: List,
+    wanted: Wanted,
 }
 
 fn info() -> Value {
@@ -82,13 +90,15 @@ pub fn asked(input: &[u8]) -> Result<Map<String, Value>, String> {
     exec(input)?.asked()
 }
 
-fn setup(netns: OsString) -> Result<Option<Value>, String> {
+/// What was `made` stands, whoever hears of it.
+fn setup(netns: OsString, made: &mut Option<Made>) -> Result<Option<Value>, String> {
     let exec = exec(&read()?)?;
     let list = List::named(&exec.network.name, exec.network.conf())?;
     let asked = exec.asked()?;
     let wanted = wanted(exec, netns, asked)?;
     detach_earlier(&list, &wanted)?;
     let result = chain::add(&list, &wanted)?;
+    let Made { wanted, .. } = made.insert(Made { list, wanted });
     let status = Status::of(&result, &wanted.ifname);
     Ok(Some(serde_json::to_value(status).map_err(|e| e.to_string())?))
 }
