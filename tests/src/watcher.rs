@@ -24,6 +24,14 @@ impl Watcher {
         Self::spawn(node, "watch", |_| {})
     }
 
+    /// Starts one that can print nothing: its disk is full.
+    pub fn full(node: &Node) -> Self {
+        let full = File::create("/dev/full").expect("open /dev/full");
+        Self::spawn(node, "full", |command| {
+            command.stdout(full);
+        })
+    }
+
     /// Starts one of several on a node, which are told apart by their names; it has looked at everything when this returns.
     pub fn ready(node: &Node, name: &str) -> Self {
         let socket = node.network.state_dir.with_file_name(format!("{}.{name}.notify", node.name));
@@ -43,8 +51,8 @@ impl Watcher {
         let file = File::create(&output).expect("a file for the output");
         let folder = cli::conf_dir(node, &[]).display().to_string();
         let mut command = cli::prepared("sync", &["--watch", "--conf-dir", &folder]);
-        prepare(&mut command);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        prepare(&mut command);
         let child = node.netns.run(|| command.spawn()).expect("start the watcher");
         Self { child, output }
     }

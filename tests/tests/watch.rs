@@ -66,6 +66,21 @@ fn what_changes_is_put_right() {
 }
 
 #[test]
+fn goes_on_where_nothing_can_be_printed() {
+    let cluster = Cluster::new(2);
+    cluster.list(&[0, 1]);
+    let node = &cluster.nodes[0];
+    let watcher = Watcher::full(node);
+    for round in 1..3 {
+        is_put_right(node, "the overlay");
+        let told = || watcher.said().matches("cannot write standard output").count();
+        wait_for("what cannot be printed", || (told() >= round).then_some(()));
+        node.netns.exec("ip link del flat.4096");
+    }
+    is_put_right(node, "the overlay in the end");
+}
+
+#[test]
 fn what_it_changes_is_logged_where_the_network_says() {
     let mut cluster = Cluster::new(2);
     let file = cluster.folder().join("log");

@@ -79,7 +79,10 @@ impl Command {
                 }
             });
             if pass.changed {
-                self.answer(pass).print()?;
+                // Where nothing can be written, a full disk for one, the network is kept all the same.
+                if let Err(error) = self.answer(pass).print() {
+                    complain(&error);
+                }
             }
             if mem::take(&mut first) {
                 notify::ready();
