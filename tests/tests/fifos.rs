@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +35,12 @@ const KINDS: [Kind; 6] = [
     ("a device", |path| device(path, 5, 0)),
     ("a socket", |path| drop(UnixListener::bind(path).expect("a socket"))),
     ("a folder", |path| fs::create_dir(path).expect("a folder")),
+];
+
+/// Namespaces, but not of a network.
+const NAMESPACES: [Kind; 2] = [
+    ("a namespace of mounts", |path| symlink("/proc/self/ns/mnt", path).expect("a link")),
+    ("a namespace of users", |path| symlink("/proc/self/ns/user", path).expect("a link")),
 ];
 
 fn device(path: &Path, major: u64, minor: u64) {
@@ -164,7 +170,7 @@ fn as_namespace() {
     let node = &cluster.nodes[0];
     let pod = node.add("pod");
     let path = cluster.folder().join("namespace");
-    for (kind, make) in KINDS {
+    for (kind, make) in KINDS.into_iter().chain(NAMESPACES) {
         instead(&path, make, || {
             let call = |verb| {
                 let mut conf = node.network.configuration.clone();

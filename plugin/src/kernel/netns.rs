@@ -30,7 +30,7 @@ impl Netns {
     }
 
     /// Opens the namespace that a file stands for; `None` if there is no such file or it is no
-    /// namespace (a runtime's bind mount that is gone leaves an empty file behind).
+    /// namespace of a network (a runtime's bind mount that is gone leaves an empty file behind).
     ///
     /// # Errors
     /// The file is there and cannot be opened.
@@ -44,8 +44,15 @@ impl Netns {
         };
         match found {
             Err(KernelError::Netns { source, .. }) if absent(&source) => Ok(None),
-            found => found.map(Some),
+            found => Ok(Some(found?).filter(Self::is_of_a_network)),
         }
+    }
+
+    /// Mounts, users and the rest have namespaces of the same file system. Before Linux 4.11 they do not tell.
+    fn is_of_a_network(&self) -> bool {
+        // SAFETY: the file is open, and this ioctl takes no argument. No library that is used here has a name for it.
+        let kind = unsafe { nix::libc::ioctl(self.file.as_raw_fd(), nix::libc::NS_GET_NSTYPE) };
+        kind == -1 || kind == nix::libc::CLONE_NEWNET
     }
 
     fn open_any(path: &Path) -> Result<Self, KernelError> {
@@ -132,6 +139,11 @@ mod tests {
     fn what_is_no_namespace_counts_as_gone() {
         assert!(Netns::open(Path::new("/nonexistent/netns")).unwrap().is_none());
         assert!(Netns::open(Path::new("/proc/self/status")).unwrap().is_none());
+        assert!(Netns::open(Path::new("/proc/self/ns/net")).unwrap().is_some());
+        for other in ["mnt", "user", "pid"] {
+            let path = Path::new("/proc/self/ns").join(other);
+            assert!(Netns::open(&path).unwrap().is_none(), "{other}");
+        }
     }
 
     #[test]
