@@ -106,6 +106,14 @@ pub(crate) fn successor(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The address before this one in its family; `None` before the first.
+pub(crate) fn predecessor(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(four) => four.to_bits().checked_sub(1).map(|n| Ipv4Addr::from_bits(n).into()),
+        IpAddr::V6(six) => six.to_bits().checked_sub(1).map(|n| Ipv6Addr::from_bits(n).into()),
+    }
+}
+
 /// The address so many after this one in its family, or the family's last.
 pub(crate) fn ahead(address: IpAddr, count: u16) -> IpAddr {
     match address {
@@ -200,5 +208,9 @@ mod tests {
         assert_eq!(next("255.255.255.255"), None);
         assert_eq!(next("fd00::ffff").as_deref(), Some("fd00::1:0"));
         assert_eq!(next("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), None);
+        let before = |text| predecessor(parse_address(text).unwrap()).map(|last| last.to_string());
+        assert_eq!(before("10.0.1.0").as_deref(), Some("10.0.0.255"));
+        assert_eq!(before("fd00::1:0").as_deref(), Some("fd00::ffff"));
+        assert_eq!((before("0.0.0.0"), before("::")), (None, None));
     }
 }

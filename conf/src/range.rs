@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::address::{
-    ahead, bits, canonical, parse_address, parse_canonical, special_use, successor,
+    ahead, bits, canonical, parse_address, parse_canonical, predecessor, special_use, successor,
 };
 use crate::error::Broken;
 use crate::{Error, raw};
@@ -162,6 +162,20 @@ impl Range {
             }
         }
         (next <= self.end && !self.is_broadcast(next)).then_some(next)
+    }
+
+    /// The first and the last address that it gives, if it gives any.
+    pub fn bounds(&self) -> Option<(IpAddr, IpAddr)> {
+        let mut last = self.end;
+        if self.is_broadcast(last) {
+            last = predecessor(last)?;
+        }
+        for excluded in self.exclude.iter().rev() {
+            if excluded.contains(last) {
+                last = predecessor(excluded.network())?;
+            }
+        }
+        self.next_after(None).filter(|first| *first <= last).map(|first| (first, last))
     }
 
     /// An address from start to end, given out or not: which one, the number decides, whatever it is. Of a

@@ -336,7 +336,10 @@ fn nodes_of(state_dir: &Path, network: &str) -> Result<Vec<String>> {
 }
 
 fn describe<'a>(ranges: impl Iterator<Item = &'a Range>) -> String {
-    let text = |range: &Range| format!("{} ({} to {})", range.subnet(), range.start(), range.end());
+    let text = |range: &Range| match range.bounds() {
+        Some((first, last)) => format!("{} ({first} to {last})", range.subnet()),
+        None => range.subnet().to_string(),
+    };
     let all: Vec<String> = ranges.map(text).collect();
     if all.is_empty() { "no range at all".to_owned() } else { all.join(", ") }
 }

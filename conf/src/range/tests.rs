@@ -19,7 +19,7 @@ fn given(range: &Range) -> Vec<String> {
 
 #[test]
 fn what_is_given() {
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("\"10.0.0.0/30\"", &["10.0.0.1", "10.0.0.2"]),
         ("\"fd00::/126\"", &["fd00::1", "fd00::2", "fd00::3"]),
         ("\"fd00::/127\"", &["fd00::1"]),
@@ -43,13 +43,21 @@ fn what_is_given() {
             &["10.0.0.2", "10.0.0.3", "10.0.0.12", "10.0.0.13", "10.0.0.14"],
         ),
         (
+            r#"{"subnet": "10.0.0.0/28", "exclude": ["10.0.0.14/32", "10.0.0.4/30", "10.0.0.8/29", "10.0.0.12/31"]}"#,
+            &["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+        ),
+        (
             r#"{"subnet": "fd00::/64", "rangeStart": "fd00::fffe",
                 "rangeEnd": "fd00::1:1", "exclude": ["fd00::1:0/128"]}"#,
             &["fd00::fffe", "fd00::ffff", "fd00::1:1"],
         ),
     ];
     for (json, expected) in cases {
-        assert_eq!(given(&range(json)), expected, "{json}");
+        let range = range(json);
+        assert_eq!(given(&range), expected, "{json}");
+        let (first, last) = range.bounds().unwrap();
+        let bounds = [expected.first(), expected.last()].map(|text| address(text.unwrap()));
+        assert_eq!([first, last], bounds, "{json}");
     }
 }
 

@@ -296,3 +296,13 @@ fn leases_for_another_main_plugin_are_left_to_it() {
         alive = false;
     }
 }
+
+#[test]
+fn errors_name_what_can_be_had() {
+    let ranges = ["10.244.1.0/24", "fd00::/64"].map(|text| Range::parse(text).unwrap());
+    assert_eq!(
+        describe(ranges.iter()),
+        "10.244.1.0/24 (10.244.1.1 to 10.244.1.254), fd00::/64 (fd00::1 to fd00::ffff:ffff:ffff:ffff)"
+    );
+    assert_eq!(describe([].iter()), "no range at all");
+}
