@@ -10,6 +10,9 @@ use crate::backoff::{self, random};
 const FIRST: Duration = Duration::from_millis(250);
 /// Nodes are to hear of each other within seconds after the server is back.
 const LONGEST: Duration = Duration::from_secs(5);
+/// For so long the nodes of a store that went back tell it what it has forgotten: longer than the longest pause of an
+/// agent that asks whether it is there again.
+pub const FORGETS: Duration = Duration::from_secs(10);
 
 /// How long to wait after so many failures; all nodes' began at one moment, when the server went away.
 pub fn delay(failures: u32, random: f64) -> Duration {

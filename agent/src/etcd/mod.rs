@@ -31,7 +31,6 @@ mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use flatnet_conf::matters::Engine;
@@ -41,7 +40,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
-use crate::turns::Turns;
+use crate::turns::{FORGETS, Turns};
 use crate::watching::forever;
 
 pub use access::Access;
@@ -54,10 +53,6 @@ use keys::Keys;
 use lease::Lease;
 use overwriting::Overwriting;
 use state::{Objects, Shared};
-
-/// For so long the nodes of a store that went back tell it what it has forgotten: longer than the longest pause of an
-/// agent that asks whether etcd is there again.
-const FORGETS: Duration = Duration::from_secs(10);
 
 /// What the agent is told for this engine alone.
 #[derive(Args, Clone, Debug)]

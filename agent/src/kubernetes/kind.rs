@@ -3,14 +3,20 @@
 //! Where the server can, the list comes as events of the watch, one after the other. Else it is a list in pages,
 //! of what the server has in memory the first time (`resourceVersion=0`: nodes of a whole cluster ask for it),
 //! and of what etcd has when it is to replace one that was newer.
+//!
+//! A watch that broke off goes on where it was, if etcd is the one that it was. One that was restored from an older copy
+//! would take a watch from a version that it has not reached, and keep silent until it has. So the version that it has is
+//! asked for before: with a list of one name, as all nodes of a cluster ask for it at one time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Method;
 use kube::Client;
 use kube::core::WatchEvent;
 use kube::core::watch::Bookmark;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::ask::{self, Failure, Watch, seconds, value};
 use super::seen::{Kind, Seen};
@@ -100,6 +106,27 @@ impl<T: Kind> AllOf<T> {
         }
     }
 
+    /// Whether etcd is the one that it was at this version, as far as is known: it has come as far, and has the own object.
+    /// An older copy may have come as far meanwhile. Who has made or deleted his object in this moment lists in vain.
+    async fn goes_on(&self, version: &str) -> Result<bool, Failure> {
+        let own = (self.kept)(&mut self.shared.state()).as_ref().and_then(Kept::own);
+        let name = own.as_ref().map_or(self.node.as_str(), |(name, _)| name);
+        let uri = format!("{}?limit=1&fieldSelector=metadata.name%3D{}", T::PATH, value(name)?);
+        let now: Page = ask::ask(&self.client, Method::GET, &uri, ask::WHOLE, None).await?;
+        let has = |uid: &str| now.items.iter().any(|seen| seen.metadata.uid == uid);
+        Ok(!is_before(&now.metadata.resource_version, version)
+            && own.is_none_or(|(_, uid)| has(&uid)))
+    }
+
+    fn went_back(&mut self) {
+        log::warn!(
+            "{}: the store is not as far as it was, or another: all are listed again",
+            T::NAME
+        );
+        self.shared.state().went_back = Some(Instant::now());
+        self.version = None;
+    }
+
     async fn list(&mut self, from: &str) -> Result<String, Failure> {
         let mut all = Kept::none_of(&self.node);
         let mut place = String::new();
@@ -172,13 +199,17 @@ impl<T: Kind> Watched for AllOf<T> {
 
     async fn begin(&mut self) -> Result<Watch, Failure> {
         self.gathered = None;
-        if let Some(version) = &self.version {
-            let uri = watch_uri(T::PATH, &self.selector, version, seconds())?;
-            let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
-            if !begun.as_ref().is_err_and(|failure| failure.code() == Some(EXPIRED)) {
-                return begun;
+        match &self.version {
+            Some(version) if self.goes_on(version).await? => {
+                let uri = watch_uri(T::PATH, &self.selector, version, seconds())?;
+                let begun = ask::watch(&self.client, &uri, ask::WHOLE).await;
+                if !begun.as_ref().is_err_and(|failure| failure.code() == Some(EXPIRED)) {
+                    return begun;
+                }
+                self.version = None;
             }
-            self.version = None;
+            Some(_) => self.went_back(),
+            None => {}
         }
         let known = self.known();
         if let Some(objects) = known {
@@ -221,6 +252,13 @@ impl<T: Kind> Watched for AllOf<T> {
             }
         }
     }
+}
+
+/// Whether a version is from before another. Both are revisions of the etcd that has the kind: whole numbers that grow, which
+/// Kubernetes 1.35 promises of every API server (KEP-5504). What is no number says nothing.
+fn is_before(version: &str, other: &str) -> bool {
+    let both = version.parse::<u64>().ok().zip(other.parse::<u64>().ok());
+    both.is_some_and(|(version, other)| version < other)
 }
 
 /// All objects first, as events, then the bookmark.

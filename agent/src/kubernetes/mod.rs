@@ -51,7 +51,7 @@ use tokio::task::JoinSet;
 use crate::backoff::random;
 use crate::cluster::Cluster;
 use crate::source::{Deed, Notice, OwnNode, Refusal, Source, Traffic};
-use crate::turns::{Turns, delay};
+use crate::turns::{FORGETS, Turns, delay};
 use crate::watching::forever;
 
 pub use crate::requests::Requests;
@@ -215,6 +215,10 @@ impl Source for Kubernetes {
     /// The controller manager does, when it has the time.
     fn gives_ranges(&self) -> bool {
         self.network == Network::Primary
+    }
+
+    fn forgets(&self) -> bool {
+        self.shared.state().went_back.is_some_and(|at| at.elapsed() < FORGETS)
     }
 
     fn trouble(&self) -> Option<String> {

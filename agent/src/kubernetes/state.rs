@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnetwork::IpNetwork;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::aged::Aged;
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
@@ -70,6 +71,12 @@ impl<T: Kind> Kept<T> {
         self.objects.len()
     }
 
+    /// One of the own ones, if there is any: name and uid.
+    pub fn own(&self) -> Option<(String, String)> {
+        let mut objects = self.objects.iter();
+        objects.find_map(|(name, object)| Some((name.clone(), object.own.as_ref()?.uid.clone())))
+    }
+
     /// Own objects that another than the Node of this uid owns, or no object: name and uid.
     pub fn owned_otherwise(&self, node_uid: &str) -> Vec<(String, String)> {
         let objects = self.objects.iter();
@@ -126,6 +133,8 @@ pub struct State {
     pub blocks: Option<Kept<BlockEntry>>,
     /// The own Node.
     pub own: OwnNode,
+    /// When the store was found to have been put back to an older copy.
+    pub went_back: Option<Instant>,
     /// What keeps watches from the server.
     troubles: Troubles,
 }

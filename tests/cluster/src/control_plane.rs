@@ -111,6 +111,28 @@ impl ControlPlane {
         drop(self.etcd.take().expect("a running etcd"));
     }
 
+    /// Keeps a copy of what etcd has now. It is down meanwhile.
+    pub fn copy_etcd(&mut self) {
+        self.kill_etcd();
+        self.copy("etcd", "etcd.copy");
+        self.start_etcd();
+    }
+
+    /// Starts etcd with what it had then.
+    pub fn restore_etcd(&mut self) {
+        self.kill_etcd();
+        let data = self.folder.join("etcd");
+        fs::remove_dir_all(&data).expect("remove what etcd has");
+        self.copy("etcd.copy", "etcd");
+        self.start_etcd();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let paths = [from, to].map(|name| self.folder.join(name));
+        let copied = Command::new("cp").arg("--archive").args(paths).status();
+        assert!(copied.is_ok_and(|status| status.success()), "copying {from}");
+    }
+
     fn launch(&self, name: &str, args: &[String]) -> Daemon {
         let mut command = Command::new(tools::kubernetes().join(name));
         self.netns.run(|| Daemon::start(name, &self.folder, command.args(args)))

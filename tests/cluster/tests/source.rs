@@ -8,11 +8,17 @@ use flatnet_agent::kubernetes::Kubernetes;
 use flatnet_agent::source::{Deed, Notice, Refusal, Source as _};
 use flatnet_cluster::agent::{self, Agents, blocks, nodes};
 use flatnet_cluster::cluster::{Cluster, Settings};
-use flatnet_cluster::patience::until;
 use flatnet_cluster::steps;
-use flatnet_tests::cluster::UNDERLAY;
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
+
+#[path = "source/away.rs"]
+mod away;
+
+use away::{
+    a_store_that_was_restored_is_read_again, an_api_server_goes_and_comes_back,
+    what_changed_behind_its_back_is_seen,
+};
 
 fn main() -> ExitCode {
     let settings = Settings::new("source", 0);
@@ -27,6 +33,7 @@ fn main() -> ExitCode {
         a_node_that_was_made_again_keeps_its_blocks,
         an_api_server_goes_and_comes_back,
         what_changed_behind_its_back_is_seen,
+        a_store_that_was_restored_is_read_again,
     ];
     steps::take(&settings, steps)
 }
@@ -337,64 +344,5 @@ fn a_node_that_was_made_again_keeps_its_blocks(cluster: &mut Cluster) {
             Notice { reason: "Test", message: "so that time goes on".to_owned(), warning: false };
         agents.tell(&mut one, &waiting, owned);
         agents.until("block", other, |source| has_blocks(source, &["10.50.0.0/24 n1"]));
-    });
-}
-
-fn an_api_server_goes_and_comes_back(cluster: &mut Cluster) {
-    let [config, admin] =
-        [agent::kubeconfig(cluster, "n2"), cluster.folder().join("control/admin.conf")];
-    let (plane, outside) = (&mut cluster.control, &cluster.underlay.outside);
-    outside.run(|| {
-        let agents = Agents::default();
-        let mut source = agents.source("n2", &config);
-        let before = agents.until("first list", &mut source, |source| source.cluster());
-        agents.until("own Node", &mut source, |source| source.own());
-        plane.kill_api_server();
-        // A connection that was broken is told first.
-        agents.until("trouble", &mut source, |source| {
-            let why = source.trouble()?;
-            (why.starts_with("asking the API server https://") && why.contains("refused"))
-                .then_some(())
-        });
-        assert_eq!(blocks(&source.cluster().expect("what was known")), blocks(&before));
-        assert!(source.own().is_some());
-        let failed =
-            agents.carry_out(&mut source, put("192.0.2.3")).expect_err("a server").to_string();
-        assert!(failed.starts_with("writing FlatnetNode n2: "), "{failed}");
-        plane.start_api_server();
-        agents.until("no trouble", &mut source, |source| source.trouble().is_none().then_some(()));
-        let mut writer = agents.source("n1", &admin);
-        agents.until("own Node", &mut writer, |source| source.own());
-        agents.carry_out(&mut writer, Deed::Claim(range("10.53.0.0/24"))).expect("a block");
-        agents.until("what is new", &mut source, |source| {
-            has_blocks(source, &["10.50.0.0/24 n1", "10.53.0.0/24 n1"])
-        });
-    });
-}
-
-/// A node without its cable for a while, and with an API server that has forgotten what was meanwhile.
-fn what_changed_behind_its_back_is_seen(cluster: &mut Cluster) {
-    let config = agent::kubeconfig(cluster, "n2");
-    let (plane, outside) = (&mut cluster.control, &cluster.underlay.outside);
-    outside.run(|| {
-        let agents = Agents::default();
-        let mut source = agents.source("n2", &config);
-        agents.until("first list", &mut source, |source| {
-            has_blocks(source, &["10.50.0.0/24 n1", "10.53.0.0/24 n1"])
-        });
-        outside.exec(&format!("ip link set {UNDERLAY} down"));
-        plane.kubectl.delete(&["flatnetblock", "10-53-0-0-24"]);
-        plane.kill_api_server();
-        plane.start_api_server();
-        until("watches that begin at a later version", || {
-            let uri = "/apis/flatnet.dev/v1alpha1/flatnetblocks?resourceVersion=0";
-            plane.kubectl.run(&["get", "--raw", uri])
-        });
-        let why = agents.until("trouble", &mut source, |source| source.trouble());
-        assert!(why.contains("asking the API server"), "{why}");
-        has_blocks(&source, &["10.50.0.0/24 n1", "10.53.0.0/24 n1"]).expect("what was known");
-        outside.exec(&format!("ip link set {UNDERLAY} up"));
-        agents
-            .until("what changed", &mut source, |source| has_blocks(source, &["10.50.0.0/24 n1"]));
     });
 }

@@ -38,7 +38,7 @@ fn watched(answers: Vec<Answer>) -> AllOf<NodeEntry> {
 fn object(name: &str, version: u32) -> Value {
     json!({
         "apiVersion": "flatnet.dev/v1alpha1", "kind": "FlatnetNode",
-        "metadata": {"name": name, "resourceVersion": version.to_string()},
+        "metadata": {"name": name, "uid": format!("of {name}"), "resourceVersion": version.to_string()},
         "spec": {"vtep": "192.0.2.1"},
     })
 }
@@ -80,6 +80,16 @@ fn known(all: &AllOf<NodeEntry>) -> Option<Vec<String>> {
     Some(names)
 }
 
+/// What is asked before a watch goes on, and that the store has come to this version.
+fn at(version: u32) -> Answer {
+    with(version, &[])
+}
+
+fn with(version: u32, objects: &[Value]) -> Answer {
+    let list = json!({"metadata": {"resourceVersion": version.to_string()}, "items": objects});
+    ("?limit=1&fieldSelector=metadata.name%3Dn1", 200, list.to_string())
+}
+
 const STREAMED: &str = "watch=true&allowWatchBookmarks=true";
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +107,9 @@ async fn objects_come_as_events_and_then_what_changes() {
                 bookmark(12, json!({})),
             ]),
         ),
+        at(12),
         ("resourceVersion=12", 200, events(&[("DELETED", object("b", 13))])),
+        at(20),
         ("resourceVersion=13", 200, String::new()),
     ]);
     assert_eq!(known(&all), None);
@@ -144,7 +156,7 @@ async fn a_watch_that_expired_is_a_new_list() {
         (STREAMED, 410, status(410).to_string()),
         (STREAMED, 200, events(&[("ERROR", status(410))])),
     ] {
-        let mut all = watched(vec![first(), expired, again()]);
+        let mut all = watched(vec![first(), at(7), expired, again()]);
         watch(&mut all).await.unwrap();
         while known(&all).unwrap() == ["a"] {
             let _ = watch(&mut all).await;
@@ -157,6 +169,7 @@ async fn a_watch_that_expired_is_a_new_list() {
 async fn half_a_list_is_none() {
     let mut all = watched(vec![
         ("sendInitialEvents", 200, events(&[("ADDED", object("a", 3)), complete(7)])),
+        at(7),
         (STREAMED, 410, status(410).to_string()),
         ("sendInitialEvents", 200, events(&[("ADDED", object("b", 8))])),
         ("sendInitialEvents", 200, events(&[("ADDED", object("b", 8)), complete(9)])),
@@ -193,4 +206,60 @@ async fn a_server_that_is_not_understood_is_a_failure() {
     assert!(matches!(watch(&mut all).await, Err(Failure::Nonsense(_))));
     assert_eq!(watch(&mut all).await.unwrap_err().code(), Some(403));
     assert_eq!(known(&all), None);
+}
+
+/// A watch of the own object and another, which broke off at version 7, and how it goes on; whether by a new list.
+async fn goes_on_after(now: Answer, next: (&'static str, u32)) -> bool {
+    let more = match next {
+        ("resourceVersion=7", version) => vec![("ADDED", object("c", version))],
+        (_, version) => vec![("ADDED", object("c", version)), complete(version)],
+    };
+    let first = [("ADDED", object("n1", 3)), ("ADDED", object("b", 4)), complete(7)];
+    let mut all = watched(vec![
+        ("resourceVersion=0&sendInitialEvents", 200, events(&first)),
+        now,
+        (next.0, 200, events(&more)),
+    ]);
+    watch(&mut all).await.unwrap();
+    watch(&mut all).await.unwrap();
+    let names = known(&all).unwrap();
+    let went_back = all.shared.state().went_back.is_some();
+    assert_eq!(went_back, names == ["c"], "{names:?}");
+    assert!(went_back || names == ["b", "c", "n1"], "{names:?}");
+    went_back
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_went_back_is_listed_again() {
+    const LIST: (&str, u32) = ("resourceVersion=&sendInitialEvents", 6);
+    const WATCH: (&str, u32) = ("resourceVersion=7", 9);
+    let own = || object("n1", 3);
+    let mut another = own();
+    another["metadata"]["uid"] = json!("another");
+    for version in [7, 8, 10] {
+        assert!(!goes_on_after(with(version, &[own()]), WATCH).await, "it went on to {version}");
+    }
+    assert!(goes_on_after(with(6, &[own()]), LIST).await, "it is not as far");
+    assert!(goes_on_after(with(10, &[another]), LIST).await, "the own object is another");
+    assert!(goes_on_after(with(10, &[]), LIST).await, "the own object was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_tell_its_version_is_asked_again() {
+    let mut all = watched(vec![
+        ("sendInitialEvents", 200, events(&[("ADDED", object("a", 3)), complete(7)])),
+        ("?limit=1", 503, status(503).to_string()),
+        at(7),
+        ("resourceVersion=7", 200, String::new()),
+    ]);
+    watch(&mut all).await.unwrap();
+    assert_eq!(watch(&mut all).await.unwrap_err().code(), Some(503));
+    watch(&mut all).await.unwrap();
+}
+
+#[test]
+fn versions_that_are_numbers_are_compared_as_such() {
+    assert!(is_before("99", "100"));
+    assert!(!is_before("100", "100") && !is_before("100", "99"));
+    assert!(!is_before("a", "b") && !is_before("", "7") && !is_before("7", "b"));
 }
