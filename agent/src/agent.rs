@@ -196,6 +196,10 @@ impl<S: Source> Agent<S> {
             self.parts.state.beat();
             match news {
                 News::Source => {
+                    // That it is away nobody has told.
+                    if self.source.trouble().is_none() {
+                        self.parts.state.metrics.heard(SystemTime::now());
+                    }
                     self.settle().await;
                     self.unsaid = true;
                     self.round().await;

@@ -203,13 +203,15 @@ impl Metrics {
         self.written.inc();
     }
 
-    /// The source has told something, or does not answer since then.
+    /// The source answers, or does not since then.
     pub fn source(&self, trouble: Option<SystemTime>) {
         self.connected.set(trouble.is_none().into());
         self.trouble.set(trouble.map_or(0.0, seconds));
-        if trouble.is_none() {
-            self.heard.set(seconds(SystemTime::now()));
-        }
+    }
+
+    /// The source has told something.
+    pub fn heard(&self, now: SystemTime) {
+        self.heard.set(seconds(now));
     }
 
     /// What the source was asked so far.
@@ -282,6 +284,7 @@ mod tests {
         metrics.written();
         metrics.requested("claim", "taken");
         metrics.source(None);
+        metrics.heard(UNIX_EPOCH + Duration::from_secs(7));
         for count in [2, 5] {
             let answered = BTreeMap::from([(("watch", 200), count)]);
             metrics.traffic(&Traffic { answered, received_bytes: 10 * count });
@@ -307,6 +310,7 @@ mod tests {
             "flatnet_agent_source_received_bytes_total 50",
             "flatnet_agent_source_connected 1",
             "flatnet_agent_source_trouble_since_timestamp_seconds 0.0",
+            "flatnet_agent_source_last_heard_timestamp_seconds 7.0",
             "flatnet_agent_ready 0",
             "# EOF",
         ] {
@@ -320,5 +324,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("flatnet_agent_source_connected 0"), "{text}");
+        assert!(text.contains("flatnet_agent_source_last_heard_timestamp_seconds 7.0"), "{text}");
     }
 }

@@ -102,6 +102,30 @@ async fn a_file_that_another_spoils_is_written_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_source_tells_is_heard_and_nothing_else_is() {
+    Bench::new(&TWO, &["10.1.1.0/24"])
+        .run(async |bench| {
+            let heard = || bench.metric("source_last_heard_timestamp_seconds");
+            sleep(SECOND).await;
+            bench.report(Ok(0), true).await;
+            let first = heard();
+            assert_ne!(first, "0.0");
+            bench.pods(&["10.1.1.7"]);
+            sleep(2 * SECOND).await;
+            fs::remove_file(bench.range_file()).unwrap();
+            sleep(2 * SECOND).await;
+            assert_eq!(bench.metric("range_file_writes_total"), "2", "there were rounds");
+            bench.world.change(|world| world.trouble = Some("refused".to_owned()));
+            sleep(SECOND).await;
+            assert_eq!(heard(), first);
+            bench.world.change(|world| world.trouble = None);
+            sleep(SECOND).await;
+            assert_ne!(heard(), first, "it is back");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_source_is_away_nothing_changes() {
     Bench::new(&TWO, &["10.1.1.0/24"])
         .run(async |bench| {
