@@ -16,9 +16,11 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceBuilder};
 
 use super::count::CountLayer;
+use super::token::Renewing;
 use crate::requests::Requests;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -69,7 +71,7 @@ pub enum ConnectError {
 }
 
 /// A client with the credentials of the kubeconfig, else of the pod, and where its server is. The token of a pod is read again
-/// every minute, as the kubelet renews it.
+/// every minute, as the kubelet renews it, and when it is refused.
 pub async fn connect(
     kubeconfig: Option<&Path>,
     counts: &Arc<Requests>,
@@ -87,7 +89,7 @@ pub async fn connect(
     config.read_timeout = Some(SILENCE);
     config.write_timeout = Some(WRITE);
     let server = config.cluster_url.to_string();
-    match stack(&config, counts) {
+    match stack(config, counts) {
         Ok(client) => Ok((client, server)),
         Err(error) => Err(ConnectError::Credentials { server, error }),
     }
@@ -102,7 +104,7 @@ async fn from_file(path: &Path) -> Result<Config, ConnectError> {
 
 /// What kube's own builder makes, with probes of silent connections, with counts, and without its log line for
 /// every request that failed.
-fn stack(config: &Config, counts: &Arc<Requests>) -> Result<Client, kube::Error> {
+fn stack(config: Config, counts: &Arc<Requests>) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -116,12 +118,16 @@ fn stack(config: &Config, counts: &Arc<Requests>) -> Result<Client, kube::Error>
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
     let http: Http<_, Body> = Http::builder(TokioExecutor::new()).build(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .layer(CountLayer(Arc::clone(counts)))
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(Client::new(service, config.default_namespace.clone()))
+    let (namespace, counts) = (config.default_namespace.clone(), Arc::clone(counts));
+    let service = Renewing::new(move || {
+        let way = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .layer(CountLayer(Arc::clone(&counts)))
+            .map_err(BoxError::from)
+            .service(http.clone());
+        Ok(BoxCloneService::new(way))
+    })?;
+    Ok(Client::new(service, namespace))
 }

@@ -36,6 +36,7 @@ pub mod objects;
 mod pace;
 mod seen;
 mod state;
+mod token;
 
 use std::path::Path;
 use std::sync::Arc;
