@@ -12,7 +12,10 @@ use flatnet_tests::cni::Outcome;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
 use flatnet_tests::probe::{self, Counter};
-use flatnet_tests::{kernel, snapshot};
+use flatnet_tests::program::{bin_dir, said};
+use flatnet_tests::wait::wait_for;
+use flatnet_tests::watcher::Watcher;
+use flatnet_tests::{cli, kernel, snapshot};
 use serde_json::{Value, json};
 
 /// The second network, beside the cluster's own: `storage`, with its own files and folders.
@@ -317,4 +320,56 @@ fn of_two_networks_with_the_same_addresses_that_begin_at_once_one_stands() {
         assert_eq!(refused.code, 104, "{refused:?}");
         assert!(refused.msg.contains(&format!("flatnet:{stands}/")), "{refused:?}");
     }
+}
+
+/// As when a file is copied for a second network, and the name is left.
+#[test]
+fn of_two_configurations_with_one_name_the_first_counts() {
+    let cluster = Cluster::new(2);
+    let [node, peer] = &cluster.nodes[..] else { unreachable!() };
+    let (pod, far) = (node.add("pod"), peer.add("far"));
+    cluster.settle();
+    let folder = cli::conf_dir(node, &[]);
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (first, second) = (path("10-pods.conflist"), path("20-blue.conflist"));
+    let blue = cluster.folder().join("blue.json");
+    let text = fs::read_to_string(&node.network.range_file).expect("the range file");
+    let text = text.replace("4096", "55").replace("10.244", "10.88").replace(":10:244", ":10:88");
+    fs::write(&blue, text).expect("another range file");
+    let list = fs::read_to_string(&first).expect("the configuration");
+    let range_file = node.network.range_file.display().to_string();
+    let copy = list.replace(&range_file, &blue.display().to_string());
+    assert_ne!(copy, list);
+    let names_both = |words: &str| words.contains(&first) && words.contains(&second);
+    let stands = || {
+        assert!(!kernel::link_names(&node.netns).contains("flat.55"));
+        kernel::link(&node.netns, &node.overlay()).expect("an overlay")["ifindex"].clone()
+    };
+    let device = stands();
+
+    // A copy that differs, and one that does not.
+    for copy in [&copy, &list] {
+        fs::write(&second, copy).expect("a copy");
+        let run = |command: &str, more: &[&str]| {
+            cli::run(node, command, &[&["--conf-dir", folder.to_str().unwrap()], more].concat())
+        };
+        for output in [run("sync", &["--dry-run"]), run("sync", &[])] {
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(names_both(&said(&output)), "{}", said(&output));
+            assert_eq!(stands(), device);
+        }
+        let listed = cli::document(&run("list", &["--json"]), 2);
+        assert_eq!(listed["attachments"].as_array().map(Vec::len), Some(1), "{listed}");
+        let found = cli::findings_in(node, &folder, &bin_dir());
+        assert!(found.iter().any(|found| names_both(&found.to_string())), "{found:?}");
+    }
+    fs::write(&second, &copy).expect("a copy");
+    let watcher = Watcher::ready(node, "watch");
+    assert!(names_both(&watcher.said()), "{}", watcher.said());
+    node.netns.exec(&format!("ip link set {} down", node.overlay()));
+    wait_for("the overlay as the first says", || {
+        cli::run(node, "sync", &["--dry-run", &first]).status.success().then_some(())
+    });
+    assert_eq!(stands(), device);
+    far.addresses().into_iter().for_each(|address| probe::ping(&pod.netns, address));
 }

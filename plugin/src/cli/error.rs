@@ -18,6 +18,9 @@ pub enum CommandError {
     /// A range file or a result could not be read.
     #[error(transparent)]
     Conf(#[from] flatnet_conf::Error),
+    /// Two configurations have one network's name.
+    #[error(transparent)]
+    SameName(#[from] folder::SameName),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -54,6 +57,7 @@ impl From<folder::Error> for CommandError {
         match error {
             folder::Error::File { action, path, source } => Self::File { action, path, source },
             folder::Error::Conf(error) => Self::Conf(error),
+            folder::Error::SameName(error) => Self::SameName(error),
         }
     }
 }

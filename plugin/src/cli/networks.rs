@@ -51,8 +51,8 @@ impl Networks {
         words.join(" ")
     }
 
-    /// Reads them, in the order of the arguments or of the file names. What is wrong with a file that
-    /// is not the only one is complained of, and does not hide the others.
+    /// Reads them, in the order of the arguments or of the file names; of two with one name the first counts.
+    /// What is wrong with a file that is not the only one is complained of, and does not hide the others.
     ///
     /// # Errors
     /// None can be used.
@@ -94,8 +94,8 @@ impl Networks {
         };
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         let named = !self.files.is_empty();
-        for path in files {
-            match folder::read(&path) {
+        for read in folder::in_order(files) {
+            match read {
                 Ok(configuration) => found.extend(configuration.networks),
                 Err(mut problem) => {
                     problem.ours |= named;
@@ -221,6 +221,45 @@ mod tests {
         let files = vec![fine, folder.path().join("05-theirs.conflist")];
         let named = Networks { files, conf_dir: CONF_DIR.into() };
         assert_eq!(named.usable().unwrap().1, Outcome::Failed);
+    }
+
+    #[test]
+    fn the_first_file_with_a_networks_name_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |file: &str, name: &str, range_file: &str| {
+            let text = format!(
+                r#"{{"name":"{name}","plugins":[{{"type":"flatnet","rangeFile":"{range_file}"}}]}}"#
+            );
+            let path = folder.path().join(file);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let pods = put("10-pods.conflist", "pods", "/pods.json");
+        let copy = put("15-copy.conflist", "pods", "/pods.json");
+        let blue = put("20-blue.conflist", "pods", "/blue.json");
+        let green = put("30-green.conflist", "green", "/green.json");
+        let range_files = |networks: &Networks| -> Vec<_> {
+            networks.look().0.into_iter().filter_map(|conf| conf.range_file).collect()
+        };
+        let all = Networks { files: Vec::new(), conf_dir: folder.path().to_owned() };
+        assert_eq!(range_files(&all), ["/pods.json", "/green.json"].map(PathBuf::from));
+        let (_, problems) = all.look();
+        let told = problems.iter().zip([&copy, &blue]);
+        assert_eq!(problems.len(), 2, "{problems:#?}");
+        for (problem, path) in told {
+            let words = problem.to_string();
+            for file in [&pods, path] {
+                assert!(words.contains(&file.display().to_string()), "{words}");
+            }
+            assert!(problem.ours && !words.contains("green"), "{words}");
+        }
+        assert_eq!(all.usable().unwrap().1, Outcome::Failed);
+
+        // In the order of the arguments, where there are some.
+        let named = Networks { files: vec![blue, green, pods], conf_dir: CONF_DIR.into() };
+        assert_eq!(range_files(&named), ["/blue.json", "/green.json"].map(PathBuf::from));
+        let alone = Networks { files: vec![copy], conf_dir: CONF_DIR.into() };
+        assert_eq!(alone.usable().unwrap().1, Outcome::Fine);
     }
 
     #[test]

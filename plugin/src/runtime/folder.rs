@@ -1,5 +1,6 @@
 //! The configurations that a runtime has: files of a folder, some of which are flatnet's.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -39,6 +40,26 @@ pub enum Error {
     /// It is not a configuration, or breaks a rule.
     #[error(transparent)]
     Conf(#[from] flatnet_conf::Error),
+    /// An earlier file has its network.
+    #[error(transparent)]
+    SameName(#[from] SameName),
+}
+
+/// A network's name in two files.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: {} has a network {name} already, and counts; give this one another name, or move one of the two \
+     files out of the folder",
+    path.display(),
+    first.display()
+)]
+pub struct SameName {
+    /// The name.
+    pub name: String,
+    /// The file that came first.
+    pub first: PathBuf,
+    /// The file that has it once more.
+    pub path: PathBuf,
 }
 
 impl Error {
@@ -96,12 +117,30 @@ pub fn read(path: &Path) -> Result<Configuration, Problem> {
     }
 }
 
-/// Reads each of a folder, as they are asked for. One that is wrong does not hide the others.
+/// Reads each of a folder, as [`in_order`] does.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn each(folder: &Path) -> Result<impl Iterator<Item = Result<Configuration, Problem>>, Error> {
-    Ok(files(folder)?.into_iter().map(|path| read(&path)))
+    Ok(in_order(files(folder)?))
+}
+
+/// Reads each of these, as they are asked for. One that is wrong does not hide the others. Of those with one
+/// network's name the first counts, as it does for a runtime.
+pub fn in_order(files: Vec<PathBuf>) -> impl Iterator<Item = Result<Configuration, Problem>> {
+    let mut first_of = HashMap::new();
+    files.into_iter().map(move |path| {
+        let configuration = read(&path)?;
+        for network in &configuration.networks {
+            let first: &PathBuf =
+                first_of.entry(network.name.clone()).or_insert_with(|| path.clone());
+            if *first != path {
+                let (name, first) = (network.name.clone(), first.clone());
+                return Err(Problem { error: SameName { name, first, path }.into(), ours: true });
+            }
+        }
+        Ok(configuration)
+    })
 }
 
 /// Whether a text that cannot be read as a configuration, in whatever encoding, has our plugin's name

@@ -20,7 +20,12 @@ pub fn unusable(problem: &Problem) -> Finding {
                    it has its network, as containerd may, attaches no pod";
         return Finding::advise(what, why, format!("{}{LEFT_OUT}", clause(mend)));
     }
-    let why = "a runtime attaches no pod, or without an address";
+    let why = match error {
+        CommandError::SameName(_) => {
+            "what it says is not done on this node, and a runtime that goes by it contradicts the rest"
+        }
+        _ => "a runtime attaches no pod, or without an address",
+    };
     let otherwise = match error {
         CommandError::File { action: "list", .. } => {
             "put a network configuration there (`flatnet install`), or name its folder with --conf-dir"
@@ -67,6 +72,7 @@ fn split(message: &str) -> (String, Option<String>) {
 mod tests {
     use super::*;
     use crate::cli::finding::Mend;
+    use crate::runtime::folder::SameName;
 
     fn conf() -> NetworkConf {
         let text = r#"{"name":"pods","type":"flatnet","rangeFile":"/etc/pods.json"}"#;
@@ -88,6 +94,15 @@ mod tests {
             (&none.what[..], none.mend),
             ("no network in /n", Mend::Do("name its folder".into()))
         );
+    }
+
+    #[test]
+    fn of_two_with_one_name_both_are_told() {
+        let twice = SameName { name: "pods".into(), first: "/n/1".into(), path: "/n/2".into() };
+        let found = unusable(&Problem { error: twice.into(), ours: true });
+        assert_eq!(found.what, "/n/2: /n/1 has a network pods already, and counts");
+        assert!(found.why.contains("not done on this node"), "{}", found.why);
+        assert!(matches!(found.mend, Mend::Do(mend) if mend.starts_with("give this one another")));
     }
 
     #[test]
