@@ -106,3 +106,29 @@ fn a_gc_of_another_runtime_takes_nothing_from_a_container_that_starts() {
     gc();
     node.assert_no_attachment();
 }
+
+#[test]
+fn a_network_with_addresses_of_another_plugin_is_refused() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let driver = Driver::start(node, &[]);
+    let ipam = json!({ "type": "host-local", "ranges": [[{ "subnet": "10.244.1.0/24" }]] });
+    let mut plugin = cluster.network.configuration.clone();
+    let more = json!({ "name": "other", "ipam": ipam });
+    plugin.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    driver.configure("other", &json!([plugin]));
+    let pool = |network: &str| {
+        let options = json!({ "network": network });
+        let body = json!({ "Pool": "10.244.0.0/16", "Options": options, "V6": false });
+        driver.call("IpamDriver.RequestPool", &body).unwrap()
+    };
+    assert_eq!(pool("pods")["PoolID"], "pods/4");
+    let mac = json!({ "com.docker.network.endpoint.macaddress": "02:42:0a:00:00:07" });
+    // One that was made before, too.
+    let body = json!({ "PoolID": "other/4", "Address": "10.244.1.7", "Options": mac });
+    for answer in [pool("other"), driver.call("IpamDriver.RequestAddress", &body).unwrap()] {
+        let words = answer["Err"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        assert!(words.contains("network other has its addresses from the plugin host-local"));
+    }
+    assert_eq!((veths(node), node.leases().len()), (0, 0));
+}

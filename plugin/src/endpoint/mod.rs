@@ -74,6 +74,7 @@ impl Endpoints {
         ipv4: bool,
     ) -> Outcome<Pool> {
         let conf = self.choose(named, subnet)?;
+        refuse_delegated(&conf)?;
         let Some(subnet) = subnet else { return Err(self.needs_subnet(&conf, ipv4)) };
         if !self.has(&conf, subnet) {
             let name = &conf.name;
@@ -181,6 +182,17 @@ impl Stands {
         let this = ready::ensure(&mut node, conf, own)?;
         Ok(Self { node, own, this, _lock })
     }
+}
+
+/// Refuses a network whose addresses another plugin gives: it knows containers of CNI alone, and the driver's own
+/// leases would give the same addresses a second time.
+fn refuse_delegated(conf: &NetworkConf) -> Outcome<()> {
+    let Some(ipam) = &conf.ipam else { return Ok(()) };
+    let name = &conf.name;
+    Err(format!(
+        "network {name} has its addresses from the plugin {ipam}, which Docker's containers cannot get any from; \
+         leave ipam out of its configuration, or give Docker a network without"
+    ))
 }
 
 fn said(error: Error) -> String {

@@ -6,7 +6,7 @@ use flatnet_conf::{Mac, NetworkConf};
 use flatnet_ipam::{Leases, Record};
 
 use super::known::{self, holder, key};
-use super::{Endpoints, Outcome, Stands, families, said};
+use super::{Endpoints, Outcome, Stands, families, refuse_delegated, said};
 use crate::attachment::grant::Grant;
 use crate::error::Error;
 use crate::kernel::Observe as _;
@@ -25,6 +25,7 @@ impl Endpoints {
         wanted: Option<IpAddr>,
     ) -> Outcome<IpAddr> {
         let conf = self.named(network)?;
+        refuse_delegated(&conf)?;
         let mut stands = Stands::ensure(&conf).map_err(said)?;
         let earlier = lease(&conf, &stands, mac).map_err(said)?;
         if let Some(earlier) = &earlier {
