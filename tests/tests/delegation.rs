@@ -104,6 +104,34 @@ fn static_gives_the_address_that_is_written_or_asked_for() {
     node.assert_no_attachment();
 }
 
+/// The kernel alone tells that it stands: no lease of flatnet's does.
+#[test]
+fn a_repeated_add_is_an_error_that_takes_nothing_from_the_living() {
+    let folder = tempfile::tempdir().unwrap();
+    for ipam in [
+        json!({ "type": "static", "addresses": [{ "address": "10.244.1.77/24" }] }),
+        host_local(folder.path(), "10.244.1.40", "10.244.1.49"),
+    ] {
+        let cluster = delegating(CHAIN_VERSION, &ipam);
+        let node = &cluster.nodes[0];
+        let mut pod = Pod::new("standing");
+        pod.result = call(&cluster, node, "ADD", &pod).run().result();
+        kernel::wait_until_up(&node.netns, pod.veth());
+        let all = || {
+            (snapshot::namespace(&node.netns), snapshot::namespace(&pod.netns), held(folder.path()))
+        };
+        let before = all();
+        let elsewhere = Pod { container_id: pod.container_id.clone(), ..Pod::new("elsewhere") };
+        let error = call(&cluster, node, "ADD", &elsewhere).run().error();
+        assert_eq!(error.code, 102, "{error:?}");
+        assert_eq!(all(), before);
+        assert_eq!(kernel::link(&elsewhere.netns, "eth0"), None);
+        call(&cluster, node, "DEL", &pod).run().silent();
+        node.assert_no_attachment();
+        assert_eq!(held(folder.path()), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn an_address_that_no_other_node_would_send_to_is_refused_and_given_back() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,6 +37,9 @@ fn an_add_of_what_stands_is_an_error_and_changes_nothing() {
         assert!(error.msg.contains(pod.veth()) && error.msg.contains("DEL"), "{error:?}");
     }
     assert_eq!((all(node), snapshot::namespace(&pod.netns)), before);
+    // Whatever is left of the books.
+    fs::remove_dir_all(node.state()).expect("lose the state");
+    assert_eq!(node.call_for("ADD", &elsewhere).run().error().code, 102);
     assert_eq!(kernel::link(&elsewhere.netns, "eth0"), None);
     for address in far.addresses() {
         probe::ping(&pod.netns, address);

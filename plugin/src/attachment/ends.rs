@@ -96,7 +96,7 @@ pub fn create(
         Err(e) if e.errno() == Some(Errno::EEXIST) => {
             // Another ADD of the same attachment may have ended while this one waited for it.
             let wanted = Wanted { veth: veth.name, ifname: attachment.ifname, netns };
-            finished::refuse(node.observing(), &wanted, || None)?;
+            finished::refuse(node.observing(), &wanted)?;
             // It may go by itself at this moment, as with the namespace of an earlier pod: only what
             // is in the way a second time is the pod's.
             if node.delete_link(veth.name)? {

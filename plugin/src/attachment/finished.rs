@@ -4,10 +4,7 @@
 //! before has none, and the next ADD of the attachment makes it again; one that has it is a pod's, and no ADD
 //! touches it.
 
-use std::path::Path;
-
-use flatnet_ipam::Record;
-
+use super::sandboxes::Sandboxes;
 use crate::error::Error;
 use crate::kernel::netns::Netns;
 use crate::kernel::{Link, Netlink, Observe};
@@ -27,38 +24,26 @@ pub struct Wanted<'a> {
     pub netns: &'a Netns,
 }
 
-/// Refuses to make an attachment that stands finished, in this namespace or in another that lives.
-/// `earlier` tells its lease, which names the other.
+/// Refuses to make an attachment that stands finished, in this namespace or in another that lives, which no
+/// lease needs to name. An ADD of what does not stand asks one question.
 ///
 /// The pair of a pod whose namespace is gone may be seen for a moment more; it hinders no ADD.
 ///
 /// # Errors
 /// Code 102 if it stands; 103 if the kernel cannot be asked.
-pub fn refuse(
-    node: &mut dyn Observe,
-    wanted: &Wanted<'_>,
-    earlier: impl FnOnce() -> Option<Record>,
-) -> Result<(), Error> {
+pub fn refuse(node: &mut dyn Observe, wanted: &Wanted<'_>) -> Result<(), Error> {
     let Some(node_end) = node.link(wanted.veth)?.filter(is_finished) else { return Ok(()) };
-    let ends = |netns: Netns| -> Result<bool, Error> {
-        let pod_end = Netlink::open_in(netns)?.link(wanted.ifname)?;
-        Ok(pod_end.is_some_and(|pod_end| is_pair(&node_end, &pod_end)))
-    };
-    if ends(wanted.netns.try_clone()?)? || lives_elsewhere(earlier(), ends)? {
+    let pod_end = Netlink::open_in(wanted.netns.try_clone()?)?.link(wanted.ifname)?;
+    if pod_end.is_some_and(|pod_end| is_pair(&node_end, &pod_end)) || lives_elsewhere(&node_end)? {
         let (ifname, veth) = (wanted.ifname.to_owned(), wanted.veth.to_owned());
         return Err(Error::Attached { ifname, veth });
     }
     Ok(())
 }
 
-fn lives_elsewhere(
-    earlier: Option<Record>,
-    ends: impl Fn(Netns) -> Result<bool, Error>,
-) -> Result<bool, Error> {
-    let Some(sandbox) = earlier.and_then(|earlier| earlier.attachment.sandbox) else {
-        return Ok(false);
-    };
-    Netns::open(Path::new(&sandbox))?.map_or(Ok(false), ends)
+/// Whether the other end is in another namespace to which anything leads.
+fn lives_elsewhere(node_end: &Link) -> Result<bool, Error> {
+    Ok(node_end.peer_netns.is_some() && !Sandboxes::look()?.is_gone(node_end))
 }
 
 /// Whether two devices are the ends of one pair: each names the other's index.
@@ -92,8 +77,8 @@ mod tests {
         assert!(!is_finished(&node.links["v"].link));
         let own = Netns::own().unwrap();
         let wanted = Wanted { veth: "v", ifname: "eth0", netns: &own };
-        refuse(&mut node, &wanted, || panic!("nothing stands finished")).unwrap();
+        refuse(&mut node, &wanted).unwrap();
         let none = Wanted { veth: "w", ..wanted };
-        refuse(&mut node, &none, || panic!("nothing stands")).unwrap();
+        refuse(&mut node, &none).unwrap();
     }
 }

@@ -11,7 +11,6 @@ use ipnetwork::IpNetwork;
 
 use super::pod_netns;
 use super::request::Call;
-use crate::attachment::books;
 use crate::attachment::ends::{self, Attachment};
 use crate::attachment::finished::{self, Wanted};
 use crate::attachment::grant::Grant;
@@ -38,8 +37,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
     let key = Key::new(&conf.name, &invocation.container_id, &invocation.ifname);
     let mut veth = identity::veth(&key);
     let wanted = Wanted { veth: &veth.name, ifname: &invocation.ifname, netns: &netns };
-    // If the lease of an earlier ADD cannot be read, the kernel alone tells.
-    finished::refuse(&mut node, &wanted, || books::lease(conf, own, &key).ok().flatten())?;
+    finished::refuse(&mut node, &wanted)?;
     // From here on no `remove` takes the network off the node.
     let lock = NetworkLock::enter(conf, own)?;
     let this = ready::ensure(&mut node, conf, own)?;
@@ -50,7 +48,7 @@ pub fn run(call: &Call) -> Result<AddResult, Error> {
         Some(delegate) => {
             // No lease of ours keeps apart who attaches and who detaches the same.
             lock.hold(&key)?;
-            finished::refuse(&mut node, &wanted, || None)?;
+            finished::refuse(&mut node, &wanted)?;
             Grant::delegate(delegate, conf, &this)?
         }
         None => match Grant::lease(&mut node, conf, &this, &key, &holder) {
