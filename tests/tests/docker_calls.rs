@@ -2,6 +2,7 @@
 //! in between, and a runtime's GC.
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use flatnet_tests::cli;
@@ -131,4 +132,40 @@ fn a_network_with_addresses_of_another_plugin_is_refused() {
         assert!(words.contains("network other has its addresses from the plugin host-local"));
     }
     assert_eq!((veths(node), node.leases().len()), (0, 0));
+}
+
+#[test]
+fn a_port_that_a_server_of_the_node_has_is_not_published() {
+    let cluster = Cluster::new(1);
+    let node = &cluster.nodes[0];
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let calls = Calls::by(Driver::start(node, &[portmap]));
+    let address = calls.address().unwrap();
+    calls.create(&address).unwrap();
+    let pod = Pod::new("container");
+    calls.endpoint("Join", json!({ "SandboxKey": pod.netns.path() })).unwrap();
+    let publish = |protocol: u8| {
+        let port =
+            json!({ "Proto": protocol, "Port": 80, "HostPort": 18_097, "HostPortEnd": 18_097 });
+        let ports = json!({ "com.docker.network.portmap": [port] });
+        let body = json!({ "EndpointID": "3f".repeat(32), "Options": ports });
+        calls.driver.call("NetworkDriver.ProgramExternalConnectivity", &body).unwrap()
+    };
+    let led = || node.netns.exec("nft list ruleset").contains("18097");
+    let refused = "flatnet: Bind for 0.0.0.0:18097 failed: port is already allocated";
+    let server = node.netns.run(|| TcpListener::bind((node.vtep, 18_097)).unwrap());
+    assert_eq!(publish(6)["Err"], refused);
+    drop(server);
+    let server = node.netns.run(|| UdpSocket::bind(("0.0.0.0", 18_097)).unwrap());
+    assert_eq!(publish(17)["Err"], refused);
+    assert!(!led());
+    // Another protocol's, and then nobody's.
+    assert_eq!(publish(6), json!({}));
+    drop(server);
+    assert_eq!(publish(17), json!({}));
+    assert!(led());
+    calls.endpoint("RevokeExternalConnectivity", json!({})).unwrap();
+    assert!(!led());
+    calls.delete().unwrap();
+    assert_clean(node);
 }
