@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct Report {
     /// How many changes put right what had stood, beside those that a new range file brought; or why it does not stand.
     pub outcome: Result<usize, String>,
-    /// What could not be looked at or put right, although the network stands.
+    /// What could not be looked at or put right, or is to be warned of, although the network stands.
     pub problems: Vec<String>,
     /// Whether all of it was looked at.
     pub whole: bool,
@@ -58,7 +58,8 @@ fn keep(conf: &NetworkConf, last: &LastRead, reports: &Sender<Report>) -> io::Re
             let (outcome, problems) = match looked.outcome {
                 Ok(report) => {
                     report.log(&looked.network.name);
-                    (Ok(report.mended()), report.problems)
+                    let problems = report.problems.iter().chain(&report.warnings).cloned();
+                    (Ok(report.mended()), problems.collect())
                 }
                 Err(error) => (Err(error.to_string()), Vec::new()),
             };

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use flatnet_tests::capture::Capture;
 use flatnet_tests::cluster::{Cluster, Settings, UNDERLAY};
-use flatnet_tests::kernel;
 use flatnet_tests::netns::Netns;
 use flatnet_tests::node::{Node, Pod};
-use flatnet_tests::probe;
+use flatnet_tests::watcher::Watcher;
+use flatnet_tests::{cli, kernel, probe, sync};
 use serde_json::json;
 
 /// The MTU of a device.
@@ -59,6 +59,57 @@ fn the_narrowest_of_several_uplinks_decides() {
     assert!(!wire.overlay(4096).is_empty(), "the pods of node-c are reached by the second uplink");
     assert_carries(&pod_a, &pod_b, 1350);
     assert_carries(&pod_b, &pod_c, 1350);
+}
+
+/// A node whose VTEP is behind a VPN's device is reached in pieces or not at all; the others go on.
+#[test]
+fn a_peer_behind_a_narrow_device_stops_nothing() {
+    let mut cluster = Cluster::new(3);
+    let a = &cluster.nodes[0].netns;
+    a.exec("ip link add tun0 type veth peer name tun1");
+    a.exec("ip link set tun1 up");
+    a.exec("ip addr add 100.64.0.1/10 dev tun0");
+    a.exec("ip link set tun0 up");
+    cluster.nodes[2].vtep = [100, 64, 9, 9].into();
+    cluster.list(&[0, 1, 2]);
+    for (configured, narrow, needed, expected) in [
+        (json!(null), 1280, "1330 bytes (1280 for IPv6 and 50 of outer headers)", 1450),
+        (json!(1400), 1420, "1450 bytes (mtu: 1400 and 50 of outer headers)", 1400),
+    ] {
+        cluster.configure("mtu", configured);
+        let [a, b, _] = &cluster.nodes[..] else { unreachable!() };
+        a.netns.exec(&format!("ip link set tun0 mtu {narrow}"));
+        let warning = format!(
+            "the way by tun0 to node-c (100.64.9.9) carries {narrow} bytes and not the {needed} that are \
+             needed: it does not count for the MTU; see `flatnet doctor`"
+        );
+        let mut pod = Pod::new("pod");
+        let added = a.call_for("ADD", &pod).run();
+        pod.result = added.result();
+        assert!(added.stderr().contains(&warning), "{}", added.stderr());
+        assert_mtu(a, &pod, expected);
+        assert_carries(&pod, &b.add("pod"), expected as u32);
+
+        let synced = sync::sync(a, &["--json"]);
+        let told = String::from_utf8_lossy(&synced.stderr).into_owned();
+        assert!(told.contains(&warning), "{told}");
+        let warnings = json!([format!("network pods: {warning}")]);
+        assert_eq!(cli::document(&synced, 0)["networks"][0]["warnings"], warnings);
+        let watch = Watcher::ready(a, &format!("watch-{narrow}"));
+        watch.says(&warning);
+
+        // Its own device is a node's own matter.
+        a.netns.exec(&format!("ip link set {UNDERLAY} mtu {narrow}"));
+        let refused = sync::sync(a, &[]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{told}");
+        assert!(
+            told.contains(&format!("underlay's MTU of {narrow} leaves"))
+                || told.contains(&format!("more than the underlay carries: {narrow} less")),
+            "{told}"
+        );
+        a.netns.exec(&format!("ip link set {UNDERLAY} mtu 1500"));
+    }
 }
 
 #[test]

@@ -39,8 +39,9 @@ pub(crate) struct Network {
     pub(crate) node: Option<String>,
     /// The MTU of pods and overlay, in bytes. Where absent, it is what the narrowest way to a peer
     /// carries (its device, or an `mtu` on the route), less 50 bytes of outer headers, or 70 over
-    /// IPv6. More than that is an error; less is for a hop in between that carries less than this
-    /// node can see. IPv6 needs 1280.
+    /// IPv6. More than the device of this node's VTEP carries is an error; less is for a hop in between
+    /// that carries less than this node can see. IPv6 needs 1280. A peer whose way carries less than this,
+    /// or than IPv6 needs, is told of and does not count.
     #[cfg_attr(feature = "schema", schemars(range(min = 68, max = 65_535), example = 1400))]
     pub(crate) mtu: Option<u64>,
     /// Whether what pods send out of the range file's `clusterCIDRs` takes the node's address, and what

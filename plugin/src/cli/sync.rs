@@ -165,7 +165,7 @@ impl Pass {
                 self.changed |= report.count() > 0;
                 self.text += &words(conf, &report, mode);
                 self.documents.push(document(conf, &report));
-                self.complaints.extend(report.problems);
+                self.complaints.extend(report.problems.into_iter().chain(report.warnings));
             }
             Err(error) => {
                 self.outcome = Outcome::Failed;
@@ -199,5 +199,6 @@ fn document(conf: &NetworkConf, report: &SyncReport) -> Value {
         "unfinished": report.books.unfinished.iter().map(|end| &end.dev.name).collect::<Vec<_>>(),
         "unleased": report.unleased,
         "problems": report.problems,
+        "warnings": report.warnings,
     })
 }

@@ -22,4 +22,5 @@ pub mod retire;
 pub mod site;
 pub mod stamp;
 pub mod underlay;
+pub mod ways;
 pub mod witness;

@@ -1,6 +1,6 @@
 //! The overlay of one network on this node: when it is brought about, and from what.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path as FilePath;
@@ -14,14 +14,14 @@ use nix::fcntl::Flock;
 use crate::error::Error;
 use crate::firewall::{Policy, blockade};
 use crate::identity::{overlay_name, vtep_mac};
-use crate::kernel::{Kernel, LinkKind, Observe, Path, Route};
+use crate::kernel::{Kernel, LinkKind, Observe, Route};
 use crate::overlay::apply::{Seen, apply};
 use crate::overlay::desired::{self, Overlay, Via};
 use crate::overlay::fast_path::{self, Found};
 use crate::overlay::forwarding;
 use crate::overlay::last_read::LastRead;
 use crate::overlay::lock;
-use crate::overlay::mtu::overlay_mtu;
+use crate::overlay::mtu;
 use crate::overlay::node_lock;
 use crate::overlay::other_networks;
 use crate::overlay::receiver;
@@ -29,6 +29,7 @@ use crate::overlay::reconcile::RouteKey;
 use crate::overlay::retire::{devices, nameless, regroup, retire};
 use crate::overlay::stamp::{Applied, FileState, Stamp};
 use crate::overlay::underlay::Underlay;
+use crate::overlay::ways::Ways;
 use crate::overlay::witness;
 
 /// A node of a range file: where a network is to be brought about.
@@ -39,13 +40,6 @@ pub struct Site {
     file: Arc<RangeFile>,
     /// The node in the range file.
     pub node: Node,
-}
-
-/// The underlay there, looked at before anything is changed.
-pub struct Ways {
-    underlay: Underlay,
-    mtu: u32,
-    world: Option<u32>,
 }
 
 /// What was brought about, and written down.
@@ -69,40 +63,6 @@ pub struct Standing {
     witness: Option<IpAddr>,
     /// The numbers of the programs by which packets take the fast path, if they do.
     pub programs: Option<[u32; 2]>,
-}
-
-impl Ways {
-    /// The names of the devices by which packets leave the machine, and of those by which peers' come in.
-    pub fn uplinks(&self) -> [&BTreeSet<String>; 2] {
-        [&self.underlay.outlets, self.underlay.devices()]
-    }
-
-    /// Index of the device that has the node's VTEP, if any has.
-    pub fn own(&self) -> Option<u32> {
-        self.underlay.place.own
-    }
-
-    /// The uplinks to those of more peers that no router stands before. `None` if their ways are not like
-    /// the others': then there may be more to be done about them.
-    ///
-    /// # Errors
-    /// The kernel cannot be asked.
-    pub fn to_more(
-        &self,
-        kernel: &mut dyn Observe,
-        vteps: &[IpAddr],
-    ) -> Result<Option<HashMap<IpAddr, u32>>, Error> {
-        let Underlay { peers, place, .. } = &self.underlay;
-        let carries = |path: &Path| (path.dev, path.mtu);
-        let known: HashSet<_> =
-            peers.iter().filter_map(|(_, path)| path.as_ref()).map(carries).collect();
-        let paths = kernel.paths(vteps, &place.flow)?;
-        if !paths.iter().flatten().all(|path| known.contains(&carries(path))) {
-            return Ok(None);
-        }
-        let ways = vteps.iter().copied().zip(paths);
-        Ok(Some(place.adjacent(ways)))
-    }
 }
 
 impl Standing {
@@ -157,6 +117,7 @@ pub fn ensure(kernel: &mut dyn Kernel, conf: &NetworkConf, netns: u64) -> Result
     }
     let mut ways = site.survey(kernel.observing(), conf)?;
     let Brought { stamp, is_new, .. } = site.bring_about(kernel, conf, netns, &mut ways)?;
+    ways.mtu.warnings(&site.file).iter().for_each(|warning| log::warn!("{warning}"));
     blockade::warn(kernel.observing(), &site.file);
     Ok(Ensured { stamp, is_new })
 }
@@ -262,15 +223,15 @@ impl Site {
     /// Looks whether the network can be brought about, and how; changes nothing.
     ///
     /// # Errors
-    /// Another network has its addresses, or another device its VNI or its port (104), the underlay
-    /// carries too little (7), or the kernel cannot be asked (103).
+    /// Another network has its addresses, or another device its VNI or its port (104), the node's own
+    /// uplink carries too little (7), or the kernel cannot be asked (103).
     pub fn survey(&self, kernel: &mut dyn Observe, conf: &NetworkConf) -> Result<Ways, Error> {
         let Self { file, node, .. } = self;
         other_networks::refuse_overlap(kernel, &conf.name, file)?;
         let underlay = Underlay::look(kernel, file, node)?;
-        let mtu = overlay_mtu(kernel, &underlay, node, conf.mtu)?;
+        let mtu = mtu::decide(kernel, &underlay, node, conf.mtu)?;
         let alias = desired::alias(&conf.name, &node.name);
-        let device = desired::device(file, node, mtu, underlay.place.flow.vrf);
+        let device = desired::device(file, node, mtu.pods, underlay.place.flow.vrf);
         receiver::survey(kernel, &device, &alias)?;
         let world = forwarding::world(kernel, &node.ranges)?;
         Ok(Ways { underlay, mtu, world })
@@ -318,12 +279,13 @@ impl Site {
         // They may be many, and are not what they were when this is done.
         let routes = Some(std::mem::take(&mut ways.underlay.ours));
         let Ways { underlay, mtu, world } = &*ways;
+        let mtu = mtu.pods;
         let mut earlier = devices(kernel.observing(), &conf.name)?;
         earlier.remove(&file.vni);
         let nameless = nameless(kernel.observing(), node.vtep)?;
         forwarding::enable(kernel, underlay, node)?;
         let vrf = underlay.place.flow.vrf;
-        let mut want = desired::overlay(&conf.name, file, node, *mtu, &underlay.adjacent());
+        let mut want = desired::overlay(&conf.name, file, node, mtu, &underlay.adjacent());
         want.link.vxlan.vrf = vrf;
         let indices: Vec<u32> = earlier.values().map(|link| link.dev.index).collect();
         let link = kernel.link(&want.link.name)?;
@@ -350,7 +312,7 @@ impl Site {
         }
         self.clear(kernel, &nameless)?;
         let witness = witness::choose(kernel.observing(), &want, before)?;
-        Ok((Standing { mtu: *mtu, vrf, world: *world, witness, programs }, want))
+        Ok((Standing { mtu, vrf, world: *world, witness, programs }, want))
     }
 
     /// What the network wants of the packet filter here, where packets take the fast path or not.

@@ -9,7 +9,8 @@ use ipnetwork::IpNetwork;
 use crate::kernel::{FdbEntry, Neighbour, Route};
 use crate::overlay::desired::{Overlay, Via};
 use crate::overlay::reconcile::{Observed, RouteKey, key};
-use crate::overlay::site::{Site, Standing, Ways};
+use crate::overlay::site::{Site, Standing};
+use crate::overlay::ways::Ways;
 
 /// A network as it stands on this node.
 pub struct Held {

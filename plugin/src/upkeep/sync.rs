@@ -14,8 +14,9 @@ use crate::kernel::{Changes, Journal, Listener, Mode, Netlink};
 use crate::overlay::agent;
 use crate::overlay::desired::Overlay;
 use crate::overlay::node_lock;
-use crate::overlay::site::{Site, Standing, Ways};
+use crate::overlay::site::{Site, Standing};
 use crate::overlay::stamp::Stamp;
+use crate::overlay::ways::Ways;
 
 /// More changes than this are counted, not told: they are a new overlay, not a drift.
 pub const TOLD: usize = 30;
@@ -36,6 +37,8 @@ pub struct SyncReport {
     pub books: Kept,
     /// What could not be looked at or changed, although the rest was.
     pub problems: Vec<String>,
+    /// What is not as it should be, and kept nothing from being looked at or changed.
+    pub warnings: Vec<String>,
     /// How many of the changes a range file brought that was not followed before.
     pub followed: usize,
 }
@@ -44,8 +47,15 @@ impl SyncReport {
     /// What came of looking at a node.
     pub fn new(site: &Site, changes: Changes, looked: Looked) -> Self {
         let Looked { pods, unleased, books, problems } = looked;
-        let node = site.node.name.clone();
-        Self { node, changes, pods, unleased, books, problems, followed: 0 }
+        let (node, warnings) = (site.node.name.clone(), Vec::new());
+        Self { node, changes, pods, unleased, books, problems, warnings, followed: 0 }
+    }
+
+    /// The same, with what is to be said of the ways.
+    pub fn warned(self, site: &Site, conf: &NetworkConf, ways: &Ways) -> Self {
+        let warnings = ways.mtu.warnings(site.file());
+        let warnings = warnings.iter().map(|warning| format!("network {}: {warning}", conf.name));
+        Self { warnings: warnings.collect(), ..self }
     }
 
     /// Logs a line for each change at level info; a new overlay is one line.
@@ -100,9 +110,10 @@ pub fn run_at(
 ) -> Result<SyncReport, Error> {
     let own = node.netns().inode()?;
     let mut journal = Journal::new(node, mode).heard_by(listener);
-    let (_, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
+    let (ways, standing, _) = overlay(site, &mut journal, conf, own, mode)?;
     let looked = Pods::of(site, conf, &standing, own, mode).look(&mut journal)?;
-    Ok(SyncReport::new(site, journal.changes(), looked))
+    let report = SyncReport::new(site, journal.changes(), looked);
+    Ok(report.warned(site, conf, &ways))
 }
 
 /// The overlay alone, and the ways that it goes. An ADD waits for this, and not for the visits to pods

@@ -180,7 +180,7 @@ impl Tended {
         let only = only.filter(|_| mtu == Some(standing.mtu));
         let looked = look_at_pods(&mut journal, conf, &site, &standing, own, only)?;
         let changes = journal.changes();
-        let mut report = SyncReport::new(&site, changes, looked);
+        let mut report = SyncReport::new(&site, changes, looked).warned(&site, conf, &ways);
         if is_new {
             report.followed = report.count();
         }

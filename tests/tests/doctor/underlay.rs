@@ -29,6 +29,32 @@ fn wrong_mtu() {
 }
 
 #[test]
+fn a_way_too_narrow_for_the_pods() {
+    let mut scene = Scene::new();
+    let way = format!("192.168.50.2/32 dev {UNDERLAY} src 192.168.50.1 mtu 1400");
+    let route = |scene: &Scene, what: &str, mtu: &str| {
+        scene.node().netns.exec(&format!("ip route {what} {way}").replace("1400", mtu));
+        sync::apply(scene.node());
+    };
+    route(&scene, "add", "1400");
+    scene.assert_healthy();
+    route(&scene, "replace", "1300");
+    let by = format!("too narrow: the way by {UNDERLAY} to node-b (192.168.50.2) carries");
+    scene.advised(
+        &format!("{by} 1300 bytes and not the 1330 bytes (1280 for IPv6 and 50 of outer headers)"),
+        &format!("let {UNDERLAY}, and the route there, carry 1330 bytes; or correct vtep in "),
+    );
+    scene.set("mtu", json!(1400));
+    route(&scene, "replace", "1440");
+    scene.advised(
+        &format!("{by} 1440 bytes and not the 1450 bytes (mtu: 1400 and 50 of outer headers)"),
+        "; or set \"mtu\": 1390 in the configuration of network pods on every node",
+    );
+    route(&scene, "del", "1440");
+    scene.assert_healthy();
+}
+
+#[test]
 fn blocked_udp_port() {
     let scene = Scene::new();
     scene.assert_healthy();

@@ -23,7 +23,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     }
     let site = &scene.look.site;
     let vrf = scene.underlay.place.flow.vrf;
-    let want = desired::device(site.file(), &site.node, scene.mtu, vrf);
+    let want = desired::device(site.file(), &site.node, scene.mtu.pods, vrf);
     let astray = astray()?;
     let port = want.vxlan.port;
     let who = (scene.author, &scene.sync[..]);

@@ -23,7 +23,7 @@ pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
         name: "vxlan".into(),
         mac: vtep_mac(vni, vtep),
         group: overlay_group(vni),
-        mtu: scene.mtu,
+        mtu: scene.mtu.pods,
         vxlan: vxlan(vni, site.file().port, vtep),
     };
     let uplink = BTreeSet::from(["uplink".to_owned()]);

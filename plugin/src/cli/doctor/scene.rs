@@ -10,7 +10,7 @@ use crate::cli::look::Look;
 use crate::error::Error;
 use crate::kernel::{Link, Observe as _};
 use crate::overlay::agent::author;
-use crate::overlay::mtu::overlay_mtu;
+use crate::overlay::mtu::{self, OverlayMtu};
 use crate::overlay::underlay::Underlay;
 
 /// One network on this node.
@@ -25,8 +25,8 @@ pub struct Scene<'a> {
     pub underlay: Underlay,
     /// The VXLAN device; `None` if it is not there.
     pub overlay: Option<Link>,
-    /// The MTU that it should have, in bytes.
-    pub mtu: u32,
+    /// The MTU that it should have.
+    pub mtu: OverlayMtu,
     /// The peers that a finding explains already why they are silent, if they are, and those that answer no echo requests
     /// only.
     pub explained: BTreeSet<String>,
@@ -45,7 +45,7 @@ impl<'a> Scene<'a> {
         let mut look = Look::at(conf)?;
         let Look { kernel, site, .. } = &mut look;
         let underlay = Underlay::look(kernel, site.file(), &site.node)?;
-        let mtu = overlay_mtu(kernel, &underlay, &site.node, conf.mtu)?;
+        let mtu = mtu::decide(kernel, &underlay, &site.node, conf.mtu)?;
         let overlay = kernel.link(&crate::identity::overlay_name(site.vni()))?;
         let explained = BTreeSet::new();
         let author = author(conf);

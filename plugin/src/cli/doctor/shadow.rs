@@ -18,7 +18,8 @@ use crate::overlay::desired::{self, Via};
 pub fn check(scene: &mut Scene<'_>) -> Result<Vec<Finding>, Error> {
     let site = &scene.look.site;
     let adjacent = scene.underlay.adjacent();
-    let want = desired::overlay(&scene.conf.name, site.file(), &site.node, scene.mtu, &adjacent);
+    let want =
+        desired::overlay(&scene.conf.name, site.file(), &site.node, scene.mtu.pods, &adjacent);
     let peers = Peers::of(site.file(), &site.node);
     let kernel = &mut scene.look.kernel;
     let mut findings = Vec::new();

@@ -19,7 +19,7 @@ use crate::identity::overlay_name;
 use crate::kernel::Observe as _;
 use crate::overlay::agent;
 use crate::overlay::fast_path::Report;
-use crate::overlay::mtu::{narrowest, overhead};
+use crate::overlay::mtu;
 use crate::overlay::own_addresses;
 use crate::overlay::underlay::Underlay;
 use view::{Mtu, OverlayView, View};
@@ -68,7 +68,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     let Look { kernel, site, drift, .. } = &mut look;
     let (file, node) = (site.file(), &site.node);
     let underlay = Underlay::look(kernel, file, node)?;
-    let narrowest = narrowest(kernel, &underlay, node)?;
+    let mtu = mtu::decide(kernel, &underlay, node, conf.mtu)?;
     let uplink = match underlay.place.own {
         Some(index) => kernel.link_by_index(index)?.map(|link| link.dev.name),
         None => None,
@@ -82,6 +82,7 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
     problems.extend(listing.broken.iter().map(ToString::to_string));
     problems.sort();
     problems.dedup();
+    problems.append(&mut drift.warnings);
     let waits = agent::waits(conf).into_iter();
     problems.extend(waits.map(|wait| format!("network {}: {wait}", conf.name)));
     let own: Vec<_> = node.ranges.iter().map(|range| range.subnet()).collect();
@@ -110,8 +111,8 @@ fn view(conf: &NetworkConf) -> Result<View, crate::error::Error> {
         mtu: Mtu {
             stands: link.map(|link| link.mtu),
             configured: conf.mtu,
-            overhead: overhead(node),
-            narrowest,
+            overhead: mtu.needed.overhead,
+            decides: mtu.by,
         },
         file: fingerprint(file),
         peers: file.nodes.len().saturating_sub(1),

@@ -10,7 +10,7 @@ use crate::cli::output::Outcome;
 use crate::cli::table::{Align, Table};
 use crate::cli::usage::{Usage, full};
 use crate::overlay::fast_path::Report;
-use crate::overlay::mtu::Narrowest;
+use crate::overlay::mtu::WayMtu;
 
 /// More peers than this are counted, not named.
 const NAMED: usize = 10;
@@ -72,18 +72,18 @@ pub struct Mtu {
     pub configured: Option<u32>,
     /// Outer headers.
     pub overhead: u32,
-    /// The way that carries the least.
-    pub narrowest: Narrowest,
+    /// The way that decides it, if nothing is configured.
+    pub decides: WayMtu,
 }
 
 impl Mtu {
     fn should_be(&self) -> u32 {
-        self.configured.unwrap_or(self.narrowest.mtu.saturating_sub(self.overhead))
+        self.configured.unwrap_or(self.decides.mtu.saturating_sub(self.overhead))
     }
 
     /// `1450: under0 carries 1500 toward 192.168.50.2, less 50 bytes of outer headers`
     fn words(&self) -> String {
-        let Narrowest { mtu, dev, toward } = &self.narrowest;
+        let WayMtu { mtu, dev, toward } = &self.decides;
         let toward = toward.map(|peer| format!(" toward {peer}")).unwrap_or_default();
         let carried =
             format!("{dev} carries {mtu}{toward}, less {} of outer headers", self.overhead);
@@ -165,7 +165,7 @@ impl View {
     /// For scripts.
     pub fn json(&self) -> Value {
         let OverlayView { name, vni, port, up } = &self.overlay;
-        let Narrowest { mtu, dev, toward } = &self.mtu.narrowest;
+        let WayMtu { mtu, dev, toward } = &self.mtu.decides;
         let ranges = self.ranges.iter().map(|range| {
             let Usage { subnet, used, free } = range;
             json!({ "subnet": subnet.to_string(), "used": used, "free": free })
@@ -198,8 +198,8 @@ mod tests {
     use super::*;
 
     fn view() -> View {
-        let narrowest =
-            Narrowest { mtu: 1500, dev: "eth0".into(), toward: Some("192.0.2.2".parse().unwrap()) };
+        let decides =
+            WayMtu { mtu: 1500, dev: "eth0".into(), toward: Some("192.0.2.2".parse().unwrap()) };
         View {
             network: "pods".into(),
             node: "node-a".into(),
@@ -207,7 +207,7 @@ mod tests {
             uplink: Some("eth0".into()),
             vrf: None,
             overlay: OverlayView { name: "flat.7".into(), vni: 7, port: 4789, up: Some(true) },
-            mtu: Mtu { stands: Some(1450), configured: None, overhead: 50, narrowest },
+            mtu: Mtu { stands: Some(1450), configured: None, overhead: 50, decides },
             file: "0123abcd".into(),
             peers: 2,
             drifted: Vec::new(),
