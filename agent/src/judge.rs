@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use flatnet_conf::ClusterNetwork;
+use flatnet_conf::{ClusterNetwork, Mac, vtep_mac};
 use ipnetwork::IpNetwork;
 
 use crate::cluster::{BlockEntry, Cluster, NodeEntry};
@@ -25,8 +25,8 @@ pub struct Judged {
     pub blocks: Held<Arc<BlockEntry>>,
     /// The same by the names of their nodes, a node's oldest first.
     pub holdings: BTreeMap<String, Vec<Arc<BlockEntry>>>,
-    /// Which node has a VTEP.
-    vteps: HashMap<IpAddr, String>,
+    /// Which node has a VTEP, by its MAC on the overlay: no two nodes have one MAC.
+    vteps: HashMap<Mac, (IpAddr, String)>,
     /// Whatever was judged, in this order.
     heard: (Vec<Arc<NodeEntry>>, Vec<Arc<BlockEntry>>),
     rejected: (Vec<Rejected>, Vec<Rejected>),
@@ -96,16 +96,21 @@ impl Judged {
             );
             return Err((Reason::Family, problem));
         }
-        if let Some(other) = self.vteps.get(&vtep) {
-            return Err((
-                Reason::Taken,
-                format!("its VTEP {vtep} is that of {other}, which is older"),
-            ));
+        let mac = vtep_mac(network.vni, vtep);
+        if let Some((taken, other)) = self.vteps.get(&mac) {
+            let problem = match *taken == vtep {
+                true => format!("its VTEP {vtep} is that of {other}, which is older"),
+                false => format!(
+                    "its VTEP {vtep} has the MAC {mac} on the overlay, as the VTEP {taken} of {other} has, which \
+                     is older; give it another address"
+                ),
+            };
+            return Err((Reason::Taken, problem));
         }
         if self.nodes.contains_key(&node.name) {
             return Err((Reason::Taken, "an older one has its name".to_owned()));
         }
-        self.vteps.insert(vtep, node.name.clone());
+        self.vteps.insert(mac, (vtep, node.name.clone()));
         self.nodes.insert(node.name.clone(), vtep);
         self.ipv4.get_or_insert(vtep.is_ipv4());
         Ok(())

@@ -32,6 +32,7 @@ mod reply;
 mod result;
 mod span;
 mod version;
+mod vtep_mac;
 mod whoami;
 
 pub use args::CniArgs;
@@ -53,6 +54,7 @@ pub use range_set::{RangeSet, SetRange};
 pub use reply::{error_json, reply_version, versions_json};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use version::Version;
+pub use vtep_mac::{peer_digest, vtep_mac};
 pub use whoami::find_node;
 
 #[cfg(feature = "schema")]

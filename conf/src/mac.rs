@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// A locally administered unicast address from the first six bytes of a digest.
+    pub fn of_digest(digest: &[u8]) -> Self {
+        let mut bytes = [0; 6];
+        bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = *from);
+        bytes[0] = (bytes[0] & 0xfc) | 0x02;
+        Self(bytes)
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, f] = self.0;

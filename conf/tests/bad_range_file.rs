@@ -79,6 +79,7 @@ const CASES: &[(&str, u32, &str)] = &[
     ("range-vtep-in-cluster", 7, r#"nodes[1].vtep: "10.244.9.1" is inside the pod network 10.244.0.0/16; use an address of the underlay"#),
     ("range-vtep-link-local", 7, r#"nodes[1].vtep: "169.254.0.1" is among the link-local addresses (169.254.0.0/16); use the node's address on the underlay"#),
     ("range-vtep-loopback", 7, r#"nodes[1].vtep: "127.0.0.1" is among the loopback addresses (127.0.0.0/8); use the node's address on the underlay"#),
+    ("range-vtep-mac", 7, r#"nodes[1].vtep: "fd50::1:7a:b9db" has the MAC 82:a0:4e:49:e4:63 on the overlay, as nodes[0].vtep has, "fd50::1:9e:aa7d": it is computed from vni and vtep; give one of the two nodes another vtep, or choose another vni"#),
     ("range-vtep-mapped", 7, r#"nodes[1].vtep: "::ffff:192.168.50.2" is IPv4-mapped IPv6; write it as IPv4, 192.168.50.2"#),
     ("range-vtep-multicast", 7, r#"nodes[1].vtep: "224.0.0.1" is among the multicast addresses (224.0.0.0/4); use the node's address on the underlay"#),
     ("range-vtep-prefix", 7, r#"nodes[1].vtep: "192.168.50.2/24" is not an IPv4 or IPv6 address"#),

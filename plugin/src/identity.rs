@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use flatnet_conf::Mac;
+pub use flatnet_conf::vtep_mac;
+use flatnet_conf::{Mac, peer_digest};
 use flatnet_ipam::{Holder, Key};
-use sha2::{Digest, Sha256};
 
 /// Source ports of outer packets, one per flow: IANA's dynamic range, as RFC 7348 section 5 asks. The kernel's default
 /// would follow `ip_local_port_range`, which differs from host to host. From none of them do pods' packets come to a node,
@@ -42,11 +42,6 @@ pub fn overlay_group(vni: u32) -> u32 {
     veth_group(vni) | (1 << 24)
 }
 
-/// MAC of the overlay device of the node with this VTEP: locally administered, unicast.
-pub fn vtep_mac(vni: u32, vtep: IpAddr) -> Mac {
-    mac(&peer_digest(vni, vtep))
-}
-
 /// Metric of the routes to the node with this VTEP.
 ///
 /// The kernel finds shared nexthops by a hash that leaves the gateway out, so ten thousand routes
@@ -61,16 +56,6 @@ pub fn route_metric(vni: u32, vtep: IpAddr) -> u32 {
 /// knows its own.
 pub fn unreachable_metric(vni: u32) -> u32 {
     0xfe00_0000 | vni
-}
-
-fn peer_digest(vni: u32, vtep: IpAddr) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(vni.to_be_bytes());
-    match vtep {
-        IpAddr::V4(ip) => hash.update(ip.octets()),
-        IpAddr::V6(ip) => hash.update(ip.octets()),
-    }
-    hash.finalize().into()
 }
 
 /// Name and MACs of an attachment's veth pair.
@@ -112,15 +97,11 @@ pub fn veth(key: &Key) -> VethIdentity {
         let text = std::str::from_utf8(digits).unwrap_or_default();
         *byte = u8::from_str_radix(text, 16).unwrap_or_default();
     }
-    VethIdentity { name: veth_name(key), node_mac: mac(&digest[4..]), pod_mac: mac(&digest[10..]) }
-}
-
-/// A locally administered unicast address from the first six bytes of a digest.
-fn mac(digest: &[u8]) -> Mac {
-    let mut bytes = [0; 6];
-    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = *from);
-    bytes[0] = (bytes[0] & 0xfc) | 0x02;
-    Mac(bytes)
+    VethIdentity {
+        name: veth_name(key),
+        node_mac: Mac::of_digest(&digest[4..]),
+        pod_mac: Mac::of_digest(&digest[10..]),
+    }
 }
 
 #[cfg(test)]

@@ -242,7 +242,7 @@ fn range_files() {
     let range = |key: &str, value: &str| json!({ "subnet": "10.244.1.0/24", key: value });
     let origin = scene.cluster.network.range_file.display().to_string();
     // (where, what is put there, what the message must have beside the file's name)
-    let cases: [(&str, Value, &[&str]); 31] = [
+    let cases: [(&str, Value, &[&str]); 32] = [
         ("/version", json!(null), &["version"]),
         ("/version", json!(2), &["version", "2"]),
         ("/vni", json!(0), &["vni", "0", "16777215"]),
@@ -268,6 +268,22 @@ fn range_files() {
         ("/nodes/1/vtep", json!("224.0.0.1"), &["nodes[1].vtep", "224.0.0.1"]),
         ("/nodes/1/vtep", json!("10.244.9.9"), &["nodes[1].vtep", "10.244.9.9"]),
         ("/nodes/1/vtep", json!("nowhere"), &["nodes[1].vtep", "nowhere"]),
+        (
+            // Two addresses of which one MAC is computed: one node would have the other's packets.
+            "/nodes",
+            json!([
+                range_file()["nodes"][0],
+                { "name": "node-b", "vtep": "10.227.127.226", "ranges": ["10.244.2.0/24"] },
+                { "name": "node-c", "vtep": "10.192.201.232", "ranges": ["10.244.3.0/24"] },
+            ]),
+            &[
+                "nodes[2].vtep",
+                "10.192.201.232",
+                "1e:15:bc:e6:22:c5",
+                "nodes[1].vtep",
+                "10.227.127.226",
+            ],
+        ),
         ("/nodes/1/ranges", json!([]), &["nodes[1].ranges"]),
         (
             "/nodes/1/ranges/0",

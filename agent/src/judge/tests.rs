@@ -47,6 +47,24 @@ fn the_older_one_is_right() {
     }
 }
 
+/// Whoever could choose a VTEP with an older one's MAC would have its packets.
+#[test]
+fn no_two_nodes_have_one_mac_on_the_overlay() {
+    let cluster = cluster(&["a fd50::1:9e:aa7d", "b fd50::1:7a:b9db", "c fd50::3"]);
+    let judged = judge(&ClusterNetwork { vni: 4096, ..network() }, &cluster);
+    let rejected: Vec<_> = judged.rejected().map(|r| format!("{}: {r}", r.reason.word())).collect();
+    assert_eq!(
+        rejected,
+        [
+            "taken: node b is left out: its VTEP fd50::1:7a:b9db has the MAC 82:a0:4e:49:e4:63 on the overlay, as \
+          the VTEP fd50::1:9e:aa7d of a has, which is older; give it another address"
+        ]
+    );
+    assert_eq!(judged.nodes.keys().collect::<Vec<_>>(), ["a", "c"]);
+    // Of another VNI the MACs are others.
+    assert_eq!(judge(&network(), &cluster).rejected().count(), 0);
+}
+
 #[test]
 fn nonsense_is_left_out_and_told() {
     for (words, expected) in [

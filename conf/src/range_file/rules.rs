@@ -12,7 +12,7 @@ use crate::address::{canonical, family, parse_address, parse_canonical, special_
 use crate::error::Broken;
 use crate::name::node_name_problem;
 use crate::span::Spans;
-use crate::{Error, Range, json, raw};
+use crate::{Error, Mac, Range, json, raw, vtep_mac};
 
 const DEFAULT_VNI: u64 = 4096;
 /// IANA's port for VXLAN; the kernel's own default is another, for historical reasons.
@@ -38,11 +38,11 @@ impl RangeFile {
 
 /// The rules, of a file that is there already.
 fn check(file: &RangeFile) -> Result<(), Broken> {
-    vni(Some(file.vni.into()))?;
+    let vni = vni(Some(file.vni.into()))?;
     port(Some(file.port.into()))?;
     list_networks(&file.cluster_cidrs, |network| canonical(*network))?;
     are_some(&file.nodes)?;
-    let mut others = Others::of(file.nodes.len());
+    let mut others = Others::of(vni, file.nodes.len());
     for (index, node) in file.nodes.iter().enumerate() {
         let own = || {
             name(&node.name)?;
@@ -64,7 +64,7 @@ fn apply(raw: &raw::RangeFile<'_>) -> Result<RangeFile, Broken> {
     }
     let (vni, port) = (vni(raw.vni)?, port(raw.port)?);
     let declared = raw.cluster_cidrs.as_deref().map(cluster_cidrs).transpose()?;
-    let nodes = nodes(&raw.nodes)?;
+    let nodes = nodes(vni, &raw.nodes)?;
     let direct_routing = raw.direct_routing.unwrap_or(false);
     let mut file = RangeFile { vni, port, cluster_cidrs: Vec::new(), direct_routing, nodes };
     ranges_are_apart(&file)?;
@@ -135,9 +135,9 @@ fn list_networks<T>(
     Ok(networks)
 }
 
-fn nodes(raw: &[raw::Node<'_>]) -> Result<Vec<Node>, Broken> {
+fn nodes(vni: u32, raw: &[raw::Node<'_>]) -> Result<Vec<Node>, Broken> {
     are_some(raw)?;
-    let mut others = Others::of(raw.len());
+    let mut others = Others::of(vni, raw.len());
     let mut nodes: Vec<Node> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let at = |broken: Broken| broken.under(format_args!("nodes[{index}]"));
@@ -150,17 +150,19 @@ fn nodes(raw: &[raw::Node<'_>]) -> Result<Vec<Node>, Broken> {
 
 /// A node's name and VTEP against those of the nodes before it.
 struct Others<'a> {
+    vni: u32,
     names: HashMap<&'a str, usize>,
-    vteps: HashMap<IpAddr, usize>,
+    /// By the MACs on the overlay, which are the VTEPs', but shorter.
+    vteps: HashMap<Mac, (usize, IpAddr)>,
     /// The VTEP of the first.
     first: Option<IpAddr>,
 }
 
 impl<'a> Others<'a> {
     /// None yet, and so many to come.
-    fn of(count: usize) -> Self {
+    fn of(vni: u32, count: usize) -> Self {
         let (names, vteps) = (HashMap::with_capacity(count), HashMap::with_capacity(count));
-        Self { names, vteps, first: None }
+        Self { vni, names, vteps, first: None }
     }
 
     fn add(&mut self, index: usize, name: &'a str, vtep: IpAddr) -> Result<(), Broken> {
@@ -168,8 +170,16 @@ impl<'a> Others<'a> {
             let problem = format!("{name:?} is also nodes[{other}].name; names are unique");
             return Err(Broken::new(problem).under("name"));
         }
-        if let Some(other) = self.vteps.insert(vtep, index) {
-            let problem = format!("\"{vtep}\" is also nodes[{other}].vtep; VTEPs are unique");
+        let mac = vtep_mac(self.vni, vtep);
+        if let Some((other, taken)) = self.vteps.insert(mac, (index, vtep)) {
+            let problem = match taken == vtep {
+                true => format!("\"{vtep}\" is also nodes[{other}].vtep; VTEPs are unique"),
+                // The forwarding database has one VTEP for each MAC.
+                false => format!(
+                    "\"{vtep}\" has the MAC {mac} on the overlay, as nodes[{other}].vtep has, \"{taken}\": it is \
+                     computed from vni and vtep; give one of the two nodes another vtep, or choose another vni"
+                ),
+            };
             return Err(Broken::new(problem).under("vtep"));
         }
         let first = *self.first.get_or_insert(vtep);

@@ -40,6 +40,20 @@ fn nodes_are_listed_checked_and_forgotten() {
     let closed = fleet.administer_to(&["list"], OwnedFd::from(writer));
     assert!(closed.status.success() && closed.stderr.is_empty(), "{}", said(&closed));
 
+    // Of two VTEPs one MAC on the overlay is computed: who chose his for that would have the other's packets.
+    for (node, vtep) in [("node-v", "10.227.127.226"), ("node-w", "10.192.201.232")] {
+        let value = json!({ "vtep": vtep }).to_string();
+        fleet.etcd.ctl(&["put", &format!("/flatnet/pods/nodes/{node}"), &value]);
+    }
+    fleet.until_said(
+        0,
+        "node node-w is left out: its VTEP 10.192.201.232 has the MAC 1e:15:bc:e6:22:c5 on the overlay, as the VTEP \
+         10.227.127.226 of node-v has, which is older",
+    );
+    for node in ["node-v", "node-w"] {
+        fleet.etcd.ctl(&["del", &format!("/flatnet/pods/nodes/{node}")]);
+    }
+
     // Nonsense of all kinds: it is told, and what mends it is a command that does.
     for (key, value) in [
         ("nodes/a/b", r#"{"vtep":"192.168.50.9"}"#),
