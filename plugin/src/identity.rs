@@ -166,6 +166,12 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_and_the_fast_path_ask_for_as_many_hops() {
+        let defined = format!("#define HOPS_OF_USERS {HOPS_OF_USERS}\n");
+        assert!(include_str!("../bpf/vxlan.h").contains(&defined), "{defined}");
+    }
+
+    #[test]
     fn an_unreachable_route_loses_against_a_peers() {
         assert_eq!(unreachable_metric(4096), 0xfe00_1000);
         for last in 0..=255 {

@@ -354,7 +354,7 @@ fn base(
     Chain { name: name.to_owned(), base: Some(Base { kind, hook, priority }), rules }
 }
 
-/// One that sees packets before conntrack and the chains of other programs do.
+/// One that sees packets before conntrack does.
 fn raw(name: &str, hook: InetHookNumber, rules: Vec<Rule>) -> Chain {
     base(name, ChainType::Filter, hook, PRIORITY_RAW, rules)
 }
