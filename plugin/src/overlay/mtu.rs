@@ -90,10 +90,6 @@ impl fmt::Display for Needed {
 impl OverlayMtu {
     /// A sentence for each way that is too narrow.
     pub fn warnings(&self, file: &RangeFile) -> Vec<String> {
-        let mut ways: BTreeMap<(&str, u32), Vec<IpAddr>> = BTreeMap::new();
-        for way in &self.narrow {
-            ways.entry((&way.dev, way.mtu)).or_default().extend(way.toward);
-        }
         let words = |((dev, mtu), vteps): ((&str, u32), Vec<IpAddr>)| {
             let peer = file.nodes.iter().find(|node| vteps.contains(&node.vtep))?;
             let others = if vteps.len() > 1 { " and others" } else { "" };
@@ -103,8 +99,17 @@ impl OverlayMtu {
                 peer.name, peer.vtep, self.needed
             ))
         };
-        ways.into_iter().filter_map(words).collect()
+        alike(&self.narrow).into_iter().filter_map(words).collect()
     }
+}
+
+/// The VTEPs toward which ways lead, by device and MTU.
+pub fn alike(ways: &[WayMtu]) -> BTreeMap<(&str, u32), Vec<IpAddr>> {
+    let mut alike: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
+    for way in ways {
+        alike.entry((&way.dev[..], way.mtu)).or_default().extend(way.toward);
+    }
+    alike
 }
 
 /// The overlay's MTU: what the narrowest way to a peer carries, less the outer headers, or what is

@@ -1,6 +1,6 @@
 //! Whether packets as large as pods may send them make the round trip to each peer, and to which peers they cannot.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::scene::Scene;
@@ -62,14 +62,11 @@ fn narrow(scene: &mut Scene<'_>) -> Result<Vec<WayMtu>, Error> {
 fn too_narrow(scene: &Scene<'_>, ways: &[WayMtu]) -> Vec<Finding> {
     let nodes = scene.look.site.file().nodes.iter();
     let names: HashMap<IpAddr, &str> = nodes.map(|node| (node.vtep, &node.name[..])).collect();
-    let mut alike: BTreeMap<(&str, u32), Vec<String>> = BTreeMap::new();
-    for WayMtu { mtu, dev, toward } in ways {
-        let peer = toward.and_then(|vtep| Some(format!("{} ({vtep})", names.get(&vtep)?)));
-        alike.entry((dev, *mtu)).or_default().extend(peer);
-    }
+    let named = |vtep: IpAddr| Some(format!("{} ({vtep})", names.get(&vtep)?));
     let needed = &scene.mtu.needed;
     let vtep = scene.author.vtep(&scene.range_file());
-    let findings = alike.into_iter().map(|((dev, carried), peers)| {
+    let findings = mtu::alike(ways).into_iter().map(|((dev, carried), vteps)| {
+        let peers: Vec<String> = vteps.into_iter().filter_map(named).collect();
         let less = carried.saturating_sub(needed.overhead);
         let key = format!("\"mtu\": {less}");
         let less = (less >= needed.minimum)
