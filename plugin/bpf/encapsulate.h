@@ -36,7 +36,7 @@ INLINE void fill_vxlan(struct vxlan *vxlan, const struct network *network, const
 	vxlan->udp.checksum = 0;
 	vxlan->flags = VXLAN_FLAGS;
 	vxlan->vni = BE32(network->vni << 8);
-	__builtin_memcpy(vxlan->macs, macs, sizeof(vxlan->macs));
+	COPY(vxlan->macs, macs, sizeof(vxlan->macs));
 	vxlan->protocol = packet->protocol;
 }
 
@@ -93,7 +93,7 @@ INLINE int put_in_front(struct __sk_buff *skb, const void *outer, __u32 size, __
 		return TC_ACT_SHOT;
 	/* The addresses are put in when the next hop is known. */
 	ethernet->h_proto = protocol;
-	__builtin_memcpy(data + ETHERNET, outer, size);
+	COPY(data + ETHERNET, outer, size);
 	return 0;
 }
 
@@ -102,7 +102,9 @@ INLINE int put_in_front(struct __sk_buff *skb, const void *outer, __u32 size, __
 INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, const struct packet *packet,
 			const struct flow *flow, const __u32 *macs)
 {
-	__u16 port = source_port(network, flow_hash(skb)), length = UDP + VXLAN + skb->len;
+	__u32 hash = flow_hash(skb);
+	__u16 port = source_port(network, hash), length = UDP + VXLAN + skb->len;
+	__u64 *sent = counted(TO_UPLINK);
 	struct bpf_redir_neigh hop = { .nh_family = flow->hop_family };
 	__u64 sum = 0;
 	int failed;
@@ -115,8 +117,9 @@ INLINE long encapsulate(struct __sk_buff *skb, const struct network *network, co
 		ip->version_length = 0x45;
 		ip->tos = outer_tos(packet->tos);
 		ip->length = BE16(IPV4 + length);
-		/* A router may cut it into fragments, as it may what the overlay's device makes. */
-		ip->id = random_u32();
+		/* A router may cut it into fragments, as it may what the overlay's device makes. A flow counts from a number that
+		 * nobody else knows. */
+		ip->id = hash + (sent ? *sent : 0);
 		ip->ttl = HOPS;
 		ip->protocol = IPPROTO_UDP;
 		ip->source = network->vtep[0];

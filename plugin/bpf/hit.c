@@ -45,7 +45,7 @@ INLINE int rewrite(struct __sk_buff *skb, const struct packet *packet, const __u
 			return 0;
 		ip->hops--;
 	}
-	__builtin_memcpy(data, macs, 12);
+	COPY(data, macs, 12);
 	return 1;
 }
 
@@ -71,13 +71,8 @@ SECTION("tc/hit") int hit(struct __sk_buff *skb)
 	/* An element may be given to another flow while it is read. Its key is written before all else of it, so
 	 * what was read before the key is the flow's if the key still is. */
 	flow = *found;
-	if (packet.from) {
-		from = flow.end[1];
-		to = flow.end[0];
-	} else {
-		from = flow.end[0];
-		to = flow.end[1];
-	}
+	from = *end_of(found, packet.from);
+	to = *end_of(found, !packet.from);
 	BARRIER();
 	if (!same_key(&found->key, &packet.key) || flow.generation != network->generation)
 		return slow(UNKNOWN);
@@ -93,14 +88,11 @@ SECTION("tc/hit") int hit(struct __sk_buff *skb)
 
 	now = ticks();
 	age = now - from.approved;
-	if (!from.approved || age >= VOID_AFTER)
+	if (!from.approved || age >= 2 * network->second)
 		return slow(STALE);
-	if (age >= ASK_AFTER && now - from.asked >= ASK_AFTER) {
+	if (age >= network->second && now - from.asked >= network->second) {
 		/* Several at once do no harm. */
-		if (packet.from)
-			found->end[1].asked = now;
-		else
-			found->end[0].asked = now;
+		end_of(found, packet.from)->asked = now;
 		return slow(ASKED);
 	}
 	if (packet.ttl <= 1)

@@ -104,6 +104,7 @@ SECTION("tc/learn") int learn(struct __sk_buff *skb)
 	struct end from = {}, to = {};
 	struct packet packet = {};
 	struct network *network;
+	__u32 now;
 
 	if (!(skb->priority & PASSED))
 		return TC_ACT_UNSPEC;
@@ -130,14 +131,16 @@ SECTION("tc/learn") int learn(struct __sk_buff *skb)
 		flow.uplink = 0;
 	}
 	/* What goes the slow way for another reason teaches nothing each time. */
-	if (from.approved && ticks() - from.approved < LEARN_AFTER)
+	now = ticks();
+	if (from.approved && now - from.approved < network->second / 2)
 		return TC_ACT_UNSPEC;
 	count(from.approved ? APPROVED : LEARNED);
 
 	flow.key = packet.key;
 	flow.generation = network->generation;
 	from.ifindex = skb->ingress_ifindex;
-	from.approved = ticks();
+	from.approved = now;
+	flow.learned = now_coarse() >> 24;
 	learn_to(skb, network, &flow, &to);
 	if (packet.from) {
 		flow.end[1] = from;

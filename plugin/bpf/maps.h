@@ -40,6 +40,8 @@ struct network {
 	__u32 vtep[4];
 	/* Indices of the Ethernet devices by which encapsulated packets may leave; 0 is none. */
 	__u32 uplinks[UPLINKS];
+	/* A second in ticks, rounded down. */
+	__u32 second;
 };
 
 /* A flow, the same in both directions: the end whose address and port are less comes first. */
@@ -82,7 +84,16 @@ struct flow {
 	struct end end[2];
 	/* When packets of it that were put together into large ones last came to an uplink, in ticks. */
 	__u32 together;
+	/* When a packet of either end was last let through by every filter, in 2^24 nanoseconds: for who asks from outside. */
+	__u32 learned;
 };
+
+/* The end that comes second, or the first. The verifier wants to see that there is no third. */
+INLINE struct end *end_of(struct flow *flow, __u32 second)
+{
+	asm volatile("%0 &= 1" : "+r"(second));
+	return &flow->end[second];
+}
 
 /* The key of a peer: the MAC of its VTEP, and two bytes 0. */
 struct peer_key {
@@ -130,12 +141,18 @@ MAP(peers_map) = {
 };
 MAP(counts_map) = { BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u32), sizeof(__u64), COUNTS, 0 };
 
+/* How many packets of a kind this CPU has had. */
+INLINE __u64 *counted(__u32 what)
+{
+	return map_lookup(&counts_map, &what);
+}
+
 INLINE void count(__u32 what)
 {
-	__u64 *counted = map_lookup(&counts_map, &what);
+	__u64 *so_far = counted(what);
 
-	if (counted)
-		++*counted;
+	if (so_far)
+		++*so_far;
 }
 
 INLINE struct network *this_network(void)
@@ -149,17 +166,11 @@ INLINE struct network *this_network(void)
  * Not a mark, which policy routing and other programs' rules heed. */
 #define PASSED 0x80000000
 
-/* 2^24 nanoseconds: 32 bits of it are two years. */
+/* Four of the kernel's: 32 bits of them are half a year, or more. What an end is approved for ends two seconds later, behind
+ * one second a packet asks again, and behind half a second is learned from again. */
 INLINE __u32 ticks(void)
 {
-	__u32 now = now_coarse() >> 24;
+	__u32 now = jiffies() >> 2;
 
 	return now ? now : 1;
 }
-
-/* Half a second, one and two seconds in ticks, less than. */
-#define LEARN_AFTER 29
-#define ASK_AFTER 59
-#define VOID_AFTER 118
-/* Some 60 milliseconds. */
-#define MOMENT 4

@@ -208,13 +208,8 @@ SECTION("tc/receive") int receive(struct __sk_buff *skb)
 
 	/* As in `hit`: the flow's if the key still is when all else has been read. */
 	flow = *found;
-	if (packet.from) {
-		from = flow.end[1];
-		to = flow.end[0];
-	} else {
-		from = flow.end[0];
-		to = flow.end[1];
-	}
+	from = *end_of(found, packet.from);
+	to = *end_of(found, !packet.from);
 	BARRIER();
 	if (!same_key(&found->key, &packet.key) || flow.generation != network->generation)
 		return TC_ACT_UNSPEC;
@@ -227,7 +222,9 @@ SECTION("tc/receive") int receive(struct __sk_buff *skb)
 	/* Of one that is to be approved again `hit` takes note when it gets so far. */
 	now = ticks();
 	age = now - from.approved;
-	if (!from.approved || age >= VOID_AFTER || (age >= ASK_AFTER && now - from.asked >= ASK_AFTER))
+	if (!from.approved || age >= 2 * network->second)
+		return TC_ACT_UNSPEC;
+	if (age >= network->second && now - from.asked >= network->second)
 		return TC_ACT_UNSPEC;
 
 	/* What was put together is for the overlay's device, which knows how to take it apart, and so are others of the same flow
@@ -237,7 +234,7 @@ SECTION("tc/receive") int receive(struct __sk_buff *skb)
 			found->together = now;
 		return TC_ACT_UNSPEC;
 	}
-	if (flow.together && now - flow.together < MOMENT)
+	if (flow.together && now - flow.together <= network->second / 16)
 		return TC_ACT_UNSPEC;
 	/* The outer checksum is all that protects it. */
 	if (packet.unchecked)

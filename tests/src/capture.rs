@@ -31,6 +31,8 @@ pub struct Packet {
     pub destination: IpAddr,
     /// Bytes of the whole packet, its IP header included, as that header says.
     pub length: usize,
+    /// By which its fragments are told from those of others (RFC 791); none for IPv6.
+    pub identification: Option<u16>,
     /// Whether no router may fragment it: the DF bit of IPv4, always for IPv6.
     pub unfragmentable: bool,
     /// Whether it is a fragment.
@@ -107,6 +109,7 @@ fn v4(packet: &[u8]) -> Option<Packet> {
         source: address(12)?.into(),
         destination: address(16)?.into(),
         length: word(packet, 2)?.into(),
+        identification: word(packet, 4),
         unfragmentable: place & 0x4000 != 0,
         fragment: place & 0x3fff != 0,
         protocol: *packet.get(9)?,
@@ -123,6 +126,7 @@ fn v6(packet: &[u8]) -> Option<Packet> {
         source: address(8)?.into(),
         destination: address(24)?.into(),
         length: usize::from(word(packet, 4)?) + 40,
+        identification: None,
         unfragmentable: true,
         fragment: protocol == V6_FRAGMENT,
         protocol,

@@ -1,6 +1,7 @@
 //! What a person sees of the fast path: where tcpdump shows packets that take it, and what `flatnet trace` and `flatnet
 //! status` tell.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -56,6 +57,24 @@ fn tcpdump_shows_packets_at_the_ends_of_the_fast_path() {
     assert_eq!(pod, [MANY; 2], "{seen:?}");
     assert!(veth[0] == MANY && veth[1] < few, "what the pod sends: {seen:?}");
     assert!(overlay[0] < few && overlay[1] == MANY, "what comes from the other node: {seen:?}");
+}
+
+#[test]
+fn a_router_can_tell_fragments_of_outer_packets_apart() {
+    let cluster = cluster();
+    let [a, b] = &cluster.nodes[..] else { panic!("two nodes") };
+    let (near, far) = (a.add("near"), b.add("far"));
+    let uplink = Capture::start(&a.netns, UNDERLAY);
+    exchange(&near.netns, &far.netns, far.v4(), MANY, 100);
+    let outer: Vec<Packet> =
+        uplink.overlay(a.network.vni).into_iter().map(|(outer, _)| outer).collect();
+    for from in [a.vtep, b.vtep] {
+        let sent = outer.iter().filter(|packet| packet.source == from);
+        assert!(sent.clone().all(|packet| !packet.unfragmentable), "{from}");
+        let numbers: BTreeSet<_> = sent.map(|packet| packet.identification).collect();
+        // Those of two CPUs, or of the usual way, may meet.
+        assert!(numbers.len() > MANY - FEW, "{from}: {} of {MANY}", numbers.len());
+    }
 }
 
 /// What `flatnet trace` says of the fast path.

@@ -2,21 +2,18 @@
 
 use std::ops::Range;
 
-use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
-
 use super::path::FastPath;
-use super::{call, maps, object, settings};
+use super::{maps, object, settings, time};
 use crate::kernel::KernelError;
 
 /// `struct flow_key`, `struct flow`
 const KEY: usize = 40;
-const FLOW: usize = 160;
-/// Where a flow's generation stands, and when packets from either end were last let through.
+const FLOW: usize = 168;
+/// Where a flow's generation stands, and when a packet of it was last let through, in 2^24 nanoseconds.
 const GENERATION: Range<usize> = 40..44;
-const APPROVED: [Range<usize>; 2] = [88..92, 124..128];
-/// `VOID_AFTER`, in ticks of 2^24 nanoseconds.
-const VOID_AFTER: u32 = 118;
+const LEARNED: Range<usize> = 160..164;
+/// What that is worth: two seconds.
+const VOID_AFTER: u32 = 119;
 
 /// How many flows the programs know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +35,7 @@ impl FastPath {
         let map = self.map("flows")?;
         let most = object::MAPS.iter().find(|map| map.name == "flows").map_or(0, |map| map.entries);
         let generation = settings::generation(self)?;
-        let now = ticks()?;
+        let now = time::now()?;
         let mut flows = Flows { most, ..Flows::default() };
         for (_, flow) in maps::all::<KEY, FLOW>(&map, most)? {
             flows.known += 1;
@@ -51,22 +48,12 @@ impl FastPath {
 }
 
 fn is_fresh(flow: &[u8; FLOW], generation: u32, now: u32) -> bool {
-    let approved = APPROVED.map(|place| number(flow, place));
-    let fresh = |approved: u32| approved != 0 && now.wrapping_sub(approved) < VOID_AFTER;
-    number(flow, GENERATION) == generation && approved.into_iter().any(fresh)
+    number(flow, GENERATION) == generation && now.wrapping_sub(number(flow, LEARNED)) < VOID_AFTER
 }
 
 fn number(flow: &[u8; FLOW], place: Range<usize>) -> u32 {
     let bytes = flow.get(place).and_then(|bytes| bytes.first_chunk()).copied();
     u32::from_ne_bytes(bytes.unwrap_or_default())
-}
-
-/// What the programs take for the time.
-fn ticks() -> Result<u32, KernelError> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE);
-    let now = now.map_err(|e: Errno| call::refused("ask for the time".into(), e, &[]))?;
-    let nanoseconds = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
-    Ok((nanoseconds >> 24) as u32)
 }
 
 #[cfg(test)]
@@ -80,18 +67,17 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_fresh_while_one_of_its_ends_is_approved() {
+    fn a_flow_is_fresh_for_two_seconds() {
         let mut flow = [0; FLOW];
         let put = |flow: &mut [u8; FLOW], place: Range<usize>, number: u32| {
             flow[place].copy_from_slice(&number.to_ne_bytes());
         };
         put(&mut flow, GENERATION, 7);
-        assert!(!is_fresh(&flow, 7, 100), "never approved");
-        put(&mut flow, APPROVED[1].clone(), 100);
+        put(&mut flow, LEARNED, 100);
         assert!(is_fresh(&flow, 7, 100 + VOID_AFTER - 1));
         assert!(!is_fresh(&flow, 7, 100 + VOID_AFTER));
         assert!(!is_fresh(&flow, 8, 100), "of another generation");
-        put(&mut flow, APPROVED[0].clone(), u32::MAX);
-        assert!(is_fresh(&flow, 7, 5), "the ticks have begun anew");
+        put(&mut flow, LEARNED, u32::MAX);
+        assert!(is_fresh(&flow, 7, 5), "the time has begun anew");
     }
 }

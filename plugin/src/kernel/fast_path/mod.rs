@@ -10,6 +10,7 @@ mod path;
 pub(super) mod program;
 mod receiver;
 mod settings;
+mod time;
 
 pub use counts::{COUNTS, Counts};
 pub use flows::Flows;

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::maps;
 use super::path::FastPath;
+use super::{maps, time};
 use crate::kernel::{FdbEntry, KernelError};
 
 /// `UPLINKS`
 const UPLINKS: usize = 8;
 /// `struct network`
-const NETWORK: usize = 80;
+const NETWORK: usize = 84;
 /// Where it says whether it is on: in every version's.
 const ON: std::ops::Range<usize> = 0..4;
 /// Where its generation stands.
@@ -47,7 +47,7 @@ pub struct PathSettings {
 }
 
 impl PathSettings {
-    fn bytes(&self, generation: u32) -> [u8; NETWORK] {
+    fn bytes(&self, generation: u32, second: u32) -> [u8; NETWORK] {
         const AF_INET: u16 = 2;
         const AF_INET6: u16 = 10;
         let family = if self.vtep.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -67,6 +67,7 @@ impl PathSettings {
         put(26, &family.to_ne_bytes());
         put(28, &self.mtu.to_ne_bytes());
         put(32, &address(self.vtep));
+        put(80, &second.to_ne_bytes());
         for (n, uplink) in self.uplinks.iter().take(UPLINKS).enumerate() {
             put(PLACE_OF_UPLINKS + 4 * n, &uplink.to_ne_bytes());
         }
@@ -141,9 +142,10 @@ impl FastPath {
         let map = self.map("network")?;
         let now = read(self)?;
         let generation = generation_of(&now);
-        let same = settings.bytes(generation)[..] == now[..];
+        let second = time::second()?;
+        let same = settings.bytes(generation, second)[..] == now[..];
         if !same || renew || !changes.is_empty() {
-            maps::write(&map, 0, &settings.bytes(generation.wrapping_add(1)))?;
+            maps::write(&map, 0, &settings.bytes(generation.wrapping_add(1), second))?;
         }
         if !same {
             let state = if settings.on { "on" } else { "off" };
