@@ -88,6 +88,11 @@ impl Cluster {
         }));
     }
 
+    /// Has pods get the first addresses of each node: for a test in which others must be free.
+    pub fn begin_with_the_first(&self) {
+        self.nodes.iter().for_each(|node| node.begin_with_the_first(self.network.name()));
+    }
+
     /// Waits until the range file is older than the clock of file times is coarse: from then on the
     /// plugin takes its times for its content, and an ADD that changes nothing writes nothing.
     pub fn settle(&self) {

@@ -37,7 +37,7 @@ fn services(address: &str) -> Value {
 fn a_project_is_in_a_network_that_is_there() {
     let cluster = Cluster::new(2);
     let dockers = Docker::everywhere(&cluster, &[]);
-    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    cluster.begin_with_the_first();
     let networks = json!({ "pods": { "external": true } });
     let files = [0, 1].map(|n| {
         let services = services(&format!("10.244.{}.50", n + 1));

@@ -49,6 +49,7 @@ fn three_machines_are_one_network() {
 #[test]
 fn what_is_always_restarted_comes_back_with_its_daemon() {
     let cluster = Cluster::new(2);
+    cluster.begin_with_the_first();
     let mut dockers = Docker::everywhere(&cluster, &[]);
     let fixed = ["--network", "pods", "--restart", "always", "--ip", "10.244.1.50"];
     dockers[0].idle("fixed", &fixed);

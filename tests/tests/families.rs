@@ -45,7 +45,7 @@ impl Pods {
 fn cluster(pods: Pods, v6_underlay: bool) -> (Cluster, u32) {
     let mut cluster = Cluster::with(Settings { nodes: 2, mtu: 1500, v6_underlay });
     cluster.set_ranges(|n| pods.ranges(n));
-    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    cluster.begin_with_the_first();
     (cluster, if v6_underlay { 1430 } else { 1450 })
 }
 

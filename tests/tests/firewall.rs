@@ -42,7 +42,8 @@ fn a_pod_cannot_send_under_another_address() {
 }
 
 /// Gives a namespace a VXLAN device with a VNI, the cluster's or another one, and a route through it to
-/// the pods of `target`: what an intruder would do. Its packets leave by the source ports of overlays.
+/// the pods of `target`: what an intruder would do. Its packets leave by the source ports of overlays. Its addresses
+/// are of the other node, and far from the first.
 fn intrude(from: &Netns, local: IpAddr, target: &Node, vni: u32) {
     intrude_by(from, local, target, vni, "49152 65535");
 }
@@ -67,6 +68,7 @@ fn intrude_by(from: &Netns, local: IpAddr, target: &Node, vni: u32, source_ports
 #[test]
 fn only_known_vteps_are_heard() {
     let cluster = Cluster::new(2);
+    cluster.begin_with_the_first();
     let pods = cluster.fill(1);
     let (node, pod) = (&cluster.nodes[0], &pods[0][0]);
     let (outsider, address) = cluster.outsider(200);
@@ -85,6 +87,7 @@ fn only_known_vteps_are_heard() {
 #[test]
 fn a_known_vtep_is_heard_from_the_ports_of_overlays_only() {
     let cluster = Cluster::new(2);
+    cluster.begin_with_the_first();
     let pods = cluster.fill(1);
     let ([node, peer], pod) = ([&cluster.nodes[0], &cluster.nodes[1]], &pods[0][0]);
     peer.netns.exec("nft flush ruleset");
@@ -101,6 +104,7 @@ fn a_known_vtep_is_heard_from_the_ports_of_overlays_only() {
 #[test]
 fn a_pod_cannot_send_vxlan() {
     let mut cluster = Cluster::new(2);
+    cluster.begin_with_the_first();
     // Masqueraded, a pod's packet would look like one of its node.
     cluster.configure("ipMasq", json!(true));
     let pods = cluster.fill(1);
@@ -116,6 +120,7 @@ fn a_pod_cannot_send_vxlan() {
 #[test]
 fn a_container_of_others_cannot_send_vxlan_either() {
     let cluster = Cluster::new(2);
+    cluster.begin_with_the_first();
     let pods = cluster.fill(1);
     let (node, target) = (&cluster.nodes[1], &cluster.nodes[0]);
     // Masqueraded by the program that runs it, its packets would come from a known VTEP.

@@ -147,7 +147,7 @@ fn gc(node: &Node) {
 fn what_others_have_stays() {
     let cluster = Cluster::new(3);
     // What is routed elsewhere below is no pod's.
-    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    cluster.begin_with_the_first();
     let node = &cluster.nodes[0];
     // Link-local addresses would come late.
     kernel::set_sysctl(&node.netns, "ipv6/conf/default/addr_gen_mode", "1");

@@ -19,6 +19,7 @@ use serde_json::json;
 fn carries(carrier: Carrier, mtus: [u32; 2]) {
     for (v6_underlay, mtu) in [false, true].into_iter().zip(mtus) {
         let cluster = Cluster::on(carrier, Settings { nodes: 2, mtu: 1500, v6_underlay });
+        cluster.begin_with_the_first();
         let pods: Vec<Pod> = cluster.nodes.iter().map(|node| node.add("pod")).collect();
         for node in &cluster.nodes {
             let link = kernel::link(&node.netns, &node.overlay()).expect("an overlay device");

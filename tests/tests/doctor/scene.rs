@@ -26,7 +26,7 @@ impl Scene {
     }
 
     pub fn with(cluster: Cluster) -> Self {
-        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+        cluster.begin_with_the_first();
         let pods = cluster.nodes.iter().map(|node| node.add("pod")).collect();
         let scene = Self { cluster, pods };
         fs::create_dir(scene.bin()).expect("a plugin folder");

@@ -49,7 +49,7 @@ fn replace(node: &Node, pod: &Pod) -> Pod {
 /// The pod at the other end goes, and another gets its address.
 fn succeeded(on_same_node: bool, forbidden: bool) {
     let cluster = cluster(2);
-    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    cluster.begin_with_the_first();
     let scene = Scene::of(cluster);
     let [a, b] = scene.nodes();
     let (node, pod) = if on_same_node { (a, &scene.beside) } else { (b, &scene.far) };

@@ -53,7 +53,7 @@ impl Scene {
     /// The same in a cluster that is prepared already.
     pub fn of(cluster: Cluster) -> Self {
         // Some are taken for free.
-        cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+        cluster.begin_with_the_first();
         let [attacker, neighbour] = ["attacker", "neighbour"].map(|pod| cluster.nodes[0].add(pod));
         let target = cluster.nodes[1].add("target");
         for (from, to) in [(&attacker, &target), (&target, &neighbour), (&neighbour, &attacker)] {
@@ -134,7 +134,7 @@ pub fn cluster(nodes: u8, v6_underlay: bool) -> Cluster {
 /// The same with a pod on each node, each the first of its node, and their flows.
 pub fn filled(nodes: u8, v6_underlay: bool) -> (Cluster, Vec<Vec<Pod>>, Option<Warm>) {
     let cluster = cluster(nodes, v6_underlay);
-    cluster.nodes.iter().for_each(|node| node.begin_with_the_first("pods"));
+    cluster.begin_with_the_first();
     let pods = cluster.fill(1);
     let warm = warm(&cluster, &pods.iter().flatten().collect::<Vec<_>>());
     (cluster, pods, warm)
