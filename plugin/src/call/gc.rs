@@ -176,8 +176,9 @@ impl Judge<'_> {
         candidate: &Candidate,
     ) -> Result<bool, Error> {
         let Some(record) = &candidate.record else { return Ok(true) };
-        let end = node.link(&veth_name(key))?;
-        if end.as_ref().is_some_and(|end| is_unmoved(&record.attachment, end)) {
+        // Its namespace has just gone, and the kernel has taken the veth with it.
+        let Some(end) = node.link(&veth_name(key))? else { return Ok(false) };
+        if is_unmoved(&record.attachment, &end) {
             return Ok(true);
         }
         if let Some(path) = record.attachment.sandbox.as_ref().filter(|_| !key.is_head()) {
@@ -192,7 +193,7 @@ impl Judge<'_> {
                 self.sandboxes.get_or_init(|| found)
             }
         };
-        Ok(!end.is_some_and(|end| sandboxes.is_gone(&end)))
+        Ok(!sandboxes.is_gone(&end))
     }
 }
 
@@ -260,6 +261,19 @@ mod tests {
             assert_eq!(judge.keeps(&mut node, &candidate(sandbox)).unwrap(), stays, "{row}");
             assert_eq!(node.links.len(), usize::from(veth && stays), "{row}");
         }
+    }
+
+    #[test]
+    fn nobody_lives_behind_a_veth_that_goes_meanwhile() {
+        let sandboxes = OnceCell::new();
+        let judge = Judge { known: None, own: 7, this_node: true, sandboxes: &sandboxes };
+        let candidate = candidate(GONE);
+        let may_live = |mut node: Fake, sandbox: Option<u32>| {
+            node.links.values_mut().for_each(|one| one.link.peer_netns = sandbox);
+            judge.may_live(&mut node, candidate.key.as_ref().unwrap(), &candidate).unwrap()
+        };
+        assert!(!may_live(node(false), None));
+        assert!(may_live(node(true), None), "nobody knows where the other end is");
     }
 
     #[test]
